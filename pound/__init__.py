@@ -1,0 +1,1 @@
+"""Pound: a ZeroMQ load-balancing broker with a compiled core."""
