@@ -1,6 +1,8 @@
 """The compiled extensions; everything else about the package is in pyproject.toml.
 
-Switches (environment, 1 = on):
+Every pound/*.pyx becomes the extension of its name. A build is incremental: Cython compares the
+.pyx with its .pxd files, the compiler the C with the headers, and a change of the switches
+rebuilds everything. Switches (environment, 1 = on):
 
 POUND_DEBUG     O(n) invariant checks after every step, no optimisation, debug symbols
 POUND_TRACE     line tracing of the Cython code, for coverage
@@ -13,17 +15,45 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SWITCHES = ("POUND_DEBUG", "POUND_TRACE", "POUND_SANITIZE", "POUND_ANNOTATE")
+# In place of the module objects' own: what the switches were when they were last built.
+STAMP = Path("build", "switches")
+JOBS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def switch(name: str) -> bool:
+    """Tell whether a switch is on."""
     return os.environ.get(name, "0") not in ("", "0")
 
 
+def switches_changed() -> bool:
+    """Tell whether the last build had other switches, and note the present ones."""
+    now = " ".join([*filter(switch, SWITCHES), os.environ.get("CFLAGS", "")])
+    before = STAMP.read_text() if STAMP.exists() else ""
+    STAMP.parent.mkdir(exist_ok=True)
+    STAMP.write_text(now)
+    return now != before
+
+
+class BuildExtensions(build_ext):
+    """`build_ext` with one compiler per core, forced when the switches changed."""
+
+    def finalize_options(self) -> None:
+        """Set the number of jobs and the force flag unless the command line did."""
+        super().finalize_options()
+        self.parallel = self.parallel or JOBS
+        self.force = self.force or changed
+
+
+changed = switches_changed()
 debug, trace = switch("POUND_DEBUG"), switch("POUND_TRACE")
 macros = [("POUND_DEBUG", "1")] if debug else []
-macros += [("CYTHON_TRACE_NOGIL", "1")] if trace else []
-compile_args = ["-O0", "-g3"] if debug else ["-O3", "-g1", "-fno-strict-aliasing"]
-link_args = []
+macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if trace else []
+compile_args = ["-O0", "-g3"] if debug else ["-O3", "-g1"]
+compile_args += ["-fno-strict-aliasing", "-Wall", "-Wno-unused-function"]
+link_args: list[str] = []
 if switch("POUND_SANITIZE"):
     sanitizers = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
     compile_args += sanitizers
@@ -33,6 +63,7 @@ extensions = [
     Extension(
         f"pound.{source.stem}",
         [str(source)],
+        depends=[str(header) for header in sorted(Path("pound").glob("*.h"))],
         include_dirs=["pound"],
         define_macros=macros,
         extra_compile_args=compile_args,
@@ -42,9 +73,13 @@ extensions = [
 ]
 
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     ext_modules=cythonize(
         extensions,
         annotate=switch("POUND_ANNOTATE"),
+        force=changed,
+        nthreads=JOBS,
+        quiet=True,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
@@ -53,5 +88,5 @@ setup(
             "initializedcheck": False,
             "linetrace": trace,
         },
-    )
+    ),
 )

@@ -1,1 +1,92 @@
-"""Pound: a ZeroMQ load-balancing broker with a compiled core."""
+"""Pound: a ZeroMQ load-balancing broker with a compiled core.
+
+The public names; each module is imported when its first name is used, so that reading a
+configuration or running the command line loads no more than it needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pound._version import __version__
+
+if TYPE_CHECKING:
+    from pound.broker import Broker
+    from pound.client import Answer, Client, Partial
+    from pound.config import Config, ServiceConfig
+    from pound.errors import (
+        AttemptsExhausted,
+        BindError,
+        Busy,
+        Cancelled,
+        ClosedError,
+        ConfigError,
+        DataLoss,
+        DeadlineExceeded,
+        ForkError,
+        InternalError,
+        InvalidRequest,
+        NoSuchService,
+        PermissionDenied,
+        PoundError,
+        ProtocolError,
+        Release,
+        RequestError,
+        TaskFailed,
+        Unauthenticated,
+        Unavailable,
+        Unimplemented,
+    )
+    from pound.worker import Task, Worker
+
+__all__ = [
+    "Answer",
+    "AttemptsExhausted",
+    "BindError",
+    "Broker",
+    "Busy",
+    "Cancelled",
+    "Client",
+    "ClosedError",
+    "Config",
+    "ConfigError",
+    "DataLoss",
+    "DeadlineExceeded",
+    "ForkError",
+    "InternalError",
+    "InvalidRequest",
+    "NoSuchService",
+    "Partial",
+    "PermissionDenied",
+    "PoundError",
+    "ProtocolError",
+    "Release",
+    "RequestError",
+    "ServiceConfig",
+    "Task",
+    "TaskFailed",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Worker",
+    "__version__",
+]
+
+if not TYPE_CHECKING:
+    _HOMES = {
+        "Broker": "broker",
+        "Answer": "client",
+        "Client": "client",
+        "Partial": "client",
+        "Config": "config",
+        "ServiceConfig": "config",
+        "Task": "worker",
+        "Worker": "worker",
+    }
+
+    def __getattr__(name):
+        """Import the home of a public name; the errors are the names not listed above."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"pound.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value

@@ -1,0 +1,100 @@
+# `make demo` and `make test` do everything from a fresh clone: they need python3, make and a C
+# compiler. Whatever they make is in .venv/, build/ and pound/*.so; `make clean` removes it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(wildcard pound/*.pyx pound/*.pxd pound/*.h) setup.py
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace
+# The oldest and the newest pyzmq of the declared range.
+PYZMQ_TRIED := 26.0.3 27.*
+# Budgets of the long runs.
+SIM_SEEDS ?= 20000
+FUZZ_EXAMPLES ?= 200000
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench debug annotate sanitize lint types wheel dist-check sim-long \
+	fuzz-long clean
+
+help:            ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+# --- the environment: each stamp is made once and again when what it depends on changes
+
+.venv/made:
+	$(PYTHON) -m venv .venv || { echo "python3 needs its venv module (Debian: python3-venv)"; exit 1; }
+	touch $@
+
+.venv/tools: .venv/made pyproject.toml pound/_version.py
+	$(PIP) install "setuptools>=77" "cython>=3.1"
+	$(PIP) install --no-build-isolation --editable ".[test,lint]"
+	touch $@
+
+build/built: .venv/tools $(SOURCES)
+	$(BUILD_EXT)
+	@mkdir -p build && touch $@
+
+build: build/built   ## the extensions, in place
+
+# --- what a visitor wants
+
+demo: build      ## the main job on real files: kill a worker, lose nothing
+	$(BIN)/pound demo
+
+test: build      ## all tests, short forms of the long ones
+	$(BIN)/python -m pytest
+
+bench: build     ## figures of this machine, as ratios
+	$(BIN)/python -m bench
+
+# --- what a developer wants
+
+debug:           ## all tests with the O(n) invariant checks compiled in
+	rm -f build/built
+	POUND_DEBUG=1 $(MAKE) build
+	$(BIN)/python -m pytest; status=$$?; rm -f build/built; exit $$status
+
+sanitize:        ## unit tests and simulation under the address and undefined-behaviour sanitizers
+	rm -f build/built
+	POUND_DEBUG=1 POUND_SANITIZE=1 $(MAKE) build
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(cc -print-file-name=libasan.so)" \
+		$(BIN)/python -m pytest -p no:faulthandler tests/unit tests/simulation tests/fuzz \
+		--deselect tests/unit/test_lint.py; status=$$?; rm -f build/built; exit $$status
+
+annotate:        ## Cython's annotated HTML beside each module
+	rm -f build/built
+	POUND_ANNOTATE=1 $(MAKE) build
+	rm -f build/built
+
+lint: build      ## ruff, cython-lint
+	$(BIN)/ruff check .
+	$(BIN)/cython-lint pound tests
+
+types: build     ## mypy strict, and the stubs against the built modules
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pound --ignore-missing-stub
+
+sim-long: build  ## the simulation with many seeds (SIM_SEEDS)
+	POUND_SIM_SEEDS=$(SIM_SEEDS) $(BIN)/python -m pytest --timeout 0 tests/simulation
+
+fuzz-long: build ## the fuzz tests with many examples (FUZZ_EXAMPLES)
+	POUND_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
+
+wheel: .venv/tools   ## sdist and wheel in dist/, each built in isolation
+	$(PIP) install "build>=1.2"
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
+	@ls dist
+
+dist-check: wheel    ## install the wheel in an empty venv with each tried pyzmq, one round trip
+	@set -e; for version in $(PYZMQ_TRIED); do \
+		rm -rf build/dist-check; $(PYTHON) -m venv build/dist-check; \
+		build/dist-check/bin/python -m pip --quiet --disable-pip-version-check install \
+			"pyzmq==$$version" dist/*.whl; \
+		(cd build/dist-check && bin/python ../../tests/round_trip.py); \
+	done
+
+clean:           ## everything that was built
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f pound/*.so pound/*.c pound/*.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+# What follows from a decision: the dispatcher's actions carried out on peers, slots and queues.
+#
+# Nothing here sends: what is to be sent is queued at its peer, which is put on the dirty list.
+# Rule: `act` is called after every call of the dispatcher, before the next one from a new input.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._state cimport broker_t, peer_t, route_t, stored_t
+
+cdef void act(broker_t *b) noexcept nogil
+
+# live_now is the clock of liveness: monotonic ns less the broker's own pauses.
+cdef inline int64_t live_now(broker_t *b) noexcept nogil:
+    return b.now - b.paused
+
+# slot_room makes room for what is stored under `slot`; 0, or -1.
+cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil
+
+# store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
+cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
+
+cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil
+cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil
+
+# What a peer is told by small PND records, at the next flush.
+cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil
+cdef void tell_error(
+    broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
+    const char *text) noexcept nogil
+cdef void tell_bye(
+    broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
+cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil
+
+# client_of and worker_of return the peer's number in that role, made on first use; NONE: too many.
+cdef uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil
+cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil
+
+# service_find returns NONE for an unknown name; service_named makes it, NONE when there are too
+# many. A service made so must be used by the very next call of the dispatcher, or it stays.
+cdef uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil
+cdef uint32_t service_named(
+    broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
+) noexcept nogil
+
+# worker_interval returns how often a worker of this peer's dialect is sent a heartbeat; 0: never.
+cdef int64_t worker_interval(broker_t *b, peer_t *peer) noexcept nogil
+
+cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how) noexcept nogil
+cdef void route_lost(broker_t *b, route_t *route) noexcept nogil
+cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil
+cdef void lost_seek(broker_t *b) noexcept nogil
+cdef void lost_suspect(broker_t *b) noexcept nogil
+cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil
+cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil

@@ -1,0 +1,436 @@
+"""The dispatcher's actions carried out, and what else changes a peer's standing."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset, strlen
+
+from pound._dialects cimport (
+    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
+)
+from pound._dispatcher cimport (
+    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
+    ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE, REQUEST_ANSWERED,
+    action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
+    disp_client_open, disp_service_open, disp_undeliverable, disp_worker_gone, disp_worker_open,
+    disp_worker_ready,
+)
+from pound._peers cimport (
+    array_room, item_pop, item_push, items_clear, log_event, peer_beats, peer_open, peer_release,
+    peer_rests, peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
+)
+from pound._state cimport (
+    C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
+    LOG_WORKER_GONE, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED,
+    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
+)
+from pound._table cimport names_get, names_put, names_remove
+from pound._wire cimport (
+    CODE_ABORTED, CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED,
+    KIND_ERROR, load_u16, put_bye, put_error, put_simple, put_welcome,
+)
+
+cdef enum:
+    LOST_MAX = 64
+    CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
+
+
+# -- the actions ------------------------------------------------------------------------------
+
+cdef void act(broker_t *b) noexcept nogil:
+    """Carry out every action that the dispatcher has queued."""
+    cdef action_t a
+    while disp_action(b.d, &a):
+        if a.kind == ACT_TASK:
+            peer_task(b, b.worker_peer[a.peer], a.token)
+        elif a.kind == ACT_FREE:
+            slot_clear(&b.slots[a.slot])
+        elif a.kind == ACT_FAIL:
+            # The same tick may have ended its client, and freed the request with it.
+            if b.d.requests[a.slot].state == REQUEST_ANSWERED:
+                fail(b, a.slot, a.code)
+        elif a.kind == ACT_CANCEL:
+            if b.worker_peer[a.peer].dialect == DIALECT_PND:
+                tell(b, b.worker_peer[a.peer], 2, a.token)
+        elif a.kind == ACT_WORKER_GONE:
+            worker_silent(b, b.worker_peer[a.peer])
+        elif a.kind == ACT_WORKER_FREE:
+            worker_free(b, a.peer)
+        elif a.kind == ACT_CLIENT_FREE:
+            client_free(b, a.peer)
+        elif a.kind == ACT_SERVICE_FREE:
+            service_free(b, a.peer)
+
+
+cdef void worker_silent(broker_t *b, peer_t *peer) noexcept nogil:
+    log_event(b, LOG_WORKER_SILENT, peer, NULL, 0, 0, 0)
+    peer.tasks_count = 0
+    peer_rests(b, peer)
+
+
+cdef void worker_free(broker_t *b, uint32_t worker) noexcept nogil:
+    cdef peer_t *peer = b.worker_peer[worker]
+    b.worker_peer[worker] = NULL
+    peer.worker = NONE
+    peer.tasks_count = 0
+    peer_rests(b, peer)
+    peer_release(b, peer)
+
+
+cdef void client_free(broker_t *b, uint32_t client) noexcept nogil:
+    cdef peer_t *peer = b.client_peer[client]
+    b.client_peer[client] = NULL
+    peer.client = NONE
+    items_clear(b, peer)
+    peer_release(b, peer)
+
+
+cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
+    cdef service_name_t *s = &b.services[service]
+    names_remove(&b.service_names, s.name, s.size)
+    free(s.name)
+    memset(s, 0, sizeof(service_name_t))
+
+
+# -- answers ----------------------------------------------------------------------------------
+
+cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
+    if array_room(<void **> &b.slots, &b.slots_room, slot, sizeof(slot_t)):
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    return 0
+
+
+cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
+    cdef uint8_t *image = <uint8_t *> malloc(b.scratch.size)
+    if image == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    memcpy(image, b.scratch.data, b.scratch.size)
+    stored_clear(record)
+    record.image = image
+    record.size = <uint32_t> b.scratch.size
+    return 0
+
+
+cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
+    """Store an ERROR as the answer of a request that no worker answered, and deliver it."""
+    cdef service_name_t *service = &b.services[b.d.requests[slot].service]
+    cdef char text[160]
+    cdef int size
+    if b.slots[slot].overflowed:
+        code = CODE_RESOURCE_EXHAUSTED
+    size = failure_text(b, slot, code, text, sizeof(text))
+    b.scratch.size = 0
+    if put_error(&b.scratch, 0, code, 0, text, <uint32_t> size) == 0:
+        store_scratch(b, &b.slots[slot].record)
+    if code != CODE_CANCELLED:
+        log_event(b, LOG_REQUEST_FAILED, b.client_peer[b.d.requests[slot].client], service.name,
+                  service.size, code, b.d.requests[slot].attempts)
+    disp_answer_bytes(b.d, slot, b.slots[slot].record.size)
+    deliver(b, slot)
+
+
+cdef int failure_text(
+        broker_t *b, uint32_t slot, uint16_t code, char *text, size_t room) noexcept nogil:
+    """Say why the request failed, for a person; returns the length."""
+    cdef int attempts = b.d.requests[slot].attempts
+    if code == CODE_CANCELLED:
+        return snprintf(text, room, "cancelled by the client")
+    if code == CODE_DEADLINE_EXCEEDED:
+        if attempts:
+            return snprintf(text, room, "deadline exceeded: sent to a worker (attempt %d), "
+                            "not answered in time", attempts)
+        return snprintf(text, room, "deadline exceeded: no worker was free in time")
+    if code == CODE_NOT_FOUND:
+        return snprintf(text, room, "no worker offers this service, and none came within the "
+                        "broker's service_wait")
+    if code == CODE_ABORTED:
+        return snprintf(text, room, "given up after %d attempts: each worker was lost while it "
+                        "held this request", attempts)
+    return snprintf(text, room, "the client does not read its partial answers: too many bytes "
+                    "are waiting for it (undelivered_bytes_max)")
+
+
+cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
+    """Queue the answer in `slot` for its client, or account for why it can't be told."""
+    cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
+    cdef stored_t *record = &b.slots[slot].record
+    cdef service_name_t *service = &b.services[b.d.requests[slot].service]
+    if b.slots[slot].queued:
+        return
+    if record.image == NULL:
+        disp_undeliverable(b.d, slot)
+    elif record.image[4] == KIND_ERROR and b.slots[slot].dialect != DIALECT_PND:
+        b.counters[C_FAILED_FOREIGN] += 1
+        log_event(b, LOG_REQUEST_UNANSWERABLE, peer, service.name, service.size,
+                  load_u16(record.image + 16), 0)
+        disp_undeliverable(b.d, slot)
+    elif (peer.items_bytes + record.size + record.attached_bytes
+            > b.settings.undelivered_bytes_max and peer.items_head != NONE):
+        b.counters[C_UNDELIVERABLE] += 1
+        disp_undeliverable(b.d, slot)
+    elif item_push(b, peer, slot, NULL):
+        disp_undeliverable(b.d, slot)
+
+
+cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
+    """Give up what a client has not read for too long."""
+    cdef item_t *item
+    while peer.items_head != NONE:
+        item = &b.items[peer.items_head]
+        if item.final and b.slots[item.slot].generation == item.generation:
+            b.counters[C_UNDELIVERABLE] += 1
+            disp_undeliverable(b.d, item.slot)
+        item_pop(b, peer)
+    act(b)
+
+
+# -- small records ----------------------------------------------------------------------------
+
+cdef void told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
+    if failed:
+        b.counters[C_NO_MEMORY] += 1
+        return
+    peer.control_records += 1
+    peer_touch(b, peer)
+
+
+# control_open says whether one more small record may wait for the peer.
+cdef int control_open(peer_t *peer) noexcept nogil:
+    return peer.control.size < CONTROL_BYTES_MAX and not peer.dead
+
+
+cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
+    if control_open(peer):
+        told(b, peer, put_simple(&peer.control, kind, id))
+
+
+cdef void tell_error(
+        broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
+        const char *text) noexcept nogil:
+    if control_open(peer):
+        told(b, peer, put_error(
+            &peer.control, id, code, retry_after_ms, text, <uint32_t> strlen(text)))
+
+
+cdef void tell_bye(
+        broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil:
+    if control_open(peer):
+        told(b, peer, put_bye(&peer.control, reason, retry_after_ms))
+
+
+cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
+    if control_open(peer):
+        told(b, peer, put_welcome(
+            &peer.control, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
+            b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
+            b.settings.requests_max))
+
+
+# -- roles ------------------------------------------------------------------------------------
+
+cdef uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef uint32_t client
+    if peer.client != NONE:
+        return peer.client
+    client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
+    if client == NONE:
+        return NONE
+    if array_room(<void **> &b.client_peer, &b.clients_room, client, sizeof(peer_t *)):
+        b.counters[C_NO_MEMORY] += 1
+        return NONE
+    b.client_peer[client] = peer
+    peer.client = client
+    return client
+
+
+cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef uint32_t worker
+    cdef uint8_t mode = LIVENESS_IDLE
+    cdef int64_t liveness_ns = 0
+    if peer.worker != NONE:
+        return peer.worker
+    if peer.dialect == DIALECT_PND:
+        mode = LIVENESS_ALWAYS
+        liveness_ns = b.settings.heartbeat_ns * b.settings.liveness
+    elif peer.dialect == DIALECT_PPP:
+        liveness_ns = b.settings.ppp_heartbeat_ns * b.settings.ppp_liveness
+    elif peer.dialect == DIALECT_PLAIN:
+        mode = LIVENESS_NEVER
+    else:
+        liveness_ns = b.settings.mdp_heartbeat_ns * b.settings.mdp_liveness
+    worker = disp_worker_open(b.d, mode, liveness_ns, peer.dialect == DIALECT_PND, live_now(b))
+    if worker == NONE:
+        return NONE
+    if array_room(<void **> &b.worker_peer, &b.workers_room, worker, sizeof(peer_t *)):
+        b.counters[C_NO_MEMORY] += 1
+        return NONE
+    b.worker_peer[worker] = peer
+    peer.worker = worker
+    return worker
+
+
+# worker_interval returns how often a worker of this peer's dialect is sent a heartbeat; 0: never.
+cdef int64_t worker_interval(broker_t *b, peer_t *peer) noexcept nogil:
+    if peer.dialect == DIALECT_PND:
+        return b.settings.heartbeat_ns
+    if peer.dialect == DIALECT_PPP:
+        return b.settings.ppp_heartbeat_ns
+    if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
+        return b.settings.mdp_heartbeat_ns
+    return 0
+
+
+cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how) noexcept nogil:
+    """A foreign worker is ready for its one service, with a capacity of one task."""
+    cdef uint32_t known = peer.worker
+    cdef uint32_t worker = worker_of(b, peer)
+    cdef service_name_t *s = &b.services[service]
+    if worker == NONE:
+        return
+    if known == NONE:
+        log_event(b, LOG_WORKER_READY, peer, s.name, s.size, 1, peer.dialect)
+    peer.worker_service = service
+    peer.capacity = 1
+    disp_worker_ready(b.d, worker, 1, &service, 1, NULL, 0, how, b.now, live_now(b))
+    act(b)
+    if worker_interval(b, peer) and not peer.beating:
+        peer_beats(b, peer, worker_interval(b, peer))
+
+
+# -- services ---------------------------------------------------------------------------------
+
+cdef uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil:
+    if size == 0:
+        return b.default_service
+    return names_get(&b.service_names, name, size)
+
+
+cdef uint32_t service_named(
+        broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
+        ) noexcept nogil:
+    cdef uint32_t service = service_find(b, name, size)
+    cdef service_name_t *s
+    cdef uint8_t *copy
+    if service != NONE:
+        return service
+    copy = <uint8_t *> malloc(size if size else 1)
+    if copy == NULL:
+        return NONE
+    memcpy(copy, name, size)
+    service = disp_service_open(b.d, lease_ns, pinned, b.now)
+    if (service == NONE
+            or array_room(<void **> &b.services, &b.services_room, service, sizeof(service_name_t))
+            or names_put(&b.service_names, copy, size, service)):
+        free(copy)
+        return NONE
+    s = &b.services[service]
+    memset(s, 0, sizeof(service_name_t))
+    s.name = copy
+    s.size = size
+    s.open = 1
+    if service >= b.services_count:
+        b.services_count = service + 1
+    return service
+
+
+# -- peers that go, and some that come back ---------------------------------------------------
+
+cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
+    """The route's connection is closed, and every message that came by it has been read."""
+    cdef peer_t *peer = route.peer
+    route.alive = 0
+    route_settle(b, route)
+    if peer == NULL or peer.dialect == DIALECT_PND:
+        route_free(b, route)
+        if peer == NULL:
+            return
+        if peer.route != NULL:
+            peer_touch(b, peer)
+            return
+    if peer.worker != NONE:
+        worker_lost(b, peer, route)
+    if peer.client != NONE:
+        if peer.dialect == DIALECT_PND or route.explicit_id:
+            disp_client_lost(b.d, peer.client, b.settings.client_grace_ns, b.now)
+        else:
+            disp_client_close(b.d, peer.client, b.now)
+        act(b)
+    peer_release(b, peer)
+
+
+cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
+    """The worker's last route is closed: its tasks return."""
+    cdef uint32_t held = b.d.workers[peer.worker].held
+    if (peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
+            and not b.d.workers[peer.worker].gone):
+        lost_note(b, peer)
+    log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
+    peer.tasks_count = 0
+    peer_rests(b, peer)
+    disp_worker_gone(b.d, peer.worker, b.now)
+    act(b)
+
+
+cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil:
+    """The peer's session ends at once in both roles, as by BYE."""
+    if peer.worker != NONE:
+        peer.tasks_count = 0
+        peer_rests(b, peer)
+        disp_worker_gone(b.d, peer.worker, b.now)
+        act(b)
+    if peer.client != NONE:
+        disp_client_close(b.d, peer.client, b.now)
+        act(b)
+
+
+cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
+    """Remember an idle REQ worker that may reconnect under its id without a word."""
+    cdef peer_t *oldest
+    if peer.lost:
+        peer.lost = LOST_CUT
+        return
+    if b.lost_count == LOST_MAX:
+        oldest = b.lost[0]
+        lost_forget(b, oldest)
+        peer_release(b, oldest)
+    peer.lost = LOST_CUT
+    b.lost[b.lost_count] = peer
+    b.lost_count += 1
+
+
+cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil:
+    """The worker has spoken, or its place is needed."""
+    cdef uint32_t i = 0
+    while b.lost[i] != peer:
+        i += 1
+    b.lost_count -= 1
+    while i < b.lost_count:
+        b.lost[i] = b.lost[i + 1]
+        i += 1
+    peer.lost = 0
+
+
+cdef void lost_seek(broker_t *b) noexcept nogil:
+    """Take lost workers for ready if a task waits for them: sending it tells the truth."""
+    cdef uint32_t i
+    cdef peer_t *peer
+    b.seek_lost = 0
+    for i in range(b.lost_count):
+        peer = b.lost[i]
+        if peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
+            peer.lost = LOST_TRIED
+            peer.route.alive = 1
+            foreign_ready(b, peer, peer.worker_service, READY_NEW_LIFE)
+
+
+cdef void lost_suspect(broker_t *b) noexcept nogil:
+    """A backend connection closed that never spoke: it may have been any tried worker's."""
+    cdef uint32_t i
+    b.suspect_lost = 0
+    for i in range(b.lost_count):
+        if b.lost[i].lost == LOST_TRIED:
+            route_lost(b, b.lost[i].route)
+            if b.lost[i].lost == LOST_TRIED:
+                b.lost[i].lost = LOST_CUT

@@ -1,0 +1,101 @@
+# Admission: which requests come in, and what is known of one that came before.
+#
+# A request is refused before it costs anything: the limits are looked at first, then all the memory
+# that it needs to wait is taken, and only then does anything change. A refused one leaves no trace
+# but a counter. Limits on what waits don't matter while a worker could take it at once.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from pound._book cimport (
+    client_links, deadline_places, disarm, kept_leave, request_find, request_hash, waiting_enter)
+from pound._dispatcher cimport (
+    NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING,
+    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD,
+    REQ_NO_SERVICE, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
+from pound._heap cimport heap_push
+from pound._limits cimport limits_t
+from pound._pool cimport pool_give, pool_take
+from pound._queue cimport queue_append
+from pound._table cimport table_put
+
+
+cdef inline int known_result(
+    dispatcher_t *d, uint32_t c, uint64_t id, uint32_t *slot
+) noexcept nogil:
+    """known_result looks up an id that the client has used; REQ_ACCEPTED: it is new after all."""
+    cdef uint32_t r = request_find(d, c, id)
+    if r == NONE:
+        return REQ_STALE if id < d.clients[c].done else REQ_ACCEPTED
+    slot[0] = r
+    if d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING):
+        return REQ_HELD
+    if d.requests[r].state == REQUEST_KEPT:
+        kept_leave(d, r)
+        d.requests[r].state = REQUEST_ANSWERED
+    return REQ_ANSWERED
+
+
+cdef inline int refusal(
+    const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t bytes
+) noexcept nogil:
+    """refusal says why a new request may not come in, or REQ_ACCEPTED."""
+    cdef const limits_t *limits = &d.limits
+    if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
+        return REQ_BUSY_SESSION
+    if limits.unknown_reject and service.workers == 0:
+        return REQ_NO_SERVICE
+    if service.idle.count > 0 or service.busy.count > 0:
+        return REQ_ACCEPTED
+    if (d.counters.waiting >= limits.waiting_max
+            or d.counters.waiting_bytes + bytes > limits.waiting_bytes_max):
+        return REQ_BUSY
+    if (service.waiting >= limits.service_waiting_max
+            or service.waiting_bytes + bytes > limits.service_waiting_bytes_max):
+        return REQ_BUSY_SERVICE
+    return REQ_ACCEPTED
+
+
+cdef inline uint32_t request_make(
+    dispatcher_t *d, uint32_t c, uint64_t id, int64_t deadline
+) noexcept nogil:
+    """request_make gives a slot that can be found by its id and expires, or NONE: no memory."""
+    cdef uint32_t r = pool_take(&d.request_pool, <void **> &d.requests)
+    cdef request_t *request
+    if r == NONE:
+        return NONE
+    request = &d.requests[r]
+    request.id = id
+    request.client = c
+    request.deadline = deadline
+    request.deadline_at = request.task = NONE
+    if deadline and heap_push(&d.deadlines, deadline_places(d), deadline, r) < 0:
+        pool_give(&d.request_pool, <void **> &d.requests, r)
+        return NONE
+    if not d.clients[c].foreign and table_put(&d.by_id, request_hash(d, c, id), r) < 0:
+        disarm(&d.deadlines, deadline_places(d), r)
+        pool_give(&d.request_pool, <void **> &d.requests, r)
+        return NONE
+    return r
+
+
+cdef inline void request_accept(
+    dispatcher_t *d, uint32_t r, uint32_t s, uint8_t priority, uint32_t bytes, uint8_t internal
+) noexcept nogil:
+    cdef request_t *request = &d.requests[r]
+    cdef client_t *client = &d.clients[request.client]
+    request.service = s
+    request.priority = priority
+    request.seq = d.next_seq
+    d.next_seq += 1
+    d.counters.accepted += 1
+    d.services[s].refs += 1
+    client.highest = max(client.highest, request.id)
+    client.count += 1
+    queue_append(&client.requests, client_links(d), r)
+    if internal:
+        request.state = REQUEST_ANSWERED
+        d.counters.answered += 1
+        return
+    request.bytes = bytes
+    client.open += 1
+    waiting_enter(d, r, QUEUED_FRESH)

@@ -1,0 +1,43 @@
+/* Assertions for code that runs without the GIL.
+ *
+ * CHECK(condition, format, ...) is always on and cheap: when the condition does not hold it prints
+ * file, line, condition and the given values to stderr and aborts. A broken invariant is a bug of
+ * ours; going on would lose or double somebody's request. CHECK_SLOW is the same under POUND_DEBUG=1
+ * and nothing otherwise: its condition is not evaluated. POUND_CHECKS says which of the two it is.
+ */
+#ifndef POUND_CHECK_H
+#define POUND_CHECK_H
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifdef __GNUC__
+__attribute__((cold, noreturn, unused, format(printf, 4, 5)))
+#endif
+static void pound_check_failed(const char *file, int line, const char *condition,
+                               const char *format, ...)
+{
+    va_list values;
+
+    fprintf(stderr, "%s:%d: CHECK(%s): ", file, line, condition);
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fputc('\n', stderr);
+    fflush(stderr);
+    abort();
+}
+
+#define CHECK(condition, ...) \
+    ((condition) ? (void)0 : pound_check_failed(__FILE__, __LINE__, #condition, __VA_ARGS__))
+
+#ifdef POUND_DEBUG
+#define POUND_CHECKS 1
+#define CHECK_SLOW(condition, ...) CHECK(condition, __VA_ARGS__)
+#else
+#define POUND_CHECKS 0
+#define CHECK_SLOW(condition, ...) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,543 @@
+"""The shell: the poll loop, the clock, and the one seam where Python is entered.
+
+`Core` owns the broker's data. Its thread calls `run`, which turns without the GIL until the loop
+has ended or Python is wanted (events to be logged). A turn reads what has come, lets the timers
+fire, and sends what follows; whatever it touches is C.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport read, write
+
+import os
+
+from pound._actions cimport (
+    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye,
+    worker_interval,
+)
+from pound._buffer cimport buffer_free
+from pound._dialects cimport (
+    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP, FRONTEND, frame_t,
+)
+from pound._dispatcher cimport (
+    NONE, REQUEST_KEPT, disp_delete, disp_new, disp_tick, service_t,
+)
+from pound._flush cimport flush, flush_blocked
+from pound._inbound cimport monitor_drain, receive
+from pound._libzmq cimport ZMQ_POLLIN, zmq, zmq_msg_t, zmq_pollitem_t
+from pound._limits cimport limits_default, limits_t
+from pound._peers cimport (
+    items_clear, log_event, peer_beats, peer_touch, peers_bury, roster_free, route_free,
+    slot_clear,
+)
+from pound._state cimport (
+    C_BYTES_IN, C_COUNT, C_PAUSES, C_TURNS, COMMAND_DRAIN, COMMAND_NONE, COMMAND_STOP, LOG_DRAINED,
+    LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOGS, OWE_DISCONNECT, OWE_HEARTBEAT,
+    broker_t, item_t, log_t, peer_t, route_t, service_name_t, settings_t, slot_t, socket_t,
+)
+from pound._table cimport names_free, names_init
+from pound._wire cimport BYE_GOING
+
+cdef extern from "_seqlock.h" nogil:
+    void seqlock_begin(uint64_t *sequence)
+    void seqlock_end(uint64_t *sequence)
+    int seqlock_read(uint64_t *sequence, void *to, const void *source, size_t size)
+    void command_give(uint8_t *command, uint8_t value)
+    uint8_t command_take(uint8_t *command)
+
+cdef enum:
+    BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
+    BATCH_BYTES = 4 << 20
+    JUDGE_NS = 50_000_000    # a closed route is judged after this, even when much is unread
+    LOG_NS = 50_000_000      # between two visits to Python
+    REPORT_NS = 1_000_000_000
+    REPORT_SERVICES = 256    # looked at in one report
+    REPORT_AFTER_NS = 5_000_000_000
+    REPORT_AGAIN_NS = 30_000_000_000
+    RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
+
+LOG_KINDS = (
+    "", "worker_ready", "worker_gone", "worker_silent", "worker_leaves", "bad_message",
+    "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
+    "draining", "drained", "worker_refused", "no_memory",
+)
+DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
+LOOP_COUNTERS = (
+    "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "bad_messages",
+    "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",
+    "unknown_versions", "struck_messages", "struck_routes", "reserved_services",
+    "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining",
+    "answers_unknown", "partials", "partials_dropped", "undeliverable", "sends_blocked",
+    "sends_unreachable", "closed_connections", "unrouted_connections", "disconnects", "pauses",
+    "logs_dropped", "no_memory", "turns",
+)
+DISPATCHER_COUNTERS = (
+    "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
+    "losses", "released", "redelivered", "answers_late", "answers_dropped", "answers_evicted",
+    "partials_late", "expired_workers", "waiting_bytes", "kept", "kept_bytes", "clients",
+    "workers", "services",
+)
+
+
+# -- one turn ---------------------------------------------------------------------------------
+
+cdef int64_t clock_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t> t.tv_sec * 1_000_000_000 + t.tv_nsec
+
+
+# run_turns turns until the loop has ended (0) or Python is wanted (1).
+cdef int run_turns(broker_t *b) noexcept nogil:
+    while not b.finished:
+        turn(b)
+        if b.logs_head != b.logs_tail and (
+                b.now - b.logged_at >= LOG_NS or b.logs_head - b.logs_tail > LOGS // 2):
+            return 1
+    return 0
+
+
+cdef void turn(broker_t *b) noexcept nogil:
+    wait(b)
+    clock_read(b)
+    command(b)
+    monitor_drain(b, BACKEND)
+    monitor_drain(b, FRONTEND)
+    b.busy = read_batch(b, BACKEND)
+    b.busy |= read_batch(b, FRONTEND)
+    judge(b, BACKEND)
+    judge(b, FRONTEND)
+    tick(b)
+    flush(b)
+    peers_bury(b)
+    drain_check(b)
+    publish(b)
+
+
+cdef void wait(broker_t *b) noexcept nogil:
+    """Wait for input, for a command, or until the next timer is due."""
+    cdef zmq_pollitem_t items[5]
+    cdef int64_t wait_ns = b.pulse_ns // 2
+    cdef uint8_t wakes[64]
+    if b.busy:
+        return
+    memset(items, 0, sizeof(items))
+    items[0].socket = b.sides[BACKEND].socket
+    items[1].socket = b.sides[BACKEND].monitor
+    items[2].socket = b.sides[FRONTEND].monitor
+    items[3].fd = b.wake_fd
+    items[4].socket = b.sides[FRONTEND].socket
+    for i in range(5):
+        items[i].events = ZMQ_POLLIN
+    if b.due >= 0 and b.due - b.now < wait_ns:
+        wait_ns = b.due - clock_ns()
+    if b.logs_head != b.logs_tail and wait_ns > LOG_NS:
+        wait_ns = LOG_NS
+    # One more millisecond: poll rounds down, and a timer must not be early.
+    zmq.poll(items, 4 if unread(b) else 5, wait_ns // 1_000_000 + 1 if wait_ns > 0 else 0)
+    if items[3].revents:
+        read(b.wake_fd, wakes, sizeof(wakes))
+
+
+# unread says whether the frontend is left unread: too much waits, clients can't be told, and the
+# configuration would rather have them wait in their own queues.
+cdef int unread(broker_t *b) noexcept nogil:
+    return (b.settings.overflow_blocks and not b.sides[FRONTEND].has_workers
+            and (b.d.counters.waiting >= b.d.limits.waiting_max
+                 or b.d.counters.waiting_bytes >= b.d.limits.waiting_bytes_max))
+
+
+cdef void clock_read(broker_t *b) noexcept nogil:
+    """Read the clock; a turn that took longer than a heartbeat was a pause of the broker's own."""
+    cdef int64_t now = clock_ns()
+    cdef int64_t pause = now - b.now - b.pulse_ns
+    if pause > 0:
+        b.paused += pause
+        b.counters[C_PAUSES] += 1
+        log_event(b, LOG_PAUSE, NULL, NULL, 0, pause // 1_000_000, 0)
+    b.now = now
+    b.counters[C_TURNS] += 1
+
+
+cdef void command(broker_t *b) noexcept nogil:
+    cdef uint8_t given = command_take(&b.command)
+    if given == COMMAND_STOP:
+        b.finished = 1
+    elif given == COMMAND_DRAIN and not b.draining:
+        b.draining = 1
+        b.drain_until = b.now + b.settings.drain_timeout_ns
+        log_event(b, LOG_DRAINING, NULL, NULL, 0, <int64_t> b.d.counters.running,
+                  <int64_t> b.d.counters.waiting)
+
+
+cdef uint8_t read_batch(broker_t *b, uint8_t side) noexcept nogil:
+    """Read a bounded batch; whether anything was there."""
+    cdef socket_t *s = &b.sides[side]
+    cdef uint64_t enough = b.counters[C_BYTES_IN] + BATCH_BYTES
+    cdef int i
+    cdef int result
+    if side == FRONTEND and unread(b):
+        return 0
+    s.readable = 1
+    for i in range(BATCH_MESSAGES):
+        result = receive(b, side)
+        if result <= 0:
+            s.readable = 0
+            b.finished |= result < 0
+            return i > 0
+        if b.counters[C_BYTES_IN] > enough:
+            return 1
+    return 1
+
+
+cdef void judge(broker_t *b, uint8_t side) noexcept nogil:
+    """Give up the closed routes of a side, once their last messages are read."""
+    cdef socket_t *s = &b.sides[side]
+    if s.closing != NULL and not (s.readable and b.now - s.closing_since < JUDGE_NS):
+        while s.closing != NULL:
+            route_lost(b, s.closing)
+    if side == BACKEND and b.suspect_lost:
+        lost_suspect(b)
+    if side == BACKEND and b.seek_lost:
+        lost_seek(b)
+
+
+# -- timers -----------------------------------------------------------------------------------
+
+cdef void tick(broker_t *b) noexcept nogil:
+    """Fire what is due and note when the next timer is."""
+    cdef uint8_t dialect
+    flush_blocked(b)
+    b.due = disp_tick(b.d, b.now, live_now(b))
+    act(b)
+    for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
+        beat(b, dialect)
+        if b.beats[dialect] != NULL:
+            due_by(b, b.beats[dialect].beat_due)
+    if b.report_at <= b.now:
+        report(b)
+        b.report_at = b.now + REPORT_NS
+    if b.blocked != NULL:
+        due_by(b, b.blocked.retry_at)
+    if b.draining:
+        due_by(b, b.drain_until)
+
+
+cdef void due_by(broker_t *b, int64_t due) noexcept nogil:
+    if b.due < 0 or due < b.due:
+        b.due = due
+
+
+cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
+    """Owe a heartbeat to each worker of the dialect whose turn it is."""
+    cdef peer_t *peer = b.beats[dialect]
+    while peer != NULL and peer.beat_due <= b.now:
+        if dialect == DIALECT_PND or (
+                peer.worker != NONE and b.d.workers[peer.worker].held == 0):
+            peer.owed |= OWE_HEARTBEAT
+            peer_touch(b, peer)
+        peer_beats(b, peer, worker_interval(b, peer))
+        peer = b.beats[dialect]
+
+
+cdef void report(broker_t *b) noexcept nogil:
+    """Look for services whose requests wait without any worker, some in each round."""
+    cdef service_name_t *name
+    cdef service_t *s
+    cdef uint32_t i
+    if b.lost_count:
+        lost_seek(b)
+    for i in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
+        b.report_from = (b.report_from + 1) % b.services_count
+        name = &b.services[b.report_from]
+        s = &b.d.services[b.report_from]
+        if (name.open and s.workers == 0 and s.waiting
+                and b.now - s.workerless_since >= REPORT_AFTER_NS
+                and b.now - name.reported >= REPORT_AGAIN_NS):
+            name.reported = b.now
+            log_event(b, LOG_SERVICE_WAITING, NULL, name.name, name.size, <int64_t> s.waiting,
+                      (b.now - s.workerless_since) // 1_000_000)
+
+
+# -- the end ----------------------------------------------------------------------------------
+
+cdef void drain_check(broker_t *b) noexcept nogil:
+    if not b.draining or b.finished:
+        return
+    if drained(b) or b.now >= b.drain_until:
+        b.finished = 1
+        log_event(b, LOG_DRAINED, NULL, NULL, 0, <int64_t> b.d.counters.running,
+                  <int64_t> b.d.counters.waiting)
+
+
+# drained says whether nothing runs, nothing that waits could still run, and no answer is stuck.
+cdef int drained(broker_t *b) noexcept nogil:
+    cdef uint32_t i
+    if b.d.counters.running or b.blocked != NULL:
+        return 0
+    for i in range(b.services_count):
+        if b.services[i].open and b.d.services[i].waiting and b.d.services[i].workers:
+            return 0
+    return 1
+
+
+cdef void farewell(broker_t *b) noexcept nogil:
+    """Tell every peer whose dialect has a word for it that the broker goes away."""
+    cdef peer_t *peer
+    cdef uint32_t i
+    for i in range(b.peers.count):
+        peer = <peer_t *> b.peers.at[i]
+        if peer == NULL or peer.dead:
+            continue
+        if peer.dialect == DIALECT_PND:
+            tell_bye(b, peer, BYE_GOING, RETRY_GOING_MS)
+        elif peer.worker != NONE and (
+                peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2):
+            peer.owed |= OWE_DISCONNECT
+            peer_touch(b, peer)
+    flush(b)
+
+
+cdef void publish(broker_t *b) noexcept nogil:
+    """Let other threads see the counters as they are after this turn."""
+    seqlock_begin(&b.published.sequence)
+    memcpy(b.published.dispatcher, &b.d.counters, sizeof(b.d.counters))
+    memcpy(b.published.loop, b.counters, sizeof(b.counters))
+    seqlock_end(&b.published.sequence)
+
+
+# -- making and freeing -----------------------------------------------------------------------
+
+cdef void side_free(broker_t *b, uint8_t side) noexcept nogil:
+    cdef socket_t *s = &b.sides[side]
+    cdef uint32_t i
+    for i in range(s.routes.count):
+        if s.routes.at[i] != NULL:
+            route_free(b, <route_t *> s.routes.at[i])
+    roster_free(&s.routes)
+    names_free(&s.ids)
+    free(s.connections)
+
+
+cdef void broker_free(broker_t *b) noexcept nogil:
+    cdef peer_t *peer
+    cdef uint32_t i
+    side_free(b, FRONTEND)
+    side_free(b, BACKEND)
+    for i in range(b.peers.count):
+        peer = <peer_t *> b.peers.at[i]
+        if peer != NULL:
+            items_clear(b, peer)
+            buffer_free(&peer.control)
+            free(peer.tasks)
+            free(peer)
+    roster_free(&b.peers)
+    for i in range(b.slots_room):
+        slot_clear(&b.slots[i])
+    for i in range(b.services_count):
+        free(b.services[i].name)
+    for i in range(b.frames_count):
+        zmq.msg_close(&b.frames[i])
+    names_free(&b.sessions)
+    names_free(&b.service_names)
+    buffer_free(&b.packet)
+    buffer_free(&b.scratch)
+    free(b.slots)
+    free(b.client_peer)
+    free(b.worker_peer)
+    free(b.services)
+    free(b.items)
+    free(b.frames)
+    free(b.views)
+    free(b.attach)
+    if b.d != NULL:
+        disp_delete(b.d)
+    free(b)
+
+
+cdef int64_t ns(object seconds):
+    return <int64_t> (seconds * 1e9)
+
+
+cdef uint64_t seed():
+    return int.from_bytes(os.urandom(8), "little")
+
+
+cdef class Core:
+    """The broker's data and its loop: a thin handle.
+
+    One thread makes it, attaches the sockets and calls `run`; any thread may call `command` and
+    `stats`.
+
+    Parameters
+    ----------
+    config : Config
+        The settings; they are copied.
+    version : str
+        Shown by ``pound.status``.
+    wake_fd : int
+        The loop looks for a command when this descriptor is readable.
+    """
+
+    cdef broker_t *b
+    cdef bytes version
+    cdef bytes endpoints
+
+    def __cinit__(self, object config, str version, int wake_fd):
+        cdef limits_t limits
+        self.b = <broker_t *> calloc(1, sizeof(broker_t))
+        if self.b == NULL:
+            raise MemoryError
+        self.version = version.encode()
+        self.endpoints = b"{}"
+        self.b.version = self.version
+        self.b.endpoints = self.endpoints
+        self.b.wake_fd = wake_fd
+        self.b.items_free = NONE
+        self.b.now = self.b.started = clock_ns()
+        self._take_settings(config)
+        self._take_limits(config, &limits)
+        self.b.d = disp_new(&limits, seed())
+        if self.b.d == NULL:
+            raise MemoryError
+        self._make_tables(config)
+        self._open_services(config)
+
+    cdef _take_settings(self, object config):
+        cdef settings_t *s = &self.b.settings
+        s.heartbeat_ns = ns(config.heartbeat)
+        s.ppp_heartbeat_ns = ns(config.ppp_heartbeat)
+        s.mdp_heartbeat_ns = ns(config.mdp_heartbeat)
+        s.client_grace_ns = ns(config.client_grace)
+        s.drain_timeout_ns = ns(config.drain_timeout)
+        s.lease_ns = ns(config.lease)
+        s.liveness = config.liveness
+        s.ppp_liveness = config.ppp_liveness
+        s.mdp_liveness = config.mdp_liveness
+        s.body_bytes_max = config.body_bytes_max
+        s.packet_bytes_max = config.packet_bytes_max
+        s.frames_max = config.frames_max
+        s.requests_max = config.requests_max
+        s.undelivered_bytes_max = config.undelivered_bytes_max
+        s.overflow_blocks = config.foreign_overflow == "block"
+        self.b.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
+
+    cdef _take_limits(self, object config, limits_t *limits):
+        limits[0] = limits_default()
+        limits.attempts_max = config.attempts_max
+        limits.clients_max = limits.workers_max = config.sessions_max
+        limits.services_max = config.services_max
+        limits.waiting_max = config.waiting_max
+        limits.waiting_bytes_max = config.waiting_bytes_max
+        limits.service_waiting_max = config.service_waiting_max
+        limits.service_waiting_bytes_max = config.service_waiting_bytes_max
+        limits.requests_max = config.requests_max
+        limits.foreign_window = config.foreign_window
+        limits.answers_bytes_max = config.answers_bytes_max
+        limits.service_wait_ns = ns(config.service_wait)
+        limits.unknown_reject = config.unknown_service == "reject"
+
+    cdef _make_tables(self, object config):
+        cdef broker_t *b = self.b
+        cdef bytes epoch = os.urandom(16)
+        memcpy(b.epoch, <const uint8_t *> epoch, 16)
+        names_init(&b.sides[FRONTEND].ids, seed(), seed())
+        names_init(&b.sides[BACKEND].ids, seed(), seed())
+        names_init(&b.sessions, seed(), seed())
+        names_init(&b.service_names, seed(), seed())
+        b.frames_count = config.frames_max + 1
+        b.frames = <zmq_msg_t *> calloc(b.frames_count, sizeof(zmq_msg_t))
+        b.views = <frame_t *> calloc(b.frames_count, sizeof(frame_t))
+        b.attach = <zmq_msg_t **> calloc(b.frames_count, sizeof(zmq_msg_t *))
+        if b.frames == NULL or b.views == NULL or b.attach == NULL:
+            b.frames_count = 0
+            raise MemoryError
+        for i in range(b.frames_count):
+            zmq.msg_init(&b.frames[i])
+
+    cdef _open_services(self, object config):
+        """Open the default service and the configured ones: they stay."""
+        cdef bytes name = config.default_service.encode()
+        self.b.default_service = NONE
+        self.b.default_service = self._open_service(name, config.services.get(name.decode()))
+        for text, service in config.services.items():
+            self._open_service(text.encode(), service)
+
+    cdef uint32_t _open_service(self, bytes name, object service) except? 0:
+        cdef int64_t lease = self.b.settings.lease_ns
+        cdef uint32_t number
+        if service is not None and service.lease is not None:
+            lease = ns(service.lease)
+        number = service_named(self.b, <const uint8_t *> <const char *> name, len(name), lease, 1)
+        if number == NONE:
+            raise ValueError(
+                f"service {name!r} cannot be opened: services_max is too small")
+        self.b.services[number].one_part = service is not None and service.one_part
+        return number
+
+    def __dealloc__(self):
+        if self.b != NULL:
+            broker_free(self.b)
+
+    def attach(self, size_t frontend, size_t frontend_monitor, size_t backend,
+               size_t backend_monitor, str endpoints):
+        """Give the loop its sockets, as addresses, and the endpoints they are bound to (JSON)."""
+        self.b.sides[FRONTEND].socket = <void *> frontend
+        self.b.sides[FRONTEND].monitor = <void *> frontend_monitor
+        self.b.sides[BACKEND].socket = <void *> backend
+        self.b.sides[BACKEND].monitor = <void *> backend_monitor
+        self.endpoints = endpoints.encode()
+        self.b.endpoints = self.endpoints
+
+    def run(self):
+        """Turn until the loop has ended (False) or there are events to be logged (True)."""
+        cdef int more
+        with nogil:
+            more = run_turns(self.b)
+        return bool(more)
+
+    def farewell(self):
+        """Tell every peer that the broker goes away. Only after `run` has returned False."""
+        with nogil:
+            farewell(self.b)
+
+    @property
+    def draining(self):
+        """Whether the loop drains, or ended by draining."""
+        return bool(self.b.draining)
+
+    def drain(self, double timeout):
+        """Have the loop take no requests, finish what it can in `timeout` seconds and end."""
+        self.b.settings.drain_timeout_ns = ns(timeout)
+        command_give(&self.b.command, COMMAND_DRAIN)
+
+    def stop(self):
+        """Have the loop end after its present turn; from any thread."""
+        command_give(&self.b.command, COMMAND_STOP)
+
+    def events(self):
+        """Take the events that wait: (kind, peer, text, number, other)."""
+        cdef log_t *log
+        events = []
+        self.b.logged_at = self.b.now
+        while self.b.logs_tail != self.b.logs_head:
+            log = &self.b.logs[self.b.logs_tail % LOGS]
+            events.append((
+                LOG_KINDS[log.kind], (<const char *> log.a)[:log.a_size],
+                (<const char *> log.b)[:log.b_size], log.number, log.other))
+            self.b.logs_tail += 1
+        return events
+
+    def stats(self):
+        """Return the counters as they were after the last turn; from any thread."""
+        cdef uint64_t copy[2][48]
+        while not seqlock_read(&self.b.published.sequence, copy, self.b.published.dispatcher,
+                               sizeof(copy)):
+            pass
+        stats = {name: copy[0][i] for i, name in enumerate(DISPATCHER_COUNTERS)}
+        stats |= {name: copy[1][i] for i, name in enumerate(LOOP_COUNTERS)}
+        stats["answers_late"] += stats["answers_unknown"]
+        stats["draining"] = int(self.b.draining)
+        return stats

@@ -1,0 +1,306 @@
+# The dispatcher's numbers, structs and functions. The rules are told in _dispatcher.pyx.
+#
+# It knows numbers only: client, worker, service, request slot, task; each is a uint32, NONE is none.
+# Times are int64 ns and come as arguments: `now` runs on monotonic time, `live` on the liveness
+# clock. Decisions leave as actions: whoever calls drains disp_action after every call, before the
+# next one, since a number that an action frees may be given out again by the next call.
+#
+# Others read fields of requests, workers and services; only the dispatcher writes them. The arrays
+# move when they grow: keep numbers, not pointers. All memory belongs to the dispatcher.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._heap cimport heap_t
+from pound._limits cimport limits_t
+from pound._pool cimport NONE, pool_t
+from pound._queue cimport link_t, queue_t
+from pound._table cimport table_t
+
+cdef enum:
+    PRIORITIES = 10          # 0 normal .. 9
+
+
+cdef enum action_kind:
+    ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt (1..)
+    ACT_CANCEL = 2           # tell worker `peer` that `token` is cancelled
+    ACT_FAIL = 3             # request `slot` ended without a worker's answer; code: PND's error code
+    ACT_FREE = 4             # request `slot` is forgotten: release what is stored under it
+    ACT_WORKER_GONE = 5      # worker `peer` was silent beyond its liveness
+    ACT_WORKER_FREE = 6      # number `peer` may be reused
+    ACT_CLIENT_FREE = 7      # likewise
+    ACT_SERVICE_FREE = 8     # likewise: `peer` is a service
+
+
+cdef struct action_t:        # fields that a kind does not use: slot, peer NONE; token, code 0
+    uint64_t token
+    uint32_t slot
+    uint32_t peer
+    uint8_t kind
+    uint8_t code
+
+
+cdef enum request_result:
+    REQ_ACCEPTED = 0         # new; `slot` is its number
+    REQ_HELD                 # waiting or running under `slot`
+    REQ_ANSWERED             # ended; `slot` is to be delivered (again)
+    REQ_STALE                # forgotten: the client had said that it was done with it
+    REQ_BUSY                 # too much waits in all
+    REQ_BUSY_SERVICE         # too much waits for the service
+    REQ_BUSY_SESSION         # the client has too many open requests
+    REQ_NO_SERVICE           # no worker offers the service
+    REQ_NO_MEMORY
+
+
+cdef enum answer_result:
+    ANS_COUNTED = 0          # the request ended with this answer
+    ANS_DROPPED              # the request had ended before; the worker's credit is back
+    ANS_DEAD                 # no such task, or another worker's
+    ANS_RELEASED             # the worker gave the task back, uncounted
+
+
+cdef enum ready_how:
+    READY_SAME_ROUTE = 0     # its tasks stay as they are
+    READY_NEW_ROUTE          # it tells the tokens of the tasks that it holds
+    READY_NEW_LIFE           # it holds nothing: its tasks are lost
+
+
+cdef enum liveness_mode:
+    LIVENESS_NEVER = 0
+    LIVENESS_IDLE            # silent while it computes: only idle ones expire
+    LIVENESS_ALWAYS
+
+
+cdef enum request_state:
+    REQUEST_FREE = 0
+    REQUEST_WAITING
+    REQUEST_RUNNING
+    REQUEST_ANSWERED         # ended, whatever the reason; not yet handed to the socket
+    REQUEST_KEPT             # handed over; kept for a client that asks again
+
+
+cdef enum queued_where:      # a WAITING request
+    QUEUED_NOWHERE = 0
+    QUEUED_FRESH
+    QUEUED_RETURNED
+    QUEUED_ISOLATED
+
+
+cdef enum task_state:
+    TASK_FREE = 0
+    TASK_UNSENT
+    TASK_SENT
+
+
+cdef enum listed_where:      # an offer, and with it all offers of its worker
+    LISTED_NOWHERE = 0       # the worker is not eligible
+    LISTED_IDLE
+    LISTED_BUSY
+
+
+cdef struct request_t:       # 72 bytes
+    uint64_t id              # the client's number for it
+    uint64_t seq             # its order of acceptance among all requests
+    int64_t deadline         # monotonic ns; 0: none
+    int64_t since            # monotonic ns: when it was accepted, or returned last
+    link_t queue             # fresh, kept: its neighbours. Else `prev` is its place in a heap:
+                             # returned or isolated while WAITING, leases while RUNNING
+    link_t sibling           # in its client's requests
+    uint32_t client
+    uint32_t service
+    uint32_t task            # RUNNING: its task. WAITING: the returned one that still counts, or NONE
+    uint32_t bytes           # of the request; of its answer once it has ended
+    uint32_t deadline_at     # place in the heap of deadlines
+    uint8_t attempts         # TASKs sent and not taken back
+    uint8_t priority
+    uint8_t state            # request_state
+    uint8_t queued           # queued_where
+
+
+cdef struct task_t:          # 32 bytes
+    uint64_t token
+    link_t sibling           # in its worker's tasks
+    uint32_t worker
+    uint32_t request         # NONE: an orphan, which only holds credit
+    uint8_t state            # task_state
+    uint8_t holds            # it holds a credit of its worker
+    uint8_t isolates         # nothing may join it
+    uint8_t listed           # in the READY that is being read
+
+
+cdef struct offer_t:
+    uint32_t service
+    uint32_t worker
+    uint32_t index           # in its worker's offers
+    uint32_t place           # in the service's idle or busy heap
+
+
+cdef struct worker_t:
+    int64_t last_heard       # liveness ns
+    int64_t liveness_ns
+    uint64_t sent_seq        # rises with each task it is sent: the LRU's key
+    uint32_t *offers         # numbers of its offers, in READY's order; owned
+    uint32_t n_offers
+    uint32_t next_offer      # where serving it goes on
+    uint32_t capacity
+    uint32_t held            # tasks that hold its credit
+    uint32_t reserved_for    # service, or NONE
+    uint32_t liveness_at     # place in the heap of liveness timers
+    uint32_t blocked_at      # place in the heap of blocked ends; NONE: not blocked
+    uint32_t unserved_at     # place in the heap of workers to be served before the call ends
+    queue_t tasks            # all its tasks, oldest made first
+    uint8_t mode             # liveness_mode
+    uint8_t tells            # it is told ACT_CANCEL
+    uint8_t listed           # listed_where
+    uint8_t isolating        # it holds a task that nothing may join
+    uint8_t leaving
+    uint8_t gone
+    uint8_t pinned           # its tasks are being taken from it: not to be freed meanwhile
+    uint8_t used             # 0: the number is free
+
+
+cdef struct client_t:
+    uint64_t highest         # id accepted
+    uint64_t done            # it is done with all ids below
+    queue_t requests         # all its requests, oldest first
+    uint32_t count           # of them
+    uint32_t open            # of them, WAITING or RUNNING
+    uint32_t grace_at        # place in the heap of graces
+    uint8_t foreign
+    uint8_t used
+
+
+cdef struct service_t:
+    int64_t lease_ns         # 0: none
+    int64_t workerless_since  # monotonic ns; means something while workers == 0
+    uint64_t waiting         # requests
+    uint64_t waiting_bytes
+    uint64_t running         # requests
+    uint64_t dispatches
+    uint64_t refs            # requests of any state, and offers
+    uint64_t mark            # stamp of the READY that named it last
+    heap_t idle              # offers of eligible workers that hold nothing, by sent_seq
+    heap_t busy              # offers of eligible workers that hold something
+    heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
+    heap_t returned[PRIORITIES]  # requests that come before the fresh ones, by seq
+    queue_t fresh[PRIORITIES]
+    uint32_t workers         # live ones that offer it
+    uint32_t reserved        # worker that is running empty for an isolated request, or NONE
+    uint32_t wait_at         # place in the heap of service waits
+    uint32_t unmatched_at    # place in the heap of services to be matched before the call ends
+    uint16_t filled          # bit p: priority p has fresh or returned requests
+    uint8_t pinned
+    uint8_t used
+
+
+cdef struct counters_t:
+    # accepted = waiting + running + answered + failed + cancelled + expired, at any moment
+    uint64_t accepted, waiting, running, answered, failed, cancelled, expired
+    uint64_t refused         # requests over a limit, or for an unknown service
+    uint64_t losses          # sent tasks lost with their worker or by lease
+    uint64_t released        # tasks given back by their workers
+    uint64_t redelivered     # dispatches of requests that had been sent before
+    uint64_t answers_late    # with no task, or another worker's
+    uint64_t answers_dropped  # for requests that had ended, or that could not be delivered
+    uint64_t answers_evicted  # kept ones that had to make room
+    uint64_t partials_late
+    uint64_t expired_workers
+    uint64_t waiting_bytes, kept, kept_bytes
+    uint64_t clients, workers, services  # numbers in use
+
+
+cdef struct dispatcher_t:
+    limits_t limits
+    counters_t counters
+    request_t *requests      # arrays by number, each with its pool
+    task_t *tasks
+    client_t *clients
+    worker_t *workers
+    service_t *services
+    offer_t *offers
+    pool_t request_pool
+    pool_t task_pool
+    pool_t client_pool
+    pool_t worker_pool
+    pool_t service_pool
+    pool_t offer_pool
+    table_t by_id            # (client, id) → request; not of foreign clients
+    table_t by_token         # token → task
+    uint64_t hash_seed
+    uint64_t next_token
+    uint64_t next_seq        # of requests
+    uint64_t sent_seq        # of tasks
+    heap_t deadlines         # requests, by deadline
+    heap_t leases            # running requests, by the end of their task's lease
+    heap_t blocked_ends      # workers
+    heap_t graces            # clients
+    heap_t service_waits     # services
+    heap_t liveness          # workers
+    heap_t unmatched         # services to be matched before the call ends; key 0
+    heap_t unserved          # workers to be served before the call ends; key 0
+    heap_t scratch           # empty between calls
+    queue_t kept             # KEPT requests, oldest delivery first
+    int64_t now              # of the call that is running
+    uint64_t stamp           # rises with each READY
+    action_t *actions        # a ring
+    uint32_t actions_head
+    uint32_t actions_count
+    uint32_t actions_room    # a power of two
+
+
+# NULL: no memory.
+cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
+cdef void disp_delete(dispatcher_t *d) noexcept nogil
+
+cdef uint32_t disp_service_open(
+    dispatcher_t *d, int64_t lease_ns, uint8_t pinned, int64_t now) noexcept nogil
+
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil
+cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil
+cdef void disp_client_lost(
+    dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now) noexcept nogil
+cdef void disp_client_back(dispatcher_t *d, uint32_t c) noexcept nogil
+cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept nogil
+
+cdef int disp_request(
+    dispatcher_t *d, uint32_t c, uint64_t id, uint32_t s, uint8_t priority, int64_t timeout_ns,
+    uint32_t bytes, uint8_t internal, int64_t now, uint32_t *slot) noexcept nogil
+cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noexcept nogil
+cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil
+cdef void disp_undeliverable(dispatcher_t *d, uint32_t slot) noexcept nogil
+cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noexcept nogil
+
+cdef uint32_t disp_worker_open(
+    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live) noexcept nogil
+cdef void disp_worker_ready(
+    dispatcher_t *d, uint32_t w, uint32_t capacity, const uint32_t *services, uint32_t n_services,
+    const uint64_t *tokens, uint32_t n_tokens, uint8_t how, int64_t now, int64_t live
+) noexcept nogil
+cdef void disp_worker_leave(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
+cdef void disp_worker_gone(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
+cdef void disp_heard(dispatcher_t *d, uint32_t w, int64_t now, int64_t live) noexcept nogil
+cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
+
+cdef int disp_answer(
+    dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
+    int64_t live, uint32_t *slot) noexcept nogil
+cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
+# 0, or -1: there is no such UNSENT task.
+cdef int disp_sent(dispatcher_t *d, uint64_t token, int64_t now) noexcept nogil
+# NONE: the task was undone meanwhile.
+cdef uint32_t disp_unsent_slot(dispatcher_t *d, uint64_t token) noexcept nogil
+
+# The next due time in monotonic ns, or -1: nothing is armed.
+cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil
+
+# Recounts every invariant, O(n); aborts and says which does not hold.
+cdef void disp_check(dispatcher_t *d) noexcept nogil
+
+
+cdef inline int disp_action(dispatcher_t *d, action_t *out) noexcept nogil:
+    """disp_action takes the next action: 1, or 0 when there is none."""
+    if d.actions_count == 0:
+        return 0
+    out[0] = d.actions[d.actions_head]
+    d.actions_head = (d.actions_head + 1) & (d.actions_room - 1)
+    d.actions_count -= 1
+    return 1

@@ -1,0 +1,727 @@
+# The dispatcher: who gets which request, and what becomes of it. Decisions, no messages.
+#
+# Rules
+#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not yet handed over), KEPT (handed over,
+#   kept for a client that asks again), then forgotten. Errors are answers.
+#   A task is UNSENT until the caller says `sent`; an attempt counts from then. UNSENT tasks are undone
+#   without a trace. A sent task whose worker or lease is lost *returns* its request, which keeps the
+#   task until it is sent anew: so long the old token still counts. A task whose request has ended or
+#   went elsewhere is an *orphan*: it holds its worker's credit until the worker answers or is lost.
+#   The worker that was sent a task longest ago gets the next (LRU by sent_seq). Returned requests go
+#   before fresh ones, in order of acceptance. Priority is strict, but one dispatch in 16 takes the
+#   lowest. A request that was lost twice is *isolated*: only a worker that holds nothing gets it, and
+#   nothing joins it there. When no worker is idle, one busy worker is *reserved* and runs empty.
+#
+# Invariants, checked by disp_check: accepted = waiting + running + answered + failed + cancelled +
+#   expired; nobody is sent more than capacity; after each call no request waits that an eligible
+#   worker could take.
+#
+# Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at most
+#   64). Losing a worker costs its tasks, a silent service what waits for it. Memory per waiting
+#   request: 72 bytes, 11 to 21 for its id, 16 for a deadline.
+#
+# Each call changes state first and matches last: services that got requests back, in order of number,
+#   then workers that may take more. In a tick each timer that fires is such a call of its own.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from pound._admission cimport known_result, refusal, request_accept, request_make
+from pound._audit cimport audit
+from pound._book cimport (
+    arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
+    queue_links, request_find, request_free, request_stop, reservation_break, service_drop,
+    task_find, task_free, worker_file, worker_unblock, worker_unserved)
+from pound._check cimport CHECK, POUND_CHECKS
+from pound._expiry cimport due, expire, next_due, silence, wait_over
+from pound._heap cimport heap_free
+from pound._limits cimport limits_default, limits_t
+from pound._loss cimport (
+    client_end, request_fail, request_lost, task_release, tasks_compare, tasks_lose,
+    tasks_recredit, tasks_undo, token_held, worker_end)
+from pound._lru cimport settle
+from pound._pool cimport pool_init, pool_reserve, pool_take
+from pound._queue cimport queue_append, queue_init
+from pound._table cimport mix, table_free
+
+cdef enum:
+    CODE_CANCELLED = 1       # PND's error codes
+    CODE_RELEASE = 14
+
+
+cdef void finish(dispatcher_t *d) noexcept nogil:
+    """finish ends a call."""
+    settle(d)
+    if POUND_CHECKS:
+        audit(d)
+
+
+# --- life and death of the whole ---
+
+cdef int pools_init(dispatcher_t *d) noexcept nogil:
+    """pools_init gives each array its first room; -1: no memory."""
+    pool_init(&d.request_pool, sizeof(request_t))
+    pool_init(&d.task_pool, sizeof(task_t))
+    pool_init(&d.client_pool, sizeof(client_t))
+    pool_init(&d.worker_pool, sizeof(worker_t))
+    pool_init(&d.service_pool, sizeof(service_t))
+    pool_init(&d.offer_pool, sizeof(offer_t))
+    if (pool_reserve(&d.request_pool, <void **> &d.requests) < 0
+            or pool_reserve(&d.task_pool, <void **> &d.tasks) < 0
+            or pool_reserve(&d.client_pool, <void **> &d.clients) < 0
+            or pool_reserve(&d.worker_pool, <void **> &d.workers) < 0
+            or pool_reserve(&d.service_pool, <void **> &d.services) < 0
+            or pool_reserve(&d.offer_pool, <void **> &d.offers) < 0):
+        return -1
+    return 0
+
+
+cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil:
+    cdef dispatcher_t *d = <dispatcher_t *> calloc(1, sizeof(dispatcher_t))
+    if d == NULL:
+        return NULL
+    d.limits = limits[0]
+    d.limits.attempts_max = min(max(limits.attempts_max, 1), <uint32_t> 255)
+    d.next_token = token_seed
+    # No decision depends on it: it only has to be out of the reach of those who choose ids.
+    d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
+    queue_init(&d.kept)
+    if pools_init(d) < 0:
+        disp_delete(d)
+        return NULL
+    return d
+
+
+cdef void disp_delete(dispatcher_t *d) noexcept nogil:
+    cdef uint32_t i, p
+    for i in range(d.worker_pool.fresh):
+        if d.workers[i].used:
+            free(d.workers[i].offers)
+    for i in range(d.service_pool.fresh):
+        if d.services[i].used:
+            heap_free(&d.services[i].idle)
+            heap_free(&d.services[i].busy)
+            heap_free(&d.services[i].isolated)
+            for p in range(PRIORITIES):
+                heap_free(&d.services[i].returned[p])
+    heap_free(&d.deadlines)
+    heap_free(&d.leases)
+    heap_free(&d.blocked_ends)
+    heap_free(&d.graces)
+    heap_free(&d.service_waits)
+    heap_free(&d.liveness)
+    heap_free(&d.unmatched)
+    heap_free(&d.unserved)
+    heap_free(&d.scratch)
+    table_free(&d.by_id)
+    table_free(&d.by_token)
+    free(d.requests)
+    free(d.tasks)
+    free(d.clients)
+    free(d.workers)
+    free(d.services)
+    free(d.offers)
+    free(d.actions)
+    free(d)
+
+
+cdef uint32_t disp_service_open(
+    dispatcher_t *d, int64_t lease_ns, uint8_t pinned, int64_t now
+) noexcept nogil:
+    cdef uint32_t s, p
+    cdef service_t *service
+    if d.service_pool.used >= d.limits.services_max:
+        return NONE
+    s = pool_take(&d.service_pool, <void **> &d.services)
+    if s == NONE:
+        return NONE
+    service = &d.services[s]
+    service.used = 1
+    service.lease_ns = lease_ns
+    service.pinned = pinned
+    service.workerless_since = now
+    service.reserved = service.wait_at = service.unmatched_at = NONE
+    for p in range(PRIORITIES):
+        queue_init(&service.fresh[p])
+    d.counters.services += 1
+    return s
+
+
+# --- clients ---
+
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
+    cdef uint32_t c
+    if d.client_pool.used >= d.limits.clients_max:
+        return NONE
+    c = pool_take(&d.client_pool, <void **> &d.clients)
+    if c == NONE:
+        return NONE
+    d.clients[c].used = 1
+    d.clients[c].foreign = foreign
+    d.clients[c].grace_at = NONE
+    queue_init(&d.clients[c].requests)
+    d.counters.clients += 1
+    return c
+
+
+cdef void forget_ended(dispatcher_t *d, uint32_t r) noexcept nogil:
+    """forget_ended frees a request that its client is done with, unless it is still open."""
+    if d.requests[r].state == REQUEST_ANSWERED:
+        d.counters.answers_dropped += 1
+        request_free(d, r)
+    elif d.requests[r].state == REQUEST_KEPT:
+        request_free(d, r)
+
+
+cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
+    cdef client_t *client = &d.clients[c]
+    cdef uint64_t id = client.done
+    cdef uint64_t first = client.done
+    cdef uint32_t r, following
+    if client.foreign or done <= first:
+        return
+    client.done = done
+    # Each id is looked at once in a client's life, or each of its requests, whichever is less.
+    if done - first <= client.count:
+        while id < done:
+            r = request_find(d, c, id)
+            if r != NONE:
+                forget_ended(d, r)
+            id += 1
+    else:
+        r = client.requests.head
+        while r != NONE:
+            following = d.requests[r].sibling.next
+            if first <= d.requests[r].id < done:
+                forget_ended(d, r)
+            r = following
+    finish(d)
+
+
+cdef void disp_client_lost(
+    dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now
+) noexcept nogil:
+    arm(&d.graces, grace_places(d), now + grace_ns, c)
+
+
+cdef void disp_client_back(dispatcher_t *d, uint32_t c) noexcept nogil:
+    disarm(&d.graces, grace_places(d), c)
+
+
+cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept nogil:
+    d.now = now
+    client_end(d, c)
+    finish(d)
+
+
+# --- requests ---
+
+cdef int disp_request(
+    dispatcher_t *d, uint32_t c, uint64_t id, uint32_t s, uint8_t priority, int64_t timeout_ns,
+    uint32_t bytes, uint8_t internal, int64_t now, uint32_t *slot
+) noexcept nogil:
+    cdef client_t *client = &d.clients[c]
+    cdef int result = REQ_ACCEPTED
+    cdef int64_t deadline = now + timeout_ns if timeout_ns and not internal else 0
+    d.now = now
+    slot[0] = NONE
+    CHECK(priority < PRIORITIES, "priority %u", <uint32_t> priority)
+    if not client.foreign and id <= client.highest:
+        result = known_result(d, c, id, slot)
+    if result == REQ_ACCEPTED and not internal:
+        result = refusal(d, client, &d.services[s], bytes)
+        d.counters.refused += result != REQ_ACCEPTED
+    if result == REQ_ACCEPTED:
+        slot[0] = request_make(d, c, id, deadline)
+        if slot[0] == NONE:
+            result = REQ_NO_MEMORY
+        else:
+            request_accept(d, slot[0], s, priority, bytes, internal)
+    if result != REQ_ACCEPTED:
+        service_drop(d, s)
+    finish(d)
+    return result
+
+
+cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noexcept nogil:
+    cdef uint32_t r = NONE if d.clients[c].foreign else request_find(d, c, id)
+    if r == NONE or d.requests[r].state not in (REQUEST_WAITING, REQUEST_RUNNING):
+        return 0
+    d.now = now
+    d.counters.cancelled += 1
+    request_fail(d, r, CODE_CANCELLED)
+    finish(d)
+    return 1
+
+
+cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:
+    cdef request_t *request = &d.requests[slot]
+    cdef client_t *client = &d.clients[request.client]
+    CHECK(request.state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> request.state)
+    if client.foreign or request.id < client.done:
+        request_free(d, slot)
+    else:
+        request.state = REQUEST_KEPT
+        queue_append(&d.kept, queue_links(d), slot)
+        d.counters.kept += 1
+        d.counters.kept_bytes += request.bytes
+    while d.counters.kept_bytes > d.limits.answers_bytes_max:
+        d.counters.answers_evicted += 1
+        request_free(d, d.kept.head)
+    finish(d)
+
+
+cdef void disp_undeliverable(dispatcher_t *d, uint32_t slot) noexcept nogil:
+    CHECK(d.requests[slot].state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> d.requests[slot].state)
+    d.counters.answers_dropped += 1
+    request_free(d, slot)
+    finish(d)
+
+
+cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noexcept nogil:
+    CHECK(d.requests[slot].state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> d.requests[slot].state)
+    d.requests[slot].bytes = bytes
+
+
+# --- workers ---
+
+cdef uint32_t disp_worker_open(
+    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live
+) noexcept nogil:
+    cdef uint32_t w
+    cdef worker_t *worker
+    if d.worker_pool.used >= d.limits.workers_max:
+        return NONE
+    w = pool_take(&d.worker_pool, <void **> &d.workers)
+    if w == NONE:
+        return NONE
+    worker = &d.workers[w]
+    worker.used = 1
+    worker.mode = mode
+    worker.liveness_ns = liveness_ns
+    worker.tells = tells
+    worker.last_heard = live
+    worker.reserved_for = worker.liveness_at = worker.blocked_at = worker.unserved_at = NONE
+    queue_init(&worker.tasks)
+    d.sent_seq += 1
+    worker.sent_seq = d.sent_seq
+    d.counters.workers += 1
+    return w
+
+
+cdef void disp_worker_ready(
+    dispatcher_t *d, uint32_t w, uint32_t capacity, const uint32_t *services, uint32_t n_services,
+    const uint64_t *tokens, uint32_t n_tokens, uint8_t how, int64_t now, int64_t live
+) noexcept nogil:
+    cdef worker_t *worker = &d.workers[w]
+    cdef uint8_t was_gone = worker.gone
+    cdef uint32_t i
+    d.now = now
+    worker.gone = worker.leaving = 0
+    worker.last_heard = live
+    worker_unblock(d, w)
+    if how == READY_NEW_ROUTE:
+        for i in range(n_tokens):
+            token_held(d, w, tokens[i])
+        tasks_compare(d, w)
+    elif how == READY_NEW_LIFE:
+        tasks_lose(d, w)
+    elif was_gone:
+        tasks_recredit(d, w)
+    worker.capacity = capacity
+    offers_replace(d, w, services, n_services)
+    if worker.reserved_for != NONE and d.services[worker.reserved_for].mark != d.stamp:
+        reservation_break(d, w)
+    worker_file(d, w)
+    if worker.mode != LIVENESS_NEVER:
+        arm(&d.liveness, liveness_places(d), now + worker.liveness_ns, w)
+    worker_unserved(d, w)
+    finish(d)
+
+
+cdef void disp_worker_leave(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    d.workers[w].leaving = 1
+    worker_file(d, w)
+    tasks_undo(d, w)
+    reservation_break(d, w)
+    finish(d)
+
+
+cdef void disp_worker_gone(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    worker_end(d, w)
+    finish(d)
+
+
+cdef void disp_heard(dispatcher_t *d, uint32_t w, int64_t now, int64_t live) noexcept nogil:
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    finish(d)
+
+
+cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    arm(&d.blocked_ends, blocked_places(d), now + d.limits.block_ns, w)
+    worker_file(d, w)
+    tasks_undo(d, w)
+    finish(d)
+
+
+# --- answers ---
+
+cdef uint32_t task_of(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    """task_of gives the task that a worker was sent under a token, or NONE."""
+    cdef uint32_t t = task_find(d, token)
+    if t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT:
+        return NONE
+    return t
+
+
+cdef void request_answer(dispatcher_t *d, uint32_t r, uint32_t bytes) noexcept nogil:
+    """request_answer ends a request with the answer of the worker that has its task."""
+    cdef uint32_t t = d.requests[r].task
+    d.requests[r].task = NONE
+    task_free(d, t)
+    request_stop(d, r)
+    d.requests[r].state = REQUEST_ANSWERED
+    d.requests[r].bytes = bytes
+    d.counters.answered += 1
+
+
+cdef int disp_answer(
+    dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
+    int64_t live, uint32_t *slot
+) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    cdef int result
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    slot[0] = NONE if t == NONE else d.tasks[t].request
+    if t == NONE:
+        d.counters.answers_late += 1
+        result = ANS_DEAD
+    elif slot[0] == NONE:
+        d.counters.answers_dropped += 1
+        task_free(d, t)
+        result = ANS_DROPPED
+    elif code == CODE_RELEASE:
+        d.counters.released += 1
+        task_release(d, t)
+        result = ANS_RELEASED
+    else:
+        request_answer(d, slot[0], bytes)
+        result = ANS_COUNTED
+    finish(d)
+    return result
+
+
+cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    if t == NONE or d.tasks[t].request == NONE:
+        d.counters.partials_late += 1
+        return NONE
+    return d.tasks[t].request
+
+
+cdef uint32_t unsent_task(const dispatcher_t *d, uint64_t token) noexcept nogil:
+    cdef uint32_t t = task_find(d, token)
+    return t if t != NONE and d.tasks[t].state == TASK_UNSENT else NONE
+
+
+cdef uint32_t disp_unsent_slot(dispatcher_t *d, uint64_t token) noexcept nogil:
+    cdef uint32_t t = unsent_task(d, token)
+    return NONE if t == NONE else d.tasks[t].request
+
+
+cdef int disp_sent(dispatcher_t *d, uint64_t token, int64_t now) noexcept nogil:
+    cdef uint32_t t = unsent_task(d, token)
+    cdef uint32_t r
+    if t == NONE:
+        return -1
+    d.now = now
+    r = d.tasks[t].request
+    d.tasks[t].state = TASK_SENT
+    d.requests[r].attempts += 1
+    lease_start(d, r)
+    finish(d)
+    return 0
+
+
+cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil:
+    cdef uint32_t n
+    d.now = now
+    while (n := due(&d.deadlines, now)) != NONE:
+        expire(d, n)
+        settle(d)
+    while (n := due(&d.leases, now)) != NONE:
+        request_lost(d, n)
+        settle(d)
+    while (n := due(&d.blocked_ends, now)) != NONE:
+        worker_unblock(d, n)
+        settle(d)
+    while (n := due(&d.graces, now)) != NONE:
+        client_end(d, n)
+        settle(d)
+    while (n := due(&d.service_waits, now)) != NONE:
+        wait_over(d, n)
+        settle(d)
+    while (n := due(&d.liveness, now)) != NONE:
+        silence(d, n, live)
+        settle(d)
+    finish(d)
+    return next_due(d)
+
+
+cdef void disp_check(dispatcher_t *d) noexcept nogil:
+    audit(d)
+
+
+# --- the handle ---
+
+# Python's copies of the C constants, whose names can't be assigned here.
+globals().update(
+    NONE=<uint32_t> NONE,
+    ACT_TASK=ACT_TASK, ACT_CANCEL=ACT_CANCEL, ACT_FAIL=ACT_FAIL, ACT_FREE=ACT_FREE,
+    ACT_WORKER_GONE=ACT_WORKER_GONE, ACT_WORKER_FREE=ACT_WORKER_FREE,
+    ACT_CLIENT_FREE=ACT_CLIENT_FREE, ACT_SERVICE_FREE=ACT_SERVICE_FREE, REQ_ACCEPTED=REQ_ACCEPTED,
+    REQ_HELD=REQ_HELD, REQ_ANSWERED=REQ_ANSWERED, REQ_STALE=REQ_STALE, REQ_BUSY=REQ_BUSY,
+    REQ_BUSY_SERVICE=REQ_BUSY_SERVICE, REQ_BUSY_SESSION=REQ_BUSY_SESSION,
+    REQ_NO_SERVICE=REQ_NO_SERVICE, REQ_NO_MEMORY=REQ_NO_MEMORY, ANS_COUNTED=ANS_COUNTED,
+    ANS_DROPPED=ANS_DROPPED, ANS_DEAD=ANS_DEAD, ANS_RELEASED=ANS_RELEASED,
+    READY_SAME_ROUTE=READY_SAME_ROUTE, READY_NEW_ROUTE=READY_NEW_ROUTE,
+    READY_NEW_LIFE=READY_NEW_LIFE, LIVENESS_NEVER=LIVENESS_NEVER, LIVENESS_IDLE=LIVENESS_IDLE,
+    LIVENESS_ALWAYS=LIVENESS_ALWAYS, REQUEST_WAITING=REQUEST_WAITING,
+    REQUEST_RUNNING=REQUEST_RUNNING, REQUEST_ANSWERED=REQUEST_ANSWERED, REQUEST_KEPT=REQUEST_KEPT,
+    QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
+    QUEUED_ISOLATED=QUEUED_ISOLATED)
+
+cdef object number(uint32_t n):
+    return None if n == NONE else n
+
+
+cdef class Dispatcher:
+    """A dispatcher, driven from Python: what the simulation tests.
+
+    Parameters
+    ----------
+    token_seed : int
+        The first token.
+    **limits : int
+        Limits other than the default, by the names of ``limits_t``.
+
+    Notes
+    -----
+    The methods are the functions ``disp_*``. Clients, workers, services and slots are numbers,
+    times are ns; a number that is not in use raises `ValueError`.
+    """
+
+    cdef dispatcher_t *d
+
+    def __cinit__(self, *, uint64_t token_seed=0, **limits):
+        cdef limits_t values = limits_default()
+        cdef dict fields = values
+        unknown = limits.keys() - fields.keys()
+        if unknown:
+            raise ValueError(f"no such limit: {', '.join(sorted(unknown))}")
+        fields.update(limits)
+        values = fields
+        self.d = disp_new(&values, token_seed)
+        if self.d == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.d != NULL:
+            disp_delete(self.d)
+
+    cdef uint32_t client_number(self, uint32_t c) except? NONE:
+        if c >= self.d.client_pool.fresh or not self.d.clients[c].used:
+            raise ValueError(f"no client {c}")
+        return c
+
+    cdef uint32_t worker_number(self, uint32_t w) except? NONE:
+        if w >= self.d.worker_pool.fresh or not self.d.workers[w].used:
+            raise ValueError(f"no worker {w}")
+        return w
+
+    cdef uint32_t service_number(self, uint32_t s) except? NONE:
+        if s >= self.d.service_pool.fresh or not self.d.services[s].used:
+            raise ValueError(f"no service {s}")
+        return s
+
+    cdef uint32_t slot_number(self, uint32_t r) except? NONE:
+        if r >= self.d.request_pool.fresh or self.d.requests[r].state == REQUEST_FREE:
+            raise ValueError(f"no request {r}")
+        return r
+
+    cdef uint32_t answered_number(self, uint32_t r) except? NONE:
+        if self.d.requests[self.slot_number(r)].state != REQUEST_ANSWERED:
+            raise ValueError(f"request {r} has no answer to deliver")
+        return r
+
+    def service_open(self, int64_t lease_ns=0, bint pinned=False, int64_t now=0):
+        return number(disp_service_open(self.d, lease_ns, pinned, now))
+
+    def client_open(self, bint foreign=False):
+        return number(disp_client_open(self.d, foreign))
+
+    def client_done(self, uint32_t c, uint64_t done):
+        disp_client_done(self.d, self.client_number(c), done)
+
+    def client_lost(self, uint32_t c, int64_t grace_ns, int64_t now):
+        disp_client_lost(self.d, self.client_number(c), grace_ns, now)
+
+    def client_back(self, uint32_t c):
+        disp_client_back(self.d, self.client_number(c))
+
+    def client_close(self, uint32_t c, int64_t now):
+        disp_client_close(self.d, self.client_number(c), now)
+
+    def request(
+        self, uint32_t c, uint64_t id, uint32_t s, uint8_t priority=0, int64_t timeout_ns=0,
+        uint32_t size=64, bint internal=False, int64_t now=0
+    ):
+        cdef uint32_t slot
+        if priority >= PRIORITIES:
+            raise ValueError(f"priority {priority}")
+        result = disp_request(
+            self.d, self.client_number(c), id, self.service_number(s), priority, timeout_ns, size,
+            internal, now, &slot)
+        return result, number(slot)
+
+    def cancel(self, uint32_t c, uint64_t id, int64_t now):
+        return disp_cancel(self.d, self.client_number(c), id, now) == 1
+
+    def delivered(self, uint32_t slot):
+        disp_delivered(self.d, self.answered_number(slot))
+
+    def undeliverable(self, uint32_t slot):
+        disp_undeliverable(self.d, self.answered_number(slot))
+
+    def answer_bytes(self, uint32_t slot, uint32_t size):
+        disp_answer_bytes(self.d, self.answered_number(slot), size)
+
+    def worker_open(self, uint8_t mode, int64_t liveness_ns, bint tells, int64_t live):
+        if mode > LIVENESS_ALWAYS:
+            raise ValueError(f"liveness mode {mode}")
+        return number(disp_worker_open(self.d, mode, liveness_ns, tells, live))
+
+    def worker_ready(
+        self, uint32_t w, uint32_t capacity, services, tokens, uint8_t how, int64_t now,
+        int64_t live
+    ):
+        cdef uint32_t *service_list
+        cdef uint64_t *token_list
+        cdef Py_ssize_t i
+        self.worker_number(w)
+        if how > READY_NEW_LIFE:
+            raise ValueError(f"ready {how}")
+        services = [self.service_number(s) for s in services]
+        tokens = [<uint64_t> token for token in tokens]
+        service_list = <uint32_t *> malloc((len(services) + 1) * sizeof(uint32_t))
+        token_list = <uint64_t *> malloc((len(tokens) + 1) * sizeof(uint64_t))
+        for i in range(len(services)):
+            service_list[i] = services[i]
+        for i in range(len(tokens)):
+            token_list[i] = tokens[i]
+        disp_worker_ready(
+            self.d, w, capacity, service_list, len(services), token_list, len(tokens), how, now,
+            live)
+        free(service_list)
+        free(token_list)
+
+    def worker_leave(self, uint32_t w, int64_t now):
+        disp_worker_leave(self.d, self.worker_number(w), now)
+
+    def worker_gone(self, uint32_t w, int64_t now):
+        disp_worker_gone(self.d, self.worker_number(w), now)
+
+    def heard(self, uint32_t w, int64_t now, int64_t live):
+        disp_heard(self.d, self.worker_number(w), now, live)
+
+    def blocked(self, uint32_t w, int64_t now):
+        disp_blocked(self.d, self.worker_number(w), now)
+
+    def answer(
+        self, uint32_t w, uint64_t token, uint8_t code, uint32_t size, int64_t now, int64_t live
+    ):
+        cdef uint32_t slot
+        result = disp_answer(
+            self.d, self.worker_number(w), token, code, size, now, live, &slot)
+        return result, number(slot)
+
+    def partial(self, uint32_t w, uint64_t token):
+        return number(disp_partial(self.d, self.worker_number(w), token))
+
+    def sent(self, uint64_t token, int64_t now):
+        return disp_sent(self.d, token, now) == 0
+
+    def unsent_slot(self, uint64_t token):
+        return number(disp_unsent_slot(self.d, token))
+
+    def tick(self, int64_t now, int64_t live):
+        due_at = disp_tick(self.d, now, live)
+        return None if due_at < 0 else due_at
+
+    def actions(self):
+        """Take all actions, in order: (kind, code, slot, peer, token)."""
+        cdef action_t action
+        taken = []
+        while disp_action(self.d, &action):
+            taken.append((action.kind, action.code, number(action.slot), number(action.peer),
+                          action.token))
+        return taken
+
+    def counters(self):
+        return self.d.counters
+
+    def check(self):
+        """Recount every invariant; end the process when one does not hold."""
+        disp_check(self.d)
+
+    def request_of(self, uint32_t slot):
+        cdef request_t *request = &self.d.requests[self.slot_number(slot)]
+        cdef uint32_t t = request.task
+        return {
+            "id": request.id, "seq": request.seq, "client": request.client,
+            "service": request.service, "priority": request.priority, "bytes": request.bytes,
+            "deadline": request.deadline, "attempts": request.attempts, "state": request.state,
+            "queued": request.queued,
+            "token": None if t == NONE else self.d.tasks[t].token,
+            "worker": None if t == NONE else self.d.tasks[t].worker,
+            "sent": t != NONE and self.d.tasks[t].state == TASK_SENT,
+        }
+
+    def worker(self, uint32_t w):
+        cdef worker_t *worker = &self.d.workers[self.worker_number(w)]
+        cdef uint32_t i
+        return {
+            "capacity": worker.capacity, "held": worker.held, "sent_seq": worker.sent_seq,
+            "eligible": worker.listed != LISTED_NOWHERE, "blocked": worker.blocked_at != NONE,
+            "leaving": worker.leaving == 1, "gone": worker.gone == 1,
+            "isolating": worker.isolating == 1, "reserved_for": number(worker.reserved_for),
+            "last_heard": worker.last_heard,
+            "services": [self.d.offers[worker.offers[i]].service for i in range(worker.n_offers)],
+        }
+
+    def service(self, uint32_t s):
+        cdef service_t *service = &self.d.services[self.service_number(s)]
+        return {
+            "waiting": service.waiting, "waiting_bytes": service.waiting_bytes,
+            "running": service.running, "isolated": service.isolated.count,
+            "idle": service.idle.count, "busy": service.busy.count,
+            "dispatches": service.dispatches, "workers": service.workers, "refs": service.refs,
+            "reserved": number(service.reserved), "workerless_since": service.workerless_since,
+        }

@@ -1,0 +1,405 @@
+"""The end of a turn: what waits for each touched peer is sent (see _flush.pxd for the rules)."""
+
+from libc.errno cimport EHOSTUNREACH
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._actions cimport act, items_drop, route_lost
+from pound._dialects cimport (
+    DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT,
+    TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK, TOKEN_DIGITS, dialect_head, frame_t,
+)
+from pound._dispatcher cimport (
+    NONE, disp_blocked, disp_delivered, disp_sent, disp_unsent_slot,
+)
+from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
+from pound._peers cimport item_pop, peer_block, peer_touch
+from pound._state cimport (
+    C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
+    OWE_DISCONNECT, OWE_HEARTBEAT,
+    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
+)
+from pound._wire cimport (
+    CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
+    PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, packet_begin,
+    packet_end, part_next, part_t, put_error, put_image, put_simple,
+)
+
+cdef enum sent_t:
+    SENT
+    BLOCKED                  # the peer's pipe is full
+    UNREACHABLE              # the connection is closed
+
+cdef struct load_t:          # one packet on its way
+    uint32_t records
+    uint32_t attached
+    uint32_t tasks           # one past the last of the peer's tasks that it carries
+    uint32_t items           # how many of the client's items it carries
+    uint32_t last            # the last of them; NONE
+    uint8_t control
+
+
+# -- who is due -------------------------------------------------------------------------------
+
+cdef void flush(broker_t *b) noexcept nogil:
+    cdef peer_t *peer
+    while b.dirty != NULL:
+        peer = b.dirty
+        b.dirty = peer.next_dirty
+        peer.dirty = 0
+        if peer.dead:
+            continue
+        if peer.waits and peer.retry_at > b.now:
+            tasks_undo(b, peer)
+        elif peer.route == NULL or not peer.route.alive:
+            peer.control.size = peer.control_records = 0
+            peer.owed = 0
+        elif peer.dialect == DIALECT_PND:
+            flush_packets(b, peer)
+        else:
+            flush_foreign(b, peer)
+
+
+cdef void flush_blocked(broker_t *b) noexcept nogil:
+    cdef peer_t *peer = b.blocked
+    while peer != NULL and peer.retry_at <= b.now:
+        b.blocked = peer.next_blocked
+        peer.waits = 0
+        if not peer.dead:
+            if peer.blocked_since and b.now - peer.blocked_since > b.settings.client_grace_ns:
+                items_drop(b, peer)
+            peer_touch(b, peer)
+        peer = b.blocked
+
+
+# tasks_undo gives back what was dispatched to a worker that can't be sent to; it is left out of
+# the dispatch until it speaks or the dispatcher's block_ns pass.
+cdef void tasks_undo(broker_t *b, peer_t *peer) noexcept nogil:
+    if peer.tasks_count == 0:
+        return
+    peer.tasks_count = 0
+    if peer.worker != NONE:
+        disp_blocked(b.d, peer.worker, b.now)
+        act(b)
+
+
+cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
+    """A send to the peer was refused: undo its tasks, keep its answers."""
+    peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+    if how == BLOCKED:
+        b.counters[C_BLOCKED] += 1
+        peer_block(b, peer, RETRY_NS)
+        tasks_undo(b, peer)
+    else:
+        b.counters[C_UNREACHABLE] += 1
+        peer.tasks_count = 0
+        route_lost(b, peer.route)
+
+
+# -- frames -----------------------------------------------------------------------------------
+
+cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
+    """Begin a message to the route: only here can it be refused."""
+    if zmq.send(b.sides[route.side].socket, route.id, route.size,
+                ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0:
+        b.counters[C_MESSAGES_OUT] += 1
+        return SENT
+    return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
+
+
+cdef void send_frame(
+        broker_t *b, route_t *route, const void *data, size_t size, int more) noexcept nogil:
+    b.counters[C_BYTES_OUT] += size
+    if zmq.send(b.sides[route.side].socket, data, size,
+                ZMQ_DONTWAIT | (ZMQ_SNDMORE if more else 0)) < 0:
+        b.counters[C_NO_MEMORY] += 1
+
+
+cdef void send_shared(
+        broker_t *b, route_t *route, zmq_msg_t *body, int more) noexcept nogil:
+    """Send a reference to a stored body; libzmq shares its bytes."""
+    cdef zmq_msg_t copy
+    zmq.msg_init(&copy)
+    zmq.msg_copy(&copy, body)
+    b.counters[C_BYTES_OUT] += zmq.msg_size(&copy)
+    if zmq.msg_send(&copy, b.sides[route.side].socket,
+                    ZMQ_DONTWAIT | (ZMQ_SNDMORE if more else 0)) < 0:
+        b.counters[C_NO_MEMORY] += 1
+        zmq.msg_close(&copy)
+
+
+# -- PND --------------------------------------------------------------------------------------
+
+cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
+    """Send all that waits for a PND peer, packet after packet."""
+    cdef load_t load
+    cdef sent_t how
+    cdef uint32_t first_task = 0
+    if peer.tasks_count and not peer.route.ready:
+        tasks_undo(b, peer)
+    while True:
+        load_begin(b, peer, &load, first_task)
+        load_tasks(b, peer, &load)
+        load_items(b, peer, &load)
+        if load.records == 0:
+            peer.tasks_count = 0
+            return
+        packet_end(&b.packet, load.records)
+        how = send_packet(b, peer.route, load.attached)
+        if how != SENT:
+            refused(b, peer, how)
+            return
+        load_sent(b, peer, &load, first_task)
+        first_task = load.tasks
+
+
+cdef void load_begin(
+        broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
+    """Begin a packet with the peer's small records."""
+    load.records = load.attached = load.items = 0
+    load.last = NONE
+    load.tasks = first_task
+    load.control = 0
+    packet_begin(&b.packet, b.epoch, 0)
+    if peer.control_records:
+        if put_image(&b.packet, peer.control.data, <uint32_t> peer.control.size) != NULL:
+            load.records = peer.control_records
+            load.control = 1
+    if peer.owed & OWE_HEARTBEAT:
+        load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
+        peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+
+
+# load_put appends a stored record to the packet and returns its place there;
+# NULL: the packet is full (a record that's too large for any packet travels alone).
+cdef uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nogil:
+    cdef uint8_t *image
+    cdef uint32_t i
+    if load.records and (
+            b.packet.size + record.size > b.settings.packet_bytes_max
+            or load.attached + record.attached_count + 1 > b.settings.frames_max
+            or load.records == PACKET_RECORDS_MAX):
+        return NULL
+    image = put_image(&b.packet, record.image, record.size)
+    if image == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    for i in range(record.attached_count):
+        b.attach[load.attached] = &record.attached[i]
+        load.attached += 1
+    load.records += 1
+    return image
+
+
+cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+    cdef uint32_t slot
+    cdef uint8_t *image
+    cdef int64_t remaining
+    while load.tasks < peer.tasks_count:
+        slot = disp_unsent_slot(b.d, peer.tasks[load.tasks])
+        if slot != NONE:
+            image = load_put(b, load, &b.slots[slot].record)
+            if image == NULL:
+                return
+            remaining = b.d.requests[slot].deadline
+            if remaining:
+                remaining = (remaining - b.now) // 1000000
+                remaining = remaining if remaining > 0 else 1
+            image_to_task(image, peer.tasks[load.tasks], <uint32_t> remaining,
+                          <uint8_t> (b.d.requests[slot].attempts + 1))
+        load.tasks += 1
+
+
+cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+    cdef uint32_t number = peer.items_head
+    cdef item_t *item
+    cdef stored_t *record
+    cdef uint8_t *image
+    if load.tasks < peer.tasks_count:
+        return
+    while number != NONE:
+        item = &b.items[number]
+        if b.slots[item.slot].generation == item.generation:
+            record = &b.slots[item.slot].record if item.final else &item.record
+            image = load_put(b, load, record)
+            if image == NULL:
+                return
+            image_to_reply(image, b.d.requests[item.slot].id)
+        load.items += 1
+        number = item.next
+
+
+cdef void load_sent(
+        broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
+    """The packet is with libzmq: attempts count, answers are delivered."""
+    cdef uint32_t i
+    cdef item_t *item
+    peer.blocked_since = 0
+    if load.control:
+        peer.control.size = peer.control_records = 0
+    for i in range(first_task, load.tasks):
+        disp_sent(b.d, peer.tasks[i], b.now)
+    for i in range(load.items):
+        item = &b.items[peer.items_head]
+        if item.final and b.slots[item.slot].generation == item.generation:
+            disp_delivered(b.d, item.slot)
+        item_pop(b, peer)
+    act(b)
+
+
+cdef sent_t send_packet(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
+    cdef sent_t how = send_route(b, route)
+    cdef uint32_t i
+    if how != SENT:
+        return how
+    send_frame(b, route, b.packet.data, b.packet.size, attached > 0)
+    for i in range(attached):
+        send_shared(b, route, b.attach[i], i + 1 < attached)
+    return SENT
+
+
+cdef void send_version(broker_t *b, route_t *route) noexcept nogil:
+    cdef const char *text = b"this broker speaks PND version 1"
+    if (packet_begin(&b.packet, b.epoch, 0) == 0
+            and put_error(&b.packet, 0, CODE_UNIMPLEMENTED, 0, text, 32) == 0):
+        packet_end(&b.packet, 1)
+        send_packet(b, route, 0)
+
+
+# -- the foreign dialects ---------------------------------------------------------------------
+
+cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
+    """Send all that waits for a foreign peer, one message for each."""
+    cdef sent_t how = flush_owed(b, peer)
+    cdef uint32_t i
+    if how == SENT:
+        for i in range(peer.tasks_count):
+            how = send_task(b, peer, peer.tasks[i])
+            if how != SENT:
+                break
+    if how == SENT:
+        peer.tasks_count = 0
+        while peer.items_head != NONE and how == SENT:
+            how = send_item(b, peer, &b.items[peer.items_head])
+            if how == SENT:
+                item_sent(b, peer)
+    if how != SENT:
+        refused(b, peer, how)
+    else:
+        peer.blocked_since = 0
+    act(b)
+
+
+cdef void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef item_t *item = &b.items[peer.items_head]
+    if item.final and b.slots[item.slot].generation == item.generation:
+        disp_delivered(b.d, item.slot)
+    item_pop(b, peer)
+
+
+cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
+    """Tell a worker that the broker is alive, or that it is not known."""
+    cdef sent_t how = SENT
+    cdef uint8_t owed = peer.owed
+    peer.owed = 0
+    if owed & OWE_DISCONNECT:
+        how = send_short(b, peer, TELL_DISCONNECT)
+        b.counters[C_DISCONNECTS] += how == SENT
+    elif owed & OWE_HEARTBEAT and peer.tasks_count == 0:
+        how = send_short(b, peer, TELL_HEARTBEAT)
+    return how
+
+
+cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
+    """Send a message that is a head and nothing else."""
+    cdef frame_t head[HEAD_MAX]
+    cdef uint8_t digits[TOKEN_DIGITS]
+    cdef uint32_t i
+    cdef uint32_t n = dialect_head(
+        peer.dialect, what, peer.delimited, peer.text, 0, NULL, 0, digits, head)
+    cdef sent_t how
+    if n == 0:
+        return SENT
+    how = send_route(b, peer.route)
+    if how == SENT:
+        for i in range(n):
+            send_frame(b, peer.route, head[i].data, head[i].size, i + 1 < n)
+    return how
+
+
+cdef sent_t send_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    cdef frame_t head[HEAD_MAX]
+    cdef uint8_t digits[TOKEN_DIGITS]
+    cdef uint32_t slot = disp_unsent_slot(b.d, token)
+    cdef uint32_t n, i
+    cdef sent_t how
+    if slot == NONE:
+        return SENT
+    n = dialect_head(
+        peer.dialect, TELL_TASK, peer.delimited, peer.text, token, NULL, 0, digits, head)
+    how = send_route(b, peer.route)
+    if how == SENT:
+        for i in range(n):
+            send_frame(b, peer.route, head[i].data, head[i].size, 1)
+        send_body(b, peer.route, &b.slots[slot].record)
+        disp_sent(b.d, token, b.now)
+    return how
+
+
+cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
+    """Send an answer or a partial behind its client's envelope."""
+    cdef frame_t head[HEAD_MAX]
+    cdef uint8_t digits[TOKEN_DIGITS]
+    cdef slot_t *slot = &b.slots[item.slot]
+    cdef stored_t *record = &slot.record if item.final else &item.record
+    cdef service_name_t *service
+    cdef uint32_t n, i
+    cdef sent_t how
+    if slot.generation != item.generation:
+        return SENT
+    service = &b.services[b.d.requests[item.slot].service]
+    n = dialect_head(
+        slot.dialect, TELL_ANSWER if item.final else TELL_PARTIAL, 0, 0, 0,
+        service.name, service.size, digits, head)
+    how = send_route(b, peer.route)
+    if how == SENT:
+        send_envelope(b, peer.route, slot)
+        for i in range(n):
+            send_frame(b, peer.route, head[i].data, head[i].size, 1)
+        send_body(b, peer.route, record)
+    return how
+
+
+cdef void send_envelope(broker_t *b, route_t *route, slot_t *slot) noexcept nogil:
+    cdef const uint8_t *at = slot.envelope
+    cdef const uint8_t *end = at + slot.envelope_size
+    cdef part_t part
+    if slot.envelope == NULL:
+        if slot.delimited:
+            send_frame(b, route, b"", 0, 1)
+        return
+    while part_next(&at, end, &part):
+        send_frame(b, route, part.data, part.size, 1)
+
+
+cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogil:
+    """Send the parts of a stored record as the last frames of a message: at least one."""
+    cdef const uint8_t *at = record.image + RECORD_SIZE
+    cdef const uint8_t *end = record.image + record.size
+    cdef uint32_t parts = load_u16(record.image + 6)
+    cdef uint32_t skip = 1 if record.image[5] & FLAG_META else 0
+    cdef uint32_t i
+    cdef part_t part
+    if parts == skip:
+        send_frame(b, route, b"", 0, 0)
+    elif record.image[5] & FLAG_ATTACHED:
+        for i in range(skip, parts):
+            send_shared(b, route, &record.attached[i], i + 1 < parts)
+    else:
+        if record.image[4] == KIND_REQUEST:
+            at += 8 + load_u16(at + 6)
+        elif record.image[4] == KIND_PARTIAL:
+            at += 8
+        for i in range(parts):
+            part_next(&at, end, &part)
+            if i >= skip:
+                send_frame(b, route, part.data, part.size, i + 1 < parts)

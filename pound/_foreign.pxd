@@ -1,0 +1,10 @@
+# What foreign peers say: the Guide's clients and workers, in calls of the dispatcher.
+
+from libc.stdint cimport uint32_t
+
+from pound._dialects cimport message_t
+from pound._state cimport broker_t, route_t
+
+# foreign_message lets a recognised message act; its `frames` are b.frames[1] and on.
+cdef void foreign_message(
+    broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil

@@ -1,0 +1,267 @@
+"""What foreign peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport malloc
+from libc.string cimport memset
+
+from pound._actions cimport (
+    act, deliver, foreign_ready, live_now, lost_forget, service_named, session_end,
+)
+from pound._dialects cimport (
+    DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
+    SAID_ANSWER, SAID_DISCONNECT, SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST,
+    message_t,
+)
+from pound._dispatcher cimport (
+    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_worker_gone,
+)
+from pound._intake cimport (
+    accept, answer, answer_page, frames_bytes, partial, store_partial, store_reply,
+    store_request, strike,
+)
+from pound._libzmq cimport zmq
+from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
+from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
+from pound._state cimport (
+    C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_REFUSED_FOREIGN, C_RESERVED_SERVICES,
+    LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT,
+    broker_t, peer_t, route_t, slot_t, stored_t,
+)
+from pound._wire cimport part_put
+
+cdef enum:
+    DISCONNECT_NS = 1000000000  # the Guide's workers answer it at once with READY: not more often
+
+
+cdef void foreign_message(
+        broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil:
+    cdef peer_t *peer = foreign_peer(b, route, m)
+    if peer == NULL:
+        return
+    if m.said == SAID_REQUEST:
+        request(b, route, peer, m)
+        return
+    b.sides[route.side].has_workers = 1
+    worker_speaks(b, peer, m)
+    if m.said == SAID_READY:
+        ready(b, route, peer, m)
+    elif m.said == SAID_ANSWER:
+        final(b, route, peer, m)
+    elif m.said == SAID_PARTIAL:
+        part(b, peer, m)
+    elif m.said == SAID_HEARTBEAT:
+        heartbeat(b, peer)
+    elif m.said == SAID_DISCONNECT and peer.worker != NONE:
+        log_event(b, LOG_WORKER_LEAVES, peer, NULL, 0, b.d.workers[peer.worker].held, m.dialect)
+        peer_rests(b, peer)
+        disp_worker_gone(b.d, peer.worker, b.now)
+        act(b)
+
+
+# foreign_peer returns the peer of the route, made on its first message; NULL: no memory, or the
+# route belongs to a PND session, whose peer does not speak another dialect.
+cdef peer_t *foreign_peer(broker_t *b, route_t *route, const message_t *m) noexcept nogil:
+    cdef peer_t *peer = route.peer
+    cdef const char *address
+    if peer != NULL:
+        if peer.dialect != DIALECT_PND:
+            return peer
+        strike(b, route, m.dialect, "a foreign message on the route of a PND session")
+        return NULL
+    peer = peer_open(b, m.dialect)
+    if peer == NULL:
+        return NULL
+    route_attach(b, route, peer)
+    address = zmq.msg_gets(&b.frames[0], "Peer-Address")
+    if address != NULL:
+        peer_label_text(peer, address)
+    return peer
+
+
+cdef void peer_label_text(peer_t *peer, const char *text) noexcept nogil:
+    cdef size_t size = 0
+    while text[size]:
+        size += 1
+    peer_label(peer, <const uint8_t *> text, size)
+
+
+# -- clients ----------------------------------------------------------------------------------
+
+cdef void request(
+        broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
+    cdef uint32_t service = b.default_service
+    cdef const uint8_t *name = m.service
+    cdef uint32_t size = m.service_size
+    cdef uint32_t first = m.body + 1
+    cdef uint8_t page = page_of(name, size)
+    cdef stored_t record
+    cdef uint32_t slot
+    if b.draining:
+        b.counters[C_REFUSED_DRAINING] += 1
+        return
+    if page != PAGE_NONE:
+        request_page(b, peer, m, page)
+        return
+    if frames_bytes(b, first, m.parts) > b.settings.body_bytes_max:
+        strike(b, route, m.dialect, "a body larger than body_bytes_max")
+        return
+    if size:
+        service = service_named(b, name, size, b.settings.lease_ns, 0)
+    else:
+        name = b.services[service].name
+        size = b.services[service].size
+    if service == NONE:
+        b.counters[C_REFUSED_FOREIGN] += 1
+        return
+    if b.services[service].one_part and m.parts != 1:
+        b.counters[C_ONE_PART_REFUSED] += 1
+        return
+    if store_request(b, &record, name, size, first, m.parts):
+        return
+    peer.next_request += 1
+    if accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record, &slot):
+        b.counters[C_REFUSED_FOREIGN] += 1
+    else:
+        store_envelope(b, &b.slots[slot], m)
+
+
+# store_envelope keeps what goes before the answer; one empty frame needs no memory.
+cdef void store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil:
+    cdef uint32_t size = 0
+    cdef uint32_t i
+    cdef uint8_t *at
+    slot.delimited = m.envelope > 0
+    if m.envelope <= 1:
+        return
+    for i in range(m.envelope):
+        size += 4 + <uint32_t> b.views[1 + i].size
+    slot.envelope = <uint8_t *> malloc(size)
+    if slot.envelope == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return
+    slot.envelope_size = size
+    at = slot.envelope
+    for i in range(m.envelope):
+        at = part_put(at, b.views[1 + i].data, <uint32_t> b.views[1 + i].size)
+
+
+cdef void request_page(
+        broker_t *b, peer_t *peer, const message_t *m, uint8_t page) noexcept nogil:
+    """Answer one of the broker's own services."""
+    cdef uint32_t last = m.body + m.parts
+    cdef uint32_t slot
+    if page == PAGE_UNKNOWN:
+        b.counters[C_RESERVED_SERVICES] += 1
+        return
+    peer.next_request += 1
+    if answer_page(b, peer, peer.next_request, page, m.service, m.service_size,
+                   b.views[last].data, <uint32_t> b.views[last].size, m.dialect,
+                   &slot) == REQ_ACCEPTED:
+        store_envelope(b, &b.slots[slot], m)
+        deliver(b, slot)
+    else:
+        b.counters[C_REFUSED_FOREIGN] += 1
+    act(b)
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+cdef int known(broker_t *b, peer_t *peer) noexcept nogil:
+    return peer.worker != NONE and not b.d.workers[peer.worker].gone
+
+
+cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
+    """A worker's message: it is there, and it may speak another dialect than before."""
+    if peer.lost:
+        lost_forget(b, peer)
+    if peer.dialect != m.dialect:
+        if peer.worker != NONE:
+            session_end(b, peer)
+        peer_rests(b, peer)
+        peer.dialect = m.dialect
+    peer.delimited = m.delimited
+    if m.said == SAID_READY or m.said == SAID_HEARTBEAT:
+        peer.text = m.text
+
+
+cdef void ready(
+        broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
+    cdef uint32_t service = b.default_service
+    if b.draining:
+        return
+    if m.service_size:
+        if page_of(m.service, m.service_size) != PAGE_NONE:
+            b.counters[C_RESERVED_SERVICES] += 1
+            log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, 0, 0)
+            disconnect(b, peer)
+            return
+        service = service_named(b, m.service, m.service_size, b.settings.lease_ns, 0)
+    if service == NONE:
+        log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, 1, 0)
+        disconnect(b, peer)
+        return
+    foreign_ready(b, peer, service, READY_NEW_LIFE)
+
+
+cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
+    """Tell an MDP worker that it is not known here; others have no word for it."""
+    if peer.disconnect_sent and b.now - peer.disconnect_sent < DISCONNECT_NS:
+        return
+    peer.disconnect_sent = b.now
+    peer.owed |= OWE_DISCONNECT
+    peer_touch(b, peer)
+
+
+cdef void speaks_as_ready(broker_t *b, peer_t *peer) noexcept nogil:
+    """A worker that is not known here, or whose answer counts for nothing, is free."""
+    if b.draining:
+        return
+    if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
+        if not known(b, peer):
+            disconnect(b, peer)
+    else:
+        foreign_ready(b, peer, b.default_service, READY_NEW_LIFE)
+
+
+cdef void final(
+        broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
+    cdef stored_t record
+    cdef int dead = 1
+    if not m.token_sound:
+        strike(b, route, m.dialect, "an answer whose address is not one that the broker gave")
+    elif frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
+        strike(b, route, m.dialect, "an answer larger than body_bytes_max")
+    elif peer.worker != NONE and store_reply(b, &record, m.body + 1, m.parts) == 0:
+        dead = answer(b, peer, m.token, 0, &record) == ANS_DEAD
+    if dead or not known(b, peer):
+        speaks_as_ready(b, peer)
+
+
+cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
+    """A PARTIAL of MDP 0.2: it carries no number of its own."""
+    cdef stored_t record
+    cdef slot_t *slot
+    cdef uint32_t number
+    if not known(b, peer):
+        speaks_as_ready(b, peer)
+        return
+    disp_heard(b.d, peer.worker, b.now, live_now(b))
+    act(b)
+    number = disp_partial(b.d, peer.worker, m.token) if m.token_sound else NONE
+    if number == NONE:
+        return
+    slot = &b.slots[number]
+    if slot.partial_attempt != b.d.requests[number].attempts:
+        slot.partial_attempt = b.d.requests[number].attempts
+        slot.partials = 0
+    if store_partial(b, &record, slot.partials, slot.partial_attempt, m.body + 1, m.parts) == 0:
+        slot.partials += 1
+        partial(b, number, &record)
+
+
+cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
+    if known(b, peer):
+        disp_heard(b.d, peer.worker, b.now, live_now(b))
+        act(b)
+    else:
+        speaks_as_ready(b, peer)

@@ -1,0 +1,86 @@
+# PND/1 in numbers: sizes, kinds, flags, codes, and integers as they are on the wire.
+#
+# Holds:     constants and loads and stores, nothing else; docs/protocol.md is the specification.
+# Cost:      compilers make one move of each load and store.
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    HEADER_SIZE = 32         # bytes before the first record
+    RECORD_SIZE = 16         # bytes of a record before its head
+    SESSION_SIZE = 16        # bytes
+    PUBLIC_ID_SIZE = 16      # bytes
+    DURABLE_SIZE = 20        # bytes that DURABLE adds to a head: public id, delay_ms
+    PACKET_RECORDS_MAX = 65535  # the header's count is a u16
+    SERVICE_BYTES_MAX = 255  # a longer name is a wrong value, not broken framing
+
+cdef enum kind_t:
+    KIND_REQUEST = 1
+    KIND_CANCEL
+    KIND_REPLY
+    KIND_PARTIAL
+    KIND_ERROR
+    KIND_ACCEPTED
+    KIND_READY
+    KIND_TASK
+    KIND_HEARTBEAT
+    KIND_BYE
+    KIND_HELLO
+    KIND_WELCOME
+    KIND_END                 # one above the last kind
+
+cdef enum flag_t:
+    FLAG_ATTACHED = 1        # the body is in attached frames
+    FLAG_DURABLE = 2         # the head carries a public id
+    FLAG_RETRY = 4           # sent before, as far as the sender knows
+    FLAG_META = 8            # part 0 is metadata for the two ends
+
+cdef enum code_t:
+    CODE_CANCELLED = 1
+    CODE_UNKNOWN = 2             # the handler failed
+    CODE_INVALID_ARGUMENT = 3
+    CODE_DEADLINE_EXCEEDED = 4
+    CODE_NOT_FOUND = 5           # no such service
+    CODE_PERMISSION_DENIED = 7
+    CODE_RESOURCE_EXHAUSTED = 8  # busy: again after retry_after_ms
+    CODE_ABORTED = 10            # attempts used up
+    CODE_UNIMPLEMENTED = 12
+    CODE_INTERNAL = 13
+    CODE_UNAVAILABLE = 14        # release: the worker gives the task back
+    CODE_DATA_LOSS = 15
+    CODE_UNAUTHENTICATED = 16
+
+cdef enum bye_t:
+    BYE_UNKNOWN = 0          # "you are unknown to me": HELLO or READY again
+    BYE_GOING = 1            # going away: another endpoint, or again after retry_after_ms
+    BYE_AGREED = 2           # the answer to a worker's BYE
+
+
+# Little-endian integers at any address, on any machine.
+cdef inline uint16_t load_u16(const uint8_t *p) noexcept nogil:
+    return <uint16_t>(p[0] | p[1] << 8)
+
+
+cdef inline uint32_t load_u32(const uint8_t *p) noexcept nogil:
+    return (<uint32_t>p[0] | <uint32_t>p[1] << 8 | <uint32_t>p[2] << 16 | <uint32_t>p[3] << 24)
+
+
+cdef inline uint64_t load_u64(const uint8_t *p) noexcept nogil:
+    return <uint64_t>load_u32(p) | <uint64_t>load_u32(p + 4) << 32
+
+
+cdef inline void store_u16(uint8_t *p, uint16_t value) noexcept nogil:
+    p[0] = <uint8_t>value
+    p[1] = <uint8_t>(value >> 8)
+
+
+cdef inline void store_u32(uint8_t *p, uint32_t value) noexcept nogil:
+    p[0] = <uint8_t>value
+    p[1] = <uint8_t>(value >> 8)
+    p[2] = <uint8_t>(value >> 16)
+    p[3] = <uint8_t>(value >> 24)
+
+
+cdef inline void store_u64(uint8_t *p, uint64_t value) noexcept nogil:
+    store_u32(p, <uint32_t>value)
+    store_u32(p + 4, <uint32_t>(value >> 32))

@@ -1,0 +1,16 @@
+# What peers say: one ZeroMQ message at a time, from frames to calls of the dispatcher.
+#
+# A message of broken form changes nothing but counters (and its route's strikes); a sound record
+# with a wrong value is answered with an ERROR and the others act. Message frames are owned by
+# b.frames; attached bodies are moved out of it, small ones copied.
+
+from libc.stdint cimport uint8_t
+
+from pound._state cimport broker_t
+
+# receive reads one message from a side's socket and lets it act.
+# 1: done; 0: there was none; -1: the context was terminated.
+cdef int receive(broker_t *b, uint8_t side) noexcept nogil
+
+# monitor_drain reads every event of a side's connections.
+cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil

@@ -1,0 +1,164 @@
+"""One message at a time, from a socket to those who understand it (rules: _inbound.pxd)."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
+
+from pound._actions cimport act, route_lost
+from pound._dialects cimport BACKEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
+from pound._dispatcher cimport NONE, disp_client_back
+from pound._foreign cimport foreign_message
+from pound._intake cimport strike
+from pound._libzmq cimport (
+    ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED,
+    ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_SRCFD, zmq, zmq_msg_t,
+)
+from pound._packets cimport packet_message
+from pound._peers cimport (
+    connection_bind, connection_closed, connection_opened, peer_touch, route_closing, route_find,
+    route_open,
+)
+from pound._state cimport (
+    C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,
+)
+
+
+cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
+    cdef uint32_t frames = 0
+    cdef int crowded = 0
+    cdef int read = read_frames(b, b.sides[side].socket, &frames, &crowded)
+    cdef uint32_t i
+    if read <= 0:
+        return read
+    b.counters[C_MESSAGES_IN] += 1
+    message(b, side, frames, crowded)
+    for i in range(frames):
+        zmq.msg_close(&b.frames[i])
+        zmq.msg_init(&b.frames[i])
+    return 1
+
+
+# read_frames reads a whole message into b.frames: 1; 0: there was none; -1: terminated.
+# *crowded: it had more frames than there is room for, and the last place holds the last one.
+cdef int read_frames(
+        broker_t *b, void *socket, uint32_t *frames, int *crowded) noexcept nogil:
+    cdef zmq_msg_t *msg
+    cdef int more = 1
+    while more:
+        if frames[0] == b.frames_count:
+            crowded[0] = 1
+            frames[0] -= 1
+        msg = &b.frames[frames[0]]
+        if zmq.msg_recv(msg, socket, ZMQ_DONTWAIT) < 0:
+            return -1 if zmq.errnum() == ETERM else 0
+        b.views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
+        b.views[frames[0]].size = zmq.msg_size(msg)
+        b.counters[C_BYTES_IN] += b.views[frames[0]].size
+        more = zmq.msg_more(msg)
+        frames[0] += 1
+    return 1
+
+
+cdef void message(broker_t *b, uint8_t side, uint32_t frames, int crowded) noexcept nogil:
+    """Find the message's route and let those act who understand what it says."""
+    cdef message_t m
+    cdef route_t *route = sender(b, side)
+    if route == NULL:
+        return
+    if route.strikes >= STRIKES_MAX:
+        b.counters[C_STRUCK_MESSAGES] += 1
+        return
+    dialect_read(b.views + 1, frames - 1, side, &m)
+    if crowded:
+        strike(b, route, m.dialect, "more frames than frames_max")
+    elif m.said == SAID_PACKET:
+        packet_message(b, route, frames - 2)
+    elif m.said == SAID_BAD:
+        strike(b, route, m.dialect, bad_text(m.error))
+    else:
+        foreign_message(b, route, &m, frames - 1)
+
+
+# -- routes -----------------------------------------------------------------------------------
+
+# sender returns the route of the message in b.frames, made on its first message; NULL: no memory.
+# Before a route is bound to a connection every event is read: the descriptor may be a new one.
+cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
+    cdef const uint8_t *id = b.views[0].data
+    cdef size_t size = b.views[0].size
+    cdef route_t *route = route_find(b, side, id, size)
+    cdef int fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
+    if route != NULL and route.fd == fd and route.alive:
+        return route
+    if fd >= 0:
+        monitor_drain(b, side)
+        if route != NULL and route.alive and elsewhere(b, route, fd):
+            route_lost(b, route)
+            route = route_find(b, side, id, size)
+    if route == NULL:
+        route = route_open(b, side, id, size)
+        if route == NULL:
+            return NULL
+    elif not route.alive:
+        revive(b, route)
+    if fd >= 0:
+        bind(b, route, fd)
+    return route
+
+
+# elsewhere says whether `fd` is a connection that is open and not known to be this route's: the
+# peer has come back under its id, and its former connection is gone.
+cdef int elsewhere(broker_t *b, route_t *route, int fd) noexcept nogil:
+    cdef socket_t *s = &b.sides[route.side]
+    if fd >= s.connections_room or not s.connections[fd].open:
+        return 0
+    return s.connections[fd].route != route and (route.fd >= 0 or route.closing)
+
+
+cdef void revive(broker_t *b, route_t *route) noexcept nogil:
+    """A foreign peer with an explicit id is back."""
+    route.alive = 1
+    if route.peer == NULL:
+        return
+    route.peer.route = route
+    route.peer.blocked_since = 0
+    peer_touch(b, route.peer)
+    if route.peer.client != NONE:
+        disp_client_back(b.d, route.peer.client)
+        act(b)
+
+
+cdef void bind(broker_t *b, route_t *route, int fd) noexcept nogil:
+    """Note the route's connection; when that's closed already these are its last messages."""
+    cdef socket_t *s = &b.sides[route.side]
+    if fd < s.connections_room and s.connections[fd].open:
+        connection_bind(b, route, fd)
+    else:
+        route_closing(b, route)
+
+
+# -- connections ------------------------------------------------------------------------------
+
+cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
+    cdef zmq_msg_t msg
+    cdef void *monitor = b.sides[side].monitor
+    cdef const uint8_t *data
+    cdef uint16_t event
+    cdef uint32_t value
+    cdef int more
+    zmq.msg_init(&msg)
+    while zmq.msg_recv(&msg, monitor, ZMQ_DONTWAIT) >= 0:
+        if zmq.msg_size(&msg) != 6:
+            continue
+        data = <const uint8_t *> zmq.msg_data(&msg)
+        memcpy(&event, data, 2)
+        memcpy(&value, data + 2, 4)
+        more = zmq.msg_more(&msg)
+        while more and zmq.msg_recv(&msg, monitor, ZMQ_DONTWAIT) >= 0:
+            more = zmq.msg_more(&msg)
+        if event == ZMQ_EVENT_ACCEPTED:
+            connection_opened(b, side, <int> value)
+        elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+            b.seek_lost |= side == BACKEND
+        elif event == ZMQ_EVENT_DISCONNECTED:
+            connection_closed(b, side, <int> value)
+    zmq.msg_close(&msg)

@@ -1,0 +1,46 @@
+# What both kinds of input share: storing what came, and handing it to the dispatcher.
+#
+# A stored_t that is filled here is owned by the caller until `accept`, `answer` or `partial` takes
+# it, which they always do: they store it or free it. The frames of the message that is being
+# read are b.frames[0] (the routing id), b.frames[1], ...; attaching moves a frame out of there.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._state cimport broker_t, peer_t, route_t, stored_t
+from pound._wire cimport record_t
+
+# strike counts a malformed message against its route.
+cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil
+
+# frames_bytes sums the sizes of `count` frames from `first` on.
+cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil
+
+# store_frames fills *out with the record of a foreign body, the frames from `first` on; 0, or -1.
+cdef int store_request(
+    broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,
+    uint32_t count) noexcept nogil
+cdef int store_reply(
+    broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil
+cdef int store_partial(
+    broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
+) noexcept nogil
+
+# store_record fills *out with a PND record and the frames that it claims; 0, or -1.
+cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
+
+# accept offers a request to the dispatcher; the result is a REQ_*, *slot its number.
+cdef int accept(
+    broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
+    int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t *slot) noexcept nogil
+
+# answer hands a worker's final answer to the dispatcher; the result is an ANS_*.
+cdef int answer(
+    broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record) noexcept nogil
+
+# partial queues a partial of the request in `slot` for its client.
+cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
+
+# page answers a request to one of the broker's own services; the result is as of accept.
+cdef int answer_page(
+    broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
+    const uint8_t *asked, uint32_t asked_size, uint8_t dialect, uint32_t *slot) noexcept nogil

@@ -1,0 +1,251 @@
+"""Storing what came in, and handing it to the dispatcher (see _intake.pxd for the rules)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy, memset, strlen
+
+from pound._actions cimport act, client_of, deliver, live_now, service_named, slot_room
+from pound._actions cimport store_scratch
+from pound._dialects cimport (
+    BACKEND, DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
+)
+from pound._dispatcher cimport (
+    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer, disp_answer_bytes,
+    disp_cancel, disp_request,
+)
+from pound._libzmq cimport zmq, zmq_msg_t
+from pound._pages cimport page_write
+from pound._peers cimport item_push, log_event, slot_clear, stored_clear
+from pound._state cimport (
+    ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
+    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
+    STRIKES_MAX, broker_t, peer_t, route_t, slot_t, stored_t,
+)
+from pound._wire cimport (
+    FLAG_ATTACHED, part_put, put_partial, put_reply, put_request, record_t, store_u64,
+)
+
+
+cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
+    b.counters[C_BAD_MESSAGES] += 1
+    if dialect == DIALECT_PND:
+        b.counters[C_BAD_PND] += 1
+    elif dialect == DIALECT_PLAIN or dialect == DIALECT_BARE:
+        b.counters[C_BAD_PLAIN] += 1
+    elif dialect == DIALECT_PPP:
+        b.counters[C_BAD_PPP] += 1
+    elif dialect == DIALECT_MDP1:
+        b.counters[C_BAD_MDP1] += 1
+    elif dialect == DIALECT_MDP2:
+        b.counters[C_BAD_MDP2] += 1
+    route.strikes += 1
+    if route.strikes == 1:
+        log_event(b, LOG_BAD_MESSAGE, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
+    elif route.strikes == STRIKES_MAX:
+        b.counters[C_STRUCK_ROUTES] += 1
+        log_event(b, LOG_STRUCK, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
+
+
+# -- storing ----------------------------------------------------------------------------------
+
+cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
+    cdef uint64_t size = 0
+    cdef uint32_t i
+    for i in range(first, first + count):
+        size += b.views[i].size
+    return size
+
+
+# attaches says whether a foreign body is worth attaching: when one of its frames is.
+cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
+    cdef uint32_t i
+    for i in range(first, first + count):
+        if b.views[i].size >= ATTACH_FROM:
+            return 1
+    return 0
+
+
+# attach moves frames into *out; small ones are copied, since a kept small message pins the whole
+# buffer that libzmq received it in. 0, or -1: no memory.
+cdef int attach(broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil:
+    cdef uint32_t i
+    cdef zmq_msg_t *to
+    out.attached = <zmq_msg_t *> malloc(count * sizeof(zmq_msg_t))
+    if out.attached == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    out.attached_count = <uint16_t> count
+    for i in range(count):
+        to = &out.attached[i]
+        out.attached_bytes += <uint32_t> b.views[first + i].size
+        if b.views[first + i].size >= ATTACH_FROM:
+            zmq.msg_init(to)
+            zmq.msg_move(to, &b.frames[first + i])
+        elif zmq.msg_init_size(to, b.views[first + i].size) == 0:
+            memcpy(zmq.msg_data(to), b.views[first + i].data, b.views[first + i].size)
+        else:
+            b.counters[C_NO_MEMORY] += 1
+            zmq.msg_init(to)
+    return 0
+
+
+# fill_body writes the frames as inline parts to where a record's body begins.
+cdef void fill_body(broker_t *b, uint8_t *at, uint32_t first, uint32_t count) noexcept nogil:
+    cdef uint32_t i
+    for i in range(first, first + count):
+        at = part_put(at, b.views[i].data, <uint32_t> b.views[i].size)
+
+
+# store_body ends what store_request, store_reply and store_partial began in b.scratch.
+cdef int store_body(
+        broker_t *b, stored_t *out, uint8_t *at, uint8_t flags, uint32_t first, uint32_t count
+        ) noexcept nogil:
+    if at == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    if not flags & FLAG_ATTACHED:
+        fill_body(b, at, first, count)
+    if store_scratch(b, out):
+        return -1
+    if flags & FLAG_ATTACHED:
+        return attach(b, out, first, count)
+    return 0
+
+
+# body_flags and body_size are those of the record that the frames are to become.
+cdef uint8_t body_flags(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
+    return FLAG_ATTACHED if attaches(b, first, count) else 0
+
+
+cdef size_t body_size(
+        broker_t *b, uint8_t flags, uint32_t first, uint32_t count) noexcept nogil:
+    if flags & FLAG_ATTACHED:
+        return 0
+    return frames_bytes(b, first, count) + 4 * count
+
+
+cdef int store_request(
+        broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,
+        uint32_t count) noexcept nogil:
+    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t *at
+    memset(out, 0, sizeof(stored_t))
+    b.scratch.size = 0
+    at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, service, <uint16_t> size,
+                     body_size(b, flags, first, count))
+    return store_body(b, out, at, flags, first, count)
+
+
+cdef int store_reply(
+        broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil:
+    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t *at
+    memset(out, 0, sizeof(stored_t))
+    b.scratch.size = 0
+    at = put_reply(
+        &b.scratch, 0, flags, <uint16_t> count, body_size(b, flags, first, count))
+    return store_body(b, out, at, flags, first, count)
+
+
+cdef int store_partial(
+        broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first,
+        uint32_t count) noexcept nogil:
+    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t *at
+    memset(out, 0, sizeof(stored_t))
+    b.scratch.size = 0
+    at = put_partial(&b.scratch, 0, flags, <uint16_t> count, sequence, attempt,
+                     body_size(b, flags, first, count))
+    return store_body(b, out, at, flags, first, count)
+
+
+cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
+    memset(out, 0, sizeof(stored_t))
+    out.image = <uint8_t *> malloc(r.size)
+    if out.image == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    memcpy(out.image, r.image, r.size)
+    out.size = r.size
+    if r.flags & FLAG_ATTACHED:
+        return attach(b, out, r.attached + 2, r.parts)
+    return 0
+
+
+# -- handing over -----------------------------------------------------------------------------
+
+cdef int accept(
+        broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
+        int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t *slot) noexcept nogil:
+    cdef uint32_t client = client_of(b, peer)
+    cdef int result = REQ_BUSY
+    slot[0] = NONE
+    if client != NONE:
+        result = disp_request(
+            b.d, client, id, service, priority, timeout_ns,
+            request.size + request.attached_bytes, 0, b.now, slot)
+    if result != REQ_ACCEPTED:
+        stored_clear(request)
+    elif slot_room(b, slot[0]) == 0:
+        b.slots[slot[0]].record = request[0]
+        b.slots[slot[0]].dialect = dialect
+    if result == REQ_ANSWERED:
+        deliver(b, slot[0])
+    act(b)
+    return result
+
+
+cdef int answer(
+        broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record
+        ) noexcept nogil:
+    cdef uint32_t slot
+    cdef int result = disp_answer(
+        b.d, peer.worker, token, code, record.size + record.attached_bytes, b.now, live_now(b),
+        &slot)
+    if result == ANS_COUNTED:
+        stored_clear(&b.slots[slot].record)
+        b.slots[slot].record = record[0]
+        deliver(b, slot)
+    else:
+        stored_clear(record)
+    act(b)
+    return result
+
+
+cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
+    cdef uint32_t client = b.d.requests[slot].client
+    cdef peer_t *peer = b.client_peer[client]
+    cdef uint8_t dialect = b.slots[slot].dialect
+    cdef uint64_t size = record.size + record.attached_bytes
+    if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
+        b.counters[C_PARTIALS_DROPPED] += 1
+        stored_clear(record)
+    elif peer.items_bytes + size > b.settings.undelivered_bytes_max:
+        b.counters[C_PARTIALS_DROPPED] += 1
+        stored_clear(record)
+        b.slots[slot].overflowed = 1
+        disp_cancel(b.d, client, b.d.requests[slot].id, b.now)
+        act(b)
+    elif item_push(b, peer, slot, record):
+        stored_clear(record)
+    else:
+        b.counters[C_PARTIALS] += 1
+
+
+cdef int answer_page(
+        broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
+        const uint8_t *asked, uint32_t asked_size, uint8_t dialect, uint32_t *slot
+        ) noexcept nogil:
+    cdef uint32_t service = service_named(b, name, size, 0, 0)
+    cdef uint32_t client = client_of(b, peer)
+    cdef int result
+    slot[0] = NONE
+    if service == NONE or client == NONE:
+        return REQ_BUSY
+    result = disp_request(b.d, client, id, service, 0, 0, 0, 1, b.now, slot)
+    if result == REQ_ACCEPTED and slot_room(b, slot[0]) == 0:
+        b.slots[slot[0]].dialect = dialect
+        if page_write(b, page, asked, asked_size) == 0:
+            store_scratch(b, &b.slots[slot[0]].record)
+        disp_answer_bytes(b.d, slot[0], b.slots[slot[0]].record.size)
+    return result

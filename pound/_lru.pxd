@@ -1,0 +1,133 @@
+# Who gets the next task: the eligible worker that was sent one longest ago.
+#
+# A service keeps the offers of its eligible workers in two heaps by sent_seq: idle ones (the worker
+# holds nothing) and busy ones (it has credit left). The least of both tops is next. What waits goes
+# out in this order: isolated requests, to idle workers only; then the highest priority (one dispatch
+# in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the fresh.
+# An isolated request that finds no idle worker reserves the next busy one, which then runs empty.
+#
+# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(log n) for
+# each service that the worker offers; serving a worker looks at its offers once for each task.
+
+from libc.stdint cimport uint8_t, uint32_t
+
+from pound._book cimport (
+    ATTEMPTS_SHARED, act, credit_take, request_drop_task, reservation_end, reservation_make,
+    running_enter, task_make, unmatched_places, unserved_places, waiting_leave, worker_list,
+    worker_place)
+from pound._dispatcher cimport (
+    ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
+from pound._heap cimport heap_remove, heap_top
+
+cdef extern from *:
+    int __builtin_ctz(unsigned int) nogil
+    int __builtin_clz(unsigned int) nogil
+
+cdef enum:
+    FAIR_EVERY = 16          # one dispatch in so many serves the lowest priority
+
+
+cdef inline uint32_t next_request(const service_t *service) noexcept nogil:
+    """next_request gives the request that is to be sent next to a shared worker, or NONE."""
+    cdef uint32_t p
+    if service.filled == 0:
+        return NONE
+    if service.dispatches % FAIR_EVERY == FAIR_EVERY - 1:
+        p = __builtin_ctz(service.filled)
+    else:
+        p = 31 - __builtin_clz(service.filled)
+    return heap_top(&service.returned[p]) if service.returned[p].count else service.fresh[p].head
+
+
+cdef inline uint32_t next_offer(const service_t *service) noexcept nogil:
+    """next_offer gives the offer of the eligible worker that was sent a task longest ago."""
+    if service.busy.count == 0:
+        return heap_top(&service.idle)
+    if service.idle.count == 0 or service.busy.nodes[0].key < service.idle.nodes[0].key:
+        return service.busy.nodes[0].item
+    return service.idle.nodes[0].item
+
+
+cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
+    """dispatch makes a task of a waiting request for the worker of an offer."""
+    cdef uint32_t w = d.offers[o].worker
+    cdef request_t *request = &d.requests[r]
+    cdef worker_t *worker = &d.workers[w]
+    cdef uint32_t t
+    waiting_leave(d, r)
+    request_drop_task(d, r)
+    t = task_make(d, r, w)
+    d.tasks[t].isolates = request.attempts >= ATTEMPTS_SHARED
+    request.task = t
+    running_enter(d, r)
+    d.sent_seq += 1
+    worker.sent_seq = d.sent_seq
+    worker.next_offer = d.offers[o].index + 1
+    credit_take(d, t)
+    worker_list(d, w, worker_place(worker))
+    d.services[request.service].dispatches += 1
+    d.counters.redelivered += request.attempts > 0
+    act(d, ACT_TASK, r, w, d.tasks[t].token, request.attempts + 1)
+
+
+cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
+    """match hands out a service's waiting requests while there are workers for them."""
+    cdef service_t *service = &d.services[s]
+    cdef uint32_t r, o
+    while True:
+        if service.isolated.count > 0:
+            if service.idle.count > 0:
+                dispatch(d, heap_top(&service.isolated), heap_top(&service.idle))
+                continue
+            if service.reserved == NONE and service.busy.count > 0:
+                reservation_make(d, s, d.offers[heap_top(&service.busy)].worker)
+        o = next_offer(service)
+        r = next_request(service)
+        if o == NONE or r == NONE:
+            return
+        dispatch(d, r, o)
+
+
+cdef inline bint has_work_for(const service_t *service, const worker_t *worker) noexcept nogil:
+    """has_work_for tells whether matching would give an eligible worker a task or a reservation."""
+    if service.waiting > service.isolated.count:
+        return True
+    return service.isolated.count > 0 and (worker.held == 0 or service.reserved == NONE)
+
+
+cdef inline uint32_t next_service(const dispatcher_t *d, const worker_t *worker) noexcept nogil:
+    """next_service gives the service, of a worker's in turn, that has work for it, or NONE."""
+    cdef uint32_t i, s
+    for i in range(worker.next_offer, worker.next_offer + worker.n_offers):
+        s = d.offers[worker.offers[i % worker.n_offers]].service
+        if has_work_for(&d.services[s], worker):
+            return s
+    return NONE
+
+
+cdef inline void serve(dispatcher_t *d, uint32_t w) noexcept nogil:
+    """serve gives a worker work while it is eligible and one of its services has some."""
+    cdef worker_t *worker = &d.workers[w]
+    cdef uint32_t s = worker.reserved_for
+    if s != NONE and worker.held == 0:
+        reservation_end(d, s)
+        match(d, s)
+    while worker.listed != LISTED_NOWHERE:
+        s = next_service(d, worker)
+        if s == NONE:
+            return
+        match(d, s)
+
+
+cdef inline void settle(dispatcher_t *d) noexcept nogil:
+    """settle matches all that the changes of a call have made possible."""
+    cdef uint32_t n
+    while d.unmatched.count > 0 or d.unserved.count > 0:
+        n = heap_top(&d.unmatched)
+        if n != NONE:
+            heap_remove(&d.unmatched, unmatched_places(d), n)
+            match(d, n)
+            continue
+        n = heap_top(&d.unserved)
+        heap_remove(&d.unserved, unserved_places(d), n)
+        serve(d, n)

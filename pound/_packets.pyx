@@ -1,0 +1,428 @@
+"""What PND peers say: sessions and records (docs/protocol.md is the specification)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+from pound._actions cimport (
+    act, client_of, deliver, live_now, service_find, service_named, session_end, tell, tell_bye,
+    tell_error, tell_welcome, worker_of,
+)
+from pound._dialects cimport DIALECT_PND
+from pound._dispatcher cimport (
+    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
+    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_SERVICE, disp_cancel, disp_client_back,
+    disp_client_close, disp_client_done, disp_heard, disp_partial, disp_worker_leave,
+    disp_worker_ready,
+)
+from pound._flush cimport send_version
+from pound._intake cimport (
+    accept, answer, answer_page, frames_bytes, partial, store_record, strike,
+)
+from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
+from pound._peers cimport (
+    log_event, peer_beats, peer_label, peer_open, peer_release, peer_rests, route_attach,
+    route_detach,
+)
+from pound._state cimport (
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
+    C_RESERVED_SERVICES, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
+    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
+)
+from pound._table cimport names_get, names_put
+from pound._wire cimport (
+    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INTERNAL, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
+    CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
+    CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
+    KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
+    KIND_REQUEST, KIND_TASK, KIND_WELCOME, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64,
+    packet_next, packet_open, packet_t, part_next, part_t, put_request, record_t,
+    wire_error_text,
+)
+
+cdef enum:
+    SERVICES_MAX = 64        # that one worker may offer
+    CAPACITY_MAX = 65535
+    TOKENS_MAX = 65535       # of one READY
+    RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
+    RETRY_DRAINING_MS = 1000
+
+
+cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
+    cdef packet_t packet
+    cdef record_t record
+    cdef peer_t *peer
+    cdef int error = packet_open(b.views[1].data, b.views[1].size, attached, &packet)
+    if error == WIRE_VERSION:
+        b.counters[C_UNKNOWN_VERSIONS] += 1
+        send_version(b, route)
+    if error != WIRE_OK:
+        strike(b, route, DIALECT_PND, wire_error_text(error))
+        return
+    b.sides[route.side].has_workers = 1
+    peer = session_peer(b, route, packet.session)
+    if peer == NULL:
+        return
+    if packet.done and peer.client != NONE:
+        disp_client_done(b.d, peer.client, packet.done)
+        act(b)
+    if peer.worker != NONE:
+        disp_heard(b.d, peer.worker, b.now, live_now(b))
+        act(b)
+    while packet_next(&packet, &record):
+        b.counters[C_RECORDS_IN] += 1
+        record_acts(b, route, peer, &record)
+
+
+cdef void record_acts(
+        broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
+    """Let one sound record act: one branch, one call."""
+    if r.kind == KIND_REQUEST:
+        request(b, peer, r)
+    elif r.kind == KIND_REPLY or r.kind == KIND_ERROR:
+        final(b, peer, r)
+    elif r.kind == KIND_HEARTBEAT:
+        heartbeat(b, peer)
+    elif r.kind == KIND_PARTIAL:
+        part(b, peer, r)
+    elif r.kind == KIND_CANCEL:
+        if peer.client != NONE:
+            disp_cancel(b.d, peer.client, r.id, b.now)
+            act(b)
+    elif r.kind == KIND_READY:
+        ready(b, route, peer, r)
+    elif r.kind == KIND_HELLO:
+        hello(b, peer, r)
+    elif r.kind == KIND_BYE:
+        bye(b, peer, r)
+    elif r.kind < KIND_END and r.kind > 0:
+        refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
+               "ACCEPTED, TASK and WELCOME are the broker's to send")
+    else:
+        b.counters[C_UNKNOWN_RECORDS] += 1
+
+
+# refuse answers a sound record that has a wrong value.
+cdef void refuse(
+        broker_t *b, peer_t *peer, uint64_t id, uint16_t code, const char *text) noexcept nogil:
+    b.counters[C_BAD_RECORDS] += 1
+    tell_error(b, peer, id, code, 0, text)
+
+
+# -- sessions ---------------------------------------------------------------------------------
+
+# session_peer returns the peer whose session the packet names, with the route as its current one
+# when it is new to it; NULL: no memory.
+cdef peer_t *session_peer(
+        broker_t *b, route_t *route, const uint8_t *session) noexcept nogil:
+    cdef peer_t *peer = route.peer
+    cdef uint32_t number
+    if peer != NULL and peer.dialect == DIALECT_PND and memcmp(peer.session, session, 16) == 0:
+        return peer
+    if peer != NULL:
+        session_end(b, peer)
+        route_detach(b, route)
+        peer_release(b, peer)
+    number = names_get(&b.sessions, session, 16)
+    peer = <peer_t *> b.peers.at[number] if number != NONE else session_open(b, session)
+    if peer == NULL:
+        return NULL
+    route_attach(b, route, peer)
+    if peer.client != NONE:
+        disp_client_back(b.d, peer.client)
+        act(b)
+    route.welcomed = 1
+    tell_welcome(b, peer)
+    return peer
+
+
+cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
+    cdef peer_t *peer = peer_open(b, DIALECT_PND)
+    if peer == NULL:
+        return NULL
+    memcpy(peer.session, session, 16)
+    if names_put(&b.sessions, session, 16, peer.number):
+        peer.client = NONE
+        peer_release(b, peer)
+        return NULL
+    return peer
+
+
+cdef void hello(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    cdef const uint8_t *at = r.body
+    cdef part_t label
+    if r.body != NULL and part_next(&at, r.body + r.body_size, &label):
+        peer_label(peer, label.data, label.size)
+    if client_of(b, peer) == NONE:
+        tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS,
+                   "the broker has as many sessions as it takes (sessions_max)")
+
+
+cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    if r.code != BYE_GOING:
+        return
+    if peer.worker != NONE:
+        log_event(b, LOG_WORKER_LEAVES, peer, NULL, 0, b.d.workers[peer.worker].held,
+                  peer.dialect)
+        peer.tasks_count = 0
+        disp_worker_leave(b.d, peer.worker, b.now)
+        act(b)
+        tell_bye(b, peer, BYE_AGREED, 0)
+    if peer.client != NONE:
+        disp_client_close(b.d, peer.client, b.now)
+        act(b)
+
+
+cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
+    if peer.worker != NONE and not b.d.workers[peer.worker].gone:
+        return
+    if peer.client != NONE:
+        tell(b, peer, KIND_HEARTBEAT, 0)
+    else:
+        tell_bye(b, peer, BYE_UNKNOWN, 0)
+
+
+# -- clients ----------------------------------------------------------------------------------
+
+cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    cdef uint32_t service, slot
+    cdef uint8_t page = page_of(r.service, r.service_size)
+    cdef stored_t record
+    cdef int result
+    if request_refused(b, peer, r):
+        return
+    if page != PAGE_NONE:
+        request_page(b, peer, r, page)
+        return
+    service = service_named(b, r.service, r.service_size, b.settings.lease_ns, 0)
+    if service == NONE:
+        refused(b, peer, r, REQ_BUSY_SERVICE)
+        return
+    if b.services[service].one_part and r.parts != 1 + ((r.flags & FLAG_META) != 0):
+        b.counters[C_ONE_PART_REFUSED] += 1
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
+               "this service takes bodies of exactly one part (one_part)")
+        return
+    if store_record(b, &record, r) or named(b, service, r, &record):
+        refuse(b, peer, r.id, CODE_INTERNAL, "the broker is out of memory")
+        return
+    result = accept(b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000,
+                    DIALECT_PND, &record, &slot)
+    if result != REQ_ACCEPTED:
+        refused(b, peer, r, result)
+
+
+# request_refused answers a request whose values are wrong, or that comes too late; 1: it did.
+cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    if r.priority >= PRIORITIES:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, "priority is above 9")
+    elif r.service_size > SERVICE_BYTES_MAX:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, "the service name is longer than 255 bytes")
+    elif r.flags & FLAG_DURABLE:
+        refuse(b, peer, r.id, CODE_UNIMPLEMENTED,
+               "this broker keeps no durable requests; send it without DURABLE")
+    elif record_bytes(b, r) > b.settings.body_bytes_max:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
+               "the body is larger than the broker takes (body_bytes_max)")
+    elif b.draining:
+        b.counters[C_REFUSED_DRAINING] += 1
+        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS,
+                   "the broker is draining and takes no requests")
+    else:
+        return 0
+    return 1
+
+
+cdef uint64_t record_bytes(broker_t *b, const record_t *r) noexcept nogil:
+    if r.flags & FLAG_ATTACHED:
+        return frames_bytes(b, r.attached + 2, r.parts)
+    return r.body_size
+
+
+# named rewrites a stored request for the default service when that has a name of its own: its
+# workers know it by that. 0, or -1.
+cdef int named(
+        broker_t *b, uint32_t service, const record_t *r, stored_t *record) noexcept nogil:
+    cdef const uint8_t *name = b.services[service].name
+    cdef uint32_t size = b.services[service].size
+    cdef uint8_t *body
+    cdef uint8_t *image
+    if r.service_size == size:
+        return 0
+    b.scratch.size = 0
+    body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, name,
+                       <uint16_t> size, r.body_size)
+    if body == NULL:
+        return -1
+    if r.body_size:
+        memcpy(body, r.body, r.body_size)
+    image = <uint8_t *> malloc(b.scratch.size)
+    if image == NULL:
+        return -1
+    memcpy(image, b.scratch.data, b.scratch.size)
+    free(record.image)
+    record.image = image
+    record.size = <uint32_t> b.scratch.size
+    return 0
+
+
+cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noexcept nogil:
+    """Tell a client what became of a request that was not accepted as a new one."""
+    if result == REQ_HELD:
+        tell(b, peer, KIND_ACCEPTED, r.id)
+    elif result == REQ_BUSY_SESSION:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "this session has as many open requests as it may (requests_max)")
+    elif result == REQ_BUSY_SERVICE:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "too much waits for this service (service_waiting_max, "
+                   "service_waiting_bytes_max), or there are too many services (services_max)")
+    elif result == REQ_NO_SERVICE:
+        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "no worker offers this service")
+    elif result == REQ_BUSY:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "too much waits in the broker (waiting_max, waiting_bytes_max)")
+
+
+cdef void request_page(
+        broker_t *b, peer_t *peer, const record_t *r, uint8_t page) noexcept nogil:
+    """Answer one of the broker's own services."""
+    cdef part_t asked
+    cdef const uint8_t *at = r.body
+    cdef uint32_t slot
+    cdef int result
+    asked.data = NULL
+    asked.size = 0
+    if page == PAGE_UNKNOWN:
+        b.counters[C_RESERVED_SERVICES] += 1
+        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "the broker has no such service of its own")
+        return
+    while r.body != NULL and part_next(&at, r.body + r.body_size, &asked):
+        pass
+    result = answer_page(b, peer, r.id, page, r.service, r.service_size, asked.data, asked.size,
+                         DIALECT_PND, &slot)
+    if result == REQ_ACCEPTED or result == REQ_ANSWERED:
+        deliver(b, slot)
+    else:
+        refused(b, peer, r, result)
+    act(b)
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+cdef void ready(
+        broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
+    cdef uint32_t services[SERVICES_MAX]
+    cdef uint32_t count = 0
+    cdef uint8_t how = READY_SAME_ROUTE
+    if b.draining or not ready_sound(b, peer, r):
+        return
+    if not ready_services(b, peer, r, services, &count):
+        return
+    if peer.worker == NONE or not route.ready:
+        how = READY_NEW_ROUTE
+    if peer.worker == NONE and worker_of(b, peer) == NONE:
+        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
+               "the broker has as many sessions as it takes (sessions_max)")
+        return
+    if peer.capacity != r.capacity or how == READY_NEW_ROUTE:
+        log_event(b, LOG_WORKER_READY, peer, b.services[services[0]].name,
+                  b.services[services[0]].size, r.capacity, DIALECT_PND)
+    peer.capacity = r.capacity
+    route.ready = 1
+    ready_acts(b, peer, r, services, count, how)
+    if not peer.beating:
+        peer_beats(b, peer, b.settings.heartbeat_ns)
+
+
+cdef int ready_sound(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    """Whether the READY's numbers are right; says so when they are not."""
+    if r.capacity < 1 or r.capacity > CAPACITY_MAX:
+        refuse(b, peer, 0, CODE_INVALID_ARGUMENT, "READY: capacity is not 1..65535")
+    elif r.tokens > TOKENS_MAX:
+        refuse(b, peer, 0, CODE_INVALID_ARGUMENT, "READY: more than 65535 tokens")
+    elif r.flags & FLAG_ATTACHED or r.parts < 2 or r.parts > SERVICES_MAX + 1:
+        refuse(b, peer, 0, CODE_INVALID_ARGUMENT, "READY: not a label and 1..64 service names")
+    else:
+        return 1
+    return 0
+
+
+cdef int ready_services(
+        broker_t *b, peer_t *peer, const record_t *r, uint32_t *services, uint32_t *count
+        ) noexcept nogil:
+    """Read the label and look up the services; 0: one can't be offered, and the peer was told."""
+    cdef const uint8_t *at = r.body
+    cdef const uint8_t *end = r.body + r.body_size
+    cdef part_t name
+    part_next(&at, end, &name)
+    peer_label(peer, name.data, name.size)
+    while part_next(&at, end, &name):
+        if page_of(name.data, name.size) != PAGE_NONE:
+            b.counters[C_RESERVED_SERVICES] += 1
+            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, 0, 0)
+            refuse(b, peer, 0, CODE_PERMISSION_DENIED,
+                   "READY: mmi.*, pound.* and titanic.* are the broker's own services")
+            return 0
+        if name.size > SERVICE_BYTES_MAX:
+            refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
+                   "READY: a service name is longer than 255 bytes")
+            return 0
+        services[count[0]] = service_named(
+            b, name.data, name.size, b.settings.lease_ns, 0)
+        if services[count[0]] == NONE:
+            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, 1, 0)
+            refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
+                   "READY: the broker has as many services as it takes (services_max)")
+            return 0
+        count[0] += 1
+    return 1
+
+
+cdef void ready_acts(
+        broker_t *b, peer_t *peer, const record_t *r, const uint32_t *services, uint32_t count,
+        uint8_t how) noexcept nogil:
+    cdef uint64_t *tokens = NULL
+    cdef uint32_t i
+    if r.tokens:
+        tokens = <uint64_t *> malloc(r.tokens * sizeof(uint64_t))
+        if tokens == NULL:
+            return
+        for i in range(r.tokens):
+            tokens[i] = load_u64(r.token_list + 8 * i)
+    if how == READY_NEW_ROUTE:
+        peer.tasks_count = 0
+    disp_worker_ready(b.d, peer.worker, r.capacity, services, count, tokens, r.tokens, how, b.now,
+                      live_now(b))
+    free(tokens)
+    act(b)
+
+
+cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    """A worker's REPLY or ERROR."""
+    cdef stored_t record
+    cdef uint8_t code = 0
+    if peer.worker == NONE:
+        b.counters[C_ANSWERS_UNKNOWN] += 1
+        if peer.client == NONE:
+            tell_bye(b, peer, BYE_UNKNOWN, 0)
+        return
+    if r.kind == KIND_ERROR:
+        code = <uint8_t> r.code if 0 < r.code <= 16 else CODE_UNKNOWN
+    if record_bytes(b, r) > b.settings.body_bytes_max:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
+               "the answer is larger than the broker takes (body_bytes_max)")
+        return
+    if store_record(b, &record, r) == 0:
+        answer(b, peer, r.id, code, &record)
+
+
+cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    cdef stored_t record
+    cdef uint32_t slot
+    if peer.worker == NONE:
+        b.counters[C_ANSWERS_UNKNOWN] += 1
+        return
+    slot = disp_partial(b.d, peer.worker, r.id)
+    if slot != NONE and store_record(b, &record, r) == 0:
+        partial(b, slot, &record)

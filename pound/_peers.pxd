@@ -1,0 +1,58 @@
+# Who is connected: peers, routes, connections, and the queues of what they are to be sent.
+#
+# Bookkeeping only: nothing here sends a message or asks the dispatcher anything. Every call is
+# O(1) but for those that walk one peer's routes or free one peer's queue.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._state cimport (
+    broker_t, item_t, log_kind, peer_t, route_t, socket_t, slot_t, stored_t, roster_t,
+)
+
+# roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
+cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil
+cdef void roster_remove(roster_t *table, uint32_t number) noexcept nogil
+cdef void roster_free(roster_t *table) noexcept nogil
+
+# array_room grows `*array` (elements of `size` bytes) to hold `index`, zeroed; 0, or -1.
+cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil
+
+# stored_clear frees what a stored record owns and leaves it empty.
+cdef void stored_clear(stored_t *record) noexcept nogil
+cdef void slot_clear(slot_t *slot) noexcept nogil
+
+cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
+cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil
+cdef void peers_bury(broker_t *b) noexcept nogil
+cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil
+cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
+cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
+cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
+cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
+cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
+
+# item_push queues the answer in `slot` (partial NULL) or a partial, which it then owns; 0, or -1.
+cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil
+cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil
+cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil
+cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil
+
+cdef route_t *route_find(
+    broker_t *b, uint8_t side, const uint8_t *id, size_t size) noexcept nogil
+cdef route_t *route_open(
+    broker_t *b, uint8_t side, const uint8_t *id, size_t size) noexcept nogil
+cdef void route_attach(broker_t *b, route_t *route, peer_t *peer) noexcept nogil
+cdef void route_detach(broker_t *b, route_t *route) noexcept nogil
+cdef void route_free(broker_t *b, route_t *route) noexcept nogil
+cdef void route_closing(broker_t *b, route_t *route) noexcept nogil
+cdef void route_settle(broker_t *b, route_t *route) noexcept nogil
+
+# connection_of returns the route now known on `fd`; connection_bind makes `route` that route and
+# puts the older one on the closing list: a descriptor carries one connection at a time.
+cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil
+cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil
+cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil
+
+cdef void log_event(
+    broker_t *b, uint8_t kind, peer_t *peer, const uint8_t *text, size_t size,
+    int64_t number, int64_t other) noexcept nogil

@@ -1,0 +1,456 @@
+"""Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+
+from pound._dialects cimport BACKEND, DIALECT_PND
+from pound._dispatcher cimport NONE
+from pound._libzmq cimport zmq
+from pound._state cimport (
+    C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS,
+    broker_t, connection_t, item_t, log_t, peer_t, route_t, socket_t, slot_t, stored_t, roster_t,
+)
+from pound._table cimport names_get, names_put, names_remove
+from pound._buffer cimport buffer_free
+
+
+# -- numbers for pointers ---------------------------------------------------------------------
+
+cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil:
+    cdef uint32_t wanted = room[0] if room[0] else 16
+    cdef void *grown
+    if index < room[0]:
+        return 0
+    while wanted <= index:
+        wanted *= 2
+    grown = realloc(array[0], wanted * size)
+    if grown == NULL:
+        return -1
+    memset(<uint8_t *> grown + room[0] * size, 0, (wanted - room[0]) * size)
+    array[0] = grown
+    room[0] = wanted
+    return 0
+
+
+cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil:
+    cdef uint32_t number
+    cdef uint32_t room = table.room
+    if table.free_count:
+        table.free_count -= 1
+        number = table.free[table.free_count]
+    else:
+        if array_room(<void **> &table.at, &room, table.count, sizeof(void *)):
+            return NONE
+        if array_room(<void **> &table.free, &table.room, table.count, sizeof(uint32_t)):
+            return NONE
+        number = table.count
+        table.count += 1
+    table.at[number] = pointer
+    return number
+
+
+cdef void roster_remove(roster_t *table, uint32_t number) noexcept nogil:
+    table.at[number] = NULL
+    table.free[table.free_count] = number
+    table.free_count += 1
+
+
+cdef void roster_free(roster_t *table) noexcept nogil:
+    free(table.at)
+    free(table.free)
+    memset(table, 0, sizeof(roster_t))
+
+
+# -- stored records ---------------------------------------------------------------------------
+
+cdef void stored_clear(stored_t *record) noexcept nogil:
+    cdef uint32_t i
+    for i in range(record.attached_count):
+        zmq.msg_close(&record.attached[i])
+    free(record.attached)
+    free(record.image)
+    memset(record, 0, sizeof(stored_t))
+
+
+# slot_clear frees what a slot owns; the items that still name it are dropped by its generation.
+cdef void slot_clear(slot_t *slot) noexcept nogil:
+    cdef uint32_t generation = slot.generation + 1
+    stored_clear(&slot.record)
+    free(slot.envelope)
+    memset(slot, 0, sizeof(slot_t))
+    slot.generation = generation
+
+
+# -- peers ------------------------------------------------------------------------------------
+
+cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
+    """A new peer without a route; NULL when there is no memory."""
+    cdef peer_t *peer = <peer_t *> calloc(1, sizeof(peer_t))
+    if peer == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    peer.number = roster_add(&b.peers, peer)
+    if peer.number == NONE:
+        b.counters[C_NO_MEMORY] += 1
+        free(peer)
+        return NULL
+    peer.dialect = dialect
+    peer.client = peer.worker = peer.worker_service = NONE
+    peer.items_head = peer.items_tail = NONE
+    return peer
+
+
+cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
+    """Give the peer up, if nothing holds it any more: no living route, client or worker."""
+    cdef route_t *route = peer.routes
+    if peer.dead or peer.lost or peer.client != NONE or peer.worker != NONE:
+        return
+    while route != NULL:
+        if route.alive:
+            return
+        route = route.next
+    if peer.dialect == DIALECT_PND:
+        names_remove(&b.sessions, peer.session, 16)
+    while peer.routes != NULL:
+        route_free(b, peer.routes)
+    peer_rests(b, peer)
+    peer.dead = 1
+    peer.next_dead = b.dead
+    b.dead = peer
+
+
+cdef void peers_bury(broker_t *b) noexcept nogil:
+    """Free the dead peers that no list names any more."""
+    cdef peer_t *peer = b.dead
+    cdef peer_t *after
+    b.dead = NULL
+    while peer != NULL:
+        after = peer.next_dead
+        if peer.waits or peer.dirty:
+            peer.next_dead = b.dead
+            b.dead = peer
+        else:
+            items_clear(b, peer)
+            buffer_free(&peer.control)
+            free(peer.tasks)
+            roster_remove(&b.peers, peer.number)
+            free(peer)
+        peer = after
+
+
+cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
+    """Put the peer on the list of those that this turn's end has something to send to."""
+    if peer.dirty or peer.dead:
+        return
+    peer.dirty = 1
+    peer.next_dirty = NULL
+    if b.dirty == NULL:
+        b.dirty = peer
+    else:
+        b.dirty_tail.next_dirty = peer
+    b.dirty_tail = peer
+
+
+cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
+    """Note that a send was refused; it's tried again after delay_ns (the same for all)."""
+    if peer.blocked_since == 0:
+        peer.blocked_since = b.now
+    if peer.waits:
+        return
+    peer.waits = 1
+    peer.retry_at = b.now + delay_ns
+    peer.next_blocked = NULL
+    if b.blocked == NULL:
+        b.blocked = peer
+    else:
+        b.blocked_tail.next_blocked = peer
+    b.blocked_tail = peer
+
+
+cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil:
+    peer.label_size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
+    memcpy(peer.label, label, peer.label_size)
+
+
+cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    """Queue a task for the next flush; 0, or -1 when there is no memory."""
+    if array_room(<void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(uint64_t)):
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    peer.tasks[peer.tasks_count] = token
+    peer.tasks_count += 1
+    peer_touch(b, peer)
+    return 0
+
+
+cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil:
+    """Set the worker's next heartbeat to one interval from now: the last of its dialect."""
+    peer_rests(b, peer)
+    peer.beating = 1
+    peer.beat_due = b.now + interval_ns
+    peer.beat_next = NULL
+    peer.beat_prev = b.beats_tail[peer.dialect]
+    if peer.beat_prev == NULL:
+        b.beats[peer.dialect] = peer
+    else:
+        peer.beat_prev.beat_next = peer
+    b.beats_tail[peer.dialect] = peer
+
+
+cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil:
+    """Take the peer off its dialect's list of heartbeats."""
+    if not peer.beating:
+        return
+    peer.beating = 0
+    if peer.beat_prev == NULL:
+        b.beats[peer.dialect] = peer.beat_next
+    else:
+        peer.beat_prev.beat_next = peer.beat_next
+    if peer.beat_next == NULL:
+        b.beats_tail[peer.dialect] = peer.beat_prev
+    else:
+        peer.beat_next.beat_prev = peer.beat_prev
+
+
+# -- what a client is to be sent --------------------------------------------------------------
+
+cdef int items_grow(broker_t *b) noexcept nogil:
+    cdef uint32_t first = b.items_room
+    cdef uint32_t i
+    if array_room(<void **> &b.items, &b.items_room, first, sizeof(item_t)):
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    for i in range(first, b.items_room):
+        b.items[i].next = i + 1 if i + 1 < b.items_room else NONE
+    b.items_free = first
+    return 0
+
+
+cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil:
+    cdef uint32_t number
+    cdef item_t *item
+    if b.items_free == NONE and items_grow(b):
+        return -1
+    number = b.items_free
+    item = &b.items[number]
+    b.items_free = item.next
+    memset(item, 0, sizeof(item_t))
+    item.next = NONE
+    item.slot = slot
+    item.generation = b.slots[slot].generation
+    item.final = partial == NULL
+    if partial == NULL:
+        b.slots[slot].queued = 1
+    else:
+        item.record = partial[0]
+    if peer.items_tail == NONE:
+        peer.items_head = number
+    else:
+        b.items[peer.items_tail].next = number
+    peer.items_tail = number
+    peer.items_bytes += item_bytes(b, item)
+    peer_touch(b, peer)
+    return 0
+
+
+cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil:
+    """What the item counts for: the bytes of its record, none when its slot is gone."""
+    cdef stored_t *record = &item.record
+    if item.final:
+        if b.slots[item.slot].generation != item.generation:
+            return 0
+        record = &b.slots[item.slot].record
+    return record.size + record.attached_bytes
+
+
+cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
+    """Drop the first item of the queue; a partial is freed, an answer stays in its slot."""
+    cdef uint32_t number = peer.items_head
+    cdef item_t *item = &b.items[number]
+    cdef uint32_t size = item_bytes(b, item)
+    peer.items_bytes -= size if size < peer.items_bytes else peer.items_bytes
+    if item.final and b.slots[item.slot].generation == item.generation:
+        b.slots[item.slot].queued = 0
+    peer.items_head = item.next
+    if peer.items_head == NONE:
+        peer.items_tail = NONE
+        peer.items_bytes = 0
+    stored_clear(&item.record)
+    item.next = b.items_free
+    b.items_free = number
+
+
+cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil:
+    while peer.items_head != NONE:
+        item_pop(b, peer)
+
+
+# -- routes -----------------------------------------------------------------------------------
+
+cdef route_t *route_find(
+        broker_t *b, uint8_t side, const uint8_t *id, size_t size) noexcept nogil:
+    cdef uint32_t number = names_get(&b.sides[side].ids, id, <uint32_t> size)
+    if number == NONE:
+        return NULL
+    return <route_t *> b.sides[side].routes.at[number]
+
+
+cdef route_t *route_open(
+        broker_t *b, uint8_t side, const uint8_t *id, size_t size) noexcept nogil:
+    """A new living route without a peer; NULL when there is no memory."""
+    cdef socket_t *s = &b.sides[side]
+    cdef route_t *route = <route_t *> calloc(1, sizeof(route_t))
+    if route == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    route.number = roster_add(&s.routes, route)
+    if route.number == NONE or names_put(&s.ids, id, <uint32_t> size, route.number):
+        b.counters[C_NO_MEMORY] += 1
+        if route.number != NONE:
+            roster_remove(&s.routes, route.number)
+        free(route)
+        return NULL
+    b.routes_seen += 1
+    route.seen = b.routes_seen
+    route.side = side
+    route.fd = -1
+    route.alive = 1
+    route.size = <uint8_t> size
+    route.explicit_id = id[0] != 0
+    memcpy(route.id, id, size)
+    return route
+
+
+cdef void route_attach(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
+    """Make the route, the latest one seen, the one that reaches the peer."""
+    route.peer = peer
+    route.next = peer.routes
+    route.welcomed = route.ready = 0
+    peer.routes = route
+    peer.route = route
+    peer.blocked_since = 0
+
+
+cdef void route_detach(broker_t *b, route_t *route) noexcept nogil:
+    """Take the route from its peer; the newest living one that is left reaches it from now on."""
+    cdef peer_t *peer = route.peer
+    cdef route_t **link
+    if peer == NULL:
+        return
+    link = &peer.routes
+    while link[0] != route:
+        link = &link[0].next
+    link[0] = route.next
+    route.peer = NULL
+    route.next = NULL
+    if peer.route == route:
+        peer.route = peer.routes
+        while peer.route != NULL and not peer.route.alive:
+            peer.route = peer.route.next
+
+
+cdef void route_free(broker_t *b, route_t *route) noexcept nogil:
+    cdef socket_t *s = &b.sides[route.side]
+    route_detach(b, route)
+    route_settle(b, route)
+    if route.fd >= 0 and s.connections[route.fd].route == route:
+        s.connections[route.fd].route = NULL
+    names_remove(&s.ids, route.id, route.size)
+    roster_remove(&s.routes, route.number)
+    free(route)
+
+
+cdef void route_closing(broker_t *b, route_t *route) noexcept nogil:
+    """Put the route on its side's closing list: judged once its last messages are read."""
+    cdef socket_t *s = &b.sides[route.side]
+    if route.closing:
+        return
+    if s.closing == NULL:
+        s.closing_since = b.now
+    route.closing = 1
+    route.next_closing = s.closing
+    s.closing = route
+
+
+cdef void route_settle(broker_t *b, route_t *route) noexcept nogil:
+    """Take the route off the closing list: it has been judged."""
+    cdef route_t **link = &b.sides[route.side].closing
+    if not route.closing:
+        return
+    while link[0] != route:
+        link = &link[0].next_closing
+    link[0] = route.next_closing
+    route.closing = 0
+
+
+# -- connections ------------------------------------------------------------------------------
+
+cdef connection_t *connection_at(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef socket_t *s = &b.sides[side]
+    cdef uint32_t room = <uint32_t> s.connections_room
+    if fd < 0:
+        return NULL
+    if array_room(<void **> &s.connections, &room, <uint32_t> fd, sizeof(connection_t)):
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    s.connections_room = <int> room
+    return &s.connections[fd]
+
+
+cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef connection_t *connection
+    connection_closed(b, side, fd)
+    connection = connection_at(b, side, fd)
+    if connection != NULL:
+        connection.open = 1
+
+
+cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef connection_t *connection = connection_at(b, side, fd)
+    if connection == NULL:
+        return
+    b.counters[C_CLOSED_CONNECTIONS] += connection.open
+    if connection.route != NULL:
+        connection.route.fd = -1
+        route_closing(b, connection.route)
+        connection.route = NULL
+    elif connection.open:
+        b.counters[C_UNROUTED_CONNECTIONS] += 1
+        b.suspect_lost |= side == BACKEND
+    connection.open = 0
+
+
+cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:
+    cdef connection_t *connection = connection_at(b, route.side, fd)
+    if connection == NULL or connection.route == route:
+        return
+    if connection.route != NULL:
+        connection.route.fd = -1
+        route_closing(b, connection.route)
+    connection.route = route
+    route.fd = fd
+
+
+# -- events for people ------------------------------------------------------------------------
+
+cdef void log_event(
+        broker_t *b, uint8_t kind, peer_t *peer, const uint8_t *text, size_t size,
+        int64_t number, int64_t other) noexcept nogil:
+    """Queue an event for Python to log; when the queue is full it is counted instead."""
+    cdef log_t *log
+    if b.logs_head - b.logs_tail >= LOGS:
+        b.counters[C_LOGS_DROPPED] += 1
+        return
+    log = &b.logs[b.logs_head % LOGS]
+    b.logs_head += 1
+    log.kind = kind
+    log.number = number
+    log.other = other
+    log.a_size = 0
+    if peer != NULL:
+        log.a_size = peer.label_size
+        memcpy(log.a, peer.label, peer.label_size)
+    log.b_size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
+    if log.b_size:
+        memcpy(log.b, text, log.b_size)

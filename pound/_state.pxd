@@ -1,0 +1,303 @@
+# The broker's data: who is connected, what is stored, what waits to be sent. Structs only.
+#
+# Numbers and owners
+#   slot    a request's number in the dispatcher; `slots[slot]` owns its stored record
+#   client, worker, service   the dispatcher's numbers; `client_peer`, `worker_peer` and `services`
+#           map them back
+#   peer    a program at the other end: one PND session, or one foreign routing id. Freed at the end
+#           of the turn in which it has neither route, client nor worker any more
+#   route   a ZeroMQ routing id on one socket; belongs to one peer; owned by its side's table
+#   item    one thing to be sent to a client, in order: an answer (kept in its slot) or a partial
+#           (owned by the item)
+#
+# Everything is allocated by malloc and owned by the struct that lists it, except where a comment
+# says otherwise. Only the loop's thread touches any of it; `published` is the one exception.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pound._dialects cimport frame_t
+from pound._dispatcher cimport dispatcher_t
+from pound._libzmq cimport zmq_msg_t
+from pound._table cimport names_t
+from pound._buffer cimport buffer_t
+
+cdef enum:
+    LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
+    STRIKES_MAX = 100        # malformed messages, after which a route is no longer listened to
+    ATTACH_FROM = 4096       # bytes: smaller bodies are copied, since a kept message pins its buffer
+    COUNTERS = 48            # room in the published statistics
+    LOGS = 512               # events that wait for Python; a power of two
+
+cdef struct peer_t           # defined below
+
+cdef struct stored_t:        # a record and what is attached to it
+    uint8_t *image           # the record as PND has it (header, head, inline parts); owned
+    zmq_msg_t *attached      # attached parts; owned, array and messages; NULL when inline
+    uint32_t size            # bytes of the image
+    uint32_t attached_bytes
+    uint16_t attached_count
+
+cdef struct slot_t:
+    stored_t record          # the request until its final answer, then that answer
+    uint8_t *envelope        # foreign client: its envelope as inline parts; owned; NULL: see below
+    uint32_t envelope_size
+    uint32_t generation      # rises when the slot is freed: items of an earlier life are dropped
+    uint32_t partials        # sequence of the next partial from a worker that does not number them
+    uint8_t partial_attempt  # the attempt that `partials` counts in
+    uint8_t dialect          # the client's
+    uint8_t delimited        # without envelope: answer behind one empty frame
+    uint8_t overflowed       # the client did not read its partials: it ends with code 8
+    uint8_t queued           # its answer is in the client's queue
+
+cdef struct item_t:
+    stored_t record          # a partial; empty for an answer, whose record is in the slot
+    uint32_t next            # in its peer's queue, or in the free list
+    uint32_t slot
+    uint32_t generation
+    uint8_t final
+
+cdef struct service_name_t:
+    uint8_t *name            # owned
+    uint32_t size
+    uint8_t internal         # answered by the broker itself: PAGE_*
+    uint8_t one_part         # its workers take bodies of one part only
+    uint8_t open
+    int64_t reported         # when it was last reported as waiting without a worker
+
+cdef struct route_t:
+    peer_t *peer             # NULL for a PND route that has no session (any more)
+    route_t *next            # of the peer's routes, latest first seen first
+    route_t *next_closing
+    uint64_t seen            # its order among all routes by first message
+    uint32_t number          # in its side's table
+    int fd                   # of its connection; -1 when it has none that is known
+    uint16_t strikes
+    uint8_t side
+    uint8_t alive            # its connection has not been seen to close
+    uint8_t closing          # on the side's closing list
+    uint8_t welcomed
+    uint8_t ready            # PND worker: READY was read on this route
+    uint8_t explicit_id      # chosen by the peer: it may come back under it
+    uint8_t size
+    uint8_t id[255]
+
+cdef enum owed_t:            # small things a peer is told at the next flush
+    OWE_HEARTBEAT = 1
+    OWE_DISCONNECT = 2
+
+cdef enum lost_t:            # an idle REQ worker with an explicit id whose connection was cut
+    LOST_CUT = 1             # it may come back, and would not say so
+    LOST_TRIED = 2           # taken for ready again, not heard of yet
+
+cdef struct peer_t:
+    uint8_t session[16]      # PND; secret
+    route_t *route           # where it is reached now; NULL: nowhere
+    route_t *routes
+    peer_t *next_dirty
+    peer_t *next_dead
+    peer_t *next_blocked
+    peer_t *beat_prev        # list of its dialect's workers by next heartbeat
+    peer_t *beat_next
+    int64_t beat_due         # monotonic ns
+    int64_t retry_at         # a refused send is tried again then
+    int64_t blocked_since    # when its first refused send was; 0: not blocked
+    int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
+    uint64_t *tasks          # tokens to be sent at the next flush, in order; owned
+    uint32_t tasks_count
+    uint32_t tasks_room
+    uint32_t items_head      # what waits to be sent to the client; NONE
+    uint32_t items_tail
+    uint64_t items_bytes
+    uint64_t next_request    # foreign clients: the number of their next request
+    buffer_t control         # PND records for it that carry no body, without packet header
+    uint32_t control_records
+    uint32_t client          # NONE
+    uint32_t worker          # NONE
+    uint32_t number          # in the table of peers
+    uint32_t worker_service  # foreign worker: its one service; NONE
+    uint32_t capacity
+    uint8_t dialect          # of the worker; PND for both roles
+    uint8_t delimited        # MDP worker: it uses the empty frame
+    uint8_t text             # PPP worker: it says READY and HEARTBEAT as words
+    uint8_t owed             # OWE_*
+    uint8_t dirty            # on the list of peers with something to send
+    uint8_t dead             # to be freed at the end of the turn
+    uint8_t waits            # on the list of blocked peers
+    uint8_t beating          # on its dialect's list of heartbeats
+    uint8_t lost             # LOST_*
+    uint8_t label_size
+    uint8_t label[LABEL_MAX]
+
+cdef struct roster_t:         # numbers for pointers; numbers are reused
+    void **at                # NULL where free; owned
+    uint32_t *free           # stack of free numbers; owned
+    uint32_t count           # numbers ever used
+    uint32_t room
+    uint32_t free_count
+
+cdef struct connection_t:    # by descriptor: at most one is open on it
+    route_t *route           # the route that its messages came under; NULL until one came
+    uint8_t open
+
+cdef struct socket_t:
+    void *socket             # the ROUTER; owned by Python
+    void *monitor            # the PAIR of its events; owned by Python
+    names_t ids              # routing id → route number
+    roster_t routes
+    connection_t *connections  # by descriptor; owned
+    int connections_room
+    route_t *closing         # closed routes whose last messages may still be unread
+    int64_t closing_since
+    uint8_t readable         # more may be waiting: the last batch did not read to EAGAIN
+    uint8_t has_workers      # a worker or a PND route was seen: it is never left unread
+
+cdef struct settings_t:
+    int64_t heartbeat_ns
+    int64_t ppp_heartbeat_ns
+    int64_t mdp_heartbeat_ns
+    int64_t client_grace_ns
+    int64_t drain_timeout_ns
+    int64_t lease_ns
+    uint32_t liveness
+    uint32_t ppp_liveness
+    uint32_t mdp_liveness
+    uint32_t body_bytes_max
+    uint32_t packet_bytes_max
+    uint32_t frames_max
+    uint32_t requests_max
+    uint64_t undelivered_bytes_max
+    uint8_t overflow_blocks
+    uint8_t seeded
+
+cdef enum:         # what the loop itself counts; the dispatcher has its own
+    C_MESSAGES_IN
+    C_MESSAGES_OUT
+    C_RECORDS_IN
+    C_BYTES_IN
+    C_BYTES_OUT
+    C_BAD_MESSAGES           # dropped whole: broken framing or form, of any dialect
+    C_BAD_PND                # of them, as far as the dialect was recognised
+    C_BAD_PLAIN
+    C_BAD_PPP
+    C_BAD_MDP1
+    C_BAD_MDP2
+    C_BAD_RECORDS            # sound records with a wrong value
+    C_UNKNOWN_RECORDS        # records of a kind that does not exist, skipped
+    C_UNKNOWN_VERSIONS       # packets of another version
+    C_STRUCK_MESSAGES        # dropped unread, since their route was struck off
+    C_STRUCK_ROUTES
+    C_RESERVED_SERVICES      # READYs and requests that named a service of the broker's own
+    C_ONE_PART_REFUSED
+    C_REFUSED_FOREIGN        # by a limit; their dialect has no way to be told
+    C_FAILED_FOREIGN         # errors that the client's dialect has no answer for
+    C_REFUSED_DRAINING
+    C_ANSWERS_UNKNOWN        # from sessions that are no workers (any more)
+    C_PARTIALS
+    C_PARTIALS_DROPPED       # for clients whose dialect has none
+    C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
+    C_BLOCKED                # sends refused because the peer's pipe was full
+    C_UNREACHABLE            # sends refused because the peer's connection was closed
+    C_CLOSED_CONNECTIONS
+    C_UNROUTED_CONNECTIONS   # shook hands and never sent a message under a routing id of their own
+    C_DISCONNECTS            # MDP DISCONNECTs sent
+    C_PAUSES                 # own pauses longer than a heartbeat, for which there was amnesty
+    C_LOGS_DROPPED
+    C_NO_MEMORY
+    C_TURNS
+    C_COUNT
+
+cdef enum log_kind:
+    LOG_WORKER_READY = 1
+    LOG_WORKER_GONE
+    LOG_WORKER_SILENT
+    LOG_WORKER_LEAVES
+    LOG_BAD_MESSAGE
+    LOG_STRUCK
+    LOG_REQUEST_FAILED
+    LOG_REQUEST_UNANSWERABLE
+    LOG_SERVICE_WAITING
+    LOG_PAUSE
+    LOG_DRAINING
+    LOG_DRAINED
+    LOG_WORKER_REFUSED
+    LOG_NO_MEMORY
+
+cdef struct log_t:
+    int64_t number           # by kind: tasks returned, code, seconds
+    int64_t other
+    uint8_t kind
+    uint8_t a_size
+    uint8_t b_size
+    uint8_t a[LABEL_MAX]     # by kind: the peer's label
+    uint8_t b[LABEL_MAX]     # by kind: a service's name, a reason
+
+cdef enum command_t:
+    COMMAND_NONE = 0
+    COMMAND_DRAIN
+    COMMAND_STOP
+
+cdef struct published_t:     # read by other threads: sequence is odd while it is being written
+    uint64_t sequence
+    uint64_t dispatcher[COUNTERS]
+    uint64_t loop[COUNTERS]
+
+cdef struct broker_t:
+    dispatcher_t *d
+    settings_t settings
+    socket_t sides[2]          # FRONTEND, BACKEND
+    uint8_t epoch[16]
+    slot_t *slots            # by slot; owned
+    uint32_t slots_room
+    peer_t **client_peer     # by client; the array is owned
+    uint32_t clients_room
+    peer_t **worker_peer     # by worker; the array is owned
+    uint32_t workers_room
+    service_name_t *services      # by service; owned
+    uint32_t services_room
+    uint32_t services_count  # numbers ever used
+    names_t service_names    # name → service
+    uint32_t default_service
+    names_t sessions         # session → number of its peer
+    roster_t peers
+    item_t *items            # pool; owned
+    uint32_t items_room
+    uint32_t items_free
+    peer_t *dirty            # peers with something to send
+    peer_t *dirty_tail
+    peer_t *dead             # peers to be freed at the end of the turn
+    peer_t *beats[8]         # by dialect: the worker whose heartbeat is due first
+    peer_t *beats_tail[8]
+    peer_t *blocked          # peers whose send was refused, by time of the next try
+    peer_t *blocked_tail
+    peer_t *lost[64]         # REQ workers that may be reachable again, if a task waits
+    uint32_t lost_count
+    uint64_t routes_seen
+    zmq_msg_t *frames        # of the message being read; frames_max + 1 of them
+    frame_t *views
+    uint32_t frames_count
+    buffer_t packet          # scratch of the flush
+    zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
+    buffer_t scratch         # scratch of pages and images
+    int wake_fd              # readable: a command waits
+    int64_t now              # monotonic ns, at the start of the turn
+    int64_t paused           # ns of own pauses, which liveness does not count
+    int64_t started
+    int64_t due              # when the next timer fires; -1: none is armed
+    int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
+    int64_t logged_at        # when Python last took the events
+    uint8_t busy             # the last turn read something: look again before waiting
+    int64_t drain_until      # 0: not draining
+    uint8_t seek_lost        # a connection came to the backend: lost workers may be back
+    uint8_t suspect_lost     # one that never spoke was closed: tried workers may be gone
+    int64_t report_at        # when services that wait without a worker are looked for again
+    uint32_t report_from     # and from which number on
+    uint8_t command          # COMMAND_*; written by other threads
+    uint8_t draining
+    uint8_t finished
+    uint64_t counters[COUNTERS]
+    log_t logs[LOGS]
+    uint32_t logs_head
+    uint32_t logs_tail
+    const char *version      # owned by Python
+    const char *endpoints    # JSON object; owned by Python
+    published_t published

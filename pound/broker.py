@@ -1,0 +1,354 @@
+"""The broker: sockets and their options, the loop's thread, and the loop's events as log lines.
+
+What is decided here happens once in a broker's life. All traffic is the compiled core's, which
+runs in a thread of its own and holds no GIL; it comes back only with events to be logged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from pound._core import DIALECTS, Core
+from pound._logging import LOGGER, log_event
+from pound._version import __version__
+from pound.config import Config
+from pound.errors import BindError, ClosedError, ForkError
+
+SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
+ZMTP_HEARTBEAT_MS = 1000  # traffic for TCP's own limit to act on; neither a verdict nor a TTL
+MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
+MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
+LINGER_MS = 1000  # for the last words of a drained broker
+JOIN_S = 5.0  # a loop that was told to stop ends within a turn
+
+EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
+    "worker_ready": (logging.INFO, "worker ready", ("worker", "service", "capacity", "dialect")),
+    "worker_gone": (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
+    "worker_silent": (logging.WARNING, "worker silent", ("worker", "", "", "")),
+    "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
+    "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "", "")),
+    "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
+    "route_struck": (logging.ERROR, "peer no longer listened to", ("peer", "why", "dialect", "")),
+    "request_failed": (
+        logging.WARNING, "request failed", ("client", "service", "code", "attempts")),
+    "request_unanswerable": (
+        logging.WARNING, "error has no form in the client's dialect",
+        ("client", "service", "code", "")),
+    "service_waiting": (
+        logging.WARNING, "service waits without a worker", ("", "service", "waiting", "for_ms")),
+    "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
+    "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
+    "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
+    "no_memory": (logging.CRITICAL, "out of memory", ("", "", "", "")),
+}
+
+
+class Broker:
+    """A load-balancing broker that runs in a thread of its own.
+
+    Parameters
+    ----------
+    config : Config, optional
+        The settings; by default those of `Config()`.
+    context : zmq.Context, optional
+        The context of a program that embeds the broker, so that its clients and workers may use
+        ``inproc://`` endpoints. By default the broker has one of its own.
+    **settings : Any
+        Fields of `Config`, in place of those of `config`.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong.
+
+    Notes
+    -----
+    As a context manager it starts on entry and drains on exit. It is not usable after ``fork``:
+    ZeroMQ's threads and sockets don't survive it.
+
+    Examples
+    --------
+    >>> with Broker(frontend=["tcp://127.0.0.1:*"], backend=["tcp://127.0.0.1:*"]) as broker:
+    ...     print(broker.frontend_endpoints)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        context: zmq.Context[Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = dataclasses.replace(config or Config(), **settings)
+        self._given_context = context
+        self._pid = os.getpid()
+        self._core: Core | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._sockets: list[zmq.Socket[Any]] = []
+        self._monitors: list[zmq.Socket[Any]] = []
+        self._endpoints: list[tuple[str, ...]] = [(), ()]
+        self._wake = (-1, -1)
+        self._lock = threading.Lock()
+        self._last_stats: dict[str, int] = {}
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind the endpoints and start the loop.
+
+        Raises
+        ------
+        BindError
+            An endpoint can't be bound.
+        ForkError
+            The broker was made in the parent of this process.
+        ClosedError
+            It was started before.
+        """
+        self._check_process()
+        if self._thread is not None:
+            raise ClosedError("this broker was started before; make a new one")
+        context = self._given_context or zmq.Context(io_threads=self.config.io_threads)
+        try:
+            self._open(context)
+        except BaseException:
+            self._close(0, context)
+            raise
+        self._thread = threading.Thread(
+            target=self._run, args=(context,), name="pound-broker", daemon=True)
+        self._thread.start()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Take no more requests, finish what can be finished, tell the peers and end.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default the configuration's ``drain_timeout``.
+
+        Returns
+        -------
+        bool
+            Whether everything that could be finished was.
+        """
+        core, thread = self._running_parts()
+        if core is None or thread is None:
+            return True
+        limit = self.config.drain_timeout if timeout is None else timeout
+        core.drain(limit)
+        self._wake_up()
+        self.wait(limit + JOIN_S)
+        return self.stats()["running"] == 0
+
+    def stop(self) -> None:
+        """End at once; peers are not told, and their requests stay theirs to retry."""
+        core, thread = self._running_parts()
+        if core is None or thread is None:
+            return
+        core.stop()
+        self._wake_up()
+        thread.join(JOIN_S)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the loop has ended.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default for ever.
+
+        Returns
+        -------
+        bool
+            Whether it has.
+        """
+        self._check_process()
+        return self._ended.wait(timeout)
+
+    def __enter__(self) -> Broker:
+        """Start the broker."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drain the broker."""
+        self.drain()
+        self.stop()
+
+    # -- what it tells ------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop runs."""
+        return self._thread is not None and not self._ended.is_set()
+
+    @property
+    def frontend_endpoints(self) -> tuple[str, ...]:
+        """The endpoints for clients as they are bound, wildcard ports made real."""
+        return self._endpoints[0]
+
+    @property
+    def backend_endpoints(self) -> tuple[str, ...]:
+        """The endpoints for workers as they are bound, wildcard ports made real."""
+        return self._endpoints[1]
+
+    def stats(self) -> dict[str, int]:
+        """Return the counters as they were after the loop's last turn.
+
+        Returns
+        -------
+        dict of str to int
+            ``accepted == waiting + running + answered + failed + cancelled + expired`` at any
+            moment; docs/architecture.md tells all names.
+        """
+        self._check_process()
+        with self._lock:
+            return dict(self._core.stats()) if self._core is not None else dict(self._last_stats)
+
+    # -- the loop's thread --------------------------------------------------------------------
+
+    def _run(self, context: zmq.Context[Any]) -> None:
+        core = self._core
+        assert core is not None
+        linger = 0
+        try:
+            while core.run():
+                self._log(core.events())
+            if core.draining:
+                linger = LINGER_MS
+                self._unbind()
+                core.farewell()
+            self._log(core.events())
+        except BaseException:
+            LOGGER.exception("the broker's loop failed")
+            raise
+        finally:
+            with self._lock:
+                self._last_stats = core.stats()
+                self._core = None
+            self._close(linger, context)
+            self._ended.set()
+
+    @staticmethod
+    def _log(events: Sequence[tuple[str, bytes, bytes, int, int]]) -> None:
+        for kind, *values in events:
+            level, event, names = EVENTS[kind]
+            fields: dict[str, Any] = dict(zip(names, values, strict=True))
+            fields.pop("", None)
+            if "dialect" in fields:
+                fields["dialect"] = DIALECTS[fields["dialect"]]
+            log_event(LOGGER, level, event, **fields)
+
+    # -- sockets ------------------------------------------------------------------------------
+
+    def _open(self, context: zmq.Context[Any]) -> None:
+        self._wake = os.pipe()
+        for end in self._wake:
+            os.set_blocking(end, False)
+        core = Core(self.config, __version__, self._wake[0])
+        for side, (name, urls) in enumerate(
+            (("frontend", self.config.frontend), ("backend", self.config.backend))
+        ):
+            socket = self._make_router(context, side)
+            self._sockets.append(socket)
+            self._monitors.append(self._monitor(context, socket))
+            self._endpoints[side] = tuple(self._bind(socket, name, url) for url in urls)
+        core.attach(
+            self._sockets[0].underlying, self._monitors[0].underlying,
+            self._sockets[1].underlying, self._monitors[1].underlying,
+            json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
+        )
+        self._core = core
+
+    def _make_router(self, context: zmq.Context[Any], side: int) -> zmq.Socket[Any]:
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
+        socket.setsockopt(zmq.MAXMSGSIZE, largest + SLACK_BYTES)
+        # Half-open connections: something must be sent for TCP to notice. A ZMTP timeout would
+        # cut peers that are merely slow, a TTL idle REQ workers for good.
+        socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 0)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, 0)
+        socket.setsockopt(zmq.TCP_MAXRT, MAXRT_BACKEND_MS if side else MAXRT_FRONTEND_MS)
+        return socket
+
+    def _monitor(self, context: zmq.Context[Any], socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
+        address = f"inproc://pound-monitor-{id(self):x}-{socket.underlying:x}"
+        events = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        socket.monitor(address, events)
+        monitor = context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.LINGER, 0)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # an event that is dropped is a death unseen
+        monitor.connect(address)
+        return monitor
+
+    @staticmethod
+    def _bind(socket: zmq.Socket[Any], name: str, url: str) -> str:
+        try:
+            socket.bind(url)
+        except (zmq.ZMQError, OSError) as error:
+            raise BindError(
+                f"cannot bind {name} {url!r}: {error}; is another broker running there? "
+                f"choose another with --{name}"
+            ) from error
+        return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def _unbind(self) -> None:
+        for socket, endpoints in zip(self._sockets, self._endpoints, strict=True):
+            for endpoint in endpoints:
+                socket.unbind(endpoint)
+
+    def _close(self, linger: int, context: zmq.Context[Any]) -> None:
+        for socket in self._sockets:
+            socket.disable_monitor()
+            socket.close(linger)
+        for monitor in self._monitors:
+            monitor.close(0)
+        self._sockets.clear()
+        self._monitors.clear()
+        with self._lock:
+            wake, self._wake = self._wake, (-1, -1)
+        for end in wake:
+            if end >= 0:
+                os.close(end)
+        if self._given_context is None:
+            context.term()
+
+    # -- other threads ------------------------------------------------------------------------
+
+    def _running_parts(self) -> tuple[Core | None, threading.Thread | None]:
+        self._check_process()
+        with self._lock:
+            return self._core, self._thread
+
+    def _wake_up(self) -> None:
+        with self._lock:
+            if self._wake[1] >= 0:
+                try:
+                    os.write(self._wake[1], b"\0")
+                except BlockingIOError:
+                    return  # it is awake already
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkError(
+                f"this broker was made in process {self._pid} and cannot be used in process "
+                f"{os.getpid()}: ZeroMQ does not survive fork; make a Broker in the child"
+            )

@@ -1,0 +1,102 @@
+"""``pound config``: look at a configuration without running it; options that set one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pound.config import Config, Key, ignored_variables, keys
+
+DEFAULT_FILE = Path("pound.toml")  # read if it is in the working directory
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+file_option = click.option(
+    "-c", "--config", "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Configuration file; pound.toml in the working directory if there is one.",
+)
+
+
+def setting_options(command: Function) -> Function:
+    """Give `command` one option for each key, all None unless given."""
+    for key in reversed(keys().values()):
+        command = _setting_option(key)(command)
+    return command
+
+
+def _setting_option(key: Key) -> Callable[[Function], Function]:
+    if key.kind == "flag":
+        return click.option(key.flag, key.name, is_flag=True, default=None, help=key.meaning)
+    metavar = {"choice": "|".join(key.choices), "name": "NAME", "size": "BYTES"}.get(
+        key.kind, (key.unit or "N").upper()
+    )
+    return click.option(
+        key.flag, key.name, metavar=metavar, multiple=key.kind == "endpoints",
+        default=None, help=f"{key.meaning} Default: {as_text(key)}.",
+    )
+
+
+def load(path: Path | None, flags: dict[str, object]) -> tuple[Config, dict[str, str]]:
+    """Return the configuration that a command runs with, and the origins of its values."""
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    return Config.load(path, os.environ, given)
+
+
+def as_text(key: Key) -> str:
+    """Return the default of `key` as people write it."""
+    value = key.default
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if key.kind == "size" and isinstance(value, int):
+        for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value and value % size == 0:
+                return f"{value // size} {unit}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
+
+
+@click.group(short_help="Check or show the broker's configuration.")
+def config() -> None:
+    """Check or show the configuration: file < environment < flags of pound serve."""
+
+
+@config.command(short_help="Say whether the configuration is valid.")
+@file_option
+def check(path: Path | None) -> None:
+    """Read the file and the environment; exit with 2 and a reason if something is wrong."""
+    load(path, {})
+    for variable in ignored_variables(os.environ):
+        click.echo(f"pound: {variable} is no key, ignored", err=True)
+    click.echo("pound: the configuration is valid")
+
+
+@config.command(short_help="Print the effective configuration as TOML.")
+@file_option
+@click.option("--origin", is_flag=True, help="Say behind each value where it came from.")
+def show(path: Path | None, origin: bool) -> None:
+    """Print what pound serve would run with; the output is a valid configuration file."""
+    effective, origins = load(path, {})
+    for name in keys():
+        line = f"{name} = {_toml(getattr(effective, name))}"
+        click.echo(f"{line}  # {origins[name]}" if origin else line)
+    for name, service in effective.services.items():
+        click.echo(f"\n[services.{_toml(name)}]" + (f"  # {origins['services']}" if origin else ""))
+        if service.lease is not None:
+            click.echo(f"lease = {_toml(service.lease)}")
+        click.echo(f"one_part = {_toml(service.one_part)}")
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML: for these types it is JSON, but for DEL and float integers."""
+    if isinstance(value, float):
+        return repr(value)
+    listed = list(value) if isinstance(value, tuple) else value
+    return json.dumps(listed, ensure_ascii=False).replace("\x7f", "\\u007f")

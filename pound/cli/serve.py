@@ -1,0 +1,114 @@
+"""``pound serve``: the broker as a process of its own.
+
+The main thread only waits: for signals, or for the loop's end, whichever comes first. Both arrive
+as words in one queue, which a signal handler may write to at any instruction.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import click
+
+import pound
+from pound._logging import LOGGER, configure, log_event
+from pound.cli.common import EXIT_FAILED
+from pound.cli.config import file_option, load, setting_options
+
+SIGNALLED = "signalled"
+ENDED = "ended"
+
+
+@click.command(short_help="Run a broker.")
+@file_option
+@setting_options
+@click.pass_context
+def serve(ctx: click.Context, path: Path | None, **flags: object) -> None:
+    """Run a broker until SIGTERM or SIGINT.
+
+    Prints one line when it is ready: "pound: ready frontend=URL backend=URL", with real ports
+    in place of wildcards and commas between several. The first signal drains: no new requests,
+    running tasks finish within the drain timeout, exit code 0. A second one stops at once, exit
+    code 1.
+    """
+    config, _ = load(path, flags)
+    configure(config.log_level, config.log_format)
+    seed_libc()
+    events = watch_signals()
+    broker = pound.Broker(config)
+    broker.start()
+    threading.Thread(target=_report_end, args=(broker, events), daemon=True).start()
+    ends = (",".join(broker.frontend_endpoints), ",".join(broker.backend_endpoints))
+    click.echo("pound: ready frontend={} backend={}".format(*ends))
+    notify("READY=1")
+    ctx.exit(_wait(broker, events, config.drain_timeout))
+
+
+def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
+    """Return the exit code once the broker has ended or been told to."""
+    if events.get() == ENDED:
+        log_event(LOGGER, logging.ERROR, "broker ended by itself")
+        return EXIT_FAILED
+    notify("STOPPING=1")
+    log_event(LOGGER, logging.INFO, "draining", timeout_s=drain_timeout)
+    threading.Thread(target=_drain, args=(broker, drain_timeout), daemon=True).start()
+    if events.get() == SIGNALLED:
+        log_event(LOGGER, logging.WARNING, "second signal, stopping at once")
+        broker.stop()
+        return EXIT_FAILED
+    return 0
+
+
+def _drain(broker: pound.Broker, timeout: float) -> None:
+    finished = broker.drain(timeout)
+    log_event(LOGGER, logging.INFO, "drained", finished=finished)
+    broker.stop()
+
+
+def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:
+    broker.wait()
+    events.put(ENDED)
+
+
+def watch_signals() -> queue.SimpleQueue[str]:
+    """Return the queue that tells of each SIGTERM and SIGINT from now on."""
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: events.put(SIGNALLED))
+    return events
+
+
+def seed_libc() -> None:
+    """Seed libc's random numbers: libzmq draws its first routing id from them and never seeds.
+
+    Unseeded, they are the same after each start, and a client that comes back would meet the
+    routing id of another. Only for a process of our own, and before its first socket.
+    """
+    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+
+
+def notify(state: str) -> bool:
+    """Tell systemd a state, if it asked for that; return whether it was told.
+
+    The protocol of sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names, where a
+    leading @ stands for the abstract namespace.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+        try:
+            datagram.sendto(state.encode(), address)
+        except OSError as error:
+            log_event(LOGGER, logging.WARNING, "systemd not told", state=state, error=str(error))
+            return False
+    return True

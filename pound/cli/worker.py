@@ -1,0 +1,87 @@
+"""``pound worker``: offer a Python function as a service."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+import pound
+from pound import _logging
+from pound.cli.common import connect_option
+from pound.config import keys
+
+
+def load_handler(spec: str) -> Callable[..., Any]:
+    """Return the callable that ``MODULE:HANDLER`` names; the working directory is importable.
+
+    Raises
+    ------
+    click.BadParameter
+        If there is no such module, attribute or callable. An error that the module itself
+        raises while it is imported passes through.
+    """
+    module_name, separator, path = spec.partition(":")
+    if not separator or not module_name or not path:
+        raise click.BadParameter(f"{spec!r} is not of the form MODULE:HANDLER")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        handler: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise click.BadParameter(f"there is no module {module_name!r}") from None
+    for name in path.split("."):
+        if not hasattr(handler, name):
+            raise click.BadParameter(f"{module_name!r} has no {path!r}")
+        handler = getattr(handler, name)
+    if not callable(handler):
+        raise click.BadParameter(f"{spec!r} is not callable")
+    return handler  # type: ignore[no-any-return]
+
+
+@click.command(short_help="Offer a Python function as a service.")
+@click.argument("handler", metavar="MODULE:HANDLER")
+@click.option("--service", "services", metavar="NAME", multiple=True, default=("",),
+              help="Name of the service; repeatable. Without it: the default service.")
+@click.option("--capacity", type=click.IntRange(1, 65535), default=1, show_default=True,
+              help="Tasks held, and run in threads, at once.")
+@click.option("--label", metavar="TEXT", help="Name shown to people; host:pid if not given.")
+@click.option("--log-level", type=click.Choice(keys()["log_level"].choices), default="info",
+              show_default=True, help="Least level of the log lines.")
+@click.option("--log-format", type=click.Choice(keys()["log_format"].choices), default="text",
+              show_default=True, help="Form of the log lines.")
+@click.option("--drain-timeout", type=click.FloatRange(min=0), metavar="SECONDS",
+              default=keys()["drain_timeout"].default, show_default=True,
+              help="How long held tasks may take after the first signal; then they are given back.")
+@connect_option("backend")
+def worker(
+    handler: str,
+    services: tuple[str, ...],
+    capacity: int,
+    label: str | None,
+    log_level: str,
+    log_format: str,
+    drain_timeout: float,
+    endpoints: tuple[str, ...],
+) -> None:
+    """Answer the tasks of a service with the function HANDLER of MODULE, until SIGTERM or SIGINT.
+
+    The function gets the body as bytes, or a pound.Task if its parameter is annotated so or named
+    task, and returns the body of the answer. The first signal lets held tasks finish, a second
+    one gives them back at once.
+    """
+    function = load_handler(handler)
+    _logging.configure(log_level, log_format)
+    pound.Worker(
+        endpoints,
+        dict.fromkeys(services, function),
+        capacity=capacity,
+        label=label,
+        drain_timeout=drain_timeout,
+    ).run()

@@ -1,0 +1,525 @@
+"""The broker's configuration: one frozen record, and where each of its values came from.
+
+Every key is declared once, as a field of :class:`Config`; parsing, checking, the flags of
+``pound serve``, ``pound config show`` and docs/configuration.md all read that declaration.
+A :class:`Config` that exists is valid: what is wrong raises :class:`ConfigError` when it is made.
+Times are seconds, sizes are bytes. Later sources win: file < environment < flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pound.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENVIRONMENT_PREFIX = "POUND_"
+RESERVED_PREFIXES = ("mmi.", "pound.", "titanic.")
+NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
+U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
+NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
+SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+FLAG_WORDS = {
+    "1": True, "true": True, "yes": True, "on": True,
+    "0": False, "false": False, "no": False, "off": False,
+}
+# A variable this near to a key's name is taken for a misspelling. Others are left alone:
+# Kubernetes, for one, sets POUND_PORT and POUND_SERVICE_HOST for a service called "pound".
+MISSPELLED_FROM = 0.85
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """The declaration of one key.
+
+    Parameters
+    ----------
+    name : str
+        As written in the file.
+    kind : str
+        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice`` or ``name``.
+    default : object
+        The value when no source gives one.
+    meaning : str
+        One sentence for people.
+    low, high : float
+        The inclusive range of numbers.
+    choices : tuple of str
+        The words that a ``choice`` may be.
+    """
+
+    name: str
+    kind: str
+    default: object
+    meaning: str
+    low: float = 0
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> str:
+        """The environment variable that sets this key."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """The flag of ``pound serve`` that sets this key."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def unit(self) -> str:
+        """The unit, as docs and help texts name it."""
+        return {"seconds": "s", "size": "bytes", "endpoints": "URL"}.get(self.kind, "")
+
+    def parse(self, value: object) -> object:
+        """Return `value` as this key's type; text is accepted for every kind.
+
+        Raises
+        ------
+        ConfigError
+            If it is not one, or out of range.
+        """
+        try:
+            return _PARSERS[self.kind](self, value)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{self.name}: {error}") from None
+
+    def in_range(self, number: float) -> None:
+        """Raise ValueError unless `number` is within this key's range."""
+        if not self.low <= number <= self.high:
+            upper = "" if math.isinf(self.high) else f" and at most {self.high:g}"
+            raise ValueError(f"{number:g} is out of range: at least {self.low:g}{upper}")
+
+
+def _parse_endpoints(key: Key, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{value!r} is not a list of endpoints")
+    endpoints = tuple(item.strip() if isinstance(item, str) else item for item in value)
+    if not endpoints or not all(isinstance(item, str) and item for item in endpoints):
+        raise ValueError("needs at least one endpoint, each a text such as tcp://127.0.0.1:5555")
+    return endpoints
+
+
+def _parse_seconds(key: Key, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f"{value!r} is not a number of seconds")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of seconds") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number of seconds")
+    key.in_range(number)
+    return number
+
+
+def _parse_count(key: Key, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"{value!r} is not a whole number")
+    try:
+        number = int(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a whole number") from None
+    key.in_range(number)
+    return number
+
+
+def _parse_size(key: Key, value: object) -> int:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([a-z]*)", value.strip().lower())
+        if match is None or match[2] not in SIZE_UNITS:
+            raise ValueError(f"{value!r} is not a size: a number of bytes, or 64KiB, 64MiB, 1GiB")
+        value = int(match[1]) * SIZE_UNITS[match[2]]
+    return _parse_count(key, value)
+
+
+def _parse_flag(key: Key, value: object) -> bool:
+    if isinstance(value, str) and value.strip().lower() in FLAG_WORDS:
+        value = FLAG_WORDS[value.strip().lower()]
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _parse_choice(key: Key, value: object) -> str:
+    if not isinstance(value, str) or value not in key.choices:
+        choices = ", ".join(key.choices)
+        raise ValueError(f"{value!r} is none of {choices}{_suggestion(value, key.choices)}")
+    return value
+
+
+def _parse_name(key: Key, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    _check_service_name(value)
+    return value
+
+
+_PARSERS: dict[str, Callable[[Key, object], object]] = {
+    "endpoints": _parse_endpoints,
+    "seconds": _parse_seconds,
+    "count": _parse_count,
+    "size": _parse_size,
+    "flag": _parse_flag,
+    "choice": _parse_choice,
+    "name": _parse_name,
+}
+
+
+def _key(
+    default: object,
+    kind: str,
+    meaning: str,
+    low: float = 0,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field of `Config`; the `Key` is completed with its name by `keys`."""
+    return dataclasses.field(
+        default=default, metadata={"key": Key("", kind, default, meaning, low, high, choices)}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceConfig:
+    """What can be set for one service.
+
+    Parameters
+    ----------
+    lease : float, optional
+        Seconds that a task may stay with a worker; 0 means no limit, None the broker's `lease`.
+    one_part : bool
+        Refuse requests whose body has other than one part (for workers that break on them).
+    """
+
+    lease: float | None = None
+    one_part: bool = False
+
+    def __post_init__(self) -> None:
+        """Check both values."""
+        if self.lease is not None:
+            key = Key("lease", "seconds", None, "")
+            object.__setattr__(self, "lease", key.parse(self.lease))
+        if not isinstance(self.one_part, bool):
+            raise ConfigError(f"one_part: {self.one_part!r} is neither true nor false")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a broker; a value that is out of range raises ConfigError.
+
+    Every field is a key of ``pound.toml``; docs/configuration.md lists them with units and
+    meaning. Text is accepted for every value, as in the environment.
+    """
+
+    frontend: tuple[str, ...] = _key(
+        ("tcp://127.0.0.1:5555",), "endpoints", "Where clients (and MDP workers) connect."
+    )
+    backend: tuple[str, ...] = _key(
+        ("tcp://127.0.0.1:5556",), "endpoints", "Where workers connect."
+    )
+    insecure: bool = _key(
+        False, "flag", "Allow binds beyond loopback, without encryption or authentication."
+    )
+    default_service: str = _key(
+        "", "name", "The service of plain clients and of plain and PPP workers."
+    )
+    io_threads: int = _key(1, "count", "I/O threads of libzmq.", 1, 64)
+
+    heartbeat: float = _key(
+        1.0, "seconds", "PND peers send a sign of life at least this often.", 0.01, 3600
+    )
+    liveness: int = _key(
+        5, "count", "A PND peer silent for this many heartbeats is gone.", 1, 1000
+    )
+    ppp_heartbeat: float = _key(1.0, "seconds", "As heartbeat, for PPP workers.", 0.01, 3600)
+    ppp_liveness: int = _key(3, "count", "As liveness, for idle PPP workers.", 1, 1000)
+    mdp_heartbeat: float = _key(2.5, "seconds", "As heartbeat, for MDP workers.", 0.01, 3600)
+    mdp_liveness: int = _key(3, "count", "As liveness, for idle MDP workers.", 1, 1000)
+
+    attempts_max: int = _key(
+        5, "count", "A request fails when this many workers were lost with it.", 1, 255
+    )
+    lease: float = _key(
+        0.0, "seconds", "How long a task may stay with a worker; 0: no limit.", 0, 1e9
+    )
+    service_wait: float = _key(
+        30.0, "seconds",
+        "How long a request waits for a service that no worker offers; 0: for ever.", 0, 1e9,
+    )
+    unknown_service: str = _key(
+        "wait", "choice", "A request for a service without a worker waits or is rejected at once.",
+        choices=("wait", "reject"),
+    )
+    client_grace: float = _key(
+        30.0, "seconds", "How long the requests of a client that went away are kept.", 0, 1e9
+    )
+    drain_timeout: float = _key(
+        25.0, "seconds", "How long a stopping broker lets running tasks finish.", 0, 1e9
+    )
+
+    body_bytes_max: int = _key(
+        64 << 20, "size", "Largest body of a request or answer.", 1, U32_MAX - 65536
+    )
+    packet_bytes_max: int = _key(
+        1 << 20, "size", "Largest PND packet that holds several records.", 4096, 1 << 30
+    )
+    frames_max: int = _key(1024, "count", "Most frames of one message.", 8, 65535)
+    requests_max: int = _key(
+        65536, "count", "Most open requests of one PND client session.", 1, NUMBERS_MAX
+    )
+    waiting_max: int = _key(1_000_000, "count", "Most waiting requests, in all.", 1, NUMBERS_MAX)
+    waiting_bytes_max: int = _key(
+        1 << 30, "size", "Most bytes of waiting requests, in all.", 1, 1 << 62
+    )
+    service_waiting_max: int = _key(
+        1_000_000, "count", "Most waiting requests of one service.", 1, NUMBERS_MAX
+    )
+    service_waiting_bytes_max: int = _key(
+        1 << 30, "size", "Most bytes of waiting requests of one service.", 1, 1 << 62
+    )
+    sessions_max: int = _key(
+        100_000, "count", "Most clients, and most workers, known at once.", 1, NUMBERS_MAX
+    )
+    services_max: int = _key(10_000, "count", "Most services known at once.", 1, NUMBERS_MAX)
+    foreign_window: int = _key(
+        1000, "count", "Most open requests of one client of a foreign dialect.", 1, NUMBERS_MAX
+    )
+    foreign_overflow: str = _key(
+        "drop", "choice",
+        "Foreign requests over the hard limit are dropped and counted, or the frontend is left "
+        "unread (only while it carries no worker and no PND peer).",
+        choices=("drop", "block"),
+    )
+    answers_bytes_max: int = _key(
+        64 << 20, "size", "Most bytes of delivered answers kept to recognise retries.", 0, 1 << 62
+    )
+    undelivered_bytes_max: int = _key(
+        16 << 20, "size", "Most bytes of answers kept for one client that does not read.",
+        0, 1 << 62,
+    )
+
+    log_level: str = _key(
+        "info", "choice", "Least level of the log lines.",
+        choices=("debug", "info", "warning", "error"),
+    )
+    log_format: str = _key(
+        "text", "choice", "Form of the log lines: for people, or JSON.", choices=("text", "json")
+    )
+
+    services: Mapping[str, ServiceConfig] = dataclasses.field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
+
+    def __post_init__(self) -> None:
+        """Bring every value to its type and check what concerns more than one key."""
+        for name, key in keys().items():
+            object.__setattr__(self, name, key.parse(getattr(self, name)))
+        for endpoint in self.frontend + self.backend:
+            _check_endpoint(endpoint, self.insecure)
+        services = {name: _service(name, entry) for name, entry in self.services.items()}
+        object.__setattr__(self, "services", MappingProxyType(services))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, object] | None = None,
+    ) -> tuple[Config, dict[str, str]]:
+        """Read a configuration from a file, the environment and flags; later ones win.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            A TOML file; None reads no file.
+        environ : mapping of str to str, optional
+            The environment; its ``POUND_<KEY>`` variables count, lists are comma separated.
+        flags : mapping of str to object, optional
+            Values by key; None stands for a flag that was not given.
+
+        Returns
+        -------
+        config : Config
+        origins : dict of str to str
+            Where each value came from: ``default``, or the file, variable or flag.
+
+        Raises
+        ------
+        ConfigError
+            For an unreadable file, an unknown key (with a suggestion), a bad value.
+        """
+        values: dict[str, object] = {}
+        origins = dict.fromkeys([*keys(), "services"], "default")
+        for origin, source in _sources(path, environ or {}, flags or {}):
+            for name, value in source.items():
+                values[name] = _attempt(name, value, origin(name))
+                origins[name] = origin(name)
+        return cls(**values), origins  # type: ignore[arg-type]
+
+
+def keys() -> Mapping[str, Key]:
+    """Return the declarations of all keys but `services`, by name, in the order of the docs."""
+    return _KEYS
+
+
+def ignored_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the ``POUND_*`` variables that set nothing and look like no misspelled key.
+
+    Raises
+    ------
+    ConfigError
+        For one that looks like a misspelled key.
+    """
+    ignored = []
+    for variable in sorted(environ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if not variable.startswith(ENVIRONMENT_PREFIX) or name in keys():
+            continue
+        near = difflib.get_close_matches(name, keys(), 1, MISSPELLED_FROM)
+        if near:
+            raise ConfigError(
+                f"unknown variable {variable}; did you mean {keys()[near[0]].environment}?"
+            )
+        ignored.append(variable)
+    return ignored
+
+
+_Source = tuple[Callable[[str], str], Mapping[str, object]]
+
+
+def _sources(
+    path: str | Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> list[_Source]:
+    """Return (origin of a name, values) of each source, weakest first."""
+    ignored_variables(environ)
+    variables = {
+        name: environ[key.environment] for name, key in keys().items() if key.environment in environ
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    _check_names(given, "flags")
+    return [
+        (lambda _: f"file {path}", {} if path is None else _read_file(Path(path))),
+        (lambda name: f"environment {keys()[name].environment}", variables),
+        (lambda name: f"flag {keys()[name].flag}", given),
+    ]
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    _check_names(values, str(path))
+    return values
+
+
+def _attempt(name: str, value: object, origin: str) -> object:
+    """Parse one value so that an error says where it came from."""
+    try:
+        if name != "services":
+            return keys()[name].parse(value)
+        if not isinstance(value, Mapping):
+            raise ConfigError('services: write tables: [services."name"]')
+        return {service: _service(service, entry) for service, entry in value.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{error} ({origin})") from None
+
+
+def _check_names(values: Iterable[str], where: str) -> None:
+    known = [*keys(), "services"]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"unknown key {name!r} in {where}{_suggestion(name, known)}")
+
+
+def _suggestion(word: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(word), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _service(name: str, entry: object) -> ServiceConfig:
+    """Return the settings of service `name` from a `ServiceConfig` or a table."""
+    label = f"services.{name!r}"
+    try:
+        _check_service_name(name)
+        if isinstance(entry, ServiceConfig):
+            return entry
+        if not isinstance(entry, Mapping):
+            raise ValueError("is not a table")
+        known = [field.name for field in dataclasses.fields(ServiceConfig)]
+        for setting in entry:
+            if setting not in known:
+                raise ValueError(f"unknown key {setting!r}{_suggestion(setting, known)}")
+        return ServiceConfig(**entry)
+    except ValueError as error:
+        raise ConfigError(f"{label}: {error}") from None
+
+
+def _check_service_name(name: str) -> None:
+    if len(name.encode()) > NAME_BYTES_MAX:
+        raise ValueError(f"a service name has at most {NAME_BYTES_MAX} bytes")
+    if name.startswith(RESERVED_PREFIXES):
+        raise ValueError(f"{name!r}: names that begin with {name.split('.')[0]}. are reserved")
+
+
+def _check_endpoint(endpoint: str, insecure: bool) -> None:
+    """Raise ConfigError unless `endpoint` can be bound, and safely so or by permission."""
+    transport, separator, address = endpoint.partition("://")
+    if not separator or not address or transport not in ("tcp", "ipc", "inproc"):
+        raise ConfigError(f"{endpoint!r} is no endpoint: tcp://ADDRESS:PORT, ipc://PATH, inproc://NAME")
+    if transport != "tcp":
+        return
+    host, separator, port = address.rpartition(":")
+    if not separator or not (port == "*" or (port.isdecimal() and int(port) <= 65535)):
+        raise ConfigError(f"{endpoint!r} has no port: a number up to 65535, or * for any free one")
+    if not insecure and not is_loopback(host):
+        raise ConfigError(
+            f"{endpoint!r} is reachable from other machines, and nothing is encrypted or "
+            "authenticated: bind loopback, or allow it with --insecure (insecure = true)"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a TCP bind address is reachable from this machine only.
+
+    Parameters
+    ----------
+    host : str
+        An address as in an endpoint: IPv6 may stand in brackets. A name other than
+        ``localhost`` may be any interface, so it is not loopback.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+_KEYS: Mapping[str, Key] = MappingProxyType(
+    {
+        field.name: dataclasses.replace(field.metadata["key"], name=field.name)
+        for field in dataclasses.fields(Config)
+        if "key" in field.metadata
+    }
+)

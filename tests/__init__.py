@@ -1,0 +1,1 @@
+"""Pound's tests, one folder per kind; see HACKING."""

@@ -1,0 +1,250 @@
+"""Connections that are cut, delayed, truncated or half-open; peers that never read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.chaos.conftest import Status
+from tests.chaos.journal import NOTHING_WRONG, Journal, Load
+from tests.chaos.proxy import Proxy
+from tests.peers.base import digest
+from tests.peers.catalogue import CLIENTS
+from tests.peers.dealer_client import DealerClient
+from tests.support import Process, Served, need, wait_until
+
+RATES = {"ppp_heartbeat": "0.2", "mdp_heartbeat": "0.2", "heartbeat": "0.2"}
+BEATS = ("--heartbeat", "0.2")
+
+
+@pytest.fixture
+def proxied() -> Iterator[Callable[[str], Proxy]]:
+    """``proxied(url)``: a running `Proxy` before an endpoint."""
+    with ExitStack() as stack:
+        yield lambda url: stack.enter_context(Proxy(url))
+
+
+@pytest.mark.timeout(120)
+def test_cut_connections_under_load(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    load_on: Callable[..., Load],
+    proxied: Callable[[str], Proxy],
+) -> None:
+    """Workers lose their connections; PND clients too, and a foreign one that keeps its own."""
+    broker = pound_serve(**RATES)
+    front, back = proxied(broker.frontend), proxied(broker.backend)
+    for name in ("ppp", "mdp1", "mdp2", "pnd"):
+        work(name, back.url, "--work", "0.002", *BEATS)
+    loads = [load_on(front.url, "pnd"), load_on(broker.frontend, "dealer", "mdp2")]
+    for number in range(6):
+        for load in loads:
+            load.wait_answers(40)
+        (front if number % 2 else back).cut()
+    for load in loads:
+        assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
+
+
+@pytest.mark.timeout(120)
+def test_messages_truncated_under_load(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    load_on: Callable[..., Load],
+    proxied: Callable[[str], Proxy],
+) -> None:
+    """A connection that ends in the middle of a message has delivered none of it."""
+    broker = pound_serve(**RATES)
+    back = proxied(broker.backend)
+    for name in ("ppp", "mdp1", "mdp2", "pnd"):
+        work(name, back.url, "--work", "0.002", *BEATS)
+    load = load_on(broker.frontend)
+    for size in (1, 3, 50, 701, 1999):
+        load.wait_answers(40)
+        back.truncate(size)
+    load.wait_answers(40)
+    assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
+
+
+def test_slow_network(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    load_on: Callable[..., Load],
+    proxied: Callable[[str], Proxy],
+    status_of: Callable[[str], Status],
+) -> None:
+    """50 ms each way, under heartbeats of 200 ms: nobody is taken for dead."""
+    broker = pound_serve(**RATES)
+    front, back = proxied(broker.frontend), proxied(broker.backend)
+    front.delay = back.delay = 0.05
+    names = ["req", "ppp", "mdp1", "mdp2", "pnd"]
+    for name in names:
+        work(name, back.url, *(() if name == "req" else BEATS))
+    status = status_of(broker.frontend)
+    status.wait_workers(len(names))
+    load = load_on(front.url)
+    load.wait_answers(100)
+    assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
+    assert status.counter("losses") == 0
+    assert status.counter("expired_workers") == 0
+
+
+@pytest.mark.parametrize("name", ["ppp", "mdp1", "mdp2", "pnd"])
+def test_half_open_idle_worker_expires_by_its_dialects_heartbeat(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    proxied: Callable[[str], Proxy],
+    status_of: Callable[[str], Status],
+    name: str,
+) -> None:
+    """TCP is fine to both ends and nothing comes through."""
+    broker = pound_serve(**RATES)
+    back = proxied(broker.backend)
+    work(name, back.url, *BEATS)
+    status = status_of(broker.frontend)
+    status.wait_workers(1)
+    back.silent = True
+    status.wait_workers(0)
+    assert status.counter("expired_workers") == 1
+    back.silent = False
+    status.wait_workers(1)
+
+
+def test_half_open_busy_pnd_worker_loses_its_task(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    proxied: Callable[[str], Proxy],
+    status_of: Callable[[str], Status],
+) -> None:
+    broker = pound_serve(**RATES)
+    back = proxied(broker.backend)
+    work("pnd", back.url, "--work", "0.5", *BEATS)
+    status = status_of(broker.frontend)
+    status.wait_workers(1)
+    with CLIENTS["dealer"](broker.frontend) as client:
+        client.ask([b"q"])
+        status.wait(lambda now: bool(now["counters"]["running"] == 1))
+        back.silent = True
+        work("ppp", broker.backend, *BEATS)
+        assert client.take() == digest([b"q"])
+        back.silent = False
+        assert client.poll(0.5) is None
+
+
+# ---- a link that goes down: what only the kernel can do ----
+
+
+class Island:
+    """A network namespace behind a veth pair; its link can be taken down from this side."""
+
+    def __init__(self, tag: str) -> None:
+        self.name, self.near, self.far = f"pound-{tag}", f"pnd{tag}a", f"pnd{tag}b"
+        net = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
+        self.host, self.guest = f"{net}.1", f"{net}.2"
+
+    def _ip(self, *words: str, check: bool = True) -> None:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=20)
+        if check and done.returncode:
+            why = f"no network namespaces here: ip {' '.join(words)}: {done.stderr.strip()}"
+            demanded = os.environ.get("POUND_TEST_ALL", "0") not in ("", "0")
+            (pytest.fail if demanded else pytest.skip)(why)
+
+    def __enter__(self) -> Island:
+        self._ip("netns", "add", self.name)
+        self._ip("link", "add", self.near, "type", "veth", "peer", "name", self.far)
+        self._ip("link", "set", self.far, "netns", self.name)
+        self._ip("addr", "add", f"{self.host}/24", "dev", self.near)
+        self._ip("link", "set", self.near, "up")
+        inside = ["netns", "exec", self.name, "ip"]
+        self._ip(*inside, "addr", "add", f"{self.guest}/24", "dev", self.far)
+        self._ip(*inside, "link", "set", self.far, "up")
+        return self
+
+    def down(self) -> None:
+        """From now on nothing crosses, and neither end is told."""
+        self._ip("netns", "exec", self.name, "ip", "link", "set", self.far, "down")
+
+    def command(self, *words: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *words]
+
+    def __exit__(self, *_: object) -> None:
+        self._ip("link", "del", self.near, check=False)
+        self._ip("netns", "del", self.name, check=False)
+
+
+@pytest.fixture
+def island() -> Iterator[Island]:
+    need("root")
+    need("ip")
+    with Island(str(os.getpid() % 100000)) as island:
+        yield island
+
+
+@pytest.mark.timeout(120)
+def test_link_down_under_a_busy_req_worker(
+    island: Island,
+    pound_serve: Callable[..., Served],
+    spawn: Callable[..., Process],
+    work: Callable[..., Process],
+    status_of: Callable[[str], Status],
+) -> None:
+    """It has no heartbeat and no lease: only TCP's own limit tells, within some seconds."""
+    url = f"tcp://{island.host}:*"
+    broker = pound_serve("--insecure", "--backend", url, "--backend", "tcp://127.0.0.1:*")
+    module = [sys.executable, "-m", "tests.peers.req_worker", broker.backends[0]]
+    far = spawn(island.command(*module, "--work", "600"))
+    far.wait_line("^ready$")
+    status = status_of(broker.frontend)
+    status.wait_workers(1)
+    with CLIENTS["dealer"](broker.frontend) as client:
+        client.ask([b"q"])
+        status.wait(lambda now: bool(now["counters"]["running"] == 1))
+        island.down()
+        work("req", broker.backends[1])
+        assert client.take(60.0) == digest([b"q"])
+
+
+# ---- clients that never read ----
+
+
+@pytest.mark.timeout(120)
+def test_clients_that_never_read(
+    pound_serve: Callable[..., Served],
+    work: Callable[..., Process],
+    status_of: Callable[[str], Status],
+) -> None:
+    """Their answers are bounded and then dropped; the others are served meanwhile."""
+    broker = pound_serve(undelivered_bytes_max="65536", foreign_window="200")
+    work("pnd", broker.backend, "--capacity", "16")
+    status = status_of(broker.frontend)
+    body = [b"x" * 20_000]
+    with ExitStack() as stack:
+        for _ in range(20):
+            deaf = stack.enter_context(DealerClient(broker.frontend))
+            for _ in range(100):
+                deaf.ask(body)
+        with CLIENTS["req"](broker.frontend) as client:
+            for number in range(20):
+                assert client.request([b"%d" % number]) == digest([b"%d" % number])
+        status.wait(lambda now: bool(now["counters"]["waiting"] == 0), 60.0)
+    wait_until(lambda: status.counter("running") == 0)
+
+
+def test_verdict_sees_what_it_is_for() -> None:
+    """The checker is checked: each fault of an answer is told apart."""
+    journal = Journal()
+    one, two = journal.ask("a"), journal.ask("a")
+    other = journal.ask("b")
+    journal.answer("a", digest([one]))
+    assert journal.verdict().lost == 2
+    journal.answer("a", digest([one]))
+    assert journal.verdict().second == 1
+    journal.answer("a", digest([other]))
+    assert journal.verdict().wrong_client == 1
+    journal.answer("a", digest([b"a 99"]))
+    journal.answer("a", [digest([two])[0], one])
+    assert journal.verdict().unexpected == 2

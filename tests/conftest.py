@@ -1,0 +1,137 @@
+"""Fixtures own every socket and every process; a hard watchdog stands behind each test.
+
+pytest-timeout fails a test that waits too long in Python. A test that hangs in compiled code, or
+with the GIL held, is beyond it: then the watchdog prints every thread's stack and ends the run.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+import zmq
+
+from tests import support
+from tests.support import Process, Served, need, wait_until
+
+__all__ = ["need", "wait_until"]
+
+HARD_EXTRA_S = 30.0  # after the soft limit
+RECEIVE_MS = 15_000  # no socket of a test waits longer
+WILDCARD = "tcp://127.0.0.1:*"
+
+_WATCHDOG = pytest.StashKey[TextIO]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep a stderr that pytest does not capture, for the watchdog."""
+    stream = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
+    config.stash[_WATCHDOG] = stream
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Arm the watchdog around a test, its fixtures included."""
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0]) if marker and marker.args else _soft_limit(item.config)
+    if limit > 0:
+        stream = item.config.stash[_WATCHDOG]
+        faulthandler.dump_traceback_later(limit + HARD_EXTRA_S, exit=True, file=stream)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _soft_limit(config: pytest.Config) -> float:
+    given = config.getoption("--timeout")
+    return float(config.getini("timeout") if given is None else given)
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[Any]]:
+    """A ZeroMQ context whose sockets are closed with the test."""
+    context: zmq.Context[Any] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def connect(context: zmq.Context[Any]) -> Callable[..., zmq.Socket[Any]]:
+    """``connect(kind, endpoint, identity=None)``: a socket that never waits for ever."""
+
+    def make(kind: int, endpoint: str, identity: bytes | None = None) -> zmq.Socket[Any]:
+        socket = context.socket(kind)
+        socket.linger = 0
+        socket.rcvtimeo = socket.sndtimeo = RECEIVE_MS
+        if identity is not None:
+            socket.setsockopt(zmq.IDENTITY, identity)
+        socket.connect(endpoint)
+        return socket
+
+    return make
+
+
+@pytest.fixture
+def start_broker() -> Iterator[Callable[..., Any]]:
+    """``start_broker(**settings)``: a running `pound.Broker` on free loopback ports."""
+    import pound
+
+    brokers: list[Any] = []
+
+    def start(**settings: Any) -> Any:
+        ends = {"frontend": (WILDCARD,), "backend": (WILDCARD,)}
+        broker = pound.Broker(**{**ends, **settings})
+        brokers.append(broker)
+        broker.start()
+        return broker
+
+    yield start
+    for broker in brokers:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(start_broker: Callable[..., Any]) -> Any:
+    """A running `pound.Broker` with default settings on free loopback ports."""
+    return start_broker()
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """``spawn(command, environ=None)``: a `Process` that ends with the test."""
+    started: list[Process] = []
+
+    def start(command: list[str], environ: dict[str, str] | None = None) -> Process:
+        started.append(Process(command, tmp_path, environ))
+        return started[-1]
+
+    yield start
+    for process in reversed(started):
+        process.close()
+
+
+@pytest.fixture
+def serve(spawn: Callable[..., Process]) -> Callable[..., Served]:
+    """``serve(*arguments, environ=None)``: a ready ``pound serve`` on free loopback ports.
+
+    ``--frontend`` and ``--backend`` are given unless they are among the arguments.
+    """
+
+    def start(*arguments: str, environ: dict[str, str] | None = None) -> Served:
+        given = {argument.partition("=")[0] for argument in arguments}
+        ends = [f"{side}={WILDCARD}" for side in ("--frontend", "--backend") if side not in given]
+        return Served(spawn(support.pound_command("serve", *ends, *arguments), environ))
+
+    return start
+
+
+@pytest.fixture
+def run_pound() -> Callable[..., Any]:
+    """``run_pound(*arguments, stdin=b"", **environ)``: ``pound`` run to its end."""
+    return support.run_pound

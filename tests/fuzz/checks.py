@@ -1,0 +1,102 @@
+"""What must hold for any bytes at all; each check is given one message and raises if it does not.
+
+The copies lie at the border of forbidden memory (`tests.fuzz.guard`): a read outside a frame ends
+the process at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pound._dialects import Bad, Dialect, Message, Said, Side, read
+from pound._wire import ATTACHED, Kind, Packet, Record, as_reply, as_task, decode, encode
+from pound.errors import ProtocolError
+from tests.fuzz.guard import Guards
+
+_guards = Guards()
+TAIL = 16  # bytes of a record before its head
+
+
+def check_packet(frames: Sequence[bytes]) -> Packet | None:
+    """`decode` refuses with ProtocolError or gives a packet that is written as it was read."""
+    found: list[Packet | ProtocolError] = []
+    for at_end in (True, False):
+        try:
+            found.append(decode(_guards.copy(frames, at_end=at_end)))
+        except ProtocolError as refused:
+            found.append(refused)
+    first, second = found
+    if isinstance(first, ProtocolError) or isinstance(second, ProtocolError):
+        assert str(first) == str(second), "the verdict depends on where the bytes lie"
+        assert isinstance(first, ProtocolError)
+        assert first.reason, "a refusal without a reason"
+        return None
+    assert len(frames) == 1 + sum(len(r.parts) for r in first.records if r.flags & ATTACHED)
+    _check_fields(first)
+    _check_rewrites(frames[0])
+    return first
+
+
+def _check_fields(packet: Packet) -> None:
+    """Reading, writing and reading again gives the same records."""
+    sound = [record for record in packet.records if _is_sayable(record)]
+    if not sound:
+        return
+    again = decode(encode(packet.session, packet.done, sound))
+    for was, now in zip(sound, again.records, strict=True):
+        _compare(was, now)
+
+
+def _is_sayable(record: Record) -> bool:
+    """Whether our writer, which is stricter than the reader about values, writes the record."""
+    known = record.kind in Kind.__members__.values()
+    large = len(record.service) > 255 or record.priority > 9
+    return known and not large and (record.kind != Kind.READY or 1 <= record.capacity <= 65535)
+
+
+def _compare(was: Record, now: Record) -> None:
+    now.flags = was.flags = was.flags & ~ATTACHED
+    if was.kind in (Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME):
+        was.id = 0
+    if was.kind == Kind.TASK:
+        was.delay_ms = 0
+    assert was == now, (was, now)
+
+
+def _check_rewrites(packet: bytes) -> None:
+    """The broker's rewrites keep every record sound and its size."""
+    at = 32
+    while at < len(packet):
+        size = int.from_bytes(packet[at : at + 4], "little")
+        image = packet[at : at + size]
+        if image[4] == Kind.REQUEST:
+            task = as_task(image, 2**64 - 1, 2**32 - 1, 255)
+            assert len(task) == size
+            assert task[4] == Kind.TASK
+        elif image[4] in (Kind.REPLY, Kind.PARTIAL, Kind.ERROR):
+            reply = as_reply(image, 7)
+            assert reply[:8] + reply[TAIL:] == image[:8] + image[TAIL:]
+        at += size
+
+
+def check_dialect(frames: Sequence[bytes]) -> None:
+    """`read` recognises any message as something, inside its frames."""
+    for side in Side:
+        first = read(_guards.copy(frames, at_end=True), side)
+        second = read(_guards.copy(frames, at_end=False), side)
+        for message in (first, second):
+            _check_message(message, frames)
+        assert repr(first) == repr(second), "the verdict depends on where the bytes lie"
+
+
+def _check_message(message: Message, frames: Sequence[bytes]) -> None:
+    assert (message.said == Said.BAD) == (message.error != Bad.NONE)
+    if message.said in (Said.REQUEST, Said.ANSWER, Said.PARTIAL):
+        assert message.body + message.parts == len(frames)
+        assert message.envelope <= message.body
+    if message.said == Said.REQUEST:
+        assert message.parts >= 1
+        assert (message.envelope == 0) or frames[message.envelope - 1] == b""
+    if message.service:
+        assert message.dialect in (Dialect.MDP1, Dialect.MDP2)
+        assert message.service in frames

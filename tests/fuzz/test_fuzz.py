@@ -1,0 +1,78 @@
+"""Fuzzing of the codec and of the recognition of dialects, bounded for every push.
+
+For minutes on demand: ``python -m tests.fuzz --minutes 5``.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz import checks, mutations
+
+BUDGET = settings(
+    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+SEEDS = st.integers(0, 2**64 - 1).map(random.Random)
+
+
+@given(SEEDS, st.sampled_from(mutations.SOUND))
+@BUDGET
+def test_a_bent_packet_is_read_inside_its_frames(rng: random.Random, frames: list[bytes]) -> None:
+    checks.check_packet(mutations.mutated(rng, frames))
+
+
+@given(st.binary(max_size=200), st.lists(st.binary(max_size=8), max_size=3))
+@BUDGET
+def test_any_bytes_after_the_magic_are_read_inside(data: bytes, attached: list[bytes]) -> None:
+    checks.check_packet([b"PND\x01" + data, *attached])
+    checks.check_packet([data, *attached])
+
+
+@given(SEEDS, st.sampled_from(mutations.FOREIGN + mutations.SOUND))
+@BUDGET
+def test_a_bent_foreign_message_is_recognised_inside(
+    rng: random.Random, frames: list[bytes]
+) -> None:
+    checks.check_dialect(mutations.mutated(rng, frames))
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+@BUDGET
+def test_any_frames_are_recognised_inside(frames: list[bytes]) -> None:
+    checks.check_dialect(frames)
+
+
+def test_the_mutations_reach_past_the_first_check() -> None:
+    """A fuzzer whose input is always refused, or never, proves nothing."""
+    rng = random.Random(1)
+    verdicts = [
+        checks.check_packet(mutations.mutated(rng, rng.choice(mutations.SOUND))) is None
+        for _ in range(2000)
+    ]
+    assert 200 < sum(verdicts) < 1800
+
+
+def test_a_read_outside_a_frame_ends_the_process() -> None:
+    """The guard pages are real: one byte further in either direction is fatal."""
+    for place, step in (("end", "+ 4"), ("start", "- 1")):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import ctypes, faulthandler\n"
+                "from tests.fuzz.guard import Guarded\n"
+                f"view = Guarded().{place}(b'four')\n"
+                "at = ctypes.addressof(ctypes.c_char.from_buffer(view))\n"
+                "assert ctypes.string_at(at, 4) == b'four'\n"
+                f"ctypes.string_at(at {step}, 1)\n",
+            ],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode < 0, done

@@ -1,0 +1,29 @@
+"""Handlers for ``pound worker`` in the tests of the command line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pound
+
+
+def echo(body: bytes | list[bytes]) -> bytes | list[bytes]:
+    return body
+
+
+def double(body: bytes) -> list[bytes]:
+    return [body, body]
+
+
+def fail(body: bytes) -> bytes:
+    raise ValueError("\x1b[31mred")
+
+
+def hold(task: pound.Task) -> bytes:
+    """Make the file that the body names with .held, and wait for the file itself."""
+    path = Path(bytes(task.parts[0]).decode())
+    path.with_suffix(".held").touch()
+    while not path.exists() and not task.cancelled:
+        time.sleep(0.005)
+    return b"released"

@@ -1,0 +1,45 @@
+"""The programs in examples/ run and print what they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import Process, Served, clean_environ
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True, text=True, timeout=30, check=False, env=clean_environ(),
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_embedded() -> None:
+    assert run("embedded.py") == ["0 1 4 9 16 25 36 49 64 81"]
+
+
+def test_worker_and_clients(serve: Callable[..., Served], spawn: Callable[..., Process]) -> None:
+    served = serve("--default-service", "count")
+    spawn([sys.executable, str(EXAMPLES / "worker.py"), served.backend])
+    assert run("client.py", served.frontend) == [
+        "count: b'5'",
+        "map: b'1' b'2' b'3'",
+        "submit: b'1' b'2' b'3'",
+        *(f"piece: b'{letter}'" for letter in "pound"),
+        "final: b'POUND'",
+        "failed: ValueError: 3 bytes are too many",
+    ]
+    assert run("plain_client.py", served.frontend) == ["count: b'2'"]
+
+
+def test_every_example_is_run() -> None:
+    tested = Path(__file__).read_text()
+    for program in EXAMPLES.glob("*.py"):
+        assert f'"{program.name}"' in tested

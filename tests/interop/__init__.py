@@ -1,0 +1,1 @@
+"""Peers over real sockets: every dialect on each side."""

@@ -1,0 +1,94 @@
+"""Fixtures of the interoperation tests: brokers, peers closed with the test, C programs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.interop.rig import QUICK, Rig
+from tests.peers.base import Peer
+from tests.support import WAIT_S, need
+
+PEERS = Path(__file__).parent.parent / "peers" / "c"
+
+P = TypeVar("P", bound=Peer)
+
+
+@pytest.fixture
+def rig_of() -> Iterator[Callable[..., Rig]]:
+    """``rig_of(**settings)``: a broker with quick timers and these settings."""
+    import pound
+
+    brokers: list[Any] = []
+
+    def start(**settings: Any) -> Rig:
+        broker = pound.Broker(**{**QUICK, **settings})
+        broker.start()
+        brokers.append(broker)
+        return Rig(broker)
+
+    yield start
+    for broker in brokers:
+        broker.stop()
+
+
+@pytest.fixture
+def rig(rig_of: Callable[..., Rig]) -> Rig:
+    """A broker with quick timers."""
+    return rig_of()
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[[P], P]]:
+    """``own(peer)``: give the peer back, and close it with the test."""
+    peers: list[Peer] = []
+
+    def keep(peer: P) -> P:
+        peers.append(peer)
+        return peer
+
+    yield keep
+    for peer in reversed(peers):
+        peer.close()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``compiled(source)``: the program of a C or C++ peer; skips without compiler or libzmq."""
+    folder = tmp_path_factory.mktemp("peers")
+
+    def build(source: str) -> Path:
+        cpp = source.endswith(".cpp")
+        compiler = need("c++" if cpp else "cc")
+        need("zmq.h")
+        program = folder / Path(source).stem
+        if not program.exists():
+            flags = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+            command = [compiler, *flags, "-o", str(program), str(PEERS / source), "-lzmq"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+        return program
+
+    return build
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``program(*command)``: a peer's process that has printed ``ready``; killed with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=WAIT_S)

@@ -1,0 +1,122 @@
+"""What the model keeps: services, workers, clients, requests and tasks, and their numbers.
+
+A fact stands in one place; ``held``, ``eligible`` and ``open`` are computed when asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .words import Queue, State
+
+
+@dataclass(eq=False)
+class Service:
+    number: int
+    lease_ns: int
+    pinned: bool
+    workerless_since: int
+    waiting: list[Request] = field(default_factory=list)
+    requests: int = 0  # in any state, until freed
+    offers: int = 0  # of workers that are not gone
+    dispatches: int = 0
+    reserved: Worker | None = None
+    wait_due: int | None = None
+
+    def queue(self, queue: Queue, priority: int | None = None) -> list[Request]:
+        """The waiting requests of one queue, the next first."""
+        found = [r for r in self.waiting if r.queue is queue and priority in (None, r.priority)]
+        return sorted(found, key=lambda r: (-r.priority, r.seq))
+
+
+@dataclass(eq=False)
+class Worker:
+    number: int
+    mode: int
+    liveness_ns: int
+    tells: bool
+    heard: int
+    sent_seq: int
+    capacity: int = 0
+    offers: list[Service] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)  # oldest made first
+    gone: bool = False
+    leaving: bool = False
+    blocked: bool = False
+    reserved_for: Service | None = None
+    next_offer: int = 0
+    blocked_until: int | None = None
+    liveness_due: int | None = None
+
+    @property
+    def held(self) -> int:
+        return sum(task.holds for task in self.tasks)
+
+    @property
+    def eligible(self) -> bool:
+        barred = self.gone or self.leaving or self.blocked or self.reserved_for is not None
+        isolating = any(task.holds and task.isolated for task in self.tasks)
+        return not barred and not isolating and self.held < self.capacity
+
+
+@dataclass(eq=False)
+class Client:
+    number: int
+    foreign: bool
+    highest: int = -1
+    done: int = 0
+    requests: list[Request] = field(default_factory=list)  # by seq
+    grace_due: int | None = None
+
+    @property
+    def open(self) -> int:
+        return sum(r.state in (State.WAITING, State.RUNNING) for r in self.requests)
+
+
+@dataclass(eq=False)
+class Request:
+    slot: int
+    client: Client
+    id: int
+    service: Service
+    priority: int
+    seq: int
+    bytes: int
+    deadline: int | None
+    state: State = State.ANSWERED
+    queue: Queue = Queue.FRESH
+    attempts: int = 0
+    since: int = 0  # accepted, or last returned, at
+    task: Task | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.state in (State.WAITING, State.RUNNING)
+
+
+@dataclass(eq=False)
+class Task:
+    token: int
+    worker: Worker
+    request: Request | None
+    isolated: bool
+    sent: bool = False
+    holds: bool = True
+    lease_due: int | None = None
+
+
+class Numbers:
+    """Hands out numbers: the one given back last first, otherwise the next fresh one."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self.fresh = 0
+        self.back: list[int] = []
+
+    def take(self) -> int | None:
+        if self.back:
+            return self.back.pop()
+        if self.fresh == self.most:
+            return None
+        self.fresh += 1
+        return self.fresh - 1

@@ -1,0 +1,548 @@
+"""What must hold whatever the dispatcher decides: I1-I13 and I17, judged from the outside.
+
+The ledger sees calls, results and actions, as the core does, and keeps the books that they imply:
+who holds which task, what is open, who was sent a task last. It predicts nothing: it refuses what
+must never happen. Of the dispatcher's inside it asks one thing, for whom a worker is reserved.
+
+A broken rule raises ``BrokenError``, whose text begins with the rule's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .words import Act, Action, Ans, Code, Limits, Mode, Ready, Req
+
+Call = dict[str, Any]
+"""the arguments of a call by name, and ``call``, its name"""
+
+
+class BrokenError(AssertionError):
+    """An invariant does not hold."""
+
+
+def must(holds: object, rule: str, *what: object) -> None:
+    if not holds:
+        raise BrokenError(f"{rule}: " + " ".join(str(part) for part in what))
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request, from its acceptance until its slot is freed."""
+
+    slot: int
+    client: int
+    id: int
+    service: int
+    priority: int
+    size: int
+    order: int
+    deadline: int | None
+    phase: str = "waiting"  # running, ended, kept
+    token: int | None = None
+    attempts: int = 0
+    dispatched: bool = False
+
+    @property
+    def open(self) -> bool:
+        return self.phase in ("waiting", "running")
+
+    @property
+    def isolated(self) -> bool:
+        return self.attempts >= 2
+
+
+@dataclass(eq=False)
+class Given:
+    """A task, from its making until its token is dead."""
+
+    token: int
+    worker: int
+    asked: Asked | None
+    isolates: bool
+    sent: bool = False
+    holds: bool = True
+    lease_due: int | None = None
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker."""
+
+    mode: int
+    liveness_ns: int
+    tells: bool
+    heard: int
+    last_sent: int
+    capacity: int = 0
+    services: tuple[int, ...] = ()
+    gone: bool = False
+    leaving: bool = False
+    blocked_until: int | None = None
+    tasks: dict[int, Given] = field(default_factory=dict)
+
+    @property
+    def held(self) -> int:
+        return sum(task.holds for task in self.tasks.values())
+
+    @property
+    def able(self) -> bool:
+        """Eligible, unless it is reserved."""
+        barred = self.gone or self.leaving or self.blocked_until is not None
+        isolating = any(task.holds and task.isolates for task in self.tasks.values())
+        return not barred and not isolating and self.held < self.capacity
+
+
+class Ledger:
+    """The books of one dispatcher's life; ``called`` is told of every call in turn."""
+
+    def __init__(
+        self, limits: Limits, token_seed: int, reserved_for: Callable[[int], int | None]
+    ) -> None:
+        self.limits = limits
+        self.reserved_for = reserved_for
+        self.next_token = token_seed
+        self.order = 0
+        self.services: dict[int, tuple[int, bool]] = {}  # lease, pinned
+        self.dispatches: dict[int, int] = {}
+        self.clients: dict[int, bool] = {}  # foreign
+        self.done: dict[int, int] = {}
+        self.graces: dict[int, int] = {}
+        self.hands: dict[int, Hand] = {}
+        self.asked: dict[int, Asked] = {}
+        self.given: dict[int, Given] = {}
+        self.kept: list[Asked] = []
+        self.candidates: set[int] = set()  # eligible before the call
+        self.counters: dict[str, int] = {}
+        self.call: Call = {}
+        self.now = 0
+
+    def called(
+        self, call: Call, result: Any, actions: Iterable[Action], counters: dict[str, int]
+    ) -> None:
+        """Check one call, with its result, its actions and the counters after it."""
+        self.call, self.now = call, max(self.now, call.get("now", 0))
+        before = getattr(self, "_before_" + call["call"], None)
+        if before is not None:
+            before(call, result)
+        actions = list(actions)
+        for kind, code, slot, peer, token in actions:
+            getattr(self, "_act_" + Act(kind).name.lower())(code, slot, peer, token)
+        after = getattr(self, "_after_" + call["call"], None)
+        if after is not None:
+            after(call, result, actions, counters)
+        self._recount(counters)
+        self._nothing_left_to_match()
+        self.counters = counters
+
+    # -- before the actions: what the call itself says -------------------------------------------
+
+    def _before_service_open(self, call: Call, result: int | None) -> None:
+        if result is not None:
+            must(result not in self.services, "I1", "service number in use", result)
+            self.services[result] = (call["lease_ns"], call["pinned"])
+            self.dispatches[result] = 0
+
+    def _before_client_open(self, call: Call, result: int | None) -> None:
+        if result is not None:
+            must(result not in self.clients, "I1", "client number in use", result)
+            self.clients[result] = call["foreign"]
+
+    def _before_client_done(self, call: Call, result: None) -> None:
+        self.done[call["c"]] = max(call["done"], self.done.get(call["c"], 0))
+
+    def _before_client_lost(self, call: Call, result: None) -> None:
+        self.graces[call["c"]] = call["now"] + call["grace_ns"]
+
+    def _before_client_back(self, call: Call, result: None) -> None:
+        self.graces.pop(call["c"], None)
+
+    def _before_request(self, call: Call, result: tuple[int, int | None]) -> None:
+        code, slot = result
+        c, id = call["c"], call["id"]
+        same = [a for a in self.asked.values() if (a.client, a.id) == (c, id)]
+        if code == Req.ACCEPTED:
+            must(slot is not None and slot not in self.asked, "I1", "slot in use", slot)
+            must(self.clients[c] or not same, "I11", "accepted twice", c, id)
+            self._accept(call, slot or 0)
+        elif code in (Req.HELD, Req.ANSWERED):
+            must([a.slot for a in same] == [slot], "I11", "not that request", c, id, slot)
+            must(same[0].open == (code == Req.HELD), "I11", "held or answered", slot)
+            if same[0].phase == "kept":
+                self.kept.remove(same[0])
+                same[0].phase = "ended"
+        elif code == Req.STALE:
+            must(not same and id < self.done.get(c, 0), "I11", "not stale", c, id)
+
+    def _accept(self, call: Call, slot: int) -> None:
+        timeout = call["timeout_ns"]
+        asked = Asked(
+            slot,
+            call["c"],
+            call["id"],
+            call["s"],
+            call["priority"],
+            call["size"],
+            self.order,
+            self.now + timeout if timeout else None,
+        )
+        self.order += 1
+        self.asked[slot] = asked
+        if call["internal"]:
+            asked.phase = "ended"
+
+    def _before_worker_open(self, call: Call, result: int | None) -> None:
+        if result is not None:
+            must(result not in self.hands, "I1", "worker number in use", result)
+            self.order += 1
+            hand = Hand(call["mode"], call["liveness_ns"], call["tells"], call["live"], self.order)
+            self.hands[result] = hand
+
+    def _before_worker_ready(self, call: Call, result: None) -> None:
+        hand = self.hands[call["w"]]
+        was_gone, hand.gone, hand.leaving = hand.gone, False, False
+        hand.blocked_until, hand.heard = None, call["live"]
+        hand.capacity, hand.services = call["capacity"], tuple(call["services"])
+        for given in list(hand.tasks.values()):
+            asked = given.asked
+            if call["how"] == Ready.SAME_ROUTE:
+                given.holds = True
+            elif not given.sent or call["how"] == Ready.NEW_LIFE:
+                self._end_task(given)
+            elif given.token not in call["tokens"]:
+                self._end_task(given)
+                if asked is not None:
+                    asked.attempts -= 1
+            elif asked is not None and (was_gone or asked.phase == "waiting"):
+                asked.phase, given.holds = "running", True
+                self._lease(given)
+
+    def _before_worker_leave(self, call: Call, result: None) -> None:
+        hand = self.hands[call["w"]]
+        if not hand.gone:
+            hand.leaving = True
+            self._undo_unsent(hand)
+
+    def _before_worker_gone(self, call: Call, result: None) -> None:
+        self._gone(self.hands[call["w"]])
+
+    def _gone(self, hand: Hand) -> None:
+        hand.gone, hand.services, hand.blocked_until = True, (), None
+        self._undo_unsent(hand)
+        for given in list(hand.tasks.values()):
+            given.holds, given.lease_due = False, None
+            if given.asked is None:
+                self._end_task(given)
+            else:
+                given.asked.phase = "waiting"
+
+    def _before_blocked(self, call: Call, result: None) -> None:
+        hand = self.hands[call["w"]]
+        if not hand.gone:
+            hand.blocked_until = self.now + self.limits.block_ns
+            self._undo_unsent(hand)
+
+    def _before_heard(self, call: Call, result: None) -> None:
+        hand = self.hands[call["w"]]
+        hand.heard, hand.blocked_until = call["live"], None
+
+    def _before_answer(self, call: Call, result: tuple[int, int | None]) -> None:
+        was_blocked = self.hands[call["w"]].blocked_until is not None
+        self._before_heard(call, None)
+        call["was_blocked"] = was_blocked
+        code, slot = result
+        given = self.given.get(call["token"])
+        if given is None or given.worker != call["w"] or not given.sent:
+            must(code == Ans.DEAD, "I7", "counted without its task", call["token"], Ans(code))
+            return
+        asked = given.asked
+        self._end_task(given)
+        if asked is None:
+            must(code == Ans.DROPPED, "I8", "an ended request was answered", Ans(code))
+        elif call["code"] == Code.UNAVAILABLE:
+            must((code, slot) == (Ans.RELEASED, asked.slot), "I7", "not released", asked)
+            asked.attempts -= 1
+        else:
+            must((code, slot) == (Ans.COUNTED, asked.slot), "I7", "not counted", asked)
+            asked.phase, asked.size = "ended", call["size"]
+
+    def _before_partial(self, call: Call, result: int | None) -> None:
+        given = self.given.get(call["token"])
+        mine = given is not None and given.worker == call["w"] and given.sent
+        slot = given.asked.slot if mine and given is not None and given.asked else None
+        must(result == slot, "I7", "partial of", call["token"], "went to", result)
+
+    def _before_sent(self, call: Call, result: bool) -> None:
+        given = self.given.get(call["token"])
+        unsent = given is not None and not given.sent
+        must(result == unsent, "I1", "sent said", result, "of", call["token"])
+        if given is not None and unsent and given.asked is not None:
+            given.sent = True
+            given.asked.attempts += 1
+            must(given.asked.attempts <= self.limits.attempts_max, "I9", given.asked)
+            self._lease(given)
+
+    def _before_delivered(self, call: Call, result: None) -> None:
+        asked = self.asked[call["slot"]]
+        asked.phase = "kept"
+        self.kept.append(asked)
+
+    def _before_answer_bytes(self, call: Call, result: None) -> None:
+        self.asked[call["slot"]].size = call["size"]
+
+    def _before_tick(self, call: Call, result: int | None) -> None:
+        for given in self.given.values():
+            if given.lease_due is not None and given.lease_due <= self.now:
+                given.lease_due = None
+                if given.asked is not None and not self._expires(given.asked):
+                    given.asked.phase = "waiting"
+        for hand in self.hands.values():
+            if hand.blocked_until is not None and hand.blocked_until <= self.now:
+                hand.blocked_until = None
+
+    def _expires(self, asked: Asked) -> bool:
+        return asked.deadline is not None and asked.deadline <= self.now
+
+    # -- the actions -----------------------------------------------------------------------------
+
+    def _act_task(self, code: int, slot: int, peer: int, token: int) -> None:
+        must(slot in self.asked, "I1", "a task of no request", slot)
+        must(peer in self.hands, "I6", "a task for no worker", peer)
+        asked, hand = self.asked[slot], self.hands[peer]
+        must(asked.phase == "waiting", "I8", "a task of a request that is", asked.phase)
+        must(not hand.gone and not hand.leaving, "I6", "a task for a worker that is gone", peer)
+        must(hand.blocked_until is None, "I6", "a task for a blocked worker", peer)
+        must(asked.service in hand.services, "I2", "not a service of worker", peer, asked)
+        must(hand.held < hand.capacity, "I3", "worker", peer, "holds", hand.held)
+        must(hand.able, "I3", "something joined an isolated task of worker", peer)
+        must(not asked.isolated or hand.held == 0, "I3", "isolated, but not alone", asked)
+        must(code == asked.attempts + 1, "I9", "attempt", code, asked)
+        must(code <= self.limits.attempts_max, "I9", "one attempt too many", asked)
+        must(token == self.next_token, "I7", "token", token, "after", self.next_token - 1)
+        self._in_order(asked)
+        self._longest_ago(asked, peer)
+        self._end_old_task(asked)
+        self.next_token = (token + 1) % (1 << 64)
+        given = Given(token, peer, asked, isolates=asked.isolated)
+        self.given[token] = hand.tasks[token] = given
+        asked.phase, asked.token, asked.dispatched = "running", token, True
+        self.dispatches[asked.service] += 1
+        self.order += 1
+        hand.last_sent = self.order
+
+    def _in_order(self, asked: Asked) -> None:
+        """I10: by priority, then returned before fresh, then in the order of acceptance."""
+        if asked.isolated or self.call["call"] == "tick":
+            return
+        line = [
+            a
+            for a in self.asked.values()
+            if a.phase == "waiting" and a.service == asked.service and not a.isolated
+        ]
+        lowest = self.dispatches[asked.service] % 16 == 15
+        first = min if lowest else max
+        priority = first(a.priority for a in line)
+        must(asked.priority == priority, "I10", "priority", priority, "before", asked)
+        head = min(
+            (a for a in line if a.priority == priority), key=lambda a: (not a.dispatched, a.order)
+        )
+        must(asked is head, "I10", "first comes", head, "not", asked)
+
+    def _longest_ago(self, asked: Asked, peer: int) -> None:
+        """I5, as far as it is certain who was eligible at that moment."""
+        if self.call["call"] == "tick":
+            return
+        for number in self.candidates - {peer}:
+            hand = self.hands.get(number)
+            if hand is None or not hand.able or asked.service not in hand.services:
+                continue
+            if asked.isolated and hand.held:
+                continue
+            reserved = self.reserved_for(number) is not None
+            mine = self.hands[peer].last_sent
+            must(reserved or hand.last_sent > mine, "I5", number, "waits longer than", peer)
+
+    def _act_cancel(self, code: int, slot: None, peer: int, token: int) -> None:
+        must(peer in self.hands, "I6", "a cancel for no worker", peer)
+        must(not self.hands[peer].gone, "I6", "a cancel for a worker that is gone", peer)
+        listed = self.call["call"] == "worker_ready" and token in self.call["tokens"]
+        if listed and self.call["w"] == peer:
+            return
+        must(self.hands[peer].tells, "I6", "a cancel for a worker that can't be told", peer)
+        given = self.given.get(token)
+        mine = given is not None and given.worker == peer and given.sent
+        must(mine, "I7", "a cancel of", token, "for worker", peer)
+
+    def _act_fail(self, code: int, slot: int, peer: None, token: int) -> None:
+        asked = self.asked[slot]
+        must(asked.open, "I8", "a second final answer of", asked)
+        tick = self.call["call"] == "tick"
+        if code == Code.DEADLINE_EXCEEDED:
+            must(tick and self._expires(asked), "I13", "expired early", asked, self.now)
+        elif code == Code.ABORTED:
+            must(asked.attempts >= self.limits.attempts_max, "I9", "aborted early", asked)
+        elif code == Code.NOT_FOUND:
+            offered = any(asked.service in hand.services for hand in self.hands.values())
+            must(tick and not offered, "I13", "no worker, it says", asked)
+        else:
+            cancelled = (self.call["call"], self.call.get("id")) == ("cancel", asked.id)
+            must(code == Code.CANCELLED and cancelled, "I8", "fails with", code, asked)
+        self._end_old_task(asked)
+        asked.phase, asked.size = "ended", 0
+
+    def _act_free(self, code: int, slot: int, peer: None, token: int) -> None:
+        asked = self.asked.pop(slot)
+        if asked.open:
+            due = self.graces.get(asked.client)
+            lost = self.call["call"] == "tick" and due is not None and due <= self.now
+            closed = self.call["call"] == "client_close" and self.call["c"] == asked.client
+            must(lost or closed, "I1", "an open request was forgotten", asked)
+        if asked.phase == "kept":
+            self.kept.remove(asked)
+        self._end_old_task(asked)
+
+    def _act_worker_gone(self, code: int, slot: None, peer: int, token: int) -> None:
+        hand = self.hands[peer]
+        due = hand.heard + hand.liveness_ns
+        must(hand.mode != Mode.NEVER and due <= self.call["live"], "I13", "gone early", peer)
+        must(hand.mode == Mode.ALWAYS or hand.held == 0, "I13", "gone while it works", peer)
+        self._gone(hand)
+
+    def _act_worker_free(self, code: int, slot: None, peer: int, token: int) -> None:
+        hand = self.hands.pop(peer)
+        must(hand.gone, "I1", "a living worker was forgotten", peer)
+        for given in hand.tasks.values():  # of a request that this call dispatches or ends
+            self.given.pop(given.token)
+            must(given.asked is not None, "I1", "an orphan of a worker that is gone", peer)
+        must(len(hand.tasks) <= 1, "I1", "forgotten with its tasks", peer)
+
+    def _act_client_free(self, code: int, slot: None, peer: int, token: int) -> None:
+        del self.clients[peer]
+        self.graces.pop(peer, None)
+        self.done.pop(peer, None)
+        must(all(a.client != peer for a in self.asked.values()), "I1", "client freed", peer)
+
+    def _act_service_free(self, code: int, slot: None, peer: int, token: int) -> None:
+        _, pinned = self.services.pop(peer)
+        used = any(a.service == peer for a in self.asked.values())
+        offered = any(peer in hand.services for hand in self.hands.values())
+        must(not pinned and not used and not offered, "I1", "service freed", peer)
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def _lease(self, given: Given) -> None:
+        if given.asked is not None and given.asked.service in self.services:
+            lease_ns = self.services[given.asked.service][0]
+            given.lease_due = self.now + lease_ns if lease_ns else None
+
+    def _end_task(self, given: Given) -> None:
+        """The token is dead; its request, if it was that one's task, waits again."""
+        del self.given[given.token]
+        del self.hands[given.worker].tasks[given.token]
+        if given.asked is not None and given.asked.token == given.token:
+            given.asked.token = None
+            if given.asked.phase == "running":
+                given.asked.phase = "waiting"
+
+    def _end_old_task(self, asked: Asked) -> None:
+        given = self.given.get(asked.token) if asked.token is not None else None
+        asked.token = None
+        if given is None:
+            return
+        if not given.sent or self.hands[given.worker].gone:
+            del self.given[given.token]
+            del self.hands[given.worker].tasks[given.token]
+        else:
+            given.asked, given.lease_due = None, None
+
+    def _undo_unsent(self, hand: Hand) -> None:
+        for given in list(hand.tasks.values()):
+            if not given.sent:
+                self._end_task(given)
+
+    # -- after the actions -----------------------------------------------------------------------
+
+    def _after_answer(
+        self, call: Call, result: tuple[int, int | None], actions: list[Action], counters: Any
+    ) -> None:
+        if result[0] == Ans.DEAD and not call["was_blocked"]:
+            self._only("answers_late", actions, counters)
+
+    def _after_partial(self, call: Call, result: int | None, actions: Any, counters: Any) -> None:
+        if result is None:
+            self._only("partials_late", actions, counters)
+
+    def _only(self, counter: str, actions: list[Action], counters: dict[str, int]) -> None:
+        changed = {k: v - self.counters.get(k, 0) for k, v in counters.items()}
+        changed = {k: v for k, v in changed.items() if v}
+        must(changed == {counter: 1} and not actions, "I14", "changed", changed, actions)
+
+    def _after_request(
+        self, call: Call, result: tuple[int, int | None], actions: Any, counters: Any
+    ) -> None:
+        if result[0] != Req.ACCEPTED or call["internal"] or result[1] is None:
+            return
+        asked, limits = self.asked[result[1]], self.limits
+        opened = [a for a in self.asked.values() if a.open and a.client == asked.client]
+        most = limits.foreign_window if self.clients[asked.client] else limits.requests_max
+        must(len(opened) <= most, "I12", "open of a client", len(opened))
+        if asked.phase == "waiting":
+            line = [a for a in self.asked.values() if a.phase == "waiting"]
+            self._within(line, limits.waiting_max, limits.waiting_bytes_max)
+            line = [a for a in line if a.service == asked.service]
+            self._within(line, limits.service_waiting_max, limits.service_waiting_bytes_max)
+
+    @staticmethod
+    def _within(line: list[Asked], most: int, most_bytes: int) -> None:
+        size = sum(a.size for a in line)
+        must(len(line) <= most and size <= most_bytes, "I12", len(line), size, "wait")
+
+    def _after_tick(self, call: Call, result: int | None, actions: Any, counters: Any) -> None:
+        must(result is None or result > self.now, "I13", "tick left behind what is due", result)
+        for asked in self.asked.values():
+            must(not (asked.open and self._expires(asked)), "I13", "not expired", asked)
+            if asked.open and asked.deadline is not None:
+                must(result is not None and result <= asked.deadline, "I13", "sleeps over", asked)
+        for c, due in self.graces.items():
+            must(due > self.now, "I13", "grace not over", c)
+
+    def _recount(self, counters: dict[str, int]) -> None:
+        phases = [a.phase for a in self.asked.values()]
+        expected = {
+            "waiting": phases.count("waiting"),
+            "running": phases.count("running"),
+            "waiting_bytes": sum(a.size for a in self.asked.values() if a.phase == "waiting"),
+            "kept": len(self.kept),
+            "kept_bytes": sum(a.size for a in self.kept),
+            "clients": len(self.clients),
+            "workers": len(self.hands),
+            "services": len(self.services),
+        }
+        found = {name: counters[name] for name in expected}
+        must(found == expected, "I12", found, "should be", expected)
+        must(counters["kept_bytes"] <= self.limits.answers_bytes_max, "I12", "kept", found)
+        parts = ("waiting", "running", "answered", "failed", "cancelled", "expired")
+        must(counters["accepted"] == sum(counters[p] for p in parts), "I1", counters)
+
+    def _nothing_left_to_match(self) -> None:
+        """I4, and who may be chosen by the next call."""
+        self.candidates = {
+            number
+            for number, hand in self.hands.items()
+            if hand.able and self.reserved_for(number) is None
+        }
+        waiting = [a for a in self.asked.values() if a.phase == "waiting"]
+        for number in self.candidates:
+            hand = self.hands[number]
+            for asked in waiting:
+                takes = asked.service in hand.services and (hand.held == 0 or not asked.isolated)
+                must(not takes, "I4", "worker", number, "could take", asked)
+
+    def empty(self, counters: dict[str, int], pinned: int) -> None:
+        """I17: after all have left, nothing is kept but the pinned services."""
+        names = ("waiting", "running", "waiting_bytes", "kept", "kept_bytes", "clients", "workers")
+        left = {name: counters[name] for name in names if counters[name]}
+        must(not left and counters["services"] == pinned, "I17", left, counters["services"])
+        must(not self.asked and not self.given and not self.hands, "I17", "the books are open")

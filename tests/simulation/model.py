@@ -1,0 +1,743 @@
+"""The dispatcher's rules once more, as plainly as they can be said.
+
+Holds the same services, workers, clients, requests and tasks as ``pound._dispatcher``, as Python
+objects in lists and dicts. Whatever can be computed is computed when it is asked for (how much a
+worker holds, who is eligible, who is next), so that there is no second copy of a fact to go wrong.
+Every call scans; none is quick. It was written from the rules, not from the dispatcher's code: an
+equal trace of the two is evidence only as long as that stays so.
+
+The calls and their results are those of ``pound._dispatcher.Dispatcher``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from .entities import Client, Numbers, Request, Service, Task, Worker
+from .words import Act, Action, Ans, Code, Limits, Mode, Queue, Ready, Req, State
+
+Due = tuple[int, int]
+"""when, and the number it is of"""
+
+TOKENS = 1 << 64
+PRIORITIES = 10
+LOWEST_FIRST_EVERY = 16
+ISOLATED_FROM = 2
+
+SUMS = (
+    "accepted", "answered", "failed", "cancelled", "expired", "refused", "losses", "released",
+    "redelivered", "answers_late", "answers_dropped", "answers_evicted", "partials_late",
+    "expired_workers",
+)  # fmt: skip
+
+
+class Model:
+    """A plain dispatcher; see ``pound._dispatcher.Dispatcher`` for the calls."""
+
+    def __init__(self, limits: Limits, token_seed: int = 0) -> None:
+        self.limits = limits
+        self.attempts_max = min(max(limits.attempts_max, 1), 255)
+        self.token = token_seed
+        self.now = 0
+        self.seq = 0
+        self.sent_seq = 0
+        self.services: dict[int, Service] = {}
+        self.workers: dict[int, Worker] = {}
+        self.clients: dict[int, Client] = {}
+        self.slots: dict[int, Request] = {}
+        self.tasks: dict[int, Task] = {}
+        self.kept: list[Request] = []  # oldest first
+        self.service_numbers = Numbers(limits.services_max)
+        self.worker_numbers = Numbers(limits.workers_max)
+        self.client_numbers = Numbers(limits.clients_max)
+        self.slot_numbers = Numbers()
+        self.sums = dict.fromkeys(SUMS, 0)
+        self.queued: list[Action] = []
+        self.to_match: set[Service] = set()
+        self.to_serve: set[Worker] = set()
+
+    # -- what is asked -------------------------------------------------------------------------
+
+    def actions(self) -> list[Action]:
+        queued, self.queued = self.queued, []
+        return queued
+
+    def counters(self) -> dict[str, int]:
+        waiting = [r for s in self.services.values() for r in s.waiting]
+        return self.sums | {
+            "waiting": len(waiting),
+            "running": sum(r.state is State.RUNNING for r in self.slots.values()),
+            "waiting_bytes": sum(r.bytes for r in waiting),
+            "kept": len(self.kept),
+            "kept_bytes": sum(r.bytes for r in self.kept),
+            "clients": len(self.clients),
+            "workers": len(self.workers),
+            "services": len(self.services),
+        }
+
+    def unsent_slot(self, token: int) -> int | None:
+        task = self.tasks.get(token)
+        if task is None or task.sent or task.request is None:
+            return None
+        return task.request.slot
+
+    # -- services and clients ------------------------------------------------------------------
+
+    def service_open(self, lease_ns: int = 0, pinned: bool = False, now: int = 0) -> int | None:
+        number = self.service_numbers.take()
+        if number is not None:
+            self.services[number] = Service(number, lease_ns, pinned, workerless_since=now)
+        return number
+
+    def client_open(self, foreign: bool = False) -> int | None:
+        number = self.client_numbers.take()
+        if number is not None:
+            self.clients[number] = Client(number, foreign)
+        return number
+
+    def client_done(self, c: int, done: int) -> None:
+        client = self.clients[c]
+        if done <= client.done:
+            return
+        before, client.done = client.done, done
+        covered = [r for r in client.requests if before <= r.id < done]
+        if done - before <= len(client.requests):
+            covered.sort(key=lambda r: r.id)
+        for request in covered:
+            if not request.open:
+                self._forget(request)
+
+    def client_lost(self, c: int, grace_ns: int, now: int) -> None:
+        self.clients[c].grace_due = now + grace_ns
+
+    def client_back(self, c: int) -> None:
+        self.clients[c].grace_due = None
+
+    def client_close(self, c: int, now: int) -> None:
+        self.now = now
+        client = self.clients[c]
+        for request in list(client.requests):
+            if request.open:
+                self.sums["cancelled"] += 1
+                self._leave_task(request, tell=True)
+                self._leave_queue(request)
+                request.state = State.KEPT  # nobody is to get an answer
+            self._forget(request)
+        del self.clients[c]
+        self.client_numbers.back.append(c)
+        self._act(Act.CLIENT_FREE, peer=c)
+        self._settle()
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def request(
+        self,
+        c: int,
+        id: int,
+        s: int,
+        priority: int = 0,
+        timeout_ns: int = 0,
+        size: int = 64,
+        internal: bool = False,
+        now: int = 0,
+    ) -> tuple[int, int | None]:
+        self.now = now
+        client, service = self.clients[c], self.services[s]
+        result, known = self._known(client, id)
+        if result is None and not internal:
+            result = self._refusal(client, service, size)
+            self.sums["refused"] += result is not None
+        if result is not None:
+            self._free_service_if_unused(service)
+            return result, known
+        slot = self.slot_numbers.take()
+        assert slot is not None
+        deadline = now + timeout_ns if timeout_ns else None
+        request = Request(slot, client, id, service, priority, self.seq, size, deadline)
+        self.seq += 1
+        self.slots[slot] = request
+        client.highest = max(client.highest, id)
+        client.requests.append(request)
+        service.requests += 1
+        self.sums["accepted"] += 1
+        if internal:
+            self._answered(request, "answered")
+        else:
+            self._wait(request, Queue.FRESH)
+            self.to_match.add(service)
+            self._settle()
+        return Req.ACCEPTED, slot
+
+    def _known(self, client: Client, id: int) -> tuple[Req | None, int | None]:
+        if client.foreign or id > client.highest:
+            return None, None
+        for request in client.requests:
+            if request.id == id:
+                if request.open:
+                    return Req.HELD, request.slot
+                if request.state is State.KEPT:
+                    self.kept.remove(request)
+                    request.state = State.ANSWERED
+                return Req.ANSWERED, request.slot
+        return (Req.STALE, None) if id < client.done else (None, None)
+
+    def _refusal(self, client: Client, service: Service, size: int) -> Req | None:
+        limits = self.limits
+        if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
+            return Req.BUSY_SESSION
+        if limits.unknown_reject and service.offers == 0:
+            return Req.NO_SERVICE
+        if self._eligible(service):
+            return None
+        waiting = [r.bytes for s in self.services.values() for r in s.waiting]
+        if len(waiting) >= limits.waiting_max or sum(waiting) + size > limits.waiting_bytes_max:
+            return Req.BUSY
+        waiting = [r.bytes for r in service.waiting]
+        if len(waiting) >= limits.service_waiting_max:
+            return Req.BUSY_SERVICE
+        if sum(waiting) + size > limits.service_waiting_bytes_max:
+            return Req.BUSY_SERVICE
+        return None
+
+    def cancel(self, c: int, id: int, now: int) -> bool:
+        self.now = now
+        client = self.clients[c]
+        for request in client.requests:
+            if request.id == id and request.open and not client.foreign:
+                self._end(request, "cancelled", Code.CANCELLED)
+                self._settle()
+                return True
+        return False
+
+    def delivered(self, slot: int) -> None:
+        request = self.slots[slot]
+        request.state = State.KEPT
+        self.kept.append(request)
+        if request.client.foreign or request.id < request.client.done:
+            self._forget(request)
+        while sum(r.bytes for r in self.kept) > self.limits.answers_bytes_max:
+            self.sums["answers_evicted"] += 1
+            self._forget(self.kept[0])
+
+    def undeliverable(self, slot: int) -> None:
+        self._forget(self.slots[slot])
+
+    def answer_bytes(self, slot: int, size: int) -> None:
+        self.slots[slot].bytes = size
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def worker_open(self, mode: int, liveness_ns: int, tells: bool, live: int) -> int | None:
+        number = self.worker_numbers.take()
+        if number is not None:
+            self.sent_seq += 1
+            self.workers[number] = Worker(number, mode, liveness_ns, tells, live, self.sent_seq)
+        return number
+
+    def worker_ready(
+        self,
+        w: int,
+        capacity: int,
+        services: Iterable[int],
+        tokens: Iterable[int],
+        how: int,
+        now: int,
+        live: int,
+    ) -> None:
+        self.now = now
+        worker = self.workers[w]
+        worker.gone = worker.leaving = False
+        if how == Ready.SAME_ROUTE:
+            for task in worker.tasks:
+                task.holds = True
+        elif how == Ready.NEW_ROUTE:
+            self._new_route(worker, list(tokens))
+        else:
+            self._new_life(worker)
+        self._offer(worker, [self.services[s] for s in dict.fromkeys(services)])
+        self._unblock(worker)
+        worker.capacity, worker.next_offer, worker.heard = capacity, 0, live
+        if worker.mode != Mode.NEVER:
+            worker.liveness_due = now + worker.liveness_ns
+        self.to_serve.add(worker)
+        self._settle()
+
+    def _new_route(self, worker: Worker, tokens: list[int]) -> None:
+        for token in tokens:
+            task = self.tasks.get(token)
+            if task is None or task.worker is not worker or not task.sent or not task.request:
+                self._act(Act.CANCEL, peer=worker.number, token=token)
+            elif task.request.state is State.WAITING:
+                self._readopt(task, task.request)
+        for task in list(worker.tasks):
+            if not task.sent:
+                self._undo(task)
+            elif task.token not in tokens:
+                self._take_back(task)
+
+    def _readopt(self, task: Task, request: Request) -> None:
+        self._leave_queue(request)
+        request.state = State.RUNNING
+        task.holds = True
+        self._start_lease(task)
+
+    def _new_life(self, worker: Worker) -> None:
+        for task in list(worker.tasks):
+            request = task.request
+            if not task.sent:
+                self._undo(task)
+                continue
+            self._kill(task)
+            if request is not None:
+                request.task = None
+                if request.state is State.RUNNING:
+                    self._lost(request)
+
+    def _offer(self, worker: Worker, offers: list[Service]) -> None:
+        before, worker.offers = worker.offers, offers
+        for service in offers:
+            service.offers += 1
+            service.wait_due = None
+        if worker.reserved_for is not None and worker.reserved_for not in offers:
+            self._unreserve(worker.reserved_for)
+        for service in before:
+            self._withdraw(service)
+
+    def _withdraw(self, service: Service) -> None:
+        service.offers -= 1
+        if service.offers == 0:
+            service.workerless_since = self.now
+            self._watch(service)
+        self._free_service_if_unused(service)
+
+    def heard(self, w: int, now: int, live: int) -> None:
+        self.now = now
+        self._hear(self.workers[w], live)
+        self._settle()
+
+    def _hear(self, worker: Worker, live: int) -> None:
+        worker.heard = live
+        self._unblock(worker)
+
+    def _unblock(self, worker: Worker) -> None:
+        if worker.blocked:
+            worker.blocked, worker.blocked_until = False, None
+            self.to_serve.add(worker)
+
+    def blocked(self, w: int, now: int) -> None:
+        self.now = now
+        worker = self.workers[w]
+        if worker.gone:
+            return
+        self._undo_unsent(worker)
+        worker.blocked, worker.blocked_until = True, now + self.limits.block_ns
+        self._settle()
+
+    def worker_leave(self, w: int, now: int) -> None:
+        self.now = now
+        worker = self.workers[w]
+        if worker.gone:
+            return
+        worker.leaving = True
+        self._undo_unsent(worker)
+        if worker.reserved_for is not None:
+            self._unreserve(worker.reserved_for)
+        self._settle()
+
+    def worker_gone(self, w: int, now: int) -> None:
+        self.now = now
+        if not self.workers[w].gone:
+            self._gone(self.workers[w])
+            self._settle()
+
+    def _gone(self, worker: Worker) -> None:
+        for task in list(worker.tasks):
+            request = task.request
+            if not task.sent:
+                self._undo(task)
+            elif request is None:
+                self._kill(task)
+            elif request.state is State.RUNNING and request.attempts >= self.attempts_max:
+                self._kill(task)
+                request.task = None
+                self._lost(request)
+            else:
+                task.holds, task.lease_due = False, None
+                if request.state is State.RUNNING:
+                    self._lost(request)
+        worker.gone, worker.blocked = True, False
+        worker.blocked_until = worker.liveness_due = None
+        if worker.reserved_for is not None:
+            self._unreserve(worker.reserved_for)
+        before, worker.offers = worker.offers, []
+        for service in before:
+            self._withdraw(service)
+        self._free_worker_if_over(worker)
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def sent(self, token: int, now: int) -> bool:
+        task = self.tasks.get(token)
+        if task is None or task.sent or task.request is None:
+            return False
+        self.now = now
+        task.sent = True
+        task.request.attempts += 1
+        self._start_lease(task)
+        return True
+
+    def partial(self, w: int, token: int) -> int | None:
+        task = self.tasks.get(token)
+        mine = task is not None and task.worker is self.workers[w] and task.sent
+        if task is None or not mine or task.request is None:
+            self.sums["partials_late"] += 1
+            return None
+        return task.request.slot
+
+    def answer(
+        self, w: int, token: int, code: int, size: int, now: int, live: int
+    ) -> tuple[int, int | None]:
+        self.now = now
+        worker = self.workers[w]
+        self._hear(worker, live)
+        result = self._judge(worker, self.tasks.get(token), code, size)
+        self._settle()
+        return result
+
+    def _judge(
+        self, worker: Worker, task: Task | None, code: int, size: int
+    ) -> tuple[int, int | None]:
+        if task is None or task.worker is not worker or not task.sent:
+            self.sums["answers_late"] += 1
+            return Ans.DEAD, None
+        request = task.request
+        if request is None:
+            self._kill(task)
+            self.sums["answers_dropped"] += 1
+            return Ans.DROPPED, None
+        if code == Code.UNAVAILABLE:
+            self.sums["released"] += 1
+            self._take_back(task)
+            return Ans.RELEASED, request.slot
+        self._kill(task)
+        request.task = None
+        self._leave_queue(request)
+        self._answered(request, "answered")
+        request.bytes = size
+        return Ans.COUNTED, request.slot
+
+    def _start_lease(self, task: Task) -> None:
+        assert task.request is not None
+        lease_ns = task.request.service.lease_ns
+        task.lease_due = self.now + lease_ns if lease_ns else None
+
+    def _kill(self, task: Task) -> None:
+        """The token is dead and the credit back; the request, if any, is the caller's."""
+        del self.tasks[task.token]
+        worker = task.worker
+        worker.tasks.remove(task)
+        if worker.gone:
+            self._free_worker_if_over(worker)
+            return
+        self.to_serve.add(worker)
+        if worker.held == 0 and worker.mode == Mode.IDLE and worker.liveness_due is None:
+            worker.liveness_due = self.now
+
+    def _undo(self, task: Task) -> None:
+        """A task that never reached the socket: as if it had not been made."""
+        request = task.request
+        assert request is not None
+        self._kill(task)
+        request.task = None
+        self._return(request)
+
+    def _undo_unsent(self, worker: Worker) -> None:
+        for task in list(worker.tasks):
+            if not task.sent:
+                self._undo(task)
+
+    def _take_back(self, task: Task) -> None:
+        """A sent task that its worker does not work on: the attempt is not counted."""
+        request = task.request
+        self._kill(task)
+        if request is None:
+            return
+        request.task = None
+        request.attempts -= 1
+        if request.state is State.RUNNING:
+            self._return(request)
+        elif request.queue is Queue.ISOLATED and request.attempts < ISOLATED_FROM:
+            request.queue = Queue.RETURNED
+            self._isolated_left(request.service)
+            self.to_match.add(request.service)
+
+    def _leave_task(self, request: Request, tell: bool) -> None:
+        """What becomes of a task whose request ended, or is sent to another worker."""
+        task, request.task = request.task, None
+        if task is None:
+            return
+        if not task.sent or task.worker.gone:
+            self._kill(task)
+            return
+        task.request, task.lease_due = None, None
+        if tell and task.worker.tells:
+            self._act(Act.CANCEL, peer=task.worker.number, token=task.token)
+
+    def _lost(self, request: Request) -> None:
+        self.sums["losses"] += 1
+        if request.attempts >= self.attempts_max:
+            self._end(request, "failed", Code.ABORTED)
+        else:
+            self._return(request)
+
+    # -- what becomes of a request ---------------------------------------------------------------
+
+    def _wait(self, request: Request, queue: Queue) -> None:
+        request.state, request.queue, request.since = State.WAITING, queue, self.now
+        request.service.waiting.append(request)
+        self._watch(request.service)
+
+    def _return(self, request: Request) -> None:
+        isolated = request.attempts >= ISOLATED_FROM
+        self._wait(request, Queue.ISOLATED if isolated else Queue.RETURNED)
+        self.to_match.add(request.service)
+
+    def _leave_queue(self, request: Request) -> None:
+        service = request.service
+        if request.state is State.WAITING:
+            service.waiting.remove(request)
+            if not service.waiting:
+                service.wait_due = None
+            self._isolated_left(service)
+
+    def _end(self, request: Request, counter: str, code: Code) -> None:
+        self._leave_task(request, tell=True)
+        self._leave_queue(request)
+        self._answered(request, counter)
+        self._act(Act.FAIL, code, slot=request.slot)
+
+    def _answered(self, request: Request, counter: str) -> None:
+        self.sums[counter] += 1
+        request.state, request.deadline, request.bytes = State.ANSWERED, None, 0
+
+    def _forget(self, request: Request) -> None:
+        """An ended request is freed: its answer was dropped if nobody has seen it."""
+        if request.state is State.ANSWERED:
+            self.sums["answers_dropped"] += 1
+        if request in self.kept:
+            self.kept.remove(request)
+        request.client.requests.remove(request)
+        request.service.requests -= 1
+        del self.slots[request.slot]
+        self.slot_numbers.back.append(request.slot)
+        self._act(Act.FREE, slot=request.slot)
+        self._free_service_if_unused(request.service)
+
+    def _free_service_if_unused(self, service: Service) -> None:
+        if service.pinned or service.requests or service.offers:
+            return
+        del self.services[service.number]
+        self.service_numbers.back.append(service.number)
+        self._act(Act.SERVICE_FREE, peer=service.number)
+
+    def _free_worker_if_over(self, worker: Worker) -> None:
+        if worker.gone and not worker.tasks:
+            del self.workers[worker.number]
+            self.worker_numbers.back.append(worker.number)
+            self._act(Act.WORKER_FREE, peer=worker.number)
+
+    # -- dispatch ------------------------------------------------------------------------------
+
+    def _eligible(self, service: Service, idle: bool | None = None) -> list[Worker]:
+        """Who may be sent a task of this service, the one sent a task longest ago first."""
+        found = [
+            w
+            for w in self.workers.values()
+            if service in w.offers and w.eligible and idle in (None, w.held == 0)
+        ]
+        return sorted(found, key=lambda w: w.sent_seq)
+
+    def _next(self, service: Service) -> Request | None:
+        line = [r for r in service.waiting if r.queue is not Queue.ISOLATED]
+        if not line:
+            return None
+        rising = service.dispatches % LOWEST_FIRST_EVERY == LOWEST_FIRST_EVERY - 1
+        priority = (min if rising else max)(r.priority for r in line)
+        line = [r for r in line if r.priority == priority]
+        return min(line, key=lambda r: (r.queue is Queue.FRESH, r.seq))
+
+    def _match(self, service: Service) -> None:
+        while True:
+            isolated = service.queue(Queue.ISOLATED)
+            if isolated:
+                idle = self._eligible(service, idle=True)
+                if idle:
+                    self._dispatch(isolated[0], idle[0])
+                    continue
+                busy = self._eligible(service, idle=False)
+                if busy and service.reserved is None:
+                    service.reserved, busy[0].reserved_for = busy[0], service
+            workers, request = self._eligible(service), self._next(service)
+            if not workers or request is None:
+                return
+            self._dispatch(request, workers[0])
+
+    def _dispatch(self, request: Request, worker: Worker) -> None:
+        service = request.service
+        self._leave_task(request, tell=True)
+        self._leave_queue(request)
+        request.state = State.RUNNING
+        task = Task(self.token, worker, request, isolated=request.attempts >= ISOLATED_FROM)
+        self.token = (self.token + 1) % TOKENS
+        self.tasks[task.token] = request.task = task
+        worker.tasks.append(task)
+        self.sent_seq += 1
+        worker.sent_seq = self.sent_seq
+        worker.next_offer = worker.offers.index(service) + 1
+        service.dispatches += 1
+        self.sums["redelivered"] += request.attempts >= 1
+        self._act(Act.TASK, request.attempts + 1, request.slot, worker.number, task.token)
+
+    def _serve(self, worker: Worker) -> None:
+        if worker.reserved_for is not None and worker.held == 0:
+            service, worker.reserved_for = worker.reserved_for, None
+            service.reserved = None
+            self._match(service)
+        while worker.eligible:
+            service_or_none = self._first_offer_with_work(worker)
+            if service_or_none is None:
+                return
+            self._match(service_or_none)
+
+    def _first_offer_with_work(self, worker: Worker) -> Service | None:
+        count = len(worker.offers)
+        for turn in range(count):
+            service = worker.offers[(worker.next_offer + turn) % count]
+            isolated = len(service.queue(Queue.ISOLATED))
+            takes_isolated = worker.held == 0 or service.reserved is None
+            if len(service.waiting) > isolated or (isolated and takes_isolated):
+                return service
+        return None
+
+    def _unreserve(self, service: Service) -> None:
+        worker, service.reserved = service.reserved, None
+        if worker is not None:
+            worker.reserved_for = None
+            self.to_serve.add(worker)
+            if service.queue(Queue.ISOLATED):
+                self.to_match.add(service)
+
+    def _isolated_left(self, service: Service) -> None:
+        if service.reserved is not None and not service.queue(Queue.ISOLATED):
+            self._unreserve(service)
+
+    def _settle(self) -> None:
+        """Match whatever the call made matchable: services first, by number, then workers."""
+        while self.to_match or self.to_serve:
+            if self.to_match:
+                service = min(self.to_match, key=lambda s: s.number)
+                self.to_match.remove(service)
+                if self.services.get(service.number) is service:
+                    self._match(service)
+            else:
+                worker = min(self.to_serve, key=lambda w: w.number)
+                self.to_serve.remove(worker)
+                if not worker.gone:
+                    self._serve(worker)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _watch(self, service: Service) -> None:
+        """Start a service's wait if it has work, no worker, and is not yet watched."""
+        wanted = self.limits.service_wait_ns and service.waiting and not service.offers
+        if wanted and service.wait_due is None:
+            service.wait_due = self.now + self.limits.service_wait_ns
+
+    def tick(self, now: int, live: int) -> int | None:
+        self.now = now
+        self._fire(self._deadlines, self._expire)
+        self._fire(self._leases, self._lease_over)
+        self._fire(self._blocks, lambda w: self._unblock(self.workers[w]))
+        self._fire(self._graces, lambda c: self.client_close(c, now))
+        self._fire(self._waits, self._wait_over)
+        self._fire(self._liveness, lambda w: self._look(self.workers[w], live))
+        dues = self._deadlines() + self._leases() + self._blocks()
+        dues += self._graces() + self._waits() + self._liveness()
+        return min((due for due, _ in dues), default=None)
+
+    def _fire(self, armed: Callable[[], list[Due]], event: Callable[[int], None]) -> None:
+        while True:
+            due = [timer for timer in armed() if timer[0] <= self.now]
+            if not due:
+                return
+            event(min(due)[1])
+            self._settle()
+
+    def _deadlines(self) -> list[Due]:
+        return [(r.deadline, r.slot) for r in self.slots.values() if r.deadline is not None]
+
+    def _leases(self) -> list[Due]:
+        return [
+            (t.lease_due, t.request.slot)
+            for t in self.tasks.values()
+            if t.lease_due is not None and t.request is not None
+        ]
+
+    def _blocks(self) -> list[Due]:
+        workers = self.workers.values()
+        return [(w.blocked_until, w.number) for w in workers if w.blocked_until is not None]
+
+    def _graces(self) -> list[Due]:
+        return [(c.grace_due, c.number) for c in self.clients.values() if c.grace_due is not None]
+
+    def _waits(self) -> list[Due]:
+        return [(s.wait_due, s.number) for s in self.services.values() if s.wait_due is not None]
+
+    def _liveness(self) -> list[Due]:
+        workers = self.workers.values()
+        return [(w.liveness_due, w.number) for w in workers if w.liveness_due is not None]
+
+    def _expire(self, slot: int) -> None:
+        self._end(self.slots[slot], "expired", Code.DEADLINE_EXCEEDED)
+
+    def _lease_over(self, slot: int) -> None:
+        request = self.slots[slot]
+        assert request.task is not None
+        request.task.lease_due = None
+        self._lost(request)
+
+    def _wait_over(self, number: int) -> None:
+        service = self.services[number]
+        service.wait_due = None
+        order = [(p, q) for p in reversed(range(PRIORITIES)) for q in (Queue.RETURNED, Queue.FRESH)]
+        line = [r for priority, queue in order for r in service.queue(queue, priority)]
+        for request in line + service.queue(Queue.ISOLATED):
+            if self._waits_until(request) <= self.now:
+                self._end(request, "failed", Code.NOT_FOUND)
+        if service.waiting:
+            service.wait_due = min(self._waits_until(r) for r in service.waiting)
+
+    def _waits_until(self, request: Request) -> int:
+        since = max(request.since, request.service.workerless_since)
+        return since + self.limits.service_wait_ns
+
+    def _look(self, worker: Worker, live: int) -> None:
+        worker.liveness_due = None
+        if worker.mode == Mode.IDLE and worker.held:
+            return
+        if worker.heard + worker.liveness_ns > live:
+            worker.liveness_due = self.now + worker.heard + worker.liveness_ns - live
+            return
+        self.sums["expired_workers"] += 1
+        self._act(Act.WORKER_GONE, peer=worker.number)
+        self._gone(worker)
+
+    def _act(
+        self,
+        kind: Act,
+        code: int = 0,
+        slot: int | None = None,
+        peer: int | None = None,
+        token: int = 0,
+    ) -> None:
+        self.queued.append((int(kind), int(code), slot, peer, token))

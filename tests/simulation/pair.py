@@ -1,0 +1,92 @@
+"""Every call on the real dispatcher and on the model, side by side, and the ledger told of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from .invariants import Ledger
+from .model import Model
+from .words import Action, Limits
+
+Factory = Callable[..., Any]
+"""``Dispatcher``: called with token_seed and the limits by name"""
+
+CALLS = {
+    "service_open": ("lease_ns", "pinned", "now"),
+    "client_open": ("foreign",),
+    "client_done": ("c", "done"),
+    "client_lost": ("c", "grace_ns", "now"),
+    "client_back": ("c",),
+    "client_close": ("c", "now"),
+    "request": ("c", "id", "s", "priority", "timeout_ns", "size", "internal", "now"),
+    "cancel": ("c", "id", "now"),
+    "worker_open": ("mode", "liveness_ns", "tells", "live"),
+    "worker_ready": ("w", "capacity", "services", "tokens", "how", "now", "live"),
+    "worker_leave": ("w", "now"),
+    "worker_gone": ("w", "now"),
+    "heard": ("w", "now", "live"),
+    "blocked": ("w", "now"),
+    "answer": ("w", "token", "code", "size", "now", "live"),
+    "partial": ("w", "token"),
+    "sent": ("token", "now"),
+    "unsent_slot": ("token",),
+    "delivered": ("slot",),
+    "undeliverable": ("slot",),
+    "answer_bytes": ("slot", "size"),
+    "tick": ("now", "live"),
+}
+TRACE_KEPT = 40
+
+
+class DifferentError(AssertionError):
+    """The dispatcher and the model do not do the same."""
+
+
+class Pair:
+    """One dispatcher and its model; ``pair("tick", now, live)`` calls both."""
+
+    def __init__(self, factory: Factory, limits: Limits, token_seed: int) -> None:
+        self.real = factory(token_seed=token_seed, **asdict(limits))
+        self.model = Model(limits, token_seed)
+        self.ledger = Ledger(limits, token_seed, self._reserved_for)
+        self.trace: deque[str] = deque(maxlen=TRACE_KEPT)
+        self.show: Callable[[str], None] | None = None
+        self.calls = 0
+
+    def __call__(self, name: str, *values: Any) -> tuple[Any, list[Action]]:
+        call = dict(zip(CALLS[name], values, strict=True))
+        self.calls += 1
+        expected, expected_actions = getattr(self.model, name)(*values), self.model.actions()
+        self._note(f"{self.calls}: {name}({', '.join(f'{k}={v}' for k, v in call.items())})")
+        result = getattr(self.real, name)(*values)
+        self._same("result", result, expected)
+        if name == "unsent_slot":
+            return result, []
+        actions = [tuple(action) for action in self.real.actions()]
+        counters = self.real.counters()
+        self._note(f"    = {result} {actions}")
+        self._same("actions", actions, expected_actions)
+        self._same("counters", counters, self.model.counters())
+        self.ledger.called({"call": name} | call, result, actions, counters)
+        return result, actions
+
+    def _note(self, line: str) -> None:
+        self.trace.append(line)
+        if self.show is not None:
+            self.show(line)
+
+    def _same(self, what: str, found: Any, expected: Any) -> None:
+        if found == expected:
+            return
+        if isinstance(found, dict):
+            keys = sorted(k for k in found | expected if found.get(k) != expected.get(k))
+            found = {k: found.get(k) for k in keys}
+            expected = {k: expected.get(k) for k in keys}
+        raise DifferentError(f"{what}: dispatcher {found}, model {expected}")
+
+    def _reserved_for(self, w: int) -> int | None:
+        reserved: int | None = self.real.worker(w)["reserved_for"]
+        return reserved

@@ -1,0 +1,175 @@
+"""One seed: limits, rates and peers are drawn from it, stepped, and brought to rest.
+
+While it runs, ``Pair`` compares the dispatcher with the model and the ledger checks the invariants,
+at every call. After the last step all faults stop: what is open must end within ``CALM_NS``. Then
+everybody leaves, and every table must be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from .broker import Broker
+from .invariants import must
+from .network import MS, SECOND, Network
+from .pair import Factory, Pair
+from .peers import PND, WORKER_DIALECTS, Client, Peer, Rates, Worker
+from .words import Limits
+
+CALM_NS = 120 * SECOND
+LEAVE_NS = 60 * SECOND
+AUDIT_EVERY = 50
+
+
+def drawn_limits(rng: Random) -> Limits:
+    """Limits of which some are small enough to be reached."""
+
+    def seldom(small: int, large: int) -> int:
+        return small if rng.random() < 0.15 else large
+
+    return Limits(
+        attempts_max=rng.choice((1, 2, 3, 5, 5, 5)),
+        clients_max=seldom(3, 100),
+        workers_max=seldom(4, 100),
+        services_max=seldom(3, 100),
+        waiting_max=seldom(10, 1000),
+        waiting_bytes_max=seldom(2000, 1 << 30),
+        service_waiting_max=seldom(5, 1000),
+        service_waiting_bytes_max=seldom(1000, 1 << 30),
+        requests_max=seldom(5, 1000),
+        foreign_window=seldom(2, 1000),
+        answers_bytes_max=rng.choice((0, 500, 5000, 1 << 20)),
+        service_wait_ns=rng.choice((0, 200 * MS, 3 * SECOND)),
+        block_ns=rng.choice((0, 5 * MS, 5 * MS)),
+        unknown_reject=seldom(1, 0),
+    )
+
+
+class Simulation:
+    """A world of one seed; ``run`` raises an AssertionError when anything is wrong."""
+
+    def __init__(
+        self,
+        factory: Factory,
+        seed: int,
+        show: Callable[[str], None] | None = None,
+        audit: bool = True,
+    ) -> None:
+        self.factory = factory
+        self.show = show
+        self.audit = audit  # let the dispatcher check itself too, which aborts the process
+        self.steps = 0
+        self.rng = Random(seed)
+        self.rates = Rates.drawn(self.rng)
+        self.limits = drawn_limits(self.rng)
+        self.now = self.rng.choice((1, 1000 * SECOND))
+        self.calm = False
+        self.pace_ns = self.rng.choice((MS, 10 * MS, 100 * MS))
+        latency_ns, mark = self.rng.choice((MS, 10 * MS)), self.rng.choice((2, 10, 1000))
+        self.network = Network(self.rng, latency_ns, mark, self.rates.spurious_eagain)
+        self.service_names = [f"service-{n}" for n in range(self.rng.randint(1, 4))]
+        leases = {name: self.rng.choice((0, 0, 30 * MS, SECOND)) for name in self.service_names}
+        self.leases = leases
+        self.names = 0
+        self.clients = [self._new_client() for _ in range(self.rng.randint(1, 6))]
+        self.workers = [self._new_worker() for _ in range(self.rng.randint(1, 7))]
+        self.calls = 0
+        self._start()
+
+    def _start(self) -> None:
+        token_seed = self.rng.choice((0, self.rng.getrandbits(64), (1 << 64) - 20))
+        self.pair = Pair(self.factory, self.limits, token_seed)
+        self.pair.show = self.show
+        self.broker = Broker(self, self.pair, self.limits, self.leases)
+
+    def _new_client(self) -> Client:
+        self.names += 1
+        dialect = self.rng.choice(("plain", "dealer", "pnd", "pnd", "pnd"))
+        return Client(self, f"client-{self.names}", dialect)
+
+    def _new_worker(self) -> Worker:
+        self.names += 1
+        dialect = self.rng.choice(WORKER_DIALECTS)
+        most = len(self.service_names) if dialect.many_services else 1
+        services = self.rng.sample(self.service_names, self.rng.randint(1, most))
+        capacity = self.rng.choice((1, 2, dialect.capacity_max)) if dialect is PND else 1
+        return Worker(self, f"worker-{self.names}", dialect, services, capacity)
+
+    def token_of_another(self, worker: Worker) -> int:
+        known = [t for t, peer in self.broker.tokens if peer is not worker]
+        return self.rng.choice([*known, self.rng.getrandbits(64)])
+
+    def run(self, steps: int) -> None:
+        for self.steps in range(1, steps + 1):
+            self._step(self._pause_or_pace())
+            if self.audit and self.steps % AUDIT_EVERY == 0:
+                self.pair.real.check()
+        self._rest()
+        self._leave()
+        self.calls += self.pair.calls
+
+    def _pause_or_pace(self) -> int:
+        rng = self.rng
+        if rng.random() < self.rates.restart:
+            self._restart()
+        if rng.random() < self.rates.pause:
+            return rng.choice((2 * SECOND, 15 * SECOND))
+        return rng.choice((0, self.pace_ns, rng.randrange(self.pace_ns), 10 * self.pace_ns))
+
+    def _restart(self) -> None:
+        """The broker dies and comes back: a new epoch, which nobody's tokens belong to."""
+        for link in self.network.links:
+            self.network.break_link(link)
+        self.network.links = []
+        self.calls += self.pair.calls
+        self._start()
+
+    def _step(self, passes_ns: int) -> None:
+        self.now += passes_ns
+        self.network.advance(self.now)
+        for peer in self._peers():
+            peer.step()
+        self.broker.turn()
+        self._replace_dead()
+
+    def _peers(self) -> list[Peer]:
+        peers = [*self.clients, *self.workers]
+        self.rng.shuffle(peers)
+        return peers
+
+    def _replace_dead(self) -> None:
+        if self.calm or self.rng.random() > 0.1:
+            return
+        self.clients = [self._new_client() if c.dead else c for c in self.clients]
+        self.workers = [self._new_worker() if w.dead else w for w in self.workers]
+
+    def _rest(self) -> None:
+        """No fault any more, and a good worker for all: everything open ends."""
+        self.calm = True
+        self.network.eagain = 0.0
+        for link in self.network.links:
+            if link.swallows:
+                link.breaks_at = self.now
+        for worker in self.workers[2:]:  # room for one more
+            worker.crash()
+        self.workers.append(Worker(self, "good", PND, self.service_names, 4))
+        ends = self.now + CALM_NS
+        while self._open():
+            must(self.now < ends, "END", "still open:", self._open())
+            self._step(self.rng.choice((MS, 50 * MS, 500 * MS)))
+
+    def _open(self) -> list[object]:
+        return [asked for asked in self.pair.ledger.asked.values() if asked.open]
+
+    def _leave(self) -> None:
+        for peer in self._peers():
+            peer.crash()
+        ends = self.now + LEAVE_NS
+        while self.pair.ledger.asked or self.broker.clients or self.broker.workers:
+            if self.now >= ends:
+                break
+            self._step(self.rng.choice((MS, 500 * MS)))
+        self.pair.ledger.empty(self.pair.real.counters(), self.broker.pinned)
+        if self.audit:
+            self.pair.real.check()

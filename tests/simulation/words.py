@@ -1,0 +1,91 @@
+"""The numbers that cross the dispatcher's interface, by name, for everybody in the simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+Action = tuple[int, int, int | None, int | None, int]
+"""kind, code, slot, peer, token"""
+
+
+class Act(IntEnum):
+    TASK = 1
+    CANCEL = 2
+    FAIL = 3
+    FREE = 4
+    WORKER_GONE = 5
+    WORKER_FREE = 6
+    CLIENT_FREE = 7
+    SERVICE_FREE = 8
+
+
+class Req(IntEnum):
+    ACCEPTED = 0
+    HELD = 1
+    ANSWERED = 2
+    STALE = 3
+    BUSY = 4
+    BUSY_SERVICE = 5
+    BUSY_SESSION = 6
+    NO_SERVICE = 7
+
+
+class Ans(IntEnum):
+    COUNTED = 0
+    DROPPED = 1
+    DEAD = 2
+    RELEASED = 3
+
+
+class Ready(IntEnum):
+    SAME_ROUTE = 0
+    NEW_ROUTE = 1
+    NEW_LIFE = 2
+
+
+class Mode(IntEnum):
+    NEVER = 0
+    IDLE = 1
+    ALWAYS = 2
+
+
+class Code(IntEnum):
+    CANCELLED = 1
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ABORTED = 10
+    UNAVAILABLE = 14
+
+
+class State(IntEnum):
+    WAITING = 0
+    RUNNING = 1
+    ANSWERED = 2
+    KEPT = 3
+
+
+class Queue(IntEnum):
+    FRESH = 0
+    RETURNED = 1
+    ISOLATED = 2
+
+
+@dataclass
+class Limits:
+    """The limits that a dispatcher is made with; the defaults are generous."""
+
+    attempts_max: int = 5
+    clients_max: int = 1 << 20
+    workers_max: int = 1 << 20
+    services_max: int = 1 << 20
+    waiting_max: int = 1 << 40
+    waiting_bytes_max: int = 1 << 40
+    service_waiting_max: int = 1 << 40
+    service_waiting_bytes_max: int = 1 << 40
+    requests_max: int = 1 << 20
+    foreign_window: int = 1 << 20
+    answers_bytes_max: int = 1 << 40
+    service_wait_ns: int = 0
+    block_ns: int = 5_000_000
+    unknown_reject: int = 0

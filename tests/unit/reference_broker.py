@@ -1,0 +1,238 @@
+"""A small honest PND/1 peer in the broker's place, for tests of the ends.
+
+Written with bare pyzmq and struct from the bytes of the specification, not with Pound's codec: a
+mistake shared by codec and ends shows here. It decides nothing by itself: a test reads what the
+end said (`expect`) and says what the broker would (`say`). Only what every conversation needs goes
+by itself, in `say` and `expect`: splitting packets, HEARTBEATs set aside, a bound on every wait.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = range(1, 7)
+READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = range(7, 13)
+ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
+KINDS = "REQUEST CANCEL REPLY PARTIAL ERROR ACCEPTED READY TASK HEARTBEAT BYE HELLO WELCOME"
+NAMES = dict(enumerate(KINDS.split(), start=1))
+WAIT_S = 10.0  # no wait of a test is longer
+
+
+@dataclass
+class Said:
+    """A record that the end said."""
+
+    kind: int
+    flags: int = 0
+    id: int = 0
+    parts: list[bytes] = field(default_factory=list)
+    head: tuple[Any, ...] = ()
+    service: bytes = b""
+    route: bytes = b""
+    session: bytes = b""
+    done: int = 0
+    packet: int = 0  # the number of the packet it came in
+    at: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{NAMES.get(self.kind, self.kind)} id={self.id} flags={self.flags}"
+
+
+def part_list(parts: Iterable[bytes]) -> bytes:
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def record(
+    kind: int, id: int = 0, head: bytes = b"", parts: Iterable[bytes] = (), flags: int = 0
+) -> bytes:
+    """The bytes of one record with an inline body."""
+    parts = list(parts)
+    body = part_list(parts)
+    return (
+        struct.pack("<IBBHQ", 16 + len(head) + len(body), kind, flags, len(parts), id) + head + body
+    )
+
+
+def welcome(
+    heartbeat_ms: int = 60_000,
+    liveness: int = 5,
+    body_bytes_max: int = 1 << 26,
+    packet_bytes_max: int = 1 << 20,
+    frames_max: int = 1024,
+    requests_max: int = 65536,
+) -> bytes:
+    head = struct.pack(
+        "<6I", heartbeat_ms, liveness, body_bytes_max, packet_bytes_max, frames_max, requests_max
+    )
+    return record(WELCOME, head=head)
+
+
+def reply(id: int, *parts: bytes, flags: int = 0) -> bytes:
+    return record(REPLY, id, parts=parts, flags=flags)
+
+
+def error(id: int, code: int, words: str = "", retry_after_ms: int = 0) -> bytes:
+    return record(ERROR, id, struct.pack("<HHI", code, 0, retry_after_ms), [words.encode()])
+
+
+def partial(id: int, sequence: int, *parts: bytes, attempt: int = 1, flags: int = 0) -> bytes:
+    return record(PARTIAL, id, struct.pack("<IB3x", sequence, attempt), parts, flags)
+
+
+def task(
+    token: int,
+    service: bytes = b"echo",
+    *parts: bytes,
+    attempt: int = 1,
+    remaining_ms: int = 0,
+    flags: int = 0,
+) -> bytes:
+    head = struct.pack("<IBBH", remaining_ms, 0, attempt, len(service)) + service
+    return record(TASK, token, head, parts, flags)
+
+
+def bye(reason: int, retry_after_ms: int = 0) -> bytes:
+    return record(BYE, head=struct.pack("<HHI", reason, 0, retry_after_ms))
+
+
+class ReferenceBroker:
+    """A ROUTER that a test speaks through.
+
+    Parameters
+    ----------
+    context : zmq.Context
+    endpoint : str
+        ``tcp://127.0.0.1:*`` or a port that an earlier one left.
+    """
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str = "tcp://127.0.0.1:*") -> None:
+        self._router = context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.LINGER, 0)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self._router.bind(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
+        self.endpoint = self._router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self.epoch = os.urandom(16)
+        self.route = b""  # of the last record read
+        self.packets = 0
+        self.heartbeats: list[Said] = []
+        self._records: deque[Said] = deque()
+
+    def close(self) -> None:
+        self._router.close(linger=0)
+
+    # -- what the end says ------------------------------------------------------------------
+
+    def read(self, timeout: float = WAIT_S) -> Said | None:
+        """The next record that is no HEARTBEAT; None when `timeout` passes without one."""
+        deadline = time.monotonic() + timeout
+        while not self._records:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._router.poll(int(left * 1000) + 1):
+                return None
+            self._split(self._router.recv_multipart())
+        said = self._records.popleft()
+        self.route = said.route
+        return said
+
+    def expect(self, kind: int, timeout: float = WAIT_S) -> Said:
+        """The next record, which has to be of this kind."""
+        said = self.read(timeout)
+        assert said is not None, f"nothing said; {NAMES[kind]} expected"
+        assert said.kind == kind, f"{said} said; {NAMES[kind]} expected"
+        return said
+
+    def seek(self, kind: int, where: Callable[[Said], bool] = lambda said: True) -> Said:
+        """The next record of this kind for which `where` holds; others are passed over."""
+        deadline = time.monotonic() + WAIT_S
+        while (said := self.read(deadline - time.monotonic())) is not None:
+            if said.kind == kind and where(said):
+                return said
+        raise AssertionError(f"{NAMES[kind]} expected, not said in {WAIT_S} s")
+
+    def expect_silence(self, seconds: float) -> None:
+        """Nothing but HEARTBEATs for so long."""
+        said = self.read(seconds)
+        assert said is None, f"{said} said; silence expected"
+
+    def heartbeat(self) -> Said:
+        """The next HEARTBEAT; records before it stay to be read."""
+        deadline = time.monotonic() + WAIT_S
+        while not self.heartbeats:
+            left = deadline - time.monotonic()
+            assert self._router.poll(max(1, int(left * 1000))), "no HEARTBEAT"
+            self._split(self._router.recv_multipart())
+        return self.heartbeats.pop(0)
+
+    # -- what the broker says ---------------------------------------------------------------
+
+    def say(
+        self, *records: bytes, attached: Iterable[bytes] = (), route: bytes | None = None
+    ) -> None:
+        """Send one packet to `route`, by default to that of the last record read."""
+        head = b"PND\x01" + struct.pack("<HH", len(records), 0) + self.epoch + bytes(8)
+        to = self.route if route is None else route
+        self._router.send_multipart([to, head + b"".join(records), *attached])
+
+    def greet(self, **limits: int) -> Said:
+        """Read HELLO or READY, whichever comes, and answer with WELCOME."""
+        said = self.read()
+        assert said is not None, "no greeting"
+        assert said.kind in (HELLO, READY), f"{said} said; a greeting expected"
+        self.say(welcome(**limits))
+        return said
+
+    # -- packets ----------------------------------------------------------------------------
+
+    def _split(self, message: list[bytes]) -> None:
+        route, frame, *attached = message
+        self.packets += 1
+        assert frame[:4] == b"PND\x01"
+        count, reserved, session, done = struct.unpack_from("<HH16sQ", frame, 4)
+        assert reserved == 0
+        assert count > 0
+        at = 32
+        for _ in range(count):
+            said = Said(0, route=route, session=session, done=done, packet=self.packets)
+            said.at = time.monotonic()
+            at = self._split_record(said, frame, at, attached)
+            (self.heartbeats if said.kind == HEARTBEAT else self._records).append(said)
+        assert at == len(frame)
+        assert not attached
+
+    @staticmethod
+    def _split_record(said: Said, frame: bytes, at: int, attached: list[bytes]) -> int:
+        size, said.kind, said.flags, parts, said.id = struct.unpack_from("<IBBHQ", frame, at)
+        end, at = at + size, at + 16
+        if said.kind == REQUEST:  # head: timeout_ms, priority
+            *head, n = struct.unpack_from("<IBxH", frame, at)
+            said.head, said.service, at = tuple(head), frame[at + 8 : at + 8 + n], at + 8 + n
+        elif said.kind in (ERROR, BYE):  # head: code or reason, retry_after_ms
+            code, _, retry_after_ms = struct.unpack_from("<HHI", frame, at)
+            said.head, at = (code, retry_after_ms), at + 8
+        elif said.kind == PARTIAL:  # head: sequence, attempt
+            said.head, at = struct.unpack_from("<IB3x", frame, at), at + 8
+        elif said.kind == READY:  # head: capacity, then the tokens
+            capacity, n = struct.unpack_from("<II", frame, at)
+            said.head = (capacity, struct.unpack_from(f"<{n}Q", frame, at + 8))
+            at += 8 + 8 * n
+        if said.flags & ATTACHED:
+            said.parts = [attached.pop(0) for _ in range(parts)]
+        else:
+            for _ in range(parts):
+                (n,) = struct.unpack_from("<I", frame, at)
+                said.parts.append(frame[at + 4 : at + 4 + n])
+                at += 4 + n
+        assert at == end, f"{said}: size says {end}, parts end at {at}"
+        return end

@@ -1,0 +1,712 @@
+"""The client against a scripted broker: greeting, requests, answers, limits, deadlines, the API.
+
+What happens when brokers go silent, away or are restarted is in test_client_failover.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pytest
+import zmq
+
+import pound
+from pound import _link, _requests
+from tests.unit.reference_broker import (
+    ACCEPTED,
+    ATTACHED,
+    BYE,
+    CANCEL,
+    HELLO,
+    META,
+    REPLY,
+    REQUEST,
+    RETRY,
+    WAIT_S,
+    ReferenceBroker,
+    error,
+    partial,
+    record,
+    reply,
+    welcome,
+)
+
+
+@pytest.fixture
+def broker(context: zmq.Context[Any]) -> Iterator[ReferenceBroker]:
+    broker = ReferenceBroker(context)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def make(broker: ReferenceBroker) -> Iterator[Callable[..., pound.Client]]:
+    """``make(**settings)``: a client of the scripted broker."""
+    clients: list[pound.Client] = []
+
+    def make(**settings: Any) -> pound.Client:
+        client = pound.Client(settings.pop("endpoints", broker.endpoint), **settings)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(make: Callable[..., pound.Client], broker: ReferenceBroker) -> pound.Client:
+    """A client that the broker has welcomed."""
+    client = make()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    return client
+
+
+def result(future: Future[Any]) -> Any:
+    return future.result(WAIT_S)
+
+
+# -- greeting -------------------------------------------------------------------------------
+
+
+def test_hello_opens_the_packet_and_a_request_travels_with_it(make, broker):
+    make(label="me:1").submit(b"body", "echo", priority=3)
+    hello = broker.expect(HELLO)
+    request = broker.expect(REQUEST)
+    assert hello.parts == [b"me:1"]
+    assert (request.packet, request.id, request.flags) == (hello.packet, 1, 0)
+    assert (request.service, request.parts, request.head) == (b"echo", [b"body"], (0, 3))
+    assert hello.session == request.session
+    assert len(hello.session) == 16
+
+
+def test_the_route_is_left_to_libzmq_and_each_client_has_a_session_of_its_own(make, broker):
+    make()
+    make()
+    first, second = broker.expect(HELLO), broker.expect(HELLO)
+    assert first.route[0] == second.route[0] == 0  # what ROUTER makes up begins with a zero
+    assert first.session != second.session
+
+
+def test_hello_is_repeated_until_welcome_and_then_no_more(make, broker, monkeypatch):
+    monkeypatch.setattr(_link, "GREETING_EVERY", 0.05)
+    client = make()
+    for _ in range(3):
+        broker.expect(HELLO)
+    broker.say(welcome())
+    assert client.wait_connected(WAIT_S)
+    while broker.read(0) is not None:
+        continue  # those that crossed the WELCOME
+    broker.expect_silence(0.3)
+
+
+def test_before_welcome_only_little_is_sent(make, broker, monkeypatch):
+    monkeypatch.setattr(_requests, "EAGER_BYTES", 500)
+    client = make()
+    for _ in range(3):
+        client.submit(bytes(400), "echo")
+    broker.expect(HELLO)
+    broker.expect(REQUEST)
+    broker.expect_silence(0.2)
+    broker.say(welcome())
+    again = [broker.expect(REQUEST) for _ in range(3)]
+    assert [(said.id, said.flags) for said in again] == [(1, RETRY), (2, 0), (3, 0)]
+
+
+# -- requests and answers -------------------------------------------------------------------
+
+
+def test_ids_increase_from_1_and_what_is_ready_shares_a_packet(make, broker):
+    client = make()
+    futures = [client.submit(b"%d" % n, "echo") for n in range(50)]
+    broker.greet()
+    requests = []
+    while len(requests) < 50:
+        said = broker.read()
+        if said is not None and said.flags & RETRY:
+            requests.append(said)
+    assert [said.id for said in requests] == list(range(1, 51))
+    assert len({said.packet for said in requests}) == 1
+    broker.say(*(reply(said.id, said.parts[0]) for said in reversed(requests)))
+    assert [result(future) for future in futures] == [b"%d" % n for n in range(50)]
+
+
+def test_packets_keep_to_the_limits_of_welcome(make, broker):
+    client = make()
+    broker.greet(packet_bytes_max=1000, frames_max=3)
+    assert client.wait_connected(WAIT_S)
+    hold, held = threading.Event(), threading.Event()
+    client._engine.post(lambda: (held.set(), hold.wait(WAIT_S), None)[-1])
+    assert held.wait(WAIT_S)
+    for _ in range(10):
+        client.submit(bytes(300), "echo")
+    for _ in range(4):
+        client.submit(bytes(5000), "echo")
+    hold.set()
+    requests = [broker.expect(REQUEST) for _ in range(14)]
+    packets = [said.packet for said in requests]
+    assert max(packets.count(packet) for packet in packets[:8]) == 2  # 3 x 300 and heads: too much
+    attached = [said.packet for said in requests if len(said.parts[0]) == 5000]
+    assert max(attached.count(packet) for packet in attached) == 2  # frames_max - 1
+
+
+def test_done_is_the_lowest_open_request(client, broker):
+    first, second = client.submit(b"1", "echo"), client.submit(b"2", "echo")
+    broker.seek(REQUEST, lambda said: said.id == 2)
+    broker.say(reply(2, b"b"))
+    assert result(second) == b"b"
+    client.submit(b"3", "echo")
+    assert broker.expect(REQUEST).done == 1
+    broker.say(reply(1, b"a"))
+    assert result(first) == b"a"
+    client.submit(b"4", "echo")
+    assert broker.expect(REQUEST).done == 3
+
+
+def test_any_welcome_makes_open_requests_go_again_with_retry(client, broker):
+    futures = [client.submit(b"%d" % n, "echo") for n in range(3)]
+    broker.seek(REQUEST, lambda said: said.id == 3)
+    broker.say(reply(2, b"done"))
+    assert result(futures[1]) == b"done"
+    broker.say(welcome())
+    again = [broker.expect(REQUEST), broker.expect(REQUEST)]
+    assert [(said.id, said.flags & RETRY) for said in again] == [(1, RETRY), (3, RETRY)]
+    broker.say(record(ACCEPTED, 1), reply(1, b"a"), reply(3, b"c"))
+    assert [result(futures[0]), result(futures[2])] == [b"a", b"c"]
+
+
+def test_a_second_answer_and_an_answer_to_nothing_are_passed_over(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(reply(1, b"first"), reply(1, b"second"), error(1, 13), reply(77, b"?"))
+    assert result(future) == b"first"
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(reply(2, b"next"))
+    assert result(future) == b"next"
+
+
+def test_malformed_packets_are_dropped(client, broker, caplog):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker._router.send_multipart([broker.route, b"no packet"])
+    broker.say(reply(1, b"sound"))
+    assert result(future) == b"sound"
+    assert "malformed packet dropped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (b"bytes", [b"bytes"]),
+        (bytearray(b"array"), [b"array"]),
+        (memoryview(b"0view0")[1:5], [b"view"]),
+        ([b"a", bytearray(b"b"), memoryview(b"c")], [b"a", b"b", b"c"]),
+        ((b"",), [b""]),
+        ([], []),
+        ([b"x" * 5000, b"y"], [b"x" * 5000, b"y"]),
+    ],
+)
+def test_bodies_of_every_kind_go_out_and_come_back(client, broker, body, parts):
+    future = client.submit(body, "echo")
+    said = broker.expect(REQUEST)
+    assert said.parts == parts
+    broker.say(reply(said.id, *parts))
+    assert result(future) == (parts[0] if len(parts) == 1 else parts)
+
+
+def test_attached_parts_of_an_answer_are_the_body(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    claim = bytearray(record(REPLY, 1, flags=ATTACHED))
+    claim[6:8] = b"\x02\x00"  # two parts, none of them inline
+    broker.say(bytes(claim), attached=[b"one" * 2000, b"two"])
+    assert result(future) == [b"one" * 2000, b"two"]
+
+
+def test_a_body_is_taken_as_it_was_when_it_was_asked(client, broker):
+    body = bytearray(b"before")
+    client.submit(body, "echo")
+    body[:] = b"after!"
+    assert broker.expect(REQUEST).parts == [b"before"]
+
+
+@pytest.mark.parametrize("body", ["text", 5, None, [b"a", "text"], {b"a"}])
+def test_what_is_not_bytes_is_no_body(client, body):
+    with pytest.raises(TypeError, match="bytes-like"):
+        client.submit(body, "echo")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": -1.0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"priority": 10}, "priority"),
+        ({"priority": -1}, "priority"),
+        ({"service": "s" * 256}, "256 bytes"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(client, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        client.submit(b"", **arguments)
+
+
+def test_meta_travels_both_ways(client, broker):
+    answers: list[pound.Answer] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(client.request_full(b"x", "echo", meta={"trace": "ä"}))
+    )
+    thread.start()
+    said = broker.expect(REQUEST)
+    assert said.flags == META
+    assert said.parts == ['{"trace":"ä"}'.encode(), b"x"]
+    broker.say(reply(said.id, b'{"type":"text"}', b"y", flags=META))
+    thread.join(WAIT_S)
+    assert answers == [pound.Answer(b"y", {"type": "text"})]
+
+
+def test_meta_of_an_answer_is_not_part_of_its_body(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(reply(1, b"{}", b"body", flags=META))
+    assert result(future) == b"body"
+
+
+@pytest.mark.parametrize("meta", [b"not json", b"[1]", b'{"a": 1}', b"\xff"])
+def test_malformed_meta_of_an_answer_is_an_error(client, broker, meta):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(reply(1, meta, b"body", flags=META))
+    with pytest.raises(pound.InternalError, match="META"):
+        result(future)
+
+
+def test_meta_holds_strings_only(client):
+    with pytest.raises(TypeError, match="meta"):
+        client.submit(b"", "echo", meta={"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (1, pound.Cancelled),
+        (2, pound.TaskFailed),
+        (3, pound.InvalidRequest),
+        (4, pound.DeadlineExceeded),
+        (5, pound.NoSuchService),
+        (7, pound.PermissionDenied),
+        (10, pound.AttemptsExhausted),
+        (12, pound.Unimplemented),
+        (13, pound.InternalError),
+        (14, pound.Unavailable),
+        (15, pound.DataLoss),
+        (16, pound.Unauthenticated),
+        (99, pound.TaskFailed),
+    ],
+)
+def test_errors_are_typed_and_carry_the_words(client, broker, code, kind):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(error(1, code, "the reason", 1500))
+    with pytest.raises(kind, match="the reason") as caught:
+        result(future)
+    assert (caught.value.code, caught.value.retry_after) == (code, 1.5)
+
+
+# -- limits and overflow --------------------------------------------------------------------
+
+
+def test_no_more_than_requests_max_are_open(make, broker):
+    client = make()
+    broker.greet(requests_max=2)
+    assert client.wait_connected(WAIT_S)
+    futures = [client.submit(b"", "echo") for _ in range(3)]
+    assert [broker.expect(REQUEST).id for _ in range(2)] == [1, 2]
+    broker.expect_silence(0.2)
+    broker.say(reply(1, b""))
+    assert result(futures[0]) == b""
+    assert broker.expect(REQUEST).id == 3
+
+
+def test_a_body_beyond_the_limit_names_value_and_limit(make, broker):
+    client = make()
+    broker.greet(body_bytes_max=100)
+    assert client.wait_connected(WAIT_S)
+    with pytest.raises(pound.InvalidRequest, match=r"101 bytes.*body_bytes_max of 100"):
+        result(client.submit([bytes(60), bytes(41)], "echo"))
+    client.submit(bytes(100), "echo")
+    assert len(broker.expect(REQUEST).parts[0]) == 100
+
+
+def test_too_many_attached_parts_name_value_and_limit(make, broker):
+    client = make()
+    broker.greet(frames_max=4)
+    assert client.wait_connected(WAIT_S)
+    with pytest.raises(pound.InvalidRequest, match=r"4 attached parts.*frames_max of 4"):
+        result(client.submit([bytes(5000)] + [b""] * 3, "echo"))
+    client.submit([b"small"] * 10, "echo")
+    assert len(broker.expect(REQUEST).parts) == 10
+
+
+def test_busy_waits_and_asks_again_under_a_new_id(client, broker):
+    future = client.submit(b"body", "echo")
+    broker.expect(REQUEST)
+    asked_at = time.monotonic()
+    broker.say(error(1, 8, "full", retry_after_ms=200))
+    again = broker.expect(REQUEST)
+    assert (again.id, again.flags, again.done, again.parts) == (2, 0, 2, [b"body"])
+    assert again.at - asked_at >= 0.1  # retry_after less the jitter
+    broker.say(reply(2, b"at last"))
+    assert result(future) == b"at last"
+
+
+def test_busy_raises_when_told_to(make, broker):
+    client = make(overflow="raise")
+    broker.greet()
+    future = client.submit(b"", "echo")
+    said = broker.seek(REQUEST)
+    broker.say(error(said.id, 8, "full", retry_after_ms=250))
+    with pytest.raises(pound.Busy, match="full") as caught:
+        result(future)
+    assert caught.value.retry_after == 0.25
+
+
+def test_waiting_for_a_busy_broker_ends_at_the_deadline(client, broker):
+    future = client.submit(b"", "echo", timeout=0.3)
+    broker.expect(REQUEST)
+    broker.say(error(1, 8, "full", retry_after_ms=60_000))
+    with pytest.raises(pound.DeadlineExceeded, match="busy"):
+        result(future)
+
+
+# -- deadlines and cancelling ---------------------------------------------------------------
+
+
+def test_the_timeout_is_told_and_passing_it_ends_the_request_here_and_there(client, broker):
+    started = time.monotonic()
+    future = client.submit(b"", "echo", timeout=0.3)
+    assert 200 <= broker.expect(REQUEST).head[0] <= 301
+    with pytest.raises(pound.DeadlineExceeded, match=r"0\.3 s.*no answer has come") as caught:
+        result(future)
+    assert isinstance(caught.value, TimeoutError)
+    assert time.monotonic() - started >= 0.3
+    assert broker.expect(CANCEL).id == 1
+
+
+def test_a_retry_tells_the_time_that_is_left(client, broker):
+    client.submit(b"", "echo", timeout=30.0)
+    first = broker.expect(REQUEST).head[0]
+    broker.expect_silence(0.02)  # the clock advances
+    broker.say(welcome())
+    assert broker.expect(REQUEST).head[0] < first
+
+
+def test_the_brokers_own_deadline_error_is_taken(client, broker):
+    future = client.submit(b"", "echo", timeout=5.0)
+    broker.expect(REQUEST)
+    broker.say(error(1, 4, "the broker says so"))
+    with pytest.raises(pound.DeadlineExceeded, match="the broker says so"):
+        result(future)
+
+
+def test_a_deadline_passes_without_any_broker():
+    words = r"no broker answers at tcp://127\.0\.0\.1:1"
+    with pound.Client("tcp://127.0.0.1:1") as client, pytest.raises(TimeoutError, match=words):
+        client.request(b"", "echo", timeout=0.1)
+
+
+def test_cancelling_the_future_cancels_the_request(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    assert future.cancel()
+    assert broker.expect(CANCEL).id == 1
+    with pytest.raises(CancelledError):
+        result(future)
+    broker.say(reply(1, b"too late"))
+    client.submit(b"", "echo")
+    assert broker.expect(REQUEST).done == 2
+
+
+def test_a_cancel_that_may_be_lost_is_told_again_after_welcome(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    future.cancel()
+    broker.expect(CANCEL)
+    broker.say(welcome())
+    assert broker.expect(CANCEL).id == 1
+    broker.say(error(1, 1, "cancelled"), welcome())
+    broker.expect_silence(0.2)
+
+
+def test_a_request_cancelled_before_it_was_sent_is_never_sent(make, broker):
+    client = make()
+    broker.greet(requests_max=1)
+    assert client.wait_connected(WAIT_S)
+    first = client.submit(b"first", "echo")
+    second = client.submit(b"second", "echo")
+    client.submit(b"third", "echo")
+    broker.expect(REQUEST)
+    assert second.cancel()
+    broker.say(reply(1, b""))
+    assert result(first) == b""
+    assert broker.expect(REQUEST).parts == [b"third"]
+
+
+# -- map and stream -------------------------------------------------------------------------
+
+
+def test_map_answers_in_order_and_reads_ahead_no_further_than_its_window(client, broker):
+    taken: list[int] = []
+
+    def bodies() -> Iterator[bytes]:
+        for n in range(6):
+            taken.append(n)
+            yield b"%d" % n
+
+    answers = client.map("echo", bodies(), window=2)
+    assert taken == []
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.extend(answers))
+    thread.start()
+    for n in range(0, 6, 2):
+        pair = [broker.expect(REQUEST), broker.expect(REQUEST)]
+        broker.expect_silence(0.05)
+        assert len(taken) == n + 2
+        broker.say(*(reply(said.id, said.parts[0]) for said in reversed(pair)))
+    thread.join(WAIT_S)
+    assert got == [b"%d" % n for n in range(6)]
+
+
+def test_map_fails_at_the_turn_of_the_failed_one_and_cancels_the_rest(client, broker):
+    answers = client.map("echo", [b"0", b"1", b"2"], window=3)
+    got: list[Any] = []
+
+    def read() -> None:
+        try:
+            got.extend(answers)
+        except pound.TaskFailed as failure:
+            got.append(failure)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(3):
+        broker.expect(REQUEST)
+    broker.say(error(2, 2, "bad"), reply(1, b"good"))
+    assert broker.expect(CANCEL).id == 3
+    thread.join(WAIT_S)
+    assert isinstance(got[-1], pound.TaskFailed)
+
+
+def test_map_checks_its_window_at_once(client):
+    with pytest.raises(ValueError, match="window"):
+        client.map("echo", [], window=0)
+
+
+def test_a_stream_yields_pieces_then_the_final_answer(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 1, b'{"k":"v"}', b"b", flags=META), reply(1, b"end"))
+    assert list(stream) == [
+        pound.Partial(b"a", 1, 0, False, {}),
+        pound.Partial(b"b", 1, 1, False, {"k": "v"}),
+        pound.Partial(b"end", 1, 2, True, {}),
+    ]
+
+
+def test_a_lost_piece_is_data_loss_and_cancels(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 2, b"c"))
+    assert next(stream).body == b"a"
+    with pytest.raises(pound.DataLoss, match="pieces 1 to 1"):
+        next(stream)
+    assert broker.expect(CANCEL).id == 1
+
+
+def test_a_repeated_piece_and_one_of_an_earlier_attempt_are_passed_over(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 0, b"a"), partial(1, 0, b"A", attempt=2))
+    broker.say(partial(1, 1, b"b", attempt=1), reply(1, b""))
+    pieces = [(piece.body, piece.attempt, piece.sequence) for piece in stream]
+    assert pieces == [(b"a", 1, 0), (b"A", 2, 0), (b"", 2, 1)]
+
+
+def test_leaving_a_stream_early_cancels_it(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"))
+    next(stream)
+    stream.close()
+    assert broker.expect(CANCEL).id == 1
+
+
+def test_a_stream_that_is_not_read_is_bounded(client, broker, monkeypatch):
+    monkeypatch.setattr(_requests, "STREAM_BYTES_MAX", 1000)
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(*(partial(1, n, bytes(300)) for n in range(4)))
+    assert broker.expect(CANCEL).id == 1
+    with pytest.raises(pound.Busy, match="not read"):
+        list(stream)
+
+
+def test_a_stream_that_has_begun_is_not_run_again_when_the_broker_is_busy(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), error(1, 8, "not read"))
+    with pytest.raises(pound.Busy, match="not read"):
+        list(stream)
+    broker.expect_silence(0.2)
+
+
+def test_pieces_are_passed_over_by_a_plain_request(client, broker):
+    future = client.submit(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 5, b"f"), reply(1, b"end"))
+    assert result(future) == b"end"
+
+
+# -- the life of a client -------------------------------------------------------------------
+
+
+def test_one_line_says_what_a_long_request_waits_for(client, broker, caplog, monkeypatch):
+    monkeypatch.setattr(_requests, "LOG_AFTER", 0.1)
+    with caplog.at_level(logging.WARNING, "pound.client"):
+        client.submit(b"", "slow")
+        client.submit(b"", "timed", timeout=60.0)
+        broker.expect(REQUEST)
+        broker.say(record(ACCEPTED, 1))
+        deadline = time.monotonic() + WAIT_S
+        while not caplog.records and time.monotonic() < deadline:
+            broker.read(0.02)
+        broker.read(0.3)
+    lines = [line.getMessage() for line in caplog.records]
+    assert len(lines) == 1
+    assert "service=slow" in lines[0]
+    assert "no worker has answered" in lines[0]
+
+
+def test_closing_says_bye_and_fails_what_is_open(client, broker):
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    client.close()
+    assert broker.expect(BYE).head[0] == 1
+    with pytest.raises(pound.ClosedError):
+        result(future)
+    with pytest.raises(pound.ClosedError):
+        client.submit(b"", "echo")
+    client.close()
+
+
+def test_a_forgotten_client_closes(make, broker):
+    client = pound.Client(broker.endpoint)
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    del client
+    gc.collect()
+    broker.expect(BYE)
+
+
+def test_a_client_without_a_broker_closes_at_once():
+    started = time.monotonic()
+    pound.Client("tcp://127.0.0.1:1").close()
+    assert time.monotonic() - started < WAIT_S
+
+
+def test_a_callback_may_submit_but_not_wait(client, broker):
+    told: Future[Any] = Future()
+
+    def then(future: Future[Any]) -> None:
+        inner = client.submit(b"2", "echo")
+        try:
+            client.request(b"3", "echo")
+        except RuntimeError as refusal:
+            told.set_result((inner, str(refusal)))
+
+    client.submit(b"1", "echo").add_done_callback(then)
+    broker.expect(REQUEST)
+    broker.say(reply(1, b""))
+    inner, refusal = result(told)
+    assert "submit()" in refusal
+    said = broker.expect(REQUEST)
+    assert said.parts == [b"2"]
+    broker.say(reply(said.id, b"two"))
+    assert result(inner) == b"two"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_is_refused_and_the_parent_is_not_disturbed(client, broker):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = b"used"
+        try:
+            client.submit(b"", "echo")
+        except pound.ForkError:
+            client.close()
+            said = b"refused"
+        finally:
+            os.write(writing, said)
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"refused"
+    os.close(reading)
+    os.close(writing)
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(reply(1, b"parent"))
+    assert result(future) == b"parent"
+
+
+def test_many_threads_share_a_client(client, broker):
+    got: list[Any] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: got.append(client.request(b"%d" % n, "echo") == b"%d" % n)
+        )
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        said = broker.expect(REQUEST)
+        broker.say(reply(said.id, said.parts[0]))
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert got == [True] * 20
+
+
+def test_inproc_with_a_shared_context(context):
+    broker = ReferenceBroker(context, "inproc://frontend")
+    with pound.Client("inproc://frontend", context=context) as client:
+        broker.greet()
+        future = client.submit(b"", "echo")
+        said = broker.seek(REQUEST)
+        broker.say(reply(said.id, b"near"))
+        assert result(future) == b"near"
+    broker.close()
+
+
+@pytest.mark.parametrize("endpoints", [[], "127.0.0.1:5555", "tcp://host", "http://host:1", [5]])
+def test_malformed_endpoints_are_refused(endpoints):
+    with pytest.raises(pound.ConfigError, match="endpoint"):
+        pound.Client(endpoints)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"overflow": "drop"}, {"heartbeat": 0}, {"liveness": 0}, {"label": "x" * 65}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ValueError):  # noqa: PT011 - each message names its own setting
+        pound.Client(**settings)

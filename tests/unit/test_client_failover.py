@@ -1,0 +1,255 @@
+"""The client when its broker is silent, goes away, forgets it, is restarted or cut off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import zmq
+
+import pound
+from pound import _link
+from tests.unit.reference_broker import (
+    HEARTBEAT,
+    HELLO,
+    REQUEST,
+    RETRY,
+    WAIT_S,
+    ReferenceBroker,
+    bye,
+    partial,
+    record,
+    reply,
+    welcome,
+)
+
+UNUSED = "tcp://127.0.0.1:1"  # a port that refuses
+
+
+@pytest.fixture
+def start(context: zmq.Context[Any]) -> Iterator[Callable[..., ReferenceBroker]]:
+    """``start(endpoint=wildcard)``: a scripted broker."""
+    brokers: list[ReferenceBroker] = []
+
+    def start(endpoint: str = "tcp://127.0.0.1:*") -> ReferenceBroker:
+        brokers.append(ReferenceBroker(context, endpoint))
+        return brokers[-1]
+
+    yield start
+    for broker in brokers:
+        broker.close()
+
+
+@pytest.fixture
+def broker(start: Callable[..., ReferenceBroker]) -> ReferenceBroker:
+    return start()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., pound.Client]]:
+    clients: list[pound.Client] = []
+
+    def make(*endpoints: str, **settings: Any) -> pound.Client:
+        clients.append(pound.Client(endpoints, **settings))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def welcomed(client: pound.Client, broker: ReferenceBroker) -> pound.Client:
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    return client
+
+
+def result(future: Future[Any]) -> Any:
+    return future.result(WAIT_S)
+
+
+def rebind(start: Callable[..., ReferenceBroker], old: ReferenceBroker) -> ReferenceBroker:
+    """A broker in the place of `old`; libzmq frees the port a moment after the close."""
+    old.close()
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return start(old.endpoint)
+        except zmq.ZMQError:
+            assert time.monotonic() < deadline
+
+
+def test_a_quiet_broker_is_asked_for_a_sign_of_life(make, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=0.05), broker)
+    for _ in range(12):  # longer than liveness: the answers keep the client here
+        broker.heartbeat()
+        broker.say(record(HEARTBEAT))
+    assert client.wait_connected(0)
+    assert broker.read(0) is None
+
+
+def test_a_broker_that_speaks_is_not_asked(make, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=5.0), broker)
+    for _ in range(5):
+        future = client.submit(b"", "echo")
+        said = broker.expect(REQUEST)
+        broker.say(reply(said.id, b""))
+        assert result(future) == b""
+    assert broker.heartbeats == []
+
+
+def test_a_silent_broker_is_left_for_the_next_endpoint(make, start, broker):
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint, heartbeat=0.05, liveness=3), broker)
+    future = client.submit(b"body", "echo")
+    session = broker.expect(REQUEST).session
+    hello = other.expect(HELLO)
+    assert hello.session == session
+    other.say(welcome())
+    again = other.expect(REQUEST)
+    assert (again.id, again.flags, again.parts) == (1, RETRY, [b"body"])
+    other.say(reply(1, b"from the other"))
+    assert result(future) == b"from the other"
+
+
+def test_the_only_endpoint_is_tried_again_by_a_new_route(make, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=0.05, liveness=3), broker)
+    future = client.submit(b"", "echo")
+    old = broker.expect(REQUEST).route
+    hello = broker.expect(HELLO)
+    assert hello.route != old
+    broker.say(welcome())
+    assert broker.seek(REQUEST).flags == RETRY
+    broker.say(reply(1, b"back"))
+    assert result(future) == b"back"
+
+
+def test_one_that_never_welcomes_is_left_even_if_it_speaks(make, start, broker):
+    other = start()
+    make(broker.endpoint, other.endpoint, heartbeat=0.05, liveness=4)
+    broker.expect(HELLO)
+    deadline = time.monotonic() + WAIT_S
+    while other.read(0.02) is None:
+        with suppress(zmq.ZMQError):  # the route is gone once the client has left
+            broker.say(record(HEARTBEAT))
+        assert time.monotonic() < deadline
+
+
+def test_an_endpoint_that_refuses_is_passed_over_before_it_counts_as_silent(make, broker):
+    client = make(UNUSED, broker.endpoint, heartbeat=30.0)
+    welcomed(client, broker)
+
+
+def test_bye_sends_the_client_to_the_next_endpoint(make, start, broker):
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint), broker)
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(bye(1, retry_after_ms=60_000))
+    other.greet()
+    said = other.expect(REQUEST)
+    assert said.flags == RETRY
+    other.say(reply(said.id, b"moved"))
+    assert result(future) == b"moved"
+
+
+def test_after_bye_the_only_endpoint_is_left_alone_for_as_long_as_it_said(make, broker):
+    client = welcomed(make(broker.endpoint), broker)
+    old = client.submit(b"", "echo")
+    route = broker.expect(REQUEST).route
+    broker.say(bye(1, retry_after_ms=400), reply(1, b"still came"))
+    told_at = time.monotonic()
+    assert result(old) == b"still came"
+    future = client.submit(b"later", "echo")
+    hello = broker.expect(HELLO)
+    assert hello.at - told_at >= 0.3  # 400 ms less the jitter
+    assert hello.route != route
+    broker.say(welcome())
+    said = broker.seek(REQUEST, lambda said: said.flags == RETRY)
+    broker.say(reply(said.id, b"later"))
+    assert result(future) == b"later"
+
+
+def test_bye_unknown_to_me_is_answered_by_hello(make, broker):
+    client = welcomed(make(broker.endpoint), broker)
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.say(bye(0))
+    broker.expect(HELLO)
+    broker.say(welcome())
+    said = broker.expect(REQUEST)
+    assert said.flags == RETRY
+    broker.say(reply(said.id, b"known"))
+    assert result(future) == b"known"
+
+
+def test_a_new_epoch_is_answered_by_hello(make, broker):
+    client = welcomed(make(broker.endpoint), broker)
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    broker.epoch = bytes(16)
+    broker.say(record(HEARTBEAT))
+    broker.expect(HELLO)
+    broker.say(welcome())
+    assert broker.expect(REQUEST).flags == RETRY
+    broker.say(reply(1, b"new life"))
+    assert result(future) == b"new life"
+
+
+def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, start, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
+    future = client.submit(b"", "echo")
+    broker.expect(REQUEST)
+    again = rebind(start, broker)
+    again.expect(HELLO)
+    again.say(welcome())
+    said = again.expect(REQUEST)
+    assert (said.id, said.flags) == (1, RETRY)
+    again.say(reply(1, b"after the restart"))
+    assert result(future) == b"after the restart"
+
+
+def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker, monkeypatch):
+    monkeypatch.setattr(_link, "GREETING_EVERY", 0.02)
+    client = welcomed(make(broker.endpoint, heartbeat=0.02, liveness=1000), broker)
+    broker.close()
+    deadline = time.monotonic() + WAIT_S
+    while client.wait_connected(0):
+        assert time.monotonic() < deadline
+    future = client.submit(b"", "echo", timeout=0.3)
+    with pytest.raises(pound.DeadlineExceeded):
+        result(future)
+    again = rebind(start, broker)
+    first = again.expect(HELLO)
+    assert not [said for said in again.heartbeats if said.packet <= first.packet]
+    again.say(welcome())
+    while (said := again.read(0.2)) is not None:
+        assert said.kind == HELLO  # those that crossed the WELCOME; no request that expired
+
+
+def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start, broker):
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint), broker)
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"), bye(1))
+    other.greet()
+    other.expect(REQUEST)
+    other.say(partial(1, 0, b"A"), reply(1, b"end"))
+    pieces = [(piece.body, piece.attempt, piece.sequence) for piece in stream]
+    assert pieces == [(b"a", 1, 0), (b"b", 1, 1), (b"A", 2, 0), (b"end", 2, 1)]
+
+
+def test_a_pause_of_our_own_is_not_the_brokers_silence(make, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=0.1, liveness=3), broker)
+    route = broker.route
+    client._engine.post(lambda: time.sleep(1.0))  # the engine sees nothing for longer than 0.3 s
+    future = client.submit(b"", "echo")
+    said = broker.expect(REQUEST)
+    assert said.route == route
+    broker.say(reply(said.id, b"same route"))
+    assert result(future) == b"same route"
