@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(wildcard pound/*.pyx pound/*.pxd pound/*.h) setup.py
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace

@@ -8,15 +8,13 @@ import pound
 def main() -> None:
     """Ask for ten squares."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-    ends = {"frontend": ("inproc://clients",), "backend": ("inproc://workers",)}
     square = {"square": lambda body: str(int(body) ** 2).encode()}
     with (
-        pound.Broker(context=context, **ends),
+        pound.Broker(context=context, frontend="inproc://clients", backend="inproc://workers"),
         pound.Worker("inproc://workers", square, capacity=4, context=context),
         pound.Client("inproc://clients", context=context) as client,
     ):
-        numbers = (str(n).encode() for n in range(10))
-        print(*(int(answer) for answer in client.map("square", numbers)))
+        print(*client.map("square", [b"%d" % n for n in range(10)]))
 
 
 if __name__ == "__main__":

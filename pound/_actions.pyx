@@ -284,12 +284,12 @@ cdef int64_t worker_interval(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how) noexcept nogil:
     """A foreign worker is ready for its one service, with a capacity of one task."""
-    cdef uint32_t known = peer.worker
+    cdef int known = peer.worker != NONE and not b.d.workers[peer.worker].gone
     cdef uint32_t worker = worker_of(b, peer)
     cdef service_name_t *s = &b.services[service]
     if worker == NONE:
         return
-    if known == NONE:
+    if not known:
         log_event(b, LOG_WORKER_READY, peer, s.name, s.size, 1, peer.dialect)
     peer.worker_service = service
     peer.capacity = 1
@@ -363,7 +363,9 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
 cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     """The worker's last route is closed: its tasks return."""
     cdef uint32_t held = b.d.workers[peer.worker].held
-    if (peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
+    if peer.lost:
+        peer.lost = LOST_CUT
+    elif (peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
             and not b.d.workers[peer.worker].gone):
         lost_note(b, peer)
     log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
@@ -388,9 +390,6 @@ cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil:
 cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
     """Remember an idle REQ worker that may reconnect under its id without a word."""
     cdef peer_t *oldest
-    if peer.lost:
-        peer.lost = LOST_CUT
-        return
     if b.lost_count == LOST_MAX:
         oldest = b.lost[0]
         lost_forget(b, oldest)
@@ -417,6 +416,7 @@ cdef void lost_seek(broker_t *b) noexcept nogil:
     cdef uint32_t i
     cdef peer_t *peer
     b.seek_lost = 0
+    b.lost_tried_at = b.now
     for i in range(b.lost_count):
         peer = b.lost[i]
         if peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
@@ -432,5 +432,3 @@ cdef void lost_suspect(broker_t *b) noexcept nogil:
     for i in range(b.lost_count):
         if b.lost[i].lost == LOST_TRIED:
             route_lost(b, b.lost[i].route)
-            if b.lost[i].lost == LOST_TRIED:
-                b.lost[i].lost = LOST_CUT

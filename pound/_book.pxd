@@ -5,7 +5,8 @@
 # two sets, services to be matched and workers to be served, which the end of each call settles.
 #
 # Memory that a peer's request asks for is refused politely (REQ_NO_MEMORY); the little that the
-# later steps of an accepted one need (heap nodes, tasks, actions) must be there, or the process ends.
+# later steps of an accepted one need (heap nodes, tasks, actions) must be there, or the process
+# ends.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc

@@ -34,8 +34,8 @@ from pound._peers cimport (
 )
 from pound._state cimport (
     C_BYTES_IN, C_COUNT, C_PAUSES, C_TURNS, COMMAND_DRAIN, COMMAND_NONE, COMMAND_STOP, LOG_DRAINED,
-    LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOGS, OWE_DISCONNECT, OWE_HEARTBEAT,
-    broker_t, item_t, log_t, peer_t, route_t, service_name_t, settings_t, slot_t, socket_t,
+    LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOGS, OWE_DISCONNECT, OWE_HEARTBEAT,
+    broker_t, connection_t, item_t, log_t, peer_t, route_t, service_name_t, settings_t, slot_t, socket_t,
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
@@ -53,7 +53,7 @@ cdef enum:
     JUDGE_NS = 50_000_000    # a closed route is judged after this, even when much is unread
     LOG_NS = 50_000_000      # between two visits to Python
     REPORT_NS = 1_000_000_000
-    REPORT_SERVICES = 256    # looked at in one report
+    REPORT_SERVICES = 256    # or connections, looked at in one report
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
@@ -61,7 +61,7 @@ cdef enum:
 LOG_KINDS = (
     "", "worker_ready", "worker_gone", "worker_silent", "worker_leaves", "bad_message",
     "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
-    "draining", "drained", "worker_refused", "no_memory",
+    "draining", "drained", "worker_refused", "silent_connection",
 )
 DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
 LOOP_COUNTERS = (
@@ -249,6 +249,8 @@ cdef void report(broker_t *b) noexcept nogil:
     cdef uint32_t i
     if b.lost_count:
         lost_seek(b)
+    report_silent(b, FRONTEND)
+    report_silent(b, BACKEND)
     for i in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
         b.report_from = (b.report_from + 1) % b.services_count
         name = &b.services[b.report_from]
@@ -259,6 +261,24 @@ cdef void report(broker_t *b) noexcept nogil:
             name.reported = b.now
             log_event(b, LOG_SERVICE_WAITING, NULL, name.name, name.size, <int64_t> s.waiting,
                       (b.now - s.workerless_since) // 1_000_000)
+
+
+cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
+    """Look for connections that shook hands and never sent a message, some in each round.
+
+    libzmq ignores a connection whose routing id another one uses, for ever and without a word.
+    """
+    cdef socket_t *s = &b.sides[side]
+    cdef connection_t *connection
+    cdef int i
+    for i in range(REPORT_SERVICES if REPORT_SERVICES < s.connections_room
+                   else s.connections_room):
+        b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
+        connection = &s.connections[b.silent_from[side]]
+        if (connection.open and connection.route == NULL and connection.shaken_at
+                and b.now - connection.shaken_at >= REPORT_AGAIN_NS):
+            connection.shaken_at = 0
+            log_event(b, LOG_SILENT_CONNECTION, NULL, NULL, 0, side, 0)
 
 
 # -- the end ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import enum
 from collections.abc import Sequence
+from typing import final
 
 class Side(enum.IntEnum):
     FRONTEND = 0
@@ -40,6 +41,7 @@ class Tell(enum.IntEnum):
     HEARTBEAT = 3
     DISCONNECT = 4
 
+@final
 class Message:
     @property
     def said(self) -> Said: ...

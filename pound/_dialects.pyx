@@ -9,6 +9,7 @@ could write a body that an echoing PPP worker would return as an MDP command.
 `Message`, `read` and `head` at the end are a thin Python face, for the tests.
 """
 
+cimport cython
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
 
@@ -429,6 +430,7 @@ class Tell(enum.IntEnum):
     DISCONNECT = TELL_DISCONNECT
 
 
+@cython.final
 cdef class Message:
     """What `read` found: the fields of message_t; `token` is None unless it is sound."""
 
@@ -480,12 +482,15 @@ def read(frames, side):
     """
     cdef message_t message
     cdef list views = [memoryview(frame) for frame in frames]
-    cdef frame_t *c_frames = <frame_t *>malloc(max(1, len(views)) * sizeof(frame_t))
+    cdef frame_t *c_frames = <frame_t *>malloc((len(views) + 1) * sizeof(frame_t))
     cdef const uint8_t[::1] view
     cdef uint32_t i
     if c_frames == NULL:
         raise MemoryError
     try:
+        # Behind the last frame a trap: a protocol frame at an address that nobody may read.
+        c_frames[len(views)].data = <const uint8_t *>1
+        c_frames[len(views)].size = MDP_FRAME_SIZE
         for i, frame in enumerate(views):
             view = frame
             c_frames[i].size = view.shape[0]

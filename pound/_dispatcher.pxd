@@ -1,9 +1,9 @@
 # The dispatcher's numbers, structs and functions. The rules are told in _dispatcher.pyx.
 #
-# It knows numbers only: client, worker, service, request slot, task; each is a uint32, NONE is none.
-# Times are int64 ns and come as arguments: `now` runs on monotonic time, `live` on the liveness
-# clock. Decisions leave as actions: whoever calls drains disp_action after every call, before the
-# next one, since a number that an action frees may be given out again by the next call.
+# It knows numbers only: client, worker, service, request slot, task; each is a uint32, NONE is
+# none. Times are int64 ns and come as arguments: `now` runs on monotonic time, `live` on the
+# liveness clock. Decisions leave as actions: whoever calls drains disp_action after every call,
+# before the next one, since a number that an action frees may be given out again by the next call.
 #
 # Others read fields of requests, workers and services; only the dispatcher writes them. The arrays
 # move when they grow: keep numbers, not pointers. All memory belongs to the dispatcher.
@@ -21,9 +21,9 @@ cdef enum:
 
 
 cdef enum action_kind:
-    ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt (1..)
+    ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt
     ACT_CANCEL = 2           # tell worker `peer` that `token` is cancelled
-    ACT_FAIL = 3             # request `slot` ended without a worker's answer; code: PND's error code
+    ACT_FAIL = 3             # request `slot` ended without a worker's answer; code: PND's error
     ACT_FREE = 4             # request `slot` is forgotten: release what is stored under it
     ACT_WORKER_GONE = 5      # worker `peer` was silent beyond its liveness
     ACT_WORKER_FREE = 6      # number `peer` may be reused
@@ -97,17 +97,18 @@ cdef enum listed_where:      # an offer, and with it all offers of its worker
     LISTED_BUSY
 
 
+# A request's `queue` is its neighbours in the list of fresh or kept ones; else queue.prev is its
+# place in a heap: of returned or isolated ones while WAITING, of leases while RUNNING.
 cdef struct request_t:       # 72 bytes
     uint64_t id              # the client's number for it
     uint64_t seq             # its order of acceptance among all requests
     int64_t deadline         # monotonic ns; 0: none
     int64_t since            # monotonic ns: when it was accepted, or returned last
-    link_t queue             # fresh, kept: its neighbours. Else `prev` is its place in a heap:
-                             # returned or isolated while WAITING, leases while RUNNING
+    link_t queue             # neighbours, or a place; see above
     link_t sibling           # in its client's requests
     uint32_t client
     uint32_t service
-    uint32_t task            # RUNNING: its task. WAITING: the returned one that still counts, or NONE
+    uint32_t task            # RUNNING: its task. WAITING: the returned one that counts, or NONE
     uint32_t bytes           # of the request; of its answer once it has ended
     uint32_t deadline_at     # place in the heap of deadlines
     uint8_t attempts         # TASKs sent and not taken back

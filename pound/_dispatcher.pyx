@@ -1,31 +1,32 @@
 # The dispatcher: who gets which request, and what becomes of it. Decisions, no messages.
 #
 # Rules
-#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not yet handed over), KEPT (handed over,
-#   kept for a client that asks again), then forgotten. Errors are answers.
-#   A task is UNSENT until the caller says `sent`; an attempt counts from then. UNSENT tasks are undone
-#   without a trace. A sent task whose worker or lease is lost *returns* its request, which keeps the
-#   task until it is sent anew: so long the old token still counts. A task whose request has ended or
-#   went elsewhere is an *orphan*: it holds its worker's credit until the worker answers or is lost.
-#   The worker that was sent a task longest ago gets the next (LRU by sent_seq). Returned requests go
-#   before fresh ones, in order of acceptance. Priority is strict, but one dispatch in 16 takes the
-#   lowest. A request that was lost twice is *isolated*: only a worker that holds nothing gets it, and
-#   nothing joins it there. When no worker is idle, one busy worker is *reserved* and runs empty.
+#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not yet handed over), KEPT (handed
+#   over, kept for a client that asks again), then forgotten. Errors are answers.
+#   A task is UNSENT until the caller says `sent`; an attempt counts from then. UNSENT tasks are
+#   undone without a trace. A sent task whose worker or lease is lost *returns* its request, which
+#   keeps the task until it is sent anew: so long the old token still counts. A task whose request
+#   has ended or went elsewhere is an *orphan*: it holds its worker's credit until the worker
+#   answers or is lost. The worker that was sent a task longest ago gets the next (LRU by sent_seq).
+#   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but one
+#   dispatch in 16 takes the lowest. A request that was lost twice is *isolated*: only a worker that
+#   holds nothing gets it, and nothing joins it there. When no worker is idle, one busy worker is
+#   *reserved* and runs empty.
 #
 # Invariants, checked by disp_check: accepted = waiting + running + answered + failed + cancelled +
 #   expired; nobody is sent more than capacity; after each call no request waits that an eligible
 #   worker could take.
 #
-# Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at most
-#   64). Losing a worker costs its tasks, a silent service what waits for it. Memory per waiting
-#   request: 72 bytes, 11 to 21 for its id, 16 for a deadline.
+# Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
+#   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
+#   waiting request: 72 bytes, 11 to 21 for its id, 16 for a deadline.
 #
-# Each call changes state first and matches last: services that got requests back, in order of number,
-#   then workers that may take more. In a tick each timer that fires is such a call of its own.
+# Each call changes state first and matches last: services that got requests back, in order of
+#   number, then workers that may take more. In a tick each timer that fires is such a call of its
+#   own.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
 
 from pound._admission cimport known_result, refusal, request_accept, request_make
 from pound._audit cimport audit

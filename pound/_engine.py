@@ -126,19 +126,16 @@ class Engine:
         liveness: int,
         name: str,
     ) -> None:
-        self._own_context = zmq.Context() if context is None else None
-        used: zmq.Context[Any] = self._own_context or context  # type: ignore[assignment]
         self._end = end
-        self._link = Link(used, endpoints, heartbeat, liveness, end.follows, end.logger)
+        self._endpoints = endpoints
+        self._context = context
+        self._rates = (heartbeat, liveness)
         self.connected = threading.Event()  # a broker has welcomed us on the route in use
         self._pid = os.getpid()
         self._commands: deque[Command] = deque()
         self._lock = threading.RLock()  # a signal handler may post while this very thread posts
         self._closed = False
         self._awake = False
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
         self._beat_at = -math.inf
         self._seen_at = math.inf  # when the last turn looked around
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -146,8 +143,25 @@ class Engine:
     # -- from any thread --------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread."""
+        """Make the sockets and start the thread, once.
+
+        Raises
+        ------
+        RuntimeError
+            It was started before.
+        """
         self.check_fork()
+        if self._thread.ident is not None:
+            raise RuntimeError("it was started before")
+        self._own_context = zmq.Context() if self._context is None else None
+        context: zmq.Context[Any] = self._own_context or self._context  # type: ignore[assignment]
+        heartbeat, liveness = self._rates
+        self._link = Link(
+            context, self._endpoints, heartbeat, liveness, self._end.follows, self._end.logger
+        )
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
         self._thread.start()
 
     def post(self, function: Callable[[Unpack[Ts]], None], *args: Unpack[Ts]) -> None:
@@ -169,22 +183,21 @@ class Engine:
 
     def wake(self) -> None:
         """Make the thread turn once; takes no lock."""
-        if not self._awake:
+        if not self._awake and self._thread.ident is not None:
             self._awake = True
-            try:
+            with suppress(OSError):  # full: it will wake; closed: it has ended
                 self._wake_out.send(b"\0")
-            except OSError:  # full: it will wake; closed: it has ended
-                return
 
     def inside(self) -> bool:
         """Tell whether the caller runs on the engine's thread."""
         return threading.current_thread() is self._thread
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the thread has ended; True when it has."""
+        """Wait until the thread has ended; True when it has, or was never started."""
         if self.inside():
             return False
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def alive(self) -> bool:

@@ -389,6 +389,8 @@ cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogi
     cdef uint32_t skip = 1 if record.image[5] & FLAG_META else 0
     cdef uint32_t i
     cdef part_t part
+    part.data = NULL
+    part.size = 0
     if parts == skip:
         send_frame(b, route, b"", 0, 0)
     elif record.image[5] & FLAG_ATTACHED:

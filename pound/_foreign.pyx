@@ -16,7 +16,7 @@ from pound._dispatcher cimport (
     ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_worker_gone,
 )
 from pound._intake cimport (
-    accept, answer, answer_page, frames_bytes, partial, store_partial, store_reply,
+    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial, store_reply,
     store_request, strike,
 )
 from pound._libzmq cimport zmq
@@ -229,8 +229,9 @@ cdef void final(
     cdef int dead = 1
     if not m.token_sound:
         strike(b, route, m.dialect, "an answer whose address is not one that the broker gave")
-    elif frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
-        strike(b, route, m.dialect, "an answer larger than body_bytes_max")
+    elif (peer.worker != NONE
+            and frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max):
+        dead = answer_oversized(b, peer, m.token) == ANS_DEAD
     elif peer.worker != NONE and store_reply(b, &record, m.body + 1, m.parts) == 0:
         dead = answer(b, peer, m.token, 0, &record) == ANS_DEAD
     if dead or not known(b, peer):

@@ -127,4 +127,4 @@ def _wants_task(name: str, handler: Callable[..., object]) -> bool:
     first = parameters[0]
     annotation = first.annotation
     written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return annotation is Task or written.rpartition(".")[2] == "Task" or first.name == "task"
+    return written.strip("'\"").rpartition(".")[2] == "Task" or first.name == "task"

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 from pound._actions cimport act, route_lost
-from pound._dialects cimport BACKEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
+from pound._dialects cimport SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
 from pound._dispatcher cimport NONE, disp_client_back
 from pound._foreign cimport foreign_message
 from pound._intake cimport strike
@@ -14,7 +14,7 @@ from pound._libzmq cimport (
 )
 from pound._packets cimport packet_message
 from pound._peers cimport (
-    connection_bind, connection_closed, connection_opened, peer_touch, route_closing, route_find,
+    connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch, route_closing, route_find,
     route_open,
 )
 from pound._state cimport (
@@ -158,7 +158,7 @@ cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
         if event == ZMQ_EVENT_ACCEPTED:
             connection_opened(b, side, <int> value)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
-            b.seek_lost |= side == BACKEND
+            connection_shaken(b, side, <int> value)
         elif event == ZMQ_EVENT_DISCONNECTED:
             connection_closed(b, side, <int> value)
     zmq.msg_close(&msg)

@@ -15,7 +15,8 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
 # frames_bytes sums the sizes of `count` frames from `first` on.
 cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil
 
-# store_frames fills *out with the record of a foreign body, the frames from `first` on; 0, or -1.
+# store_request, store_reply and store_partial fill *out with the record of a foreign body,
+# the frames from `first` on; 0, or -1.
 cdef int store_request(
     broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,
     uint32_t count) noexcept nogil
@@ -37,10 +38,14 @@ cdef int accept(
 cdef int answer(
     broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record) noexcept nogil
 
+# answer_oversized ends a task whose answer is larger than the broker takes: trying again would
+# only make the same answer again. The result is an ANS_*.
+cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
+
 # partial queues a partial of the request in `slot` for its client.
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
 
-# page answers a request to one of the broker's own services; the result is as of accept.
+# answer_page answers a request to one of the broker's own services; the result is as of accept.
 cdef int answer_page(
     broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
     const uint8_t *asked, uint32_t asked_size, uint8_t dialect, uint32_t *slot) noexcept nogil

@@ -10,7 +10,7 @@ from pound._dialects cimport (
     BACKEND, DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer, disp_answer_bytes,
+    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer, disp_answer_bytes,
     disp_cancel, disp_request,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
@@ -22,8 +22,12 @@ from pound._state cimport (
     STRIKES_MAX, broker_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._wire cimport (
-    FLAG_ATTACHED, part_put, put_partial, put_reply, put_request, record_t, store_u64,
+    CODE_INTERNAL, FLAG_ATTACHED, part_put, put_error, put_partial, put_reply, put_request,
+    record_t,
 )
+
+cdef enum:
+    LOST_AGAIN_NS = 100_000_000  # between two tries whether lost workers can be reached again
 
 
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
@@ -189,6 +193,7 @@ cdef int accept(
     elif slot_room(b, slot[0]) == 0:
         b.slots[slot[0]].record = request[0]
         b.slots[slot[0]].dialect = dialect
+        b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
     if result == REQ_ANSWERED:
         deliver(b, slot[0])
     act(b)
@@ -210,6 +215,17 @@ cdef int answer(
         stored_clear(record)
     act(b)
     return result
+
+
+cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    cdef const char *text = "the worker's answer is larger than the broker takes (body_bytes_max)"
+    cdef stored_t record
+    memset(&record, 0, sizeof(stored_t))
+    b.scratch.size = 0
+    if (put_error(&b.scratch, token, CODE_INTERNAL, 0, text, <uint32_t> strlen(text))
+            or store_scratch(b, &record)):
+        return ANS_DEAD
+    return answer(b, peer, token, CODE_INTERNAL, &record)
 
 
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:

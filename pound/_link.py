@@ -3,10 +3,12 @@
 Only the engine's thread touches it. It knows sockets, packets, silence and the list of endpoints;
 what records mean to a client or a worker it does not know.
 
-Invariants: at most one socket is open; it has no routing id and no message waits in it for a
-connection (IMMEDIATE), so nothing stale is sent after a reconnect; `welcomed` holds from a WELCOME
+Invariants: at most one socket is open; it has no routing id; nothing is given to it while it has
+no connection, so that nothing stale is sent after a reconnect; `welcomed` holds from a WELCOME
 until the connection breaks, the broker forgets us (BYE 0, a new epoch) or the endpoint changes.
-libzmq does not say in band that it reconnected: the socket's monitor does.
+libzmq does not say in band that it lost or renewed a connection: the socket's monitor does.
+(ZMQ_IMMEDIATE would hold messages back too, but on a disconnect it drops those that came in and
+were not read yet: answers, and the broker's BYE.)
 Owner of memory: packets that libzmq took are its own (bodies are shared, not copied); those it
 refused stay here, at most one turn's worth.
 """
@@ -156,6 +158,7 @@ class Link:
         self._greet_at = math.inf
         self._opened_at = -math.inf
         self._handshakes = 0
+        self._up = False  # a connection stands; inproc, which tells nothing, counts as always up
         self._reopen = False  # open anew when the rest is over
 
     @property
@@ -182,6 +185,7 @@ class Link:
                 error=str(error),
             )
         self._socket = dealer
+        self._up = self.endpoint.startswith("inproc:")
         self._handshakes = 0
         self._opened_at = self.heard_at = self._greet_at = now
         self.resting_until = -math.inf
@@ -201,14 +205,13 @@ class Link:
     def register(self, poller: zmq.Poller) -> None:
         """Put what the link waits for into the poll set."""
         if self._socket is not None:
-            out = zmq.POLLOUT if self.wants_out else 0
+            out = zmq.POLLOUT if self.wants_out and self._up else 0
             poller.register(self._socket, zmq.POLLIN | out)
         if self._monitor is not None:
             poller.register(self._monitor, zmq.POLLIN)
 
     def _configure(self, dealer: Socket) -> None:
         dealer.setsockopt(zmq.LINGER, 0)
-        dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.SNDHWM, HWM)
         dealer.setsockopt(zmq.RCVHWM, HWM)
         dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
@@ -226,8 +229,10 @@ class Link:
             except zmq.Again:
                 return
             if event == zmq.EVENT_DISCONNECTED:
+                self._up = False
                 self._lose("disconnected")
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._up = True
                 self._handshakes += 1
                 if self._handshakes > 1:
                     self._packets.clear()
@@ -265,7 +270,10 @@ class Link:
         self._reopen = False
         self._greet_at = math.inf
         self.limits = Limits(
-            record.body_bytes_max, record.packet_bytes_max, record.frames_max, record.requests_max
+            record.body_bytes_max,
+            max(1, record.packet_bytes_max),
+            max(2, record.frames_max),
+            max(1, record.requests_max),
         )
         told = record.heartbeat_ms / 1000 or self._own[0]
         self.heartbeat = min(self._own[0], told)
@@ -336,7 +344,9 @@ class Link:
 
     def writable(self) -> bool:
         """Tell whether a connection takes another packet; the refused ones go first."""
-        while self._socket is not None and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+        while self._up and self._socket is not None:
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+                return False
             if not self._packets:
                 return True
             self._push()

@@ -2,12 +2,13 @@
 #
 # A service keeps the offers of its eligible workers in two heaps by sent_seq: idle ones (the worker
 # holds nothing) and busy ones (it has credit left). The least of both tops is next. What waits goes
-# out in this order: isolated requests, to idle workers only; then the highest priority (one dispatch
-# in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the fresh.
-# An isolated request that finds no idle worker reserves the next busy one, which then runs empty.
+# out in this order: isolated requests, to idle workers only; then the highest priority (one
+# dispatch in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the
+# fresh. An isolated request that finds no idle worker reserves the next busy one, which then runs
+# empty.
 #
-# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(log n) for
-# each service that the worker offers; serving a worker looks at its offers once for each task.
+# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(log n)
+# for each service that the worker offers; serving a worker looks at its offers once for each task.
 
 from libc.stdint cimport uint8_t, uint32_t
 

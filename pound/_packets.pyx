@@ -17,7 +17,7 @@ from pound._dispatcher cimport (
 )
 from pound._flush cimport send_version
 from pound._intake cimport (
-    accept, answer, answer_page, frames_bytes, partial, store_record, strike,
+    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_record, strike,
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
@@ -319,7 +319,7 @@ cdef void ready(
         return
     if not ready_services(b, peer, r, services, &count):
         return
-    if peer.worker == NONE or not route.ready:
+    if peer.worker == NONE or not route.ready or b.d.workers[peer.worker].gone:
         how = READY_NEW_ROUTE
     if peer.worker == NONE and worker_of(b, peer) == NONE:
         refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
@@ -355,6 +355,8 @@ cdef int ready_services(
     cdef const uint8_t *at = r.body
     cdef const uint8_t *end = r.body + r.body_size
     cdef part_t name
+    name.data = NULL
+    name.size = 0
     part_next(&at, end, &name)
     peer_label(peer, name.data, name.size)
     while part_next(&at, end, &name):
@@ -410,10 +412,9 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if r.kind == KIND_ERROR:
         code = <uint8_t> r.code if 0 < r.code <= 16 else CODE_UNKNOWN
     if record_bytes(b, r) > b.settings.body_bytes_max:
-        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
-               "the answer is larger than the broker takes (body_bytes_max)")
-        return
-    if store_record(b, &record, r) == 0:
+        b.counters[C_BAD_RECORDS] += 1
+        answer_oversized(b, peer, r.id)
+    elif store_record(b, &record, r) == 0:
         answer(b, peer, r.id, code, &record)
 
 

@@ -404,6 +404,14 @@ cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
     connection = connection_at(b, side, fd)
     if connection != NULL:
         connection.open = 1
+        connection.shaken_at = 0
+
+
+cdef void connection_shaken(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef connection_t *connection = connection_at(b, side, fd)
+    if connection != NULL and connection.open:
+        connection.shaken_at = b.now
+        b.seek_lost |= side == BACKEND and b.lost_count > 0
 
 
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
@@ -419,6 +427,7 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
         b.counters[C_UNROUTED_CONNECTIONS] += 1
         b.suspect_lost |= side == BACKEND
     connection.open = 0
+    connection.shaken_at = 0
 
 
 cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:

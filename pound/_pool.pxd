@@ -1,9 +1,10 @@
 # Numbered entities: an array that grows by doubling, and a free list through its free entities.
 #
-# A number names an entity from pool_take to pool_give; numbers are given out last freed first, fresh
-# ones counting up from 0. Pointers into the array are good until the next pool_take of the same
-# pool: keep numbers, not pointers. Both operations are O(1) amortized; memory is never given back
-# before the end. A taken entity is all zero. The first four bytes of a free one are the pool's.
+# A number names an entity from pool_take to pool_give; numbers are given out last freed first,
+# fresh ones counting up from 0. Pointers into the array are good until the next pool_take of the
+# same pool: keep numbers, not pointers. Both operations are O(1) amortized; memory is never given
+# back before the end. A taken entity is all zero. The first four bytes of a free one are the
+# pool's.
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport realloc

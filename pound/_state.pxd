@@ -137,6 +137,7 @@ cdef struct roster_t:         # numbers for pointers; numbers are reused
 
 cdef struct connection_t:    # by descriptor: at most one is open on it
     route_t *route           # the route that its messages came under; NULL until one came
+    int64_t shaken_at        # when its handshake was done; 0: not yet, or reported as silent
     uint8_t open
 
 cdef struct socket_t:
@@ -220,7 +221,7 @@ cdef enum log_kind:
     LOG_DRAINING
     LOG_DRAINED
     LOG_WORKER_REFUSED
-    LOG_NO_MEMORY
+    LOG_SILENT_CONNECTION
 
 cdef struct log_t:
     int64_t number           # by kind: tasks returned, code, seconds
@@ -287,10 +288,12 @@ cdef struct broker_t:
     int64_t logged_at        # when Python last took the events
     uint8_t busy             # the last turn read something: look again before waiting
     int64_t drain_until      # 0: not draining
-    uint8_t seek_lost        # a connection came to the backend: lost workers may be back
+    int64_t lost_tried_at
+    uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
     uint8_t suspect_lost     # one that never spoke was closed: tried workers may be gone
     int64_t report_at        # when services that wait without a worker are looked for again
     uint32_t report_from     # and from which number on
+    int silent_from[2]       # likewise, descriptors of connections that never sent a message
     uint8_t command          # COMMAND_*; written by other threads
     uint8_t draining
     uint8_t finished

@@ -10,8 +10,8 @@
 #           keys up to NAME_INLINE bytes live inside the entry.
 #
 # Linear probing, removal by shifting back: no tombstones, so a table never decays. A table grows by
-# doubling and never shrinks. Hashes are seeded: a peer that chooses its keys can't make them collide.
-# An empty key may come with a NULL pointer.
+# doubling and never shrinks. Hashes are seeded: a peer that chooses its keys can't make them
+# collide. An empty key may come with a NULL pointer.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -200,14 +200,18 @@ cdef inline uint32_t names_cell(
     cdef const uint8_t *own
     while at != NONE:
         entry = &n.entries[n.table.cells[at].item]
-        own = <const uint8_t *> &entry.key.small[0] if entry.size <= NAME_INLINE else entry.key.large
+        own = entry.key.large
+        if entry.size <= NAME_INLINE:
+            own = <const uint8_t *> &entry.key.small[0]
         if entry.size == size and (size == 0 or memcmp(own, key, size) == 0):
             return at
         at = table_next(&n.table, hash, at)
     return NONE
 
 
-cdef inline uint32_t names_get(const names_t *n, const uint8_t *key, size_t size) noexcept nogil:
+cdef inline uint32_t names_get(
+    const names_t *n, const uint8_t *key, size_t size
+) noexcept nogil:
     """names_get gives the number stored under a key, or NONE."""
     cdef uint32_t at = names_cell(n, hash_bytes(n.seed, key, size), key, size)
     return NONE if at == NONE else n.entries[n.table.cells[at].item].value

@@ -1,6 +1,6 @@
 import enum
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import zmq
 
@@ -41,6 +41,7 @@ RETRY: int
 META: int
 ATTACH_FROM: int
 
+@final
 class Record:
     kind: int
     id: int
@@ -88,8 +89,9 @@ class Record:
         frames_max: int = 0,
         requests_max: int = 0,
     ) -> None: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
+@final
 class Packet:
     @property
     def session(self) -> bytes: ...

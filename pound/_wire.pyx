@@ -228,6 +228,7 @@ _BITS = {
 }
 
 
+@cython.final
 @cython.freelist(256)
 cdef class Record:
     """One record of a packet; a field that its kind does not have is ignored when encoding.
@@ -324,6 +325,7 @@ cdef class Record:
         return f"<Record {name} id={self.id} flags={self.flags} parts=[{sizes}]>"
 
 
+@cython.final
 @cython.freelist(16)
 cdef class Packet:
     """A decoded packet: `session` (16 bytes), `done`, and its `records` in order.

@@ -48,7 +48,10 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
     "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
     "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
-    "no_memory": (logging.CRITICAL, "out of memory", ("", "", "", "")),
+    "silent_connection": (
+        logging.INFO,
+        "connection never sent a message; if its program did, another one uses its routing id",
+        ("", "", "socket", "")),
 }
 
 

@@ -118,8 +118,8 @@ class Worker:
         those it holds within `drain_timeout`, gives back the rest, and this method returns. A
         second signal gives them back at once.
         """
-        self.start()
         with self._signals_drain():
+            self.start()
             self._engine.join()
         self._ended()
 

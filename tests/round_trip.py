@@ -1,4 +1,4 @@
-"""One round trip of an installed Pound: `make dist-check` runs it where nothing else is installed."""
+"""One round trip of an installed Pound: what `make dist-check` runs in an empty environment."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import pytest
 
 T = TypeVar("T")
 
+ROOT = Path(__file__).parents[1]
 WAIT_S = 15.0  # generous: a loaded machine is slow, and nothing waits this long unless it fails
 
 
@@ -168,9 +169,12 @@ def pound_command(*arguments: str) -> list[str]:
 
 
 def clean_environ(**extra: str) -> dict[str, str]:
-    """Return this process's environment without POUND_*, plus `extra`."""
+    """Return this process's environment without POUND_*, plus `extra`; for programs under test.
+
+    They import the Pound of this tree, installed or not.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POUND_")}
-    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **extra}
 
 
 def run_pound(

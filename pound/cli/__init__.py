@@ -10,22 +10,24 @@ from __future__ import annotations
 import click
 
 from pound._version import __version__
-from pound.cli.call import call
+from pound.cli import call, config, demo, inspect, serve, worker
 from pound.cli.common import ErrorsAsExitCodes
-from pound.cli.config import config
-from pound.cli.demo import demo
-from pound.cli.inspect import services, status, workers
-from pound.cli.serve import serve
-from pound.cli.worker import worker
 
 
-@click.group(
-    cls=ErrorsAsExitCodes, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=ErrorsAsExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="pound %(version)s")
 def main() -> None:
     """Distribute requests from clients to workers over ZeroMQ."""
 
 
-for command in (serve, worker, call, status, services, workers, config, demo):
+for command in (
+    serve.serve,
+    worker.worker,
+    call.call,
+    inspect.status,
+    inspect.services,
+    inspect.workers,
+    config.config,
+    demo.demo,
+):
     main.add_command(command)

@@ -24,7 +24,7 @@ file_option = click.option(
 
 def setting_options(command: Function) -> Function:
     """Give `command` one option for each key, all None unless given."""
-    for key in reversed(keys().values()):
+    for key in reversed(list(keys().values())):
         command = _setting_option(key)(command)
     return command
 

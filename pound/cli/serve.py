@@ -30,7 +30,7 @@ ENDED = "ended"
 @file_option
 @setting_options
 @click.pass_context
-def serve(ctx: click.Context, path: Path | None, **flags: object) -> None:
+def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     """Run a broker until SIGTERM or SIGINT.
 
     Prints one line when it is ready: "pound: ready frontend=URL backend=URL", with real ports

@@ -19,10 +19,13 @@ BORDERS_8 = (0, 1, 2, 4, 7, 8, 9, 12, 13, 15, 16, 127, 128, 255)
 BORDERS_16 = (0, 1, 2, 255, 256, 65534, 65535)
 BORDERS_32 = (0, 1, 15, 16, 17, 255, 65535, 65536, 2**29, 2**31 - 1, 2**31, 2**32 - 16, 2**32 - 1)
 
-SOUND: list[Frames] = [
-    [bytes.fromhex(frame) for frame in vector["frames"]]
-    for vector in json.loads(vectors.FILE.read_text())["sound"]
-]
+SOUND, BROKEN = (
+    [
+        [bytes.fromhex(frame) for frame in vector["frames"]]
+        for vector in json.loads(vectors.FILE.read_text())[group]
+    ]
+    for group in ("sound", "broken")
+)
 
 _TOKEN = b"00decafc0ffee123"
 FOREIGN: list[Frames] = [
@@ -87,6 +90,28 @@ def _records(rng: random.Random, data: bytearray) -> None:
         struct.pack_into("<H", data, 4, min(count, 65535))
 
 
+def records_of(packet: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return offset and size of each record, as far as the sizes lead."""
+    found, at = [], 32
+    while at + 16 <= len(packet):
+        size = int.from_bytes(packet[at : at + 4], "little")
+        if not 16 <= size <= len(packet) - at:
+            break
+        found.append((at, size))
+        at += size
+    return found
+
+
+def _shrink(rng: random.Random, data: bytearray) -> None:
+    """Shorten a record and its size, so that its head or parts no longer fit into it."""
+    records = records_of(data)
+    if records:
+        at, size = rng.choice(records)
+        less = rng.randint(0, size - 16)
+        del data[at + size - less : at + size]
+        struct.pack_into("<I", data, at, size - less)
+
+
 BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     _flip,
     _number,
@@ -95,6 +120,7 @@ BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     _remove,
     _insert,
     _records,
+    _shrink,
 )
 
 

@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pound
-from tests.support import Process, Served, pound_command, wait_until
+from tests.support import Process, Served, clean_environ, pound_command, wait_until
 
 RunPound = Callable[..., subprocess.CompletedProcess[bytes]]
 Serve = Callable[..., Served]
@@ -35,8 +36,7 @@ def offer(spawn: Spawn) -> Callable[[Served, str], Process]:
             )
         )
         with pound.Client(served.frontend) as client:
-            wait_until(lambda: handler.encode() in client.request(b"", "pound.services", timeout=15)
-                       and offered(client, handler))
+            wait_until(lambda: offered(client, handler))
         return process
 
     return start
@@ -76,8 +76,10 @@ def test_call_past_its_deadline_exits_with_12(serve: Serve, run_pound: RunPound)
 
 def test_without_a_broker_exits_with_3(run_pound: RunPound, tmp_path: Path) -> None:
     nobody = ("--connect", f"ipc://{tmp_path}/nobody")
-    for command in (["status"], ["workers", "--json"], ["call", "x"]):
-        result = run_pound(*command, *nobody)
+    commands = (["status"], ["workers", "--json"], ["call", "x"])
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda command: run_pound(*command, *nobody), commands))
+    for result in results:
         assert result.returncode == 3
         assert b"no broker answered within 3 s" in result.stderr
         assert result.stdout == b""
@@ -185,25 +187,16 @@ def test_several_endpoints_and_a_file(serve: Serve, tmp_path: Path, run_pound: R
 def test_a_silent_broker_is_passed_over(serve: Serve, tmp_path: Path, run_pound: RunPound) -> None:
     served = serve()
     first = ("--connect", f"ipc://{tmp_path}/nobody")
-    result = run_pound("call", "absent", "--timeout", "9", *first, "--connect", served.frontend)
-    assert result.returncode in (3, 12)
+    result = run_pound("call", "absent", "--timeout", "0.3", *first, "--connect", served.frontend)
+    assert result.returncode == 12, result.stderr
 
 
 def test_systemd_is_told_of_readiness_and_the_end(serve: Serve, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.settimeout(15)
         listener.bind(str(tmp_path / "notify"))
-        from tests.support import clean_environ
-
         served = serve(environ=clean_environ(NOTIFY_SOCKET=str(tmp_path / "notify")))
         assert listener.recv(100) == b"READY=1"
         served.process.signal(signal.SIGTERM)
         assert listener.recv(100) == b"STOPPING=1"
         assert served.process.wait() == 0
-
-
-def test_libc_is_seeded_before_the_first_socket(serve: Serve) -> None:
-    """Two brokers of one machine choose different routing ids, which the logs never show."""
-    # Seen from outside: a ROUTER names a peer that chose no id by a counter that starts at random.
-    first, second = serve(), serve()
-    assert first.frontend != second.frontend

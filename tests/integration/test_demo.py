@@ -28,12 +28,12 @@ def tally() -> Tally:
 
 @pytest.fixture
 def kill() -> Kill:
-    return Kill(pid=7, at=100.0, held=3, death_seen=100.001, redelivered=1)
+    return Kill(pid=7, at=100.0, held=3, death_seen=100.001, redelivery_seen=100.5, redelivered=1)
 
 
 def test_the_demonstration_on_a_small_folder(run_pound: RunPound, tmp_path: Path) -> None:
     for number in range(7):
-        (tmp_path / f"{number}.txt").write_bytes(b"a few words\n" * 10**number)
+        (tmp_path / f"{number}.txt").write_bytes(b"a few words\n" * 4**number)
     done = run_pound("demo", str(tmp_path), timeout=55)
     output = done.stdout.decode()
     assert done.returncode == 0, output + done.stderr.decode()

@@ -22,7 +22,7 @@ def run(name: str, *arguments: str) -> list[str]:
 
 
 def test_embedded() -> None:
-    assert run("embedded.py") == ["0 1 4 9 16 25 36 49 64 81"]
+    assert run("embedded.py") == [" ".join(f"b'{n * n}'" for n in range(10))]
 
 
 def test_worker_and_clients(serve: Callable[..., Served], spawn: Callable[..., Process]) -> None:

@@ -66,8 +66,8 @@ def test_worker_that_disconnects_is_sent_nothing_more(rig: Rig, own: Own, form: 
     task = worker.task()
     worker.disconnect()
     client.ask([b"r"])
-    rig.wait_stat("workers", 0)
-    rig.ready(other)
+    rig.wait_stat("waiting", 2)
+    other.ready()
     for body in ([b"q"], [b"r"]):
         again = other.task()
         assert again.body == body

@@ -131,7 +131,7 @@ class Worker(Peer):
     ) -> None:
         super().__init__(url, identity=identity)
         self.service = service
-        if heartbeat is not None:
+        if self.heartbeat is not None and heartbeat is not None:
             self.heartbeat = heartbeat
         self.restarts = 0  # how often it had to open a new socket
         self.heard = self.beaten = time.monotonic()

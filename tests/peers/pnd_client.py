@@ -44,7 +44,8 @@ class PndClient(Peer):
         self.partials: list[Partial] = []  # since the last ask
         self.accepted: list[int] = []
         self.byes: list[int] = []  # the reasons
-        self.strays: list[Record] = []  # final answers to requests that were not open
+        self.retried: set[int] = set()  # requests that were sent more than once
+        self.strays: list[Record] = []  # second answers to requests that were sent only once
         self.hello()
 
     def put(self, *records: Record) -> None:
@@ -66,9 +67,13 @@ class PndClient(Peer):
         self.put(record)
         return id
 
+    def cancel(self, id: int) -> None:
+        self.put(Record(wire.CANCEL, id))
+
     def retry(self) -> None:
         """Send every open request again."""
-        for record in self.open.values():
+        for id, record in self.open.items():
+            self.retried.add(id)
             record.flags |= wire.RETRY
             self.put(record)
 
@@ -102,7 +107,8 @@ class PndClient(Peer):
 
     def _final(self, record: Record) -> None:
         if self.open.pop(record.id, None) is None:
-            self.strays.append(record)
+            if record.id not in self.retried:
+                self.strays.append(record)
         elif record.kind == wire.REPLY:
             self.answers.append((record.id, record.parts))
         else:

@@ -47,7 +47,7 @@ def main() -> int:
     arguments = parsed()
     started, calls, failed = time.monotonic(), 0, 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        print(f"seed {seed}", end="\r", file=sys.stderr, flush=True)
+        print(f"seed {seed} ...", file=sys.stderr, flush=True)
         made, held = run(seed, arguments)
         calls += made
         failed += not held

@@ -70,8 +70,7 @@ class Broker:
         self.to_flush: dict[int, WorkerSeat] = {}
         self.pinned = 0
         for name in ("pound.status", *(n for n in leases if self.rng.random() < 0.3)):
-            self._open_service(name, pinned=True)
-            self.pinned += 1
+            self.pinned += self._open_service(name, pinned=True) is not None
 
     @property
     def now(self) -> int:
@@ -201,7 +200,7 @@ class Broker:
 
     def _on_done(self, link: Link, done: int) -> None:
         seat = self._client(link)
-        if seat is not None and done:
+        if seat is not None and done and not seat.foreign:
             self.call("client_done", seat.number, done)
 
     def _on_request(

@@ -63,7 +63,7 @@ class Worker:
 class Client:
     number: int
     foreign: bool
-    highest: int = -1
+    highest: int = 0
     done: int = 0
     requests: list[Request] = field(default_factory=list)  # by seq
     grace_due: int | None = None

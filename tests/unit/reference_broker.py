@@ -129,8 +129,9 @@ class ReferenceBroker:
         self.heartbeats: list[Said] = []
         self._records: deque[Said] = deque()
 
-    def close(self) -> None:
-        self._router.close(linger=0)
+    def close(self, linger: float = 0) -> None:
+        """Close; what was said is still sent for `linger` seconds."""
+        self._router.close(linger=int(linger * 1000))
 
     # -- what the end says ------------------------------------------------------------------
 

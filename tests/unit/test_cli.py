@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import queue
 import signal
@@ -15,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 import pound
-from pound.cli import main
+from pound.cli import main, serve
 from pound.cli.common import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Unreachable, exit_code
 from pound.cli.inspect import all_rows, duration, table
-from pound.cli.serve import SIGNALLED, notify, watch_signals
+from pound.cli.serve import SIGNALLED, notify, seed_libc, watch_signals
 from pound.cli.worker import load_handler
 from pound.config import keys
 
@@ -132,6 +133,32 @@ def test_tables_align_and_escape() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_libc_is_seeded_before_the_broker_is_made(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def refuse(config: pound.Config) -> None:
+        order.append("broker")
+        raise pound.BindError("taken")
+
+    monkeypatch.setattr(serve, "seed_libc", lambda: order.append("seed"))
+    monkeypatch.setattr(serve, "configure", lambda level, form: None)
+    monkeypatch.setattr(pound, "Broker", refuse)
+    result = runner.invoke(main, ["serve"])
+    assert (result.exit_code, order) == (EXIT_UNREACHABLE, ["seed", "broker"])
+
+
+def test_each_seed_is_another() -> None:
+    libc = ctypes.CDLL(None)
+    drawn = set()
+    for _ in range(3):
+        libc.srand(1)
+        seed_libc()
+        drawn.add(libc.rand())
+    assert len(drawn) > 1
 
 
 @pytest.fixture

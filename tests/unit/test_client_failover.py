@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -211,6 +212,22 @@ def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, st
     assert (said.id, said.flags) == (1, RETRY)
     again.say(reply(1, b"after the restart"))
     assert result(future) == b"after the restart"
+
+
+def test_what_came_before_the_connection_broke_is_still_read(make, broker):
+    client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
+    futures = [client.submit(b"%d" % n, "echo") for n in range(5)]
+    broker.seek(REQUEST, lambda said: said.id == 5)
+    hold, held = threading.Event(), threading.Event()
+    client._engine.post(lambda: (held.set(), hold.wait(WAIT_S), None)[-1])
+    assert held.wait(WAIT_S)
+    for n in range(5):
+        broker.say(reply(n + 1, b"%d" % n))
+    monitor = client._engine._link._monitor
+    broker.close(linger=WAIT_S)
+    assert monitor.poll(int(WAIT_S * 1000))  # the connection is gone, the answers are not read
+    hold.set()
+    assert [result(future) for future in futures] == [b"%d" % n for n in range(5)]
 
 
 def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker, monkeypatch):

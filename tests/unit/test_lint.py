@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +17,11 @@ SCRIPTS = sysconfig.get_path("scripts")
 
 
 def check(*command: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    path = os.pathsep.join([SCRIPTS, os.environ["PATH"]])  # cython-lint starts pycodestyle by name
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, check=False,
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 

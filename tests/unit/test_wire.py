@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -356,32 +357,42 @@ def test_numbers_of_the_packet_are_named() -> None:
         encode(SESSION, 0, [b"not a record"])  # type: ignore[list-item]
 
 
-def test_a_list_that_changes_is_refused_not_believed() -> None:
+class Meddler:
+    """A token that does something else when the encoder looks at its value."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        self.meddle = meddle
+
+    def __ge__(self, other: object) -> bool:
+        self.meddle()
+        return True
+
+    def __lt__(self, other: object) -> bool:
+        return True
+
+    def __int__(self) -> int:
+        return 1
+
+
+def test_what_changes_while_it_is_encoded_is_refused_not_believed() -> None:
+    """Sizes are taken before any byte is written; nothing is written beyond what they allow."""
     tokens: list[Any] = []
-
-    class Growing:
-        def __le__(self, other: object) -> bool:
-            return True
-
-        def __ge__(self, other: object) -> bool:
-            tokens.extend([1] * 1000)
-            return True
-
-        def __lt__(self, other: object) -> bool:
-            return True
-
-        def __gt__(self, other: object) -> bool:
-            tokens.extend([1] * 1000)
-            return True
-
-        def __index__(self) -> int:
-            return 1
-
-        __int__ = __index__
-
-    tokens.append(Growing())
-    with pytest.raises(ValueError, match="the list grew"):
-        encode(SESSION, 0, [Record(Kind.READY, capacity=1, tokens=tokens)])
+    part = bytearray(b"12345678")
+    ready = Record(Kind.READY, capacity=1, tokens=tokens, parts=[b"label", part])
+    for message, meddle in (
+        ("tokens: the list grew", lambda: tokens.extend([1] * 1000)),
+        ("parts: a part grew", lambda: part.extend(bytes(100_000))),
+        ("parts: a part shrank", part.clear),
+        ("parts: a part shrank", ready.parts.clear),
+    ):
+        ready.parts[:] = [b"label", part]
+        part[:] = b"12345678"
+        tokens[:] = [Meddler(meddle)]
+        with pytest.raises(ValueError, match=message):
+            encode(SESSION, 0, [ready])
+        tokens[:] = [1]
+        ready.parts[:] = [b"label"]
+        assert encode(SESSION, 0, [ready]), "the encoder is as good as new"
 
 
 # --- the rewrites refuse what is not one sound record ---

@@ -1,0 +1,239 @@
+# Handles for the inline leaves, for tests only. Each is a thin cdef class around one struct; checks
+# of arguments are here, as the leaves themselves trust their caller.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from pound._check cimport CHECK, CHECK_SLOW
+from pound._dispatcher cimport offer_t, request_t, task_t
+from pound._heap cimport (
+    heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
+from pound._limits cimport limits_default
+from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._queue cimport (
+    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
+from pound._table cimport (
+    cell_t, hash_bytes, mix, names_free, names_get, names_init, names_put, names_remove, names_t,
+    table_first, table_free, table_next, table_put, table_remove, table_t)
+
+cdef object number(uint32_t n):
+    return None if n == NONE else n
+
+
+def sizes():
+    """Bytes of the dispatcher's structs."""
+    return {"request": sizeof(request_t), "task": sizeof(task_t), "offer": sizeof(offer_t),
+            "cell": sizeof(cell_t)}
+
+
+def limits():
+    return limits_default()
+
+
+def check(bint condition, int value):
+    CHECK(condition, "value %d", value)
+
+
+def check_slow(bint condition):
+    CHECK_SLOW(condition, "slow")
+
+
+def sip(bytes key, uint64_t seed0, uint64_t seed1):
+    cdef uint64_t seed[2]
+    seed[0] = seed0
+    seed[1] = seed1
+    return hash_bytes(seed, key, len(key))
+
+
+def mixed(uint64_t value):
+    return mix(value)
+
+
+cdef class Heap:
+    """A heap of the items 0..count-1, with its places."""
+
+    cdef heap_t heap
+    cdef uint32_t *place
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t i
+        self.count = count
+        self.place = <uint32_t *> calloc(count, sizeof(uint32_t))
+        for i in range(count):
+            self.place[i] = NONE
+
+    def __dealloc__(self):
+        heap_free(&self.heap)
+        free(self.place)
+
+    cdef places_t places(self):
+        return places_of(self.place, sizeof(uint32_t))
+
+    cdef uint32_t member(self, uint32_t item, bint wanted) except? NONE:
+        if item >= self.count or (self.place[item] != NONE) != wanted:
+            raise ValueError(f"item {item}")
+        return item
+
+    def push(self, int64_t key, uint32_t item):
+        assert heap_push(&self.heap, self.places(), key, self.member(item, False)) == 0
+
+    def move(self, int64_t key, uint32_t item):
+        heap_move(&self.heap, self.places(), key, self.member(item, True))
+
+    def remove(self, uint32_t item):
+        heap_remove(&self.heap, self.places(), self.member(item, True))
+
+    def top(self):
+        return number(heap_top(&self.heap))
+
+    def __len__(self):
+        return self.heap.count
+
+    def __contains__(self, uint32_t item):
+        return self.place[item] != NONE
+
+    def sound(self):
+        """Whether parents come before children and each item knows its place."""
+        cdef uint32_t i
+        nodes = [(self.heap.nodes[i].key, self.heap.nodes[i].item)
+                 for i in range(self.heap.count)]
+        placed = all(self.place[nodes[i][1]] == i for i in range(len(nodes)))
+        members = sum(self.place[i] != NONE for i in range(self.count))
+        ordered = all(nodes[(i - 1) // 4] < nodes[i] for i in range(1, len(nodes)))
+        return placed and ordered and members == len(nodes)
+
+
+cdef class Queue:
+    """A list of the items 0..count-1, with its links."""
+
+    cdef queue_t queue
+    cdef link_t *link
+
+    def __cinit__(self, uint32_t count):
+        self.link = <link_t *> calloc(count, sizeof(link_t))
+        queue_init(&self.queue)
+
+    def __dealloc__(self):
+        free(self.link)
+
+    cdef links_t links(self):
+        return links_of(self.link, sizeof(link_t))
+
+    def append(self, uint32_t item):
+        queue_append(&self.queue, self.links(), item)
+
+    def remove(self, uint32_t item):
+        queue_remove(&self.queue, self.links(), item)
+
+    def forwards(self):
+        cdef uint32_t item = self.queue.head
+        items = []
+        while item != NONE:
+            items.append(item)
+            item = self.link[item].next
+        return items
+
+    def backwards(self):
+        cdef uint32_t item = self.queue.tail
+        items = []
+        while item != NONE:
+            items.append(item)
+            item = self.link[item].prev
+        return items
+
+
+cdef struct entity_t:
+    uint64_t first
+    uint64_t second
+
+
+cdef class Pool:
+    """A pool of small entities."""
+
+    cdef pool_t pool
+    cdef entity_t *entities
+
+    def __cinit__(self):
+        pool_init(&self.pool, sizeof(entity_t))
+
+    def __dealloc__(self):
+        free(self.entities)
+
+    def take(self):
+        return number(pool_take(&self.pool, <void **> &self.entities))
+
+    def give(self, uint32_t n):
+        pool_give(&self.pool, <void **> &self.entities, n)
+
+    def write(self, uint32_t n, uint64_t value):
+        self.entities[n].first = self.entities[n].second = value
+
+    def read(self, uint32_t n):
+        return self.entities[n].first, self.entities[n].second
+
+    @property
+    def used(self):
+        return self.pool.used
+
+
+cdef class Table:
+    """A table of (hash, item), as it is: no keys."""
+
+    cdef table_t table
+
+    def __dealloc__(self):
+        table_free(&self.table)
+
+    def put(self, uint32_t hash, uint32_t item):
+        assert table_put(&self.table, hash, item) == 0
+
+    def items(self, uint32_t hash):
+        cdef uint32_t at = table_first(&self.table, hash)
+        found = []
+        while at != NONE:
+            found.append(self.table.cells[at].item)
+            at = table_next(&self.table, hash, at)
+        return found
+
+    def remove(self, uint32_t hash, uint32_t item):
+        cdef uint32_t at = table_first(&self.table, hash)
+        while at != NONE and self.table.cells[at].item != item:
+            at = table_next(&self.table, hash, at)
+        if at == NONE:
+            raise ValueError(f"item {item}")
+        table_remove(&self.table, at)
+
+    def __len__(self):
+        return self.table.count
+
+    @property
+    def cells(self):
+        return 0 if self.table.cells == NULL else self.table.mask + 1
+
+
+cdef class Names:
+    """A table of bytes → number."""
+
+    cdef names_t names
+
+    def __cinit__(self, uint64_t seed0, uint64_t seed1):
+        names_init(&self.names, seed0, seed1)
+
+    def __dealloc__(self):
+        names_free(&self.names)
+
+    def get(self, bytes key):
+        return number(names_get(&self.names, key, len(key)))
+
+    def put(self, bytes key, uint32_t value):
+        assert names_put(&self.names, key, len(key), value) == 0
+
+    def remove(self, bytes key):
+        return number(names_remove(&self.names, key, len(key)))
+
+    def clear(self):
+        names_free(&self.names)
+
+    def __len__(self):
+        return self.names.table.count

@@ -1,0 +1,317 @@
+"""Bugs that the simulation must catch, each planted in the text of the dispatcher.
+
+A plant replaces one piece of source text, which must occur exactly once: where it no longer does,
+``mutate`` fails loudly and the plant is to be renewed. All plants go into one copy of the sources,
+each behind ``planted() == its number``, a C function that reads ``POUND_PLANTED`` once; so one
+compilation serves all, and number 0 is the dispatcher as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MAIN, BOOK, LRU, LOSS = "_dispatcher.pyx", "_book.pxd", "_lru.pxd", "_loss.pxd"
+EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """``old`` becomes ``new`` in ``file``: whole statements of one block, or an expression."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    statement: bool = False
+    type: str = "bint"  # of an expression
+
+    def applied(self, text: str, number: int) -> str:
+        """The text with this plant behind its number."""
+        found = text.count(self.old)
+        if found != 1:
+            raise ValueError(f"plant {self.name!r}: its text occurs {found} times in {self.file}")
+        if not self.statement:
+            new, old = (f"<{self.type}> ({part})" for part in (self.new, self.old))
+            return text.replace(self.old, f"({new} if planted() == {number} else {old})")
+        line = text[: text.index(self.old)].rsplit("\n", 1)[1]
+        if line.strip():
+            raise ValueError(f"plant {self.name!r}: no whole statement in {self.file}")
+        old, new = (part.replace("\n", "\n    ") for part in (self.old, self.new))
+        guarded = f"if planted() == {number}:\n{line}    {new}\n{line}else:\n{line}    {old}"
+        return text.replace(self.old, guarded)
+
+
+def bug(name: str, file: str, old: str, new: str, type: str = "bint") -> Plant:
+    """A wrong expression."""
+    return Plant(name, file, old, new, type=type)
+
+
+def step(name: str, file: str, old: str, new: str = "pass") -> Plant:
+    """A wrong statement, or one that is missing."""
+    return Plant(name, file, old, new, statement=True)
+
+
+PLANTS = (
+    # who is chosen
+    step(
+        "most recently used first",
+        LRU,
+        "worker.sent_seq = d.sent_seq",
+        "worker.sent_seq = <unsigned long long> 0x4000000000000000 - d.sent_seq",
+    ),
+    step("a dispatch leaves the worker's turn as it was", LRU, "worker.sent_seq = d.sent_seq"),
+    bug(
+        "busy workers come last",
+        LRU,
+        "service.busy.nodes[0].key < service.idle.nodes[0].key",
+        "0",
+    ),
+    step(
+        "a worker's services don't take turns",
+        LRU,
+        "worker.next_offer = d.offers[o].index + 1",
+        "worker.next_offer = d.offers[o].index",
+    ),
+    bug(
+        "strict priority starves the lowest",
+        LRU,
+        "service.dispatches % FAIR_EVERY == FAIR_EVERY - 1",
+        "0",
+    ),
+    bug(
+        "isolated requests in inverse priority",
+        BOOK,
+        "<int64_t> (PRIORITIES - 1 - p)",
+        "<int64_t> p",
+        "int64_t",
+    ),
+    # credit and eligibility
+    bug(
+        "one task more than the capacity",
+        BOOK,
+        "worker.held < worker.capacity",
+        "worker.held <= worker.capacity",
+    ),
+    step(
+        "credit returned twice",
+        BOOK,
+        "worker.held -= 1",
+        "worker.held -= 2 if worker.held > 1 else 1",
+    ),
+    bug("a blocked worker stays eligible", BOOK, "worker.blocked_at == NONE", "1"),
+    bug(
+        "a leaving worker stays eligible",
+        BOOK,
+        "worker.isolating or worker.leaving",
+        "worker.isolating",
+    ),
+    step(
+        "what a leaving worker was not sent stays with it",
+        MAIN,
+        "tasks_undo(d, w)\n    reservation_break(d, w)",
+        "reservation_break(d, w)",
+    ),
+    bug(
+        "a cancelled task gives its credit back at once",
+        BOOK,
+        "task.state == TASK_UNSENT or d.workers[task.worker].gone",
+        "1",
+    ),
+    # isolation
+    bug(
+        "isolated one attempt too late",
+        BOOK,
+        "request.attempts >= ATTEMPTS_SHARED",
+        "request.attempts > ATTEMPTS_SHARED",
+    ),
+    step(
+        "others may join an isolated task",
+        LRU,
+        "d.tasks[t].isolates = request.attempts >= ATTEMPTS_SHARED",
+        "d.tasks[t].isolates = 0",
+    ),
+    bug(
+        "a reservation outlives its purpose",
+        BOOK,
+        "service.isolated.count == 0 and w != NONE",
+        "0",
+    ),
+    step(
+        "a broken reservation is not made anew",
+        BOOK,
+        "worker_unserved(d, w)\n        service_unmatched(d, s)",
+        "worker_unserved(d, w)",
+    ),
+    bug(
+        "a busy worker is never reserved for what is isolated",
+        LRU,
+        "(worker.held == 0 or service.reserved == NONE)",
+        "worker.held == 0",
+    ),
+    # tokens, answers, attempts
+    bug("the token of another worker counts", MAIN, "d.tasks[t].worker != w", "0"),
+    step("the old token counts after a redelivery", LRU, "request_drop_task(d, r)"),
+    bug(
+        "one attempt more than the limit",
+        LOSS,
+        "d.requests[r].attempts < d.limits.attempts_max",
+        "d.requests[r].attempts <= d.limits.attempts_max",
+    ),
+    step("a released attempt counts", LOSS, "d.requests[r].attempts -= 1"),
+    step(
+        "lost requests go to the tail",
+        BOOK,
+        "waiting_enter(d, r, returned_where(&d.requests[r]))",
+        "waiting_enter(d, r, QUEUED_FRESH)",
+    ),
+    step("a token listed once is listed for ever", LOSS, "d.tasks[t].listed = 0"),
+    bug(
+        "a new route's list is believed for other workers' tasks",
+        LOSS,
+        "d.tasks[t].worker != w",
+        "0",
+    ),
+    # sessions
+    bug(
+        "a retry of the last request runs twice",
+        MAIN,
+        "id <= client.highest",
+        "id < client.highest",
+    ),
+    bug(
+        "done is taken to include its own id",
+        ADMISSION,
+        "id < d.clients[c].done",
+        "id <= d.clients[c].done",
+    ),
+    bug(
+        "done frees one request too many",
+        MAIN,
+        "first <= d.requests[r].id < done",
+        "first <= d.requests[r].id <= done",
+    ),
+    step(
+        "the grace goes on for a client that is back",
+        MAIN,
+        "disarm(&d.graces, grace_places(d), c)",
+    ),
+    bug(
+        "one open request more than the session may have",
+        ADMISSION,
+        "client.open >= (limits.foreign_window if client.foreign else limits.requests_max)",
+        "client.open > (limits.foreign_window if client.foreign else limits.requests_max)",
+    ),
+    bug(
+        "one more waits than may",
+        ADMISSION,
+        "d.counters.waiting >= limits.waiting_max",
+        "d.counters.waiting > limits.waiting_max",
+    ),
+    step("bytes are not given back", BOOK, "d.counters.waiting_bytes -= request.bytes"),
+    bug(
+        "kept answers are dropped at the limit, not beyond it",
+        MAIN,
+        "d.counters.kept_bytes > d.limits.answers_bytes_max",
+        "d.counters.kept_bytes >= d.limits.answers_bytes_max and d.kept.head != NONE",
+    ),
+    # time
+    bug("timers fire one tick late", EXPIRY, "timers.nodes[0].key <= now", "timers.nodes[0].key < now"),
+    step(
+        "an ended request expires",
+        BOOK,
+        "disarm(&d.deadlines, deadline_places(d), r)",
+    ),
+    step("a lease outlives its task", BOOK, "disarm(&d.leases, queue_places(d), r)"),
+    step("a task taken up again has no lease", LOSS, "lease_start(d, r)"),
+    bug(
+        "the broker's own pause counts as silence",
+        EXPIRY,
+        "worker.last_heard + worker.liveness_ns - live",
+        "worker.last_heard + worker.liveness_ns - d.now",
+        "int64_t",
+    ),
+    bug(
+        "a worker that computes is taken for dead",
+        EXPIRY,
+        "worker.mode == LIVENESS_IDLE and worker.held > 0",
+        "0",
+    ),
+    step(
+        "a heartbeat is no sign of life",
+        MAIN,
+        "d.workers[w].last_heard = live\n    worker_unblock(d, w)\n    finish(d)",
+        "worker_unblock(d, w)\n    finish(d)",
+    ),
+    bug(
+        "a service is given up as soon as its last worker leaves",
+        EXPIRY,
+        "max(since, d.requests[r].since)",
+        "d.requests[r].since",
+        "int64_t",
+    ),
+    # the leaves
+    step(
+        "a removal only sinks what fills the hole",
+        HEAP,
+        "heap_fix(h, places, i, last)",
+        "heap_down(h, places, i, last)",
+    ),
+    step("a list forgets its new tail", QUEUE, "q.tail = link.prev", "pass"),
+)
+
+HEADER = """\
+#include <stdlib.h>
+static inline int planted(void) {
+    static int number = -1;
+    if (number < 0) {
+        const char *text = getenv("POUND_PLANTED");
+        number = text ? atoi(text) : 0;
+    }
+    return number;
+}
+"""
+DECLARATION = 'cdef extern from "_planted.h" nogil:\n    int planted() noexcept\n'
+SETUP = """\
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+module = Extension("pound._dispatcher", ["pound/_dispatcher.pyx"], include_dirs=["pound"],
+                   extra_compile_args=["-O0"])
+directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
+              "initializedcheck": False}
+setup(name="planted", script_args=["-q", "build_ext", "--inplace"],
+      ext_modules=cythonize([module], compiler_directives=directives))
+"""
+
+
+def mutate(sources: Path, target: Path) -> None:
+    """Copy the dispatcher's sources to ``target``/pound, with every plant in its place."""
+    package = target / "pound"
+    package.mkdir()
+    for source in [*sources.glob("*.pxd"), *sources.glob("*.h"), sources / MAIN]:
+        shutil.copy(source, package)
+    (package / "__init__.py").touch()
+    (package / "_planted.h").write_text(HEADER)
+    (package / "_planted.pxd").write_text(DECLARATION)
+    for file in {plant.file for plant in PLANTS}:
+        text = (package / file).read_text()
+        for number, plant in enumerate(PLANTS, 1):
+            text = plant.applied(text, number) if plant.file == file else text
+        text = text.replace("\nfrom libc", "\nfrom pound._planted cimport planted\nfrom libc", 1)
+        (package / file).write_text(text)
+
+
+def build(sources: Path, target: Path) -> None:
+    """Mutate and compile; raises CalledProcessError with the compiler's words in ``output``."""
+    mutate(sources, target)
+    subprocess.run(
+        [sys.executable, "-c", SETUP],
+        cwd=target,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

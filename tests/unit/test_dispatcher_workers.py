@@ -1,0 +1,464 @@
+"""The dispatcher's rules on workers: READY, BYE and loss, blocked pipes, liveness, leases.
+
+Each test is one rule. Numbers of clients, workers, services and slots count up from 0.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pound._dispatcher import (
+    ANS_COUNTED,
+    ANS_DEAD,
+    ANS_DROPPED,
+    ANS_RELEASED,
+    LIVENESS_ALWAYS,
+    LIVENESS_IDLE,
+    READY_NEW_LIFE,
+    READY_NEW_ROUTE,
+    READY_SAME_ROUTE,
+    REQUEST_RUNNING,
+    REQUEST_WAITING,
+)
+from tests.unit.desk import FIRST_TOKEN, Desk, Task, lost_twice, open_desk, slots
+
+LEASE = 100
+ABORTED, RELEASE = 10, 14
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return open_desk()
+
+
+@pytest.fixture
+def leased() -> Desk:
+    return open_desk(lease_ns=LEASE)
+
+
+def state(desk: Desk, slot: int) -> int:
+    return desk.d.request_of(slot)["state"]  # type: ignore[no-any-return]
+
+
+# --- capacity ---
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 3])
+def test_a_worker_is_never_sent_more_than_its_capacity(desk: Desk, capacity: int) -> None:
+    w = desk.worker(0, capacity=capacity)
+    sent = 0
+    for id in range(1, 6):
+        desk.ask(0, id, 0)
+        sent += len(desk.tasks)
+    assert sent == capacity
+    assert desk.d.worker(w)["held"] == capacity
+
+
+def test_a_smaller_capacity_takes_nothing_back(desk: Desk) -> None:
+    w = desk.worker(0, capacity=2)
+    desk.ask(0, 1, 0)
+    tasks = desk.send_all()
+    desk.ask(0, 2, 0)
+    tasks += desk.send_all()
+    desk.ready(w, 0, capacity=1, how=READY_SAME_ROUTE)
+    desk.ask(0, 3, 0)
+    desk.reply(tasks[0])
+    assert desk.tasks == []
+    desk.reply(tasks[1])
+    assert slots(desk) == [2]
+
+
+def test_a_larger_capacity_is_used_at_once(desk: Desk) -> None:
+    w = desk.worker(0)
+    for id in (1, 2, 3):
+        desk.ask(0, id, 0)
+    desk.ready(w, 0, capacity=3, how=READY_SAME_ROUTE)
+    assert slots(desk) == [1, 2]
+
+
+def test_ready_replaces_the_services(desk: Desk) -> None:
+    other = desk.service_open(0, True, desk.now)
+    w = desk.worker(0)
+    desk.ask(0, 1, other)
+    desk.ready(w, other, how=READY_SAME_ROUTE)
+    assert slots(desk) == [0]
+    assert desk.d.service(0)["workers"] == 0
+    assert desk.d.service(0)["workerless_since"] == desk.now
+
+
+# --- READY: the same route, a new route, a new life ---
+
+
+def holding(desk: Desk) -> tuple[int, Task, Task, Task, Task]:
+    """Leave worker 0 with a running, a returned (by lease), an orphaned and an unsent task."""
+    w = desk.worker(0, capacity=4)
+    tasks = []
+    desk.ask(0, 1, 0)
+    tasks += desk.send_all()
+    desk.ready(w, 0, capacity=1, how=READY_SAME_ROUTE)
+    desk.pass_time(LEASE)  # the first is returned, and there is no credit to send it anew
+    assert desk.tasks == []
+    assert state(desk, tasks[0].slot) == REQUEST_WAITING
+    for id in (2, 3, 4):
+        desk.ask(0, id, 0, priority=9)
+        desk.ready(w, 0, capacity=id, how=READY_SAME_ROUTE)
+        tasks += desk.tasks if id == 4 else desk.send_all()
+    desk.cancel(0, 3, desk.now)
+    desk.delivered(2)
+    returned, running, orphan, unsent = tasks
+    assert desk.d.worker(w)["held"] == 4
+    return w, running, returned, orphan, unsent
+
+
+def test_ready_on_the_same_route_changes_no_task(leased: Desk) -> None:
+    w, running, returned, orphan, unsent = holding(leased)
+    leased.ready(w, 0, capacity=4, how=READY_SAME_ROUTE)
+    assert (leased.tasks, leased.others) == ([], [])
+    assert leased.unsent_slot(unsent.token) == unsent.slot
+    assert leased.reply(orphan) == ANS_DROPPED
+    assert leased.reply(running) == ANS_COUNTED
+
+
+def test_ready_on_a_new_route_with_all_tokens_takes_tasks_up_again(leased: Desk) -> None:
+    w, running, returned, orphan, unsent = holding(leased)
+    listed = (running.token, returned.token, orphan.token, 77)
+    leased.ready(w, 0, capacity=4, how=READY_NEW_ROUTE, tokens=listed)
+    assert leased.others == [("cancel", w, orphan.token), ("cancel", w, 77)]
+    assert slots(leased) == [unsent.slot]  # undone, and sent anew
+    assert leased.tasks[0].token != unsent.token
+    assert state(leased, returned.slot) == REQUEST_RUNNING
+    assert leased.reply(returned) == ANS_COUNTED
+    assert leased.reply(running) == ANS_COUNTED
+    assert leased.reply(orphan) == ANS_DROPPED
+
+
+def test_a_task_that_was_taken_up_again_has_a_new_lease(leased: Desk) -> None:
+    w, _, returned, _, _ = holding(leased)
+    leased.ready(w, 0, capacity=1, how=READY_NEW_ROUTE, tokens=(returned.token,))
+    leased.pass_time(LEASE - 1)
+    assert state(leased, returned.slot) == REQUEST_RUNNING
+    leased.pass_time(1)
+    assert state(leased, returned.slot) == REQUEST_WAITING
+
+
+def test_ready_on_a_new_route_without_tokens_returns_all_uncounted(leased: Desk) -> None:
+    w, running, returned, orphan, unsent = holding(leased)
+    leased.ready(w, 0, capacity=0, how=READY_NEW_ROUTE)
+    assert leased.others == []
+    assert leased.d.worker(w)["held"] == 0
+    for task in (running, returned, unsent):
+        assert state(leased, task.slot) == REQUEST_WAITING
+        assert leased.d.request_of(task.slot)["attempts"] == 0
+        assert leased.reply(task) == ANS_DEAD
+    assert leased.reply(orphan) == ANS_DEAD
+
+
+def test_a_new_life_loses_all_counted(leased: Desk) -> None:
+    w, running, returned, orphan, unsent = holding(leased)
+    leased.ready(w, 0, capacity=0, how=READY_NEW_LIFE)
+    assert leased.count("losses") == 2  # the lease that ran out, and the running task
+    attempts = {t.slot: leased.d.request_of(t.slot)["attempts"] for t in (running, returned)}
+    assert attempts == {running.slot: 1, returned.slot: 1}
+    assert leased.d.request_of(unsent.slot)["attempts"] == 0
+    assert all(leased.reply(task) == ANS_DEAD for task in (running, returned, orphan, unsent))
+
+
+def test_a_new_life_at_the_limit_fails_the_request() -> None:
+    desk = open_desk(attempts_max=1)
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    desk.send_all()
+    desk.ready(w, 0)
+    assert desk.others == [("fail", slot, ABORTED)]
+
+
+def test_a_token_of_another_worker_is_not_taken_over(desk: Desk) -> None:
+    desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    other = desk.worker()
+    desk.ready(other, how=READY_NEW_ROUTE, tokens=(task.token,))
+    assert desk.others == [("cancel", other, task.token)]
+    assert desk.d.request_of(slot)["worker"] == task.worker
+
+
+# --- the loss of a worker ---
+
+
+def test_tasks_of_a_lost_worker_go_to_the_next_at_once_in_order(desk: Desk) -> None:
+    first = desk.worker(0, capacity=3)
+    for id in (1, 2, 3):
+        desk.ask(0, id, 0)
+        desk.send_all()
+    second = desk.worker(0, capacity=3)
+    desk.worker_gone(first, desk.now)
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(s, second, 2) for s in range(3)]
+    assert desk.others == [("worker free", first)]
+    assert desk.count("losses") == desk.count("redelivered") == 3
+
+
+def test_an_unsent_task_of_a_lost_worker_is_not_counted(desk: Desk) -> None:
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    desk.worker_gone(w, desk.now)
+    assert desk.others == [("worker free", w)]
+    assert desk.count("losses") == 0
+    assert desk.d.request_of(slot)["attempts"] == 0
+
+
+def test_the_old_token_counts_until_the_request_is_sent_anew(desk: Desk) -> None:
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_gone(w, desk.now)
+    assert desk.others == []  # its number stays while its task counts
+    assert state(desk, slot) == REQUEST_WAITING
+    assert desk.partial(w, task.token) == slot
+    assert desk.reply(task) == ANS_COUNTED
+    assert desk.others == [("worker free", w)]
+    desk.worker(0)
+    assert desk.tasks == []
+
+
+def test_the_old_token_is_dead_once_the_request_is_dispatched_anew(desk: Desk) -> None:
+    w = desk.worker(0)
+    desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_gone(w, desk.now)
+    second = desk.worker(0)
+    assert desk.others == [("worker free", w)]
+    assert desk.reply(Task(0, second, task.token, 1)) == ANS_DEAD
+
+
+def test_a_gone_worker_that_comes_back_goes_on_with_its_task(desk: Desk) -> None:
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_gone(w, desk.now)
+    desk.ready(w, 0, how=READY_NEW_ROUTE, tokens=(task.token,))
+    assert (desk.tasks, desk.others) == ([], [])
+    assert desk.d.worker(w)["held"] == 1
+    assert state(desk, slot) == REQUEST_RUNNING
+    assert desk.d.request_of(slot)["attempts"] == 1
+    assert desk.reply(task) == ANS_COUNTED
+
+
+def test_orphans_of_a_lost_worker_are_forgotten(desk: Desk) -> None:
+    w = desk.worker(0)
+    desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.cancel(0, 1, desk.now)
+    desk.worker_gone(w, desk.now)
+    assert desk.others == [("worker free", w)]
+    assert desk.unsent_slot(task.token) is None
+
+
+def test_a_lost_worker_at_the_limit_fails_the_request() -> None:
+    desk = open_desk(attempts_max=1)
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    desk.send_all()
+    desk.worker_gone(w, desk.now)
+    assert desk.others == [("fail", slot, ABORTED), ("worker free", w)]
+
+
+# --- release and BYE ---
+
+
+def test_a_released_task_goes_back_uncounted(desk: Desk) -> None:
+    first = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    second = desk.worker(0)
+    assert desk.reply(task, code=RELEASE) == ANS_RELEASED
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(slot, second, 1)]
+    assert desk.d.worker(first)["held"] == 0
+    assert desk.reply(task) == ANS_DEAD
+    assert (desk.count("released"), desk.count("redelivered")) == (1, 0)
+
+
+def test_a_released_isolated_request_that_was_lost_less_may_join_others(leased: Desk) -> None:
+    """Its attempts fall below the bound, so it moves to the queue of the returned."""
+    w = leased.worker(0)
+    leased.lose(Task(leased.ask(0, 1, 0), w, FIRST_TOKEN, 1))
+    [task] = leased.send_all()
+    leased.pass_time(LEASE)
+    assert leased.d.service(0)["isolated"] == 1
+    busy = leased.worker(capacity=2)
+    leased.service_open(0, True, leased.now)
+    leased.ready(busy, 0, 1, capacity=2, how=READY_SAME_ROUTE)
+    assert slots(leased) == [task.slot]
+
+
+def test_bye_undoes_what_was_not_sent_and_leaves_the_rest(desk: Desk) -> None:
+    w = desk.worker(0, capacity=2)
+    held = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    unsent = desk.ask(0, 2, 0)
+    desk.worker_leave(w, desk.now)
+    assert state(desk, held) == REQUEST_RUNNING
+    assert state(desk, unsent) == REQUEST_WAITING
+    assert desk.reply(task) == ANS_COUNTED
+    assert desk.tasks == []
+
+
+# --- a blocked pipe ---
+
+
+def test_a_blocked_worker_gives_back_what_was_not_sent(desk: Desk) -> None:
+    blocked, other = desk.worker(0, capacity=3), desk.worker(0, capacity=3)
+    for id in (1, 2, 3):
+        desk.ask(0, id, 0)
+        if id == 1:
+            desk.send_all()
+    desk.blocked(blocked, desk.now)
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(2, other, 1)]
+    assert desk.d.worker(blocked) | {"held": 1, "blocked": True} == desk.d.worker(blocked)
+
+
+def test_a_blocked_worker_is_tried_again_when_the_time_is_over_or_it_speaks() -> None:
+    desk = open_desk(block_ns=5)
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    desk.blocked(w, desk.now)
+    assert desk.tasks == []
+    assert desk.pass_time(4) == desk.now + 1
+    assert desk.tasks == []
+    desk.pass_time(1)
+    assert slots(desk) == [slot]
+    desk.blocked(w, desk.now)
+    desk.heard(w, desk.now, desk.live)
+    assert slots(desk) == [slot]
+    assert desk.pass_time(100) is None
+
+
+# --- liveness ---
+
+
+def test_a_silent_worker_is_gone_exactly_when_it_is_due(desk: Desk) -> None:
+    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
+    slot = desk.ask(0, 1, 0)
+    desk.send_all()
+    assert desk.pass_time(49) == desk.now + 1
+    assert desk.others == []
+    desk.pass_time(1)
+    assert desk.others == [("worker gone", w)]
+    assert desk.count("expired_workers") == 1
+    assert state(desk, slot) == REQUEST_WAITING
+
+
+def test_any_record_is_a_sign_of_life(desk: Desk) -> None:
+    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
+    desk.now += 30
+    desk.heard(w, desk.now, desk.live)
+    desk.pass_time(49)
+    desk.reply(Task(0, w, 5, 1))
+    assert desk.pass_time(49) == desk.now + 1
+    assert desk.others == []
+    desk.pass_time(1)
+    assert desk.others == [("worker gone", w), ("worker free", w)]
+
+
+def test_the_brokers_own_pause_does_not_count_as_silence(desk: Desk) -> None:
+    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
+    desk.pass_time(20)
+    assert desk.pass_time(1000, pause=True) == desk.now + 30
+    assert desk.others == []
+    desk.pass_time(30)
+    assert desk.others == [("worker gone", w), ("worker free", w)]
+
+
+def test_a_worker_that_is_silent_while_it_computes_expires_only_when_idle(desk: Desk) -> None:
+    w = desk.worker(0, mode=LIVENESS_IDLE, liveness_ns=50)
+    desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    assert desk.pass_time(500) is None
+    assert desk.others == []
+    desk.reply(task)
+    desk.pass_time(49)
+    assert desk.others == []
+    desk.pass_time(1)
+    assert desk.others == [("worker gone", w), ("worker free", w)]
+
+
+# --- leases ---
+
+
+def test_a_lease_counts_from_sent_and_returns_the_request_but_no_credit(leased: Desk) -> None:
+    w = leased.worker(0)
+    slot = leased.ask(0, 1, 0)
+    assert leased.pass_time(LEASE) is None
+    [task] = [Task(slot, w, FIRST_TOKEN, 1)]
+    leased.give(task)
+    assert leased.pass_time(LEASE - 1) == leased.now + 1
+    assert state(leased, slot) == REQUEST_RUNNING
+    leased.pass_time(1)
+    assert state(leased, slot) == REQUEST_WAITING
+    assert leased.others == []
+    assert leased.d.worker(w)["held"] == 1
+    assert leased.count("losses") == 1
+    assert leased.reply(task) == ANS_COUNTED
+
+
+def test_a_request_whose_lease_ran_out_is_sent_anew_and_the_first_worker_told(
+    leased: Desk,
+) -> None:
+    first = leased.worker(0)
+    slot = leased.ask(0, 1, 0)
+    [task] = leased.send_all()
+    second = leased.worker(0)
+    leased.pass_time(LEASE)
+    assert leased.others == [("cancel", first, task.token)]
+    assert [(t.slot, t.worker, t.attempt) for t in leased.tasks] == [(slot, second, 2)]
+    assert leased.reply(task) == ANS_DROPPED
+    assert leased.d.worker(first)["held"] == 0
+
+
+def test_a_lease_that_runs_out_at_the_limit_fails_the_request() -> None:
+    desk = open_desk(lease_ns=LEASE, attempts_max=1)
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.pass_time(LEASE)
+    assert desk.others == [("cancel", w, task.token), ("fail", slot, ABORTED)]
+
+
+def test_a_request_that_returned_keeps_its_deadline(leased: Desk) -> None:
+    leased.worker(0)
+    slot = leased.ask(0, 1, 0, timeout_ns=LEASE + 50)
+    [task] = leased.send_all()
+    assert leased.pass_time(LEASE) == leased.now + 50
+    leased.pass_time(50)
+    assert leased.others == [("cancel", task.worker, task.token), ("fail", slot, 4)]
+
+
+# --- the end ---
+
+
+def test_when_all_have_left_nothing_is_left(leased: Desk) -> None:
+    workers = [leased.worker(0, capacity=2) for _ in range(3)]
+    for id in range(1, 12):
+        leased.ask(0, id, 0, priority=id % 3, timeout_ns=1000)
+        leased.send_all()
+    leased.pass_time(LEASE)
+    lost_twice_at = leased.count("losses")
+    assert lost_twice_at > 0
+    for w in workers:
+        leased.worker_gone(w, leased.now)
+    leased.client_close(0, leased.now)
+    gauges = leased.d.counters()
+    names = ("waiting", "running", "waiting_bytes", "kept", "kept_bytes", "clients", "workers")
+    assert {name: gauges[name] for name in names} == dict.fromkeys(names, 0)
+    assert gauges["services"] == 1  # the pinned one
+    assert leased.pass_time(10_000) is None
+
+
+def test_an_isolated_task_that_is_taken_up_again_is_alone_still(desk: Desk) -> None:
+    w = desk.worker(0, capacity=3)
+    task = desk.give(lost_twice(desk))
+    desk.worker_gone(w, desk.now)
+    desk.ready(w, 0, capacity=3, how=READY_NEW_ROUTE, tokens=(task.token,))
+    desk.ask(0, 2, 0)
+    assert desk.tasks == []
+    desk.reply(task)
+    assert slots(desk) == [1]
