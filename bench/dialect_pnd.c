@@ -255,7 +255,7 @@ static void take_welcome(struct peer *peer, const struct record *record, const u
     if (peer->ready && memcmp(epoch, pnd->epoch, SESSION_SIZE) != 0)
         run_error(peer->run, "another epoch: the broker was restarted");
     memcpy(pnd->epoch, epoch, SESSION_SIZE);
-    if (peer->role == WORKER)
+    if (peer->role == WORKER && !peer->ready)
         introduce(peer);
     peer_ready(peer);
 }
@@ -343,7 +343,8 @@ static void pnd_open(struct peer *peer) {
  * a client that hears nothing asks. */
 static void pnd_beat(struct peer *peer) {
     uint64_t now_ns = peer->run->now_ns;
-    uint64_t quiet_ns = now_ns - (peer->role == WORKER ? peer->spoke_ns : peer->heard_ns);
+    bool heard = peer->role == CLIENT && peer->heard_ns > peer->spoke_ns;
+    uint64_t quiet_ns = now_ns - (heard ? peer->heard_ns : peer->spoke_ns);
     if (!peer->own)
         return;
     if (!peer->ready && now_ns - peer->spoke_ns > INTRODUCTION_NS)

@@ -37,7 +37,7 @@ struct dialect {
     void (*message)(struct peer *, struct message *);    /* ZMTP: one message arrived */
     void (*open)(struct peer *);                         /* connected: introduce yourself */
     void (*request)(struct peer *, uint64_t id);         /* append one request */
-    void (*seal)(struct peer *);                         /* the turn ends: finish a packet */
+    void (*seal)(struct peer *);                         /* finish what is being built, if `own` */
     void (*beat)(struct peer *);                         /* every BEAT_NS */
     void (*close)(struct peer *);
 };

@@ -44,6 +44,12 @@ void peer_ready(struct peer *peer) {
     peer->run->ready_n++;
 }
 
+/* peer_seal finishes what the dialect is building, so that other bytes may follow it. */
+static void peer_seal(struct peer *peer) {
+    if (peer->own && peer->run->dialect->seal)
+        peer->run->dialect->seal(peer);
+}
+
 /* --- requests and answers */
 
 void peer_fill(struct peer *client) {
@@ -135,7 +141,8 @@ static size_t take_messages(struct peer *peer, const uint8_t *data, size_t size)
         at += (size_t)taken;
         if (!m.command) {
             peer->run->dialect->message(peer, &m);
-        } else if (peer->state == PEER_OPEN) {
+        } else {
+            peer_seal(peer);
             zmtp_put_pong(&peer->out.bytes, &m.frames[0]);
             peer_dirty(peer);
         }
@@ -194,8 +201,7 @@ static void watch(struct peer *peer, int operation, uint32_t events) {
 
 static void peer_write(struct peer *peer) {
     struct run *run = peer->run;
-    if (peer->state == PEER_OPEN && run->dialect->seal && peer->own)
-        run->dialect->seal(peer);
+    peer_seal(peer);
     if (out_empty(&peer->out))
         return;
     enum out_state state = out_write(&peer->out, peer->fd, &run->body.tail);

@@ -23,7 +23,8 @@ from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
 from pound._state cimport (
-    C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_REFUSED_FOREIGN, C_RESERVED_SERVICES,
+    C_ANSWERS_UNKNOWN, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_REFUSED_FOREIGN,
+    C_RESERVED_SERVICES,
     LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT,
     broker_t, peer_t, route_t, slot_t, stored_t,
 )
@@ -229,10 +230,11 @@ cdef void final(
     cdef int dead = 1
     if not m.token_sound:
         strike(b, route, m.dialect, "an answer whose address is not one that the broker gave")
-    elif (peer.worker != NONE
-            and frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max):
+    elif peer.worker == NONE:
+        b.counters[C_ANSWERS_UNKNOWN] += 1
+    elif frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
         dead = answer_oversized(b, peer, m.token) == ANS_DEAD
-    elif peer.worker != NONE and store_reply(b, &record, m.body + 1, m.parts) == 0:
+    elif store_reply(b, &record, m.body + 1, m.parts) == 0:
         dead = answer(b, peer, m.token, 0, &record) == ANS_DEAD
     if dead or not known(b, peer):
         speaks_as_ready(b, peer)

@@ -24,10 +24,10 @@ cdef inline limits_t limits_default() noexcept nogil:
     cdef limits_t limits
     # The number of tries that the Guide's clients make before they give up.
     limits.attempts_max = 5
-    # More peers than file descriptors on a large machine; 96 and 120 bytes each.
+    # As many as a large machine has file descriptors for; 40 and 80 bytes each in the dispatcher.
     limits.clients_max = 100_000
     limits.workers_max = 100_000
-    # 400 bytes each, and a page of status for people: names are chosen by programs, not made up.
+    # 376 bytes each, more when used; peers choose the names, so something must bound them.
     limits.services_max = 10_000
     # One second of the broker's full speed, about 100 MB of the dispatcher's own memory.
     limits.waiting_max = 1_000_000

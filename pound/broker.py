@@ -233,8 +233,9 @@ class Broker:
             while core.run():
                 self._log(core.events())
             if core.draining:
+                # The sockets stay bound until they are closed: libzmq would cut every accepted
+                # connection with the endpoint, before the last words are sent.
                 linger = LINGER_MS
-                self._unbind()
                 core.farewell()
             self._log(core.events())
         except BaseException:
@@ -312,11 +313,6 @@ class Broker:
                 f"choose another with --{name}"
             ) from error
         return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-
-    def _unbind(self) -> None:
-        for socket, endpoints in zip(self._sockets, self._endpoints, strict=True):
-            for endpoint in endpoints:
-                socket.unbind(endpoint)
 
     def _close(self, linger: int, context: zmq.Context[Any]) -> None:
         for socket in self._sockets:

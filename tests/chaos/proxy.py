@@ -84,7 +84,7 @@ class Proxy:
             time.sleep(0.002)
 
     def truncate(self, size: int) -> None:
-        """Forward `size` more bytes of each connection's client, then close it mid-message."""
+        """Forward `size` more bytes, then close the connection that the last of them came by."""
         self._truncate = size
 
     def _run(self) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tests.chaos.conftest import Status
 from tests.chaos.journal import NOTHING_WRONG, Journal, Load
 from tests.chaos.proxy import Proxy
+from tests.peers import zmtp
 from tests.peers.base import digest
 from tests.peers.catalogue import CLIENTS
-from tests.peers.dealer_client import DealerClient
 from tests.support import Process, Served, need, wait_until
 
 RATES = {"ppp_heartbeat": "0.2", "mdp_heartbeat": "0.2", "heartbeat": "0.2"}
@@ -46,6 +46,7 @@ def test_cut_connections_under_load(
         for load in loads:
             load.wait_answers(40)
         (front if number % 2 else back).cut()
+    wait_until(lambda: front.accepted >= 4 and back.accepted >= 16)
     for load in loads:
         assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
 
@@ -66,6 +67,7 @@ def test_messages_truncated_under_load(
     for size in (1, 3, 50, 701, 1999):
         load.wait_answers(40)
         back.truncate(size)
+    wait_until(lambda: back.accepted >= 9)
     load.wait_answers(40)
     assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
 
@@ -217,21 +219,25 @@ def test_clients_that_never_read(
     work: Callable[..., Process],
     status_of: Callable[[str], Status],
 ) -> None:
-    """Their answers are bounded and then dropped; the others are served meanwhile."""
-    broker = pound_serve(undelivered_bytes_max="65536", foreign_window="200")
+    """Their answers wait in a bounded room and are then dropped; the others are served meanwhile."""
+    broker = pound_serve(undelivered_bytes_max="65536", foreign_window="1000000")
     work("pnd", broker.backend, "--capacity", "16")
     status = status_of(broker.frontend)
-    body = [b"x" * 20_000]
+    request = zmtp.message([b"", b"x" * 2000])
     with ExitStack() as stack:
-        for _ in range(20):
-            deaf = stack.enter_context(DealerClient(broker.frontend))
-            for _ in range(100):
-                deaf.ask(body)
+        deaf = [stack.enter_context(zmtp.Connection(broker.frontend)) for _ in range(3)]
         with CLIENTS["req"](broker.frontend) as client:
-            for number in range(20):
-                assert client.request([b"%d" % number]) == digest([b"%d" % number])
-        status.wait(lambda now: bool(now["counters"]["waiting"] == 0), 60.0)
-    wait_until(lambda: status.counter("running") == 0)
+
+            def dropped() -> bool:
+                for connection in deaf:
+                    connection.socket.sendall(request * 100)
+                assert client.request([b"q"], 30.0) == digest([b"q"])
+                return bool(status.counter("answers_dropped") >= 1000)
+
+            wait_until(dropped, 60.0)
+    status.wait(lambda now: bool(now["clients"] <= 1))
+    counters = status.read()["counters"]
+    assert counters["waiting"] == counters["running"] == 0
 
 
 def test_verdict_sees_what_it_is_for() -> None:

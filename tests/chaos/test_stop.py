@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,6 +75,10 @@ def test_zombie(
     status.wait_workers(2)
 
 
+def has_lost(count: int, now: dict[str, Any]) -> bool:
+    return bool(now["counters"]["losses"] >= count)
+
+
 def dropped_one(now: dict[str, Any]) -> bool:
     counters = now["counters"]
     return bool(counters["answers_late"] + counters["answers_dropped"] >= 1)
@@ -84,15 +89,20 @@ def test_workers_stopped_and_continued_under_load(
     pound_serve: Callable[..., Served],
     work: Callable[..., Process],
     load_on: Callable[..., Load],
+    status_of: Callable[[str], Status],
     stopped: Callable[[int], None],
 ) -> None:
+    """Each stands still with a task in its hands until the broker has given it up."""
     broker = pound_serve(heartbeat="0.2", liveness="3", lease="1.0")
     flags = ("--work", "0.005")
     names = ["req", "ppp", "mdp1", "mdp2", "pnd"]
     crew = [work(name, broker.backend, *flags) for name in names]
+    status = status_of(broker.frontend)
     load = load_on(broker.frontend)
     for victim in crew:
+        losses = status.counter("losses")
         stopped(victim.pid)
+        status.wait(partial(has_lost, losses + 1))
         load.wait_answers(100)
         victim.signal(signal.SIGCONT)
     assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]

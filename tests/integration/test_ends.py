@@ -388,12 +388,12 @@ def test_the_next_broker_takes_over(start_broker, work, ask):
     hold.set()
 
 
-def test_a_draining_broker_sends_its_clients_and_workers_to_the_next(start_broker, work, ask):
-    first, second = start_broker(), start_broker()
+def test_a_draining_broker_sends_its_clients_and_workers_to_the_next(start_broker, ask):
+    first, second = start_broker(liveness=1000), start_broker(liveness=1000)  # silence moves nobody
     endpoints = first.backend_endpoints + second.backend_endpoints
     with pound.Worker(endpoints, {"echo": echo}) as worker:
         assert worker.wait_connected(WAIT_S)
-        client = ask(first, second)
+        client = ask(first, second, liveness=1000)
         assert client.request(b"1", "echo", timeout=WAIT_S) == b"1"
         assert first.drain(WAIT_S)
         assert client.request(b"2", "echo", timeout=WAIT_S) == b"2"

@@ -244,7 +244,7 @@ def test_nothing_joins_a_request_that_was_lost_twice(desk: Desk) -> None:
 
 
 def isolated_beside_a_busy_worker(desk: Desk) -> tuple[Task, int]:
-    """Leave an isolated request waiting, and one busy worker with credit; its task, and the slot."""
+    """Leave an isolated request beside a busy worker with credit; its task, the former's slot."""
     ill = desk.worker(0)
     task = lost_twice(desk)
     busy = desk.worker(0, capacity=3)

@@ -114,6 +114,7 @@ def test_ready_on_the_same_route_changes_no_task(leased: Desk) -> None:
     w, running, returned, orphan, unsent = holding(leased)
     leased.ready(w, 0, capacity=4, how=READY_SAME_ROUTE)
     assert (leased.tasks, leased.others) == ([], [])
+    assert leased.partial(w, returned.token) == returned.slot
     assert leased.unsent_slot(unsent.token) == unsent.slot
     assert leased.reply(orphan) == ANS_DROPPED
     assert leased.reply(running) == ANS_COUNTED
@@ -266,10 +267,10 @@ def test_a_lost_worker_at_the_limit_fails_the_request() -> None:
 
 
 def test_a_released_task_goes_back_uncounted(desk: Desk) -> None:
-    first = desk.worker(0)
+    first, second = desk.worker(0), desk.worker(0)
     slot = desk.ask(0, 1, 0)
     [task] = desk.send_all()
-    second = desk.worker(0)
+    assert task.worker == first
     assert desk.reply(task, code=RELEASE) == ANS_RELEASED
     assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(slot, second, 1)]
     assert desk.d.worker(first)["held"] == 0
@@ -277,17 +278,23 @@ def test_a_released_task_goes_back_uncounted(desk: Desk) -> None:
     assert (desk.count("released"), desk.count("redelivered")) == (1, 0)
 
 
-def test_a_released_isolated_request_that_was_lost_less_may_join_others(leased: Desk) -> None:
-    """Its attempts fall below the bound, so it moves to the queue of the returned."""
+def test_an_isolated_request_whose_attempt_is_taken_back_is_isolated_no_more(
+    leased: Desk,
+) -> None:
     w = leased.worker(0)
-    leased.lose(Task(leased.ask(0, 1, 0), w, FIRST_TOKEN, 1))
+    slot = leased.ask(0, 1, 0)
+    leased.lose(leased.tasks[0])
     [task] = leased.send_all()
+    other = leased.service_open(0, True, leased.now)
+    busy = leased.worker(0, other, capacity=2)
+    leased.ask(0, 2, other)
     leased.pass_time(LEASE)
     assert leased.d.service(0)["isolated"] == 1
-    busy = leased.worker(capacity=2)
-    leased.service_open(0, True, leased.now)
-    leased.ready(busy, 0, 1, capacity=2, how=READY_SAME_ROUTE)
-    assert slots(leased) == [task.slot]
+    assert leased.d.service(0)["reserved"] == busy
+    leased.reply(task, code=RELEASE)
+    assert leased.d.service(0)["reserved"] is None
+    assert [(t.slot, t.worker, t.attempt) for t in leased.tasks] == [(slot, w, 2)]
+    assert not leased.d.worker(w)["isolating"]
 
 
 def test_bye_undoes_what_was_not_sent_and_leaves_the_rest(desk: Desk) -> None:
@@ -441,8 +448,7 @@ def test_when_all_have_left_nothing_is_left(leased: Desk) -> None:
         leased.ask(0, id, 0, priority=id % 3, timeout_ns=1000)
         leased.send_all()
     leased.pass_time(LEASE)
-    lost_twice_at = leased.count("losses")
-    assert lost_twice_at > 0
+    assert leased.count("losses") > 0
     for w in workers:
         leased.worker_gone(w, leased.now)
     leased.client_close(0, leased.now)
