@@ -3,7 +3,7 @@
 # Nothing here sends: what is to be sent is queued at its peer, which is put on the dirty list.
 # Rule: `act` is called after every call of the dispatcher, before the next one from a new input.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._state cimport broker_t, peer_t, route_t, stored_t
 

@@ -1,28 +1,26 @@
 """The dispatcher's actions carried out, and what else changes a peer's standing."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
-from pound._dialects cimport (
-    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
-)
+from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
-    ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE, REQUEST_ANSWERED,
-    action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
+    ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
+    REQUEST_ANSWERED, action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
     disp_client_open, disp_service_open, disp_undeliverable, disp_worker_gone, disp_worker_open,
     disp_worker_ready,
 )
 from pound._peers cimport (
-    array_room, item_pop, item_push, items_clear, log_event, peer_beats, peer_open, peer_release,
-    peer_rests, peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
+    array_room, item_pop, item_push, items_clear, log_event, peer_beats, peer_release, peer_rests,
+    peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
 )
 from pound._state cimport (
     C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
-    LOG_WORKER_GONE, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED,
-    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
+    LOG_WORKER_GONE, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
+    peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (

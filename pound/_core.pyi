@@ -1,3 +1,5 @@
+from typing_extensions import Self, disjoint_base
+
 from pound.config import Config
 
 LOG_KINDS: tuple[str, ...]
@@ -5,8 +7,9 @@ DIALECTS: tuple[str, ...]
 LOOP_COUNTERS: tuple[str, ...]
 DISPATCHER_COUNTERS: tuple[str, ...]
 
+@disjoint_base
 class Core:
-    def __init__(self, config: Config, version: str, wake_fd: int) -> None: ...
+    def __new__(cls, config: Config, version: str, wake_fd: int) -> Self: ...
     def attach(
         self,
         frontend: int,

@@ -5,37 +5,31 @@ has ended or Python is wanted (events to be logged). A turn reads what has come,
 fire, and sends what follows; whatever it touches is C.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport read, write
+from posix.unistd cimport read
 
 import os
 
 from pound._actions cimport (
-    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye,
-    worker_interval,
+    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_interval,
 )
 from pound._buffer cimport buffer_free
-from pound._dialects cimport (
-    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP, FRONTEND, frame_t,
-)
-from pound._dispatcher cimport (
-    NONE, REQUEST_KEPT, disp_delete, disp_new, disp_tick, service_t,
-)
+from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
+from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport ZMQ_POLLIN, zmq, zmq_msg_t, zmq_pollitem_t
 from pound._limits cimport limits_default, limits_t
 from pound._peers cimport (
-    items_clear, log_event, peer_beats, peer_touch, peers_bury, roster_free, route_free,
-    slot_clear,
+    items_clear, log_event, peer_beats, peer_touch, peers_bury, roster_free, route_free, slot_clear,
 )
 from pound._state cimport (
-    C_BYTES_IN, C_COUNT, C_PAUSES, C_TURNS, COMMAND_DRAIN, COMMAND_NONE, COMMAND_STOP, LOG_DRAINED,
-    LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOGS, OWE_DISCONNECT, OWE_HEARTBEAT,
-    broker_t, connection_t, item_t, log_t, peer_t, route_t, service_name_t, settings_t, slot_t, socket_t,
+    COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_PAUSES, C_TURNS, LOGS, LOG_DRAINED, LOG_DRAINING,
+    LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t,
+    connection_t, log_t, peer_t, route_t, service_name_t, settings_t, socket_t,
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
@@ -246,12 +240,12 @@ cdef void report(broker_t *b) noexcept nogil:
     """Look for services whose requests wait without any worker, some in each round."""
     cdef service_name_t *name
     cdef service_t *s
-    cdef uint32_t i
+    cdef uint32_t _
     if b.lost_count:
         lost_seek(b)
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)
-    for i in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
+    for _ in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
         b.report_from = (b.report_from + 1) % b.services_count
         name = &b.services[b.report_from]
         s = &b.d.services[b.report_from]
@@ -270,8 +264,8 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
     """
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
-    cdef int i
-    for i in range(REPORT_SERVICES if REPORT_SERVICES < s.connections_room
+    cdef int _
+    for _ in range(REPORT_SERVICES if REPORT_SERVICES < s.connections_room
                    else s.connections_room):
         b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
         connection = &s.connections[b.silent_from[side]]
@@ -376,6 +370,8 @@ cdef void broker_free(broker_t *b) noexcept nogil:
         disp_delete(b.d)
     free(b)
 
+
+# --- the handle ------------------------------------------------------------------------------
 
 cdef int64_t ns(object seconds):
     return <int64_t> (seconds * 1e9)

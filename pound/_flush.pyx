@@ -1,22 +1,20 @@
 """The end of a turn: what waits for each touched peer is sent (see _flush.pxd for the rules)."""
 
 from libc.errno cimport EHOSTUNREACH
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._actions cimport act, items_drop, route_lost
 from pound._dialects cimport (
-    DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT,
-    TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK, TOKEN_DIGITS, dialect_head, frame_t,
+    DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
+    TOKEN_DIGITS, dialect_head, frame_t,
 )
-from pound._dispatcher cimport (
-    NONE, disp_blocked, disp_delivered, disp_sent, disp_unsent_slot,
-)
+from pound._dispatcher cimport NONE, disp_blocked, disp_delivered, disp_sent, disp_unsent_slot
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
 from pound._peers cimport item_pop, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
-    OWE_DISCONNECT, OWE_HEARTBEAT,
-    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
+    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, item_t, peer_t, route_t, service_name_t, slot_t,
+    stored_t,
 )
 from pound._wire cimport (
     CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
@@ -231,14 +229,14 @@ cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
 cdef void load_sent(
         broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
     """The packet is with libzmq: attempts count, answers are delivered."""
-    cdef uint32_t i
+    cdef uint32_t i, _
     cdef item_t *item
     peer.blocked_since = 0
     if load.control:
         peer.control.size = peer.control_records = 0
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks[i], b.now)
-    for i in range(load.items):
+    for _ in range(load.items):
         item = &b.items[peer.items_head]
         if item.final and b.slots[item.slot].generation == item.generation:
             disp_delivered(b.d, item.slot)

@@ -1,32 +1,29 @@
 """What foreign peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport malloc
-from libc.string cimport memset
 
 from pound._actions cimport (
     act, deliver, foreign_ready, live_now, lost_forget, service_named, session_end,
 )
 from pound._dialects cimport (
-    DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
-    SAID_ANSWER, SAID_DISCONNECT, SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST,
-    message_t,
+    DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT, SAID_HEARTBEAT,
+    SAID_PARTIAL, SAID_READY, SAID_REQUEST, message_t,
 )
 from pound._dispatcher cimport (
     ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_worker_gone,
 )
 from pound._intake cimport (
-    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial, store_reply,
-    store_request, strike,
+    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial,
+    store_reply, store_request, strike,
 )
 from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_REFUSED_FOREIGN,
-    C_RESERVED_SERVICES,
-    LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT,
-    broker_t, peer_t, route_t, slot_t, stored_t,
+    C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT, broker_t, peer_t,
+    route_t, slot_t, stored_t,
 )
 from pound._wire cimport part_put
 

@@ -1,6 +1,6 @@
 """One message at a time, from a socket to those who understand it (rules: _inbound.pxd)."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy
 
 from pound._actions cimport act, route_lost
@@ -9,13 +9,13 @@ from pound._dispatcher cimport NONE, disp_client_back
 from pound._foreign cimport foreign_message
 from pound._intake cimport strike
 from pound._libzmq cimport (
-    ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED,
-    ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_SRCFD, zmq, zmq_msg_t,
+    ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
+    ZMQ_SRCFD, zmq, zmq_msg_t,
 )
 from pound._packets cimport packet_message
 from pound._peers cimport (
-    connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch, route_closing, route_find,
-    route_open,
+    connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
+    route_closing, route_find, route_open,
 )
 from pound._state cimport (
     C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,

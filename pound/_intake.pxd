@@ -4,7 +4,7 @@
 # it, which they always do: they store it or free it. The frames of the message that is being
 # read are b.frames[0] (the routing id), b.frames[1], ...; attaching moves a frame out of there.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._state cimport broker_t, peer_t, route_t, stored_t
 from pound._wire cimport record_t

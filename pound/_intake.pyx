@@ -1,25 +1,25 @@
 """Storing what came in, and handing it to the dispatcher (see _intake.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset, strlen
 
 from pound._actions cimport act, client_of, deliver, live_now, service_named, slot_room
 from pound._actions cimport store_scratch
 from pound._dialects cimport (
-    BACKEND, DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
+    DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer, disp_answer_bytes,
-    disp_cancel, disp_request,
+    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer,
+    disp_answer_bytes, disp_cancel, disp_request,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
-from pound._peers cimport item_push, log_event, slot_clear, stored_clear
+from pound._peers cimport item_push, log_event, stored_clear
 from pound._state cimport (
     ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
     C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
-    STRIKES_MAX, broker_t, peer_t, route_t, slot_t, stored_t,
+    STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
 )
 from pound._wire cimport (
     CODE_INTERNAL, FLAG_ATTACHED, part_put, put_error, put_partial, put_reply, put_request,

@@ -1,12 +1,12 @@
 """What PND peers say: sessions and records (docs/protocol.md is the specification)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from pound._actions cimport (
-    act, client_of, deliver, live_now, service_find, service_named, session_end, tell, tell_bye,
-    tell_error, tell_welcome, worker_of,
+    act, client_of, deliver, live_now, service_named, session_end, tell, tell_bye, tell_error,
+    tell_welcome, worker_of,
 )
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
@@ -21,13 +21,12 @@ from pound._intake cimport (
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_beats, peer_label, peer_open, peer_release, peer_rests, route_attach,
-    route_detach,
+    log_event, peer_beats, peer_label, peer_open, peer_release, route_attach, route_detach,
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
-    C_RESERVED_SERVICES, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
-    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
+    C_RESERVED_SERVICES, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
 )
 from pound._table cimport names_get, names_put
 from pound._wire cimport (
@@ -35,9 +34,8 @@ from pound._wire cimport (
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, KIND_TASK, KIND_WELCOME, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64,
-    packet_next, packet_open, packet_t, part_next, part_t, put_request, record_t,
-    wire_error_text,
+    KIND_REQUEST, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_next, packet_open,
+    packet_t, part_next, part_t, put_request, record_t, wire_error_text,
 )
 
 cdef enum:

@@ -1,17 +1,15 @@
 """The broker's own services (see _pages.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, strlen
 
 from pound._actions cimport service_find
 from pound._buffer cimport buffer_extend, buffer_t
-from pound._dialects cimport (
-    DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
-)
-from pound._dispatcher cimport NONE, offer_t, service_t, worker_t
+from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
+from pound._dispatcher cimport NONE, service_t, worker_t
 from pound._state cimport broker_t, peer_t, service_name_t
-from pound._wire cimport HEADER_SIZE, RECORD_SIZE, put_reply, store_u32
+from pound._wire cimport RECORD_SIZE, put_reply, store_u32
 
 cdef enum:
     ESCAPED_MAX = 6          # bytes of one escaped byte: \u00XX

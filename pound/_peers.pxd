@@ -3,11 +3,9 @@
 # Bookkeeping only: nothing here sends a message or asks the dispatcher anything. Every call is
 # O(1) but for those that walk one peer's routes or free one peer's queue.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
-from pound._state cimport (
-    broker_t, item_t, log_kind, peer_t, route_t, socket_t, slot_t, stored_t, roster_t,
-)
+from pound._state cimport broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
 
 # roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
 cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil

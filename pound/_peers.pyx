@@ -1,6 +1,6 @@
 """Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -9,7 +9,7 @@ from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
 from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS,
-    broker_t, connection_t, item_t, log_t, peer_t, route_t, socket_t, slot_t, stored_t, roster_t,
+    broker_t, connection_t, item_t, log_t, peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free

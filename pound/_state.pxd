@@ -13,7 +13,7 @@
 # Everything is allocated by malloc and owned by the struct that lists it, except where a comment
 # says otherwise. Only the loop's thread touches any of it; `published` is the one exception.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._dialects cimport frame_t
 from pound._dispatcher cimport dispatcher_t
@@ -23,7 +23,7 @@ from pound._buffer cimport buffer_t
 
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
-    STRIKES_MAX = 100        # malformed messages, after which a route is no longer listened to
+    STRIKES_MAX = 100        # malformed messages; then a route is no longer listened to
     ATTACH_FROM = 4096       # bytes: smaller bodies are copied, since a kept message pins its buffer
     COUNTERS = 48            # room in the published statistics
     LOGS = 512               # events that wait for Python; a power of two

@@ -280,7 +280,7 @@ class Broker:
         self._core = core
 
     def _make_router(self, context: zmq.Context[Any], side: int) -> zmq.Socket[Any]:
-        socket = context.socket(zmq.ROUTER)
+        socket: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
@@ -297,7 +297,7 @@ class Broker:
         address = f"inproc://pound-monitor-{id(self):x}-{socket.underlying:x}"
         events = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         socket.monitor(address, events)
-        monitor = context.socket(zmq.PAIR)
+        monitor: zmq.Socket[Any] = context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.LINGER, 0)
         monitor.setsockopt(zmq.RCVHWM, 0)  # an event that is dropped is a death unseen
         monitor.connect(address)

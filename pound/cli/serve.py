@@ -57,19 +57,12 @@ def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: f
         log_event(LOGGER, logging.ERROR, "broker ended by itself")
         return EXIT_FAILED
     notify("STOPPING=1")
-    log_event(LOGGER, logging.INFO, "draining", timeout_s=drain_timeout)
-    threading.Thread(target=_drain, args=(broker, drain_timeout), daemon=True).start()
+    threading.Thread(target=broker.drain, args=(drain_timeout,), daemon=True).start()
     if events.get() == SIGNALLED:
         log_event(LOGGER, logging.WARNING, "second signal, stopping at once")
         broker.stop()
         return EXIT_FAILED
     return 0
-
-
-def _drain(broker: pound.Broker, timeout: float) -> None:
-    finished = broker.drain(timeout)
-    log_event(LOGGER, logging.INFO, "drained", finished=finished)
-    broker.stop()
 
 
 def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:

@@ -219,7 +219,7 @@ def test_clients_that_never_read(
     work: Callable[..., Process],
     status_of: Callable[[str], Status],
 ) -> None:
-    """Their answers wait in a bounded room and are then dropped; the others are served meanwhile."""
+    """Their answers wait in a bounded room, then are dropped; others are served meanwhile."""
     broker = pound_serve(undelivered_bytes_max="65536", foreign_window="1000000")
     work("pnd", broker.backend, "--capacity", "16")
     status = status_of(broker.frontend)

@@ -46,11 +46,15 @@ class Rates:
 
     @classmethod
     def drawn(cls, rng: Random) -> Rates:
-        """Each rate: none, its default, or up to four times that."""
+        """Half of the seeds know a little of every fault, the others few faults, but often."""
+        names = [rate.name for rate in fields(cls)]
+        often = rng.sample(names, rng.randint(1, 5)) if rng.random() < 0.5 else None
         rates = cls()
-        for rate in fields(cls):
+        for name in names:
             factor = rng.choice((0.0, 0.0, 1.0, 4.0 * rng.random()))
-            setattr(rates, rate.name, factor * getattr(rates, rate.name))
+            if often is not None:
+                factor = 12.0 * rng.random() if name in often else 0.0
+            setattr(rates, name, factor * getattr(rates, name))
         return rates
 
 
@@ -252,7 +256,7 @@ class Worker(Peer):
         self.capacity = capacity
         self.tasks: dict[int, int] = {}  # token: when it is finished
         self.answered: list[int] = []
-        self.work_ns = world.rng.choice((0, 2 * MS, 20 * MS, 300 * MS))
+        self.work_ns = world.rng.choice((0, 2 * MS, 20 * MS, 300 * MS, 2 * SECOND))
         self.beat_at = 0
         self.leaving = False
 

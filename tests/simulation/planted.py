@@ -246,12 +246,11 @@ PLANTS = (
         "d.workers[w].last_heard = live\n    worker_unblock(d, w)\n    finish(d)",
         "worker_unblock(d, w)\n    finish(d)",
     ),
-    bug(
-        "a service is given up as soon as its last worker leaves",
-        EXPIRY,
-        "max(since, d.requests[r].since)",
-        "d.requests[r].since",
-        "int64_t",
+    step(
+        "a service is given up though a worker came",
+        BOOK,
+        "service.workers += 1\n    disarm(&d.service_waits, wait_places(d), s)",
+        "service.workers += 1",
     ),
     # the leaves
     step(

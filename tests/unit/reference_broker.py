@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +105,23 @@ def bye(reason: int, retry_after_ms: int = 0) -> bytes:
     return record(BYE, head=struct.pack("<HHI", reason, 0, retry_after_ms))
 
 
+@contextmanager
+def held(end: Any) -> Iterator[None]:
+    """Hold the engine of a client or a worker still: what is done meanwhile is one turn's work."""
+    hold, holds = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        holds.set()
+        hold.wait(WAIT_S)
+
+    end._engine.post(stand)
+    assert holds.wait(WAIT_S)
+    try:
+        yield
+    finally:
+        hold.set()
+
+
 class ReferenceBroker:
     """A ROUTER that a test speaks through.
 
@@ -128,6 +147,16 @@ class ReferenceBroker:
         self.packets = 0
         self.heartbeats: list[Said] = []
         self._records: deque[Said] = deque()
+
+    @classmethod
+    def bind_again(cls, context: zmq.Context[Any], endpoint: str) -> ReferenceBroker:
+        """One at the endpoint of another that was closed; libzmq frees it a moment later."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return cls(context, endpoint)
+            except zmq.ZMQError:
+                assert time.monotonic() < deadline, f"{endpoint} stays taken"
 
     def close(self, linger: float = 0) -> None:
         """Close; what was said is still sent for `linger` seconds."""

@@ -32,6 +32,7 @@ from tests.unit.reference_broker import (
     WAIT_S,
     ReferenceBroker,
     error,
+    held,
     partial,
     record,
     reply,
@@ -77,10 +78,13 @@ def result(future: Future[Any]) -> Any:
 # -- greeting -------------------------------------------------------------------------------
 
 
-def test_hello_opens_the_packet_and_a_request_travels_with_it(make, broker):
+def test_hello_opens_the_packet_and_a_request_travels_with_it(make, context, broker):
+    broker.close()
     make(label="me:1").submit(b"body", "echo", priority=3)
-    hello = broker.expect(HELLO)
-    request = broker.expect(REQUEST)
+    late = ReferenceBroker.bind_again(context, broker.endpoint)
+    hello = late.expect(HELLO)
+    request = late.expect(REQUEST)
+    late.close()
     assert hello.parts == [b"me:1"]
     assert (request.packet, request.id, request.flags) == (hello.packet, 1, 0)
     assert (request.service, request.parts, request.head) == (b"echo", [b"body"], (0, 3))
@@ -98,7 +102,7 @@ def test_the_route_is_left_to_libzmq_and_each_client_has_a_session_of_its_own(ma
 
 def test_hello_is_repeated_until_welcome_and_then_no_more(make, broker, monkeypatch):
     monkeypatch.setattr(_link, "GREETING_EVERY", 0.05)
-    client = make()
+    client = make(heartbeat=60.0)
     for _ in range(3):
         broker.expect(HELLO)
     broker.say(welcome())
@@ -124,15 +128,10 @@ def test_before_welcome_only_little_is_sent(make, broker, monkeypatch):
 # -- requests and answers -------------------------------------------------------------------
 
 
-def test_ids_increase_from_1_and_what_is_ready_shares_a_packet(make, broker):
-    client = make()
-    futures = [client.submit(b"%d" % n, "echo") for n in range(50)]
-    broker.greet()
-    requests = []
-    while len(requests) < 50:
-        said = broker.read()
-        if said is not None and said.flags & RETRY:
-            requests.append(said)
+def test_ids_increase_from_1_and_what_is_ready_shares_a_packet(client, broker):
+    with held(client):
+        futures = [client.submit(b"%d" % n, "echo") for n in range(50)]
+    requests = [broker.expect(REQUEST) for _ in range(50)]
     assert [said.id for said in requests] == list(range(1, 51))
     assert len({said.packet for said in requests}) == 1
     broker.say(*(reply(said.id, said.parts[0]) for said in reversed(requests)))
@@ -143,14 +142,9 @@ def test_packets_keep_to_the_limits_of_welcome(make, broker):
     client = make()
     broker.greet(packet_bytes_max=1000, frames_max=3)
     assert client.wait_connected(WAIT_S)
-    hold, held = threading.Event(), threading.Event()
-    client._engine.post(lambda: (held.set(), hold.wait(WAIT_S), None)[-1])
-    assert held.wait(WAIT_S)
-    for _ in range(10):
-        client.submit(bytes(300), "echo")
-    for _ in range(4):
-        client.submit(bytes(5000), "echo")
-    hold.set()
+    with held(client):
+        for size in [300] * 10 + [5000] * 4:
+            client.submit(bytes(size), "echo")
     requests = [broker.expect(REQUEST) for _ in range(14)]
     packets = [said.packet for said in requests]
     assert max(packets.count(packet) for packet in packets[:8]) == 2  # 3 x 300 and heads: too much

@@ -26,6 +26,7 @@ from tests.unit.reference_broker import (
     WAIT_S,
     ReferenceBroker,
     bye,
+    held,
     record,
     task,
     welcome,
@@ -91,7 +92,7 @@ def test_ready_tells_label_services_and_capacity(start, broker):
 
 def test_ready_is_repeated_until_welcome_and_answers_it_once(start, broker, monkeypatch):
     monkeypatch.setattr(_link, "GREETING_EVERY", 0.05)
-    worker = start()
+    worker = start(heartbeat=60.0)
     for _ in range(3):
         broker.expect(READY)
     broker.say(welcome())
@@ -125,6 +126,13 @@ def test_heartbeats_leave_while_a_handler_computes(serve, broker):
         broker.heartbeat()
     release.set()
     broker.expect(REPLY)
+
+
+def test_a_worker_judges_silence_by_the_rates_that_the_broker_told(serve, broker):
+    serve(heartbeat=0.02, liveness=2, limits={"heartbeat_ms": 60_000, "liveness": 3})
+    for _ in range(10):  # ten of its own heartbeats, and no word from the broker
+        broker.heartbeat()
+    assert broker.read(0) is None
 
 
 def test_an_idle_worker_beats_as_often_as_the_broker_asks(serve, broker):
@@ -202,14 +210,11 @@ def test_threads_are_not_more_than_the_capacity(serve, broker):
 
 def test_answers_that_are_ready_together_share_a_packet(serve, broker):
     worker = serve(capacity=3)
-    hold, held = threading.Event(), threading.Event()
-    worker._engine.post(lambda: (held.set(), hold.wait(WAIT_S), None)[-1])
-    assert held.wait(WAIT_S)
-    for token in (1, 2, 3):
-        given = pound.Task(task_record(token), worker._tasks)
-        worker._engine.post(worker._tasks._running.__setitem__, token, given)
-        worker._work(given)
-    hold.set()
+    with held(worker):
+        for token in (1, 2, 3):
+            given = pound.Task(task_record(token), worker._tasks)
+            worker._engine.post(worker._tasks._running.__setitem__, token, given)
+            worker._work(given)
     assert len({broker.expect(REPLY).packet for _ in range(3)}) == 1
 
 
@@ -318,25 +323,22 @@ def test_pieces_are_numbered_in_their_attempt_and_come_before_the_answer(serve, 
 
 def test_pieces_wait_for_room_and_go_on_when_there_is(serve, broker, monkeypatch):
     monkeypatch.setattr(_tasks, "UNSENT_BYTES_MAX", 1000)
-    given: list[int] = []
 
     def handler(task):
-        for n in range(20):
+        for _ in range(20):
             task.partial(bytes(400))
-            given.append(n)
-        return b""
 
-    worker = serve(handler)
-    hold, held = threading.Event(), threading.Event()
-    broker.say(bye(0))  # nothing but READY leaves before the next WELCOME
-    broker.expect(READY)
-    worker._engine.post(lambda: (held.set(), hold.wait(WAIT_S), None)[-1])
-    assert held.wait(WAIT_S)
-    broker.say(welcome(), task(1))
-    hold.set()
-    for n in range(20):
-        assert broker.seek(PARTIAL).head == (n, 1)
-    broker.expect(REPLY)
+    serve(handler)
+    broker.say(task(1), bye(0))  # nothing but READY leaves before the next WELCOME
+    sequences = []
+    while (said := broker.read()).kind != REPLY:
+        if said.kind == READY and not said.head[1]:
+            continue
+        if said.kind == READY:
+            broker.say(welcome())
+        else:
+            sequences.append(said.head[0])
+    assert sequences == list(range(20))
 
 
 def test_a_piece_without_room_blocks_its_handler_until_the_task_is_cancelled(monkeypatch):

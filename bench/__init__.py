@@ -1,0 +1,1 @@
+"""Speed, measured: the load generator, its baselines, and what runs them. See README.md."""
