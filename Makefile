@@ -28,7 +28,7 @@ help:            ## list the targets
 
 .venv/tools: .venv/made pyproject.toml pound/_version.py
 	$(PIP) install "setuptools>=77" "cython>=3.1"
-	$(PIP) install --no-build-isolation --editable ".[test,lint]"
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint]"
 	touch $@
 
 build/built: .venv/tools $(SOURCES)

@@ -8,6 +8,8 @@ POUND_DEBUG     O(n) invariant checks after every step, no optimisation, debug s
 POUND_TRACE     line tracing of the Cython code, for coverage
 POUND_SANITIZE  AddressSanitizer and UndefinedBehaviorSanitizer
 POUND_ANNOTATE  write Cython's annotated HTML beside each module
+POUND_UNBUILT   no extensions at all: for an editable install that `build_ext --inplace` follows,
+                since pip would compile in a folder of its own and throw the objects away
 """
 
 import os
@@ -18,7 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SWITCHES = ("POUND_DEBUG", "POUND_TRACE", "POUND_SANITIZE", "POUND_ANNOTATE")
-# In place of the module objects' own: what the switches were when they were last built.
+# What the switches were at the last build, which the compiled modules themselves don't tell.
 STAMP = Path("build", "switches")
 JOBS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -52,7 +54,7 @@ debug, trace = switch("POUND_DEBUG"), switch("POUND_TRACE")
 macros = [("POUND_DEBUG", "1")] if debug else []
 macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if trace else []
 compile_args = ["-O0", "-g3"] if debug else ["-O3", "-g1"]
-compile_args += ["-fno-strict-aliasing", "-Wall", "-Wno-unused-function"]
+compile_args += ["-fno-strict-aliasing", "-Wno-unused-function"]
 link_args: list[str] = []
 if switch("POUND_SANITIZE"):
     sanitizers = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
@@ -74,7 +76,7 @@ extensions = [
 
 setup(
     cmdclass={"build_ext": BuildExtensions},
-    ext_modules=cythonize(
+    ext_modules=[] if switch("POUND_UNBUILT") else cythonize(
         extensions,
         annotate=switch("POUND_ANNOTATE"),
         force=changed,

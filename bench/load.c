@@ -28,6 +28,7 @@ struct result {
     double seconds;
     double own_cpu;      /* of one core */
     struct cpu subject;
+    uint64_t reads, writes, messages;
     uint64_t lost;
 };
 
@@ -71,12 +72,16 @@ static void run_measure(struct run *run, struct result *result) {
     uint64_t begin_ns = clock_ns(), own_ns = cpu_own_ns();
     cpu_read(run->options->subject_pid, &before);
     run->phase = PHASE_MEASURING;
+    run->reads = run->writes = run->messages = 0;
     run_until(run, begin_ns + (uint64_t)run->options->duration_ms * MS_NS);
     cpu_read(run->options->subject_pid, &result->subject);
     cpu_subtract(&result->subject, &before);
     double passed_ns = (double)(run->now_ns - begin_ns);
     result->seconds = passed_ns / 1e9;
     result->own_cpu = (double)(cpu_own_ns() - own_ns) / passed_ns;
+    result->reads = run->reads;
+    result->writes = run->writes;
+    result->messages = run->messages;
 }
 
 /* run_end waits for the answers that are still open; those that never come are lost. */
@@ -127,12 +132,15 @@ static void print_text(const char *text) {
 static void print_report(const struct run *run, const struct result *result) {
     const struct options *o = run->options;
     const struct histogram *h = &run->latency;
-    double requests = (double)h->total;
+    double requests = h->total ? (double)h->total : 1;
     printf("{\"dialect\": \"%s\", \"clients\": %u, \"outstanding\": %u, \"workers\": %u, "
            "\"capacity\": %u, \"bytes\": %zu, ",
            o->dialect->name, o->clients, o->outstanding, o->workers, o->capacity, o->bytes);
     printf("\"seconds\": %.4f, \"requests\": %llu, \"per_s\": %.1f, ", result->seconds,
            (unsigned long long)h->total, requests / result->seconds);
+    printf("\"reads\": %.4f, \"writes\": %.4f, \"messages\": %.4f, ",
+           (double)result->reads / requests, (double)result->writes / requests,
+           (double)result->messages / requests);
     printf("\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f, ",
            (double)histogram_quantile(h, 0.5) / 1e3, (double)histogram_quantile(h, 0.99) / 1e3,
            (double)histogram_quantile(h, 0.999) / 1e3, (double)h->highest_ns / 1e3);

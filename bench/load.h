@@ -95,6 +95,9 @@ struct run {
     uint64_t errors;
     char first_error[160];
     struct histogram latency;  /* of the answers in the measured time */
+    uint64_t reads;            /* system calls of this program, in the measured time */
+    uint64_t writes;
+    uint64_t messages;         /* ZMTP messages that came in then; of the floor, none */
 };
 
 enum {

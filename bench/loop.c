@@ -140,6 +140,7 @@ static size_t take_messages(struct peer *peer, const uint8_t *data, size_t size)
             break;
         at += (size_t)taken;
         if (!m.command) {
+            peer->run->messages++;
             peer->run->dialect->message(peer, &m);
         } else {
             peer_seal(peer);
@@ -183,6 +184,7 @@ static ssize_t read_behind(struct peer *peer) {
 
 static void peer_read(struct peer *peer) {
     ssize_t got = peer->in.size ? read_behind(peer) : read_scratch(peer);
+    peer->run->reads++;
     if (got > 0)
         peer->heard_ns = peer->run->now_ns;
     else if (got == 0)
@@ -206,6 +208,7 @@ static void peer_write(struct peer *peer) {
         return;
     enum out_state state = out_write(&peer->out, peer->fd, &run->body.tail);
     peer->spoke_ns = run->now_ns;
+    run->writes++;
     if (state == OUT_FAILED) {
         peer_lost(peer, strerror(errno));
         return;

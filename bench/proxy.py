@@ -1,6 +1,7 @@
 """libzmq's own zmq_proxy between a ROUTER and a DEALER, as a process of its own.
 
-It runs in C, on the libzmq that the broker uses too. Prints "proxy: ready frontend=URL backend=URL".
+It runs in C, on the libzmq that the broker uses too. Prints
+"proxy: ready frontend=URL backend=URL".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def main() -> None:
         for socket in ends:
             socket.set_hwm(0)
             socket.bind("tcp://127.0.0.1:*")
-        frontend, backend = (end.last_endpoint.decode() for end in ends)
+        frontend, backend = (end.getsockopt_string(zmq.LAST_ENDPOINT) for end in ends)
         print(f"proxy: ready frontend={frontend} backend={backend}", flush=True)
         zmq.proxy(*ends)
 

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import faults, summary, table
-from bench.subjects import CONTESTANTS, Contestant, Effort, Shape, SubjectError, build, favoured, measure
+from bench.subjects import (
+    CONTESTANTS,
+    Contestant,
+    Effort,
+    Shape,
+    SubjectError,
+    build,
+    favoured,
+    measure,
+)
 
 SHAPE = "8x64x16x64"
 QUICK_ROUNDS, QUICK = 3, Effort(seconds=0.5, warm_up=0.2)

@@ -57,12 +57,9 @@ class Shape:
 
     def __str__(self) -> str:
         """Return what `parse` reads."""
-        for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
-            if self.size % unit == 0 and self.size > unit:
-                return f"{self.clients}x{self.outstanding}x{self.workers}x{self.size // unit}{name}"
-        if self.size == 1 << 20:
-            return f"{self.clients}x{self.outstanding}x{self.workers}x1MiB"
-        return f"{self.clients}x{self.outstanding}x{self.workers}x{self.size}"
+        mebibytes, rest = divmod(self.size, 1 << 20)
+        size = f"{mebibytes}MiB" if mebibytes and not rest else str(self.size)
+        return f"{self.clients}x{self.outstanding}x{self.workers}x{size}"
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,7 @@ CONTESTANTS = {
         _pound("ppp", "plain"),
         _pound("mdp1", "mdp1"),
         Contestant("zmq_proxy", (sys.executable, str(BENCH / "proxy.py")), "proxy"),
-        Contestant(
-            "guide_queue", (str(OUT / "guide_queue"),), "plain", needs=OUT / "guide_queue"
-        ),
+        Contestant("guide_queue", (str(OUT / "guide_queue"),), "plain", needs=OUT / "guide_queue"),
     )
 }
 

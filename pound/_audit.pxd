@@ -252,10 +252,15 @@ cdef inline void audit_matched(const dispatcher_t *d) noexcept nogil:
 cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     """Numbers in use are as counted, within the limits; the working sets are empty."""
     cdef const counters_t *counters = &d.counters
+    cdef uint64_t living = 0
+    cdef uint32_t w
     CHECK(counters.clients == d.client_pool.used and counters.clients <= d.limits.clients_max,
           "%lu clients", counters.clients)
-    CHECK(counters.workers == d.worker_pool.used and counters.workers <= d.limits.workers_max,
-          "%lu workers", counters.workers)
+    CHECK(d.worker_pool.used <= d.limits.workers_max, "%u workers", d.worker_pool.used)
+    for w in range(d.worker_pool.fresh):
+        if d.workers[w].used and not d.workers[w].gone:
+            living += 1
+    CHECK(counters.workers == living, "%lu workers", counters.workers)
     CHECK(counters.services == d.service_pool.used and counters.services <= d.limits.services_max,
           "%lu services", counters.services)
     CHECK(d.by_token.count == d.task_pool.used, "%u tokens", d.by_token.count)

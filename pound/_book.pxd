@@ -233,7 +233,6 @@ cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
     cdef worker_t *worker = &d.workers[w]
     if not worker.gone or worker.pinned or worker.tasks.head != NONE:
         return
-    d.counters.workers -= 1
     pool_give(&d.worker_pool, <void **> &d.workers, w)
     act(d, ACT_WORKER_FREE, NONE, w, 0, 0)
 

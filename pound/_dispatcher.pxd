@@ -193,7 +193,7 @@ cdef struct service_t:
     uint8_t used
 
 
-cdef struct counters_t:
+cdef struct counters_t:      # uint64 only: _core publishes it as an array, in this order
     # accepted = waiting + running + answered + failed + cancelled + expired, at any moment
     uint64_t accepted, waiting, running, answered, failed, cancelled, expired
     uint64_t refused         # requests over a limit, or for an unknown service
@@ -206,7 +206,9 @@ cdef struct counters_t:
     uint64_t partials_late
     uint64_t expired_workers
     uint64_t waiting_bytes, kept, kept_bytes
-    uint64_t clients, workers, services  # numbers in use
+    uint64_t clients         # numbers in use
+    uint64_t workers         # that are not gone
+    uint64_t services        # numbers in use
 
 
 cdef struct dispatcher_t:

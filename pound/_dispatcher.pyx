@@ -322,6 +322,7 @@ cdef void disp_worker_ready(
     cdef uint8_t was_gone = worker.gone
     cdef uint32_t i
     d.now = now
+    d.counters.workers += was_gone
     worker.gone = worker.leaving = 0
     worker.last_heard = live
     worker_unblock(d, w)

@@ -175,6 +175,7 @@ cdef inline void worker_end(dispatcher_t *d, uint32_t w) noexcept nogil:
     cdef worker_t *worker = &d.workers[w]
     cdef uint32_t i
     worker.gone = worker.pinned = 1
+    d.counters.workers -= 1
     worker_file(d, w)
     disarm(&d.liveness, liveness_places(d), w)
     disarm(&d.blocked_ends, blocked_places(d), w)

@@ -24,7 +24,7 @@ from pound._buffer cimport buffer_t
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
     STRIKES_MAX = 100        # malformed messages; then a route is no longer listened to
-    ATTACH_FROM = 4096       # bytes: smaller bodies are copied, since a kept message pins its buffer
+    ATTACH_FROM = 4096       # bytes: smaller bodies are copied; a kept message pins its buffer
     COUNTERS = 48            # room in the published statistics
     LOGS = 512               # events that wait for Python; a power of two
 

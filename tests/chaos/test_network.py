@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.chaos.proxy import Proxy
 from tests.peers import zmtp
 from tests.peers.base import digest
 from tests.peers.catalogue import CLIENTS
-from tests.support import Process, Served, need, wait_until
+from tests.support import Process, Served, clean_environ, need, pound_command, wait_until
 
 RATES = {"ppp_heartbeat": "0.2", "mdp_heartbeat": "0.2", "heartbeat": "0.2"}
 BEATS = ("--heartbeat", "0.2")
@@ -238,6 +239,29 @@ def test_clients_that_never_read(
     status.wait(lambda now: bool(now["clients"] <= 1))
     counters = status.read()["counters"]
     assert counters["waiting"] == counters["running"] == 0
+
+
+# ---- few file descriptors ----
+
+
+def test_more_connections_than_file_descriptors(
+    spawn: Callable[..., Process],
+    work: Callable[..., Process],
+) -> None:
+    """Who is connected is served on; whoever comes too late is served once there is room."""
+    ends = [f"--{side}=tcp://127.0.0.1:*" for side in ("frontend", "backend")]
+    served = pound_command("serve", *ends)
+    script = ["sh", "-c", 'ulimit -n 80 && exec "$@"', "sh", *served]
+    broker = Served(spawn(script, clean_environ(POUND_DEFAULT_SERVICE="work")))
+    work("ppp", broker.backend)
+    with CLIENTS["dealer"](broker.frontend) as client, ExitStack() as stack:
+        assert client.request([b"first"]) == digest([b"first"])
+        for _ in range(100):
+            stack.enter_context(contextlib.closing(zmtp.dial(broker.frontend)))
+        assert client.request([b"among many"]) == digest([b"among many"])
+        stack.close()
+        with CLIENTS["req"](broker.frontend) as late:
+            assert late.request([b"late"], 30.0) == digest([b"late"])
 
 
 def test_verdict_sees_what_it_is_for() -> None:

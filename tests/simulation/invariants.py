@@ -517,7 +517,7 @@ class Ledger:
             "kept": len(self.kept),
             "kept_bytes": sum(a.size for a in self.kept),
             "clients": len(self.clients),
-            "workers": len(self.hands),
+            "workers": sum(not hand.gone for hand in self.hands.values()),
             "services": len(self.services),
         }
         found = {name: counters[name] for name in expected}

@@ -71,7 +71,7 @@ class Model:
             "kept": len(self.kept),
             "kept_bytes": sum(r.bytes for r in self.kept),
             "clients": len(self.clients),
-            "workers": len(self.workers),
+            "workers": sum(not w.gone for w in self.workers.values()),
             "services": len(self.services),
         }
 

@@ -71,9 +71,10 @@ class Link:
 class Network:
     """All links, living and broken; a broken one stays until the broker was told of it."""
 
-    def __init__(self, rng: Random, latency_ns: int, mark: int, eagain: float) -> None:
+    def __init__(self, rng: Random, pace_ns: int, mark: int, eagain: float) -> None:
         self.rng = rng
-        self.latency_ns = latency_ns
+        self.pace_ns = pace_ns  # about a turn of the broker
+        self.latency_ns = rng.choice((pace_ns // 10, 2 * pace_ns))
         self.mark = mark
         self.eagain = eagain  # how often a send is refused though the pipe has room
         self.now = 0
@@ -117,8 +118,8 @@ class Network:
         link.broken = True
         link.up.cut(self.rng.randint(0, len(link.up)))
         link.down.cut(self.rng.randint(0, len(link.down)))
-        link.broker_knows_at = self.now + self.rng.choice((0, 0, MS, 20 * MS))
-        link.peer_knows_at = self.now if peer_knows else self.now + 200 * MS
+        link.broker_knows_at = self.now + self.rng.choice((0, 2, 5, 20)) * self.pace_ns
+        link.peer_knows_at = self.now + (0 if peer_knows else 10 * self.pace_ns)
 
     def half_open(self, link: Link, lasts_ns: int) -> None:
         if not link.broken and not link.swallows:

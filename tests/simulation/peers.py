@@ -24,7 +24,7 @@ class Rates:
 
     crash: float = 0.004
     stall: float = 0.01
-    disconnect: float = 0.008
+    disconnect: float = 0.015
     half_open: float = 0.002
     wrong_token: float = 0.02
     repeated_token: float = 0.05
@@ -32,8 +32,8 @@ class Rates:
     failure: float = 0.1
     partial: float = 0.1
     slow: float = 0.05
-    lie: float = 0.1
-    ready_again: float = 0.02
+    lie: float = 0.2
+    ready_again: float = 0.04
     leave: float = 0.01
     malformed: float = 0.02
     retry: float = 0.1
@@ -66,6 +66,7 @@ class World(Protocol):
     network: Network
     calm: bool
     now: int
+    pace_ns: int  # about a turn of the broker
     service_names: list[str]
 
     def token_of_another(self, worker: Worker) -> int: ...
@@ -149,7 +150,7 @@ class Peer:
         world = self.world
         if self.link is not None and self.link.broken and world.now >= self.link.peer_knows_at:
             self.link = None
-            self.reconnects_at = world.now + world.rng.choice((0, 0, 5 * MS, 300 * MS))
+            self.reconnects_at = world.now + world.rng.choice((0, 0, 1, 10)) * world.pace_ns
         if self.link is None and world.now >= self.reconnects_at:
             self.link = world.network.connect(self)
             self.connected()
@@ -169,12 +170,12 @@ class Client(Peer):
         self.dialect = dialect
         rng = world.rng
         self.pnd = dialect == "pnd"
-        self.window = 1 if dialect == "plain" else rng.choice((1, 4, 30))
+        self.window = 1 if dialect == "plain" else rng.choice((2, 8, 30))
         self.next_id = rng.choice((0, 1, 1 << 40))
         self.open: dict[int, Record] = {}
         self.ended: dict[int, int] = {}
         self.last_heard = world.now
-        self.pace = rng.choice((0.1, 0.4, 0.8))
+        self.pace = rng.choice((0.3, 0.8, 0.95))
 
     def connected(self) -> None:
         if self.pnd:
@@ -206,7 +207,7 @@ class Client(Peer):
         id, self.next_id = self.next_id, self.next_id + rng.choice((1, 1, 1, 3))
         service = rng.choice(world.service_names)
         priority = rng.choice((0, 0, 0, rng.randrange(PRIORITIES))) if self.pnd else 0
-        timeout = rng.choice((0, 0, 5 * MS, 300 * MS, 5 * SECOND)) if self.pnd else 0
+        timeout = rng.choice((0, 0, 3, 50, 500)) * self.world.pace_ns if self.pnd else 0
         internal = self.pnd and rng.random() < 0.03
         size = rng.choice((0, 64, 64, 1000))
         return ("request", id, service, priority, timeout, size, internal)
@@ -256,7 +257,7 @@ class Worker(Peer):
         self.capacity = capacity
         self.tasks: dict[int, int] = {}  # token: when it is finished
         self.answered: list[int] = []
-        self.work_ns = world.rng.choice((0, 2 * MS, 20 * MS, 300 * MS, 2 * SECOND))
+        self.work_ns = world.rng.choice((0, 1, 3, 10, 30)) * world.pace_ns
         self.beat_at = 0
         self.leaving = False
 
@@ -281,7 +282,7 @@ class Worker(Peer):
         rng = self.world.rng
         for kind, *values in message:
             if kind == "task":
-                slow = 50 if self.chance(self.world.rates.slow) else 1
+                slow = 20 if self.chance(self.world.rates.slow) else 1
                 self.tasks[values[0]] = self.world.now + rng.randint(0, slow * self.work_ns)
             elif kind == "cancel" and rng.random() < 0.5:
                 self._finish(values[0])

@@ -66,10 +66,10 @@ class Simulation:
         self.now = self.rng.choice((1, 1000 * SECOND))
         self.calm = False
         self.pace_ns = self.rng.choice((MS, 10 * MS, 100 * MS))
-        latency_ns, mark = self.rng.choice((MS, 10 * MS)), self.rng.choice((2, 10, 1000))
-        self.network = Network(self.rng, latency_ns, mark, self.rates.spurious_eagain)
+        mark = self.rng.choice((2, 10, 1000))
+        self.network = Network(self.rng, self.pace_ns, mark, self.rates.spurious_eagain)
         self.service_names = [f"service-{n}" for n in range(self.rng.randint(1, 4))]
-        leases = {name: self.rng.choice((0, 0, 30 * MS, SECOND)) for name in self.service_names}
+        leases = {name: self.rng.choice((0, 5, 30)) * self.pace_ns for name in self.service_names}
         self.leases = leases
         self.names = 0
         self.clients = [self._new_client() for _ in range(self.rng.randint(1, 6))]

@@ -11,6 +11,7 @@ from pound._dispatcher import (
     ANS_COUNTED,
     ANS_DEAD,
     ANS_DROPPED,
+    READY_SAME_ROUTE,
     REQ_ANSWERED,
     REQ_BUSY,
     REQ_BUSY_SERVICE,
@@ -222,9 +223,9 @@ def test_returned_requests_go_before_fresh_ones_in_order_of_acceptance(desk: Des
         desk.ask(0, id, 0)
     w = desk.worker(0, capacity=3)
     tasks = desk.send_all()
-    for task in reversed(tasks):
+    desk.worker_leave(w, desk.now)
+    for task in (tasks[1], tasks[2], tasks[0]):
         desk.reply(task, code=14)
-    desk.worker_gone(w, desk.now)
     desk.worker(0, capacity=5)
     assert slots(desk) == [0, 1, 2, 3, 4]
 
@@ -280,14 +281,41 @@ def test_another_idle_worker_ends_the_reservation(desk: Desk) -> None:
     assert desk.d.service(0)["reserved"] is None
 
 
-def test_a_reservation_passes_on_when_its_worker_leaves(desk: Desk) -> None:
-    other, isolated = isolated_beside_a_busy_worker(desk)
-    next_one = desk.worker_open(0, 0, True, 0)
-    desk.ready(next_one, 0, capacity=0)
-    desk.worker_leave(other.worker, desk.now)
-    assert desk.d.service(0)["reserved"] is None
-    desk.ready(next_one, 0, capacity=1)
-    assert slots(desk) == [isolated]
+@pytest.mark.parametrize("how", ["leave", "gone", "ready"])
+def test_a_reservation_passes_on_to_another_busy_worker(desk: Desk, how: str) -> None:
+    other, _ = isolated_beside_a_busy_worker(desk)
+    desk.service_open(0, True, desk.now)
+    second = desk.worker(1, capacity=2)
+    desk.ask(0, 3, 1)
+    desk.ready(second, 0, 1, capacity=2, how=READY_SAME_ROUTE)
+    assert desk.d.service(0)["reserved"] == other.worker
+    if how == "leave":
+        desk.worker_leave(other.worker, desk.now)
+    elif how == "gone":
+        desk.worker_gone(other.worker, desk.now)
+    else:
+        desk.ready(other.worker, 1, how=READY_SAME_ROUTE)
+    assert desk.d.service(0)["reserved"] == second
+
+
+def test_what_is_isolated_no_more_goes_to_a_busy_worker_that_is_not_reserved(desk: Desk) -> None:
+    """A release takes one of two attempts back, by a worker that is gone but whose token counts."""
+    second_tasks = []
+    for id in (1, 2):
+        ill = desk.worker(0)
+        desk.ask(0, id, 0)
+        desk.lose(desk.tasks[0])
+        second_tasks += desk.send_all()
+        desk.worker_leave(ill, desk.now)
+    busy = [desk.worker(0, capacity=3) for _ in range(2)]
+    for id in (3, 4):
+        desk.ask(0, id, 0)
+    for task in second_tasks:
+        desk.worker_gone(task.worker, desk.now)
+    assert desk.d.service(0)["isolated"] == 2
+    assert desk.d.service(0)["reserved"] == busy[0]
+    desk.reply(second_tasks[1], code=14)
+    assert [(t.slot, t.worker) for t in desk.tasks] == [(second_tasks[1].slot, busy[1])]
 
 
 def test_a_cancelled_isolated_request_ends_the_reservation(desk: Desk) -> None:
