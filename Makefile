@@ -11,6 +11,7 @@ BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace
 PYZMQ_TRIED := 26.0.3 27.*
 # Budgets of the long runs.
 SIM_SEEDS ?= 20000
+SIM_SEED ?= 0
 FUZZ_EXAMPLES ?= 200000
 
 .DEFAULT_GOAL := help
@@ -73,10 +74,11 @@ lint: build      ## ruff, cython-lint
 
 types: build     ## mypy strict, and the stubs against the built modules
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest pound --ignore-missing-stub
+	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt \
+		--ignore-unused-allowlist $(patsubst pound/%.pyi,pound.%,$(wildcard pound/*.pyi))
 
-sim-long: build  ## the simulation with many seeds (SIM_SEEDS)
-	POUND_SIM_SEEDS=$(SIM_SEEDS) $(BIN)/python -m pytest --timeout 0 tests/simulation
+sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
+	$(BIN)/python -m tests.simulation --seed $(SIM_SEED) --seeds $(SIM_SEEDS)
 
 fuzz-long: build ## the fuzz tests with many examples (FUZZ_EXAMPLES)
 	POUND_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/fuzz

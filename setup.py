@@ -54,7 +54,7 @@ debug, trace = switch("POUND_DEBUG"), switch("POUND_TRACE")
 macros = [("POUND_DEBUG", "1")] if debug else []
 macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if trace else []
 compile_args = ["-O0", "-g3"] if debug else ["-O3", "-g1"]
-compile_args += ["-fno-strict-aliasing", "-Wno-unused-function"]
+compile_args += ["-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare"]
 link_args: list[str] = []
 if switch("POUND_SANITIZE"):
     sanitizers = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]

@@ -282,13 +282,13 @@ class Engine:
         if record.kind == Kind.WELCOME:
             link.welcome(record, now)
             end.welcomed(link, now)
-        elif record.kind == Kind.BYE and record.code == UNKNOWN_TO_ME:
-            link.forgotten(now, "unknown to it")
-        elif record.kind == Kind.BYE and record.code == GOING_AWAY:
-            link.bye(now, record.retry_after_ms / 1000)
         elif record.kind == Kind.ERROR and record.id == 0:
             log_event(end.logger, logging.ERROR, "refused", code=record.code, words=words(record))
         else:
+            if record.kind == Kind.BYE and record.code == UNKNOWN_TO_ME:
+                link.forgotten(now, "unknown to it")
+            elif record.kind == Kind.BYE and record.code == GOING_AWAY:
+                link.bye(now, record.retry_after_ms / 1000)
             end.take(link, record, now)
 
     def _flush(self, now: float) -> None:

@@ -32,9 +32,12 @@ cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline int64_t wait_end(const dispatcher_t *d, uint32_t r) noexcept nogil:
-    """wait_end tells when a request of a service without workers has waited long enough."""
-    cdef int64_t since = d.services[d.requests[r].service].workerless_since
-    return max(since, d.requests[r].since) + d.limits.service_wait_ns
+    """wait_end tells when a request of a service without workers has waited long enough.
+
+    A request that was there before the last worker went waits from then on: the timer was armed at
+    that moment, and does not fire before that wait is over.
+    """
+    return d.requests[r].since + d.limits.service_wait_ns
 
 
 cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end) noexcept nogil:

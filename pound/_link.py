@@ -138,12 +138,14 @@ class Link:
     ) -> None:
         self.session = os.urandom(16)  # a secret between the broker and us: never logged
         self.epoch: bytes | None = None  # the last one heard, on whichever endpoint
+        self.up = False  # a connection stands; inproc, which tells nothing, counts as always up
         self.welcomed = False
         self.limits = Limits()
         self.heartbeat = heartbeat
         self.heard_at = -math.inf  # the last packet on a welcomed route, or the start of this one
         self.said_at = -math.inf
         self.resting_until = -math.inf  # said BYE: nothing is asked of it before
+        self.leaving = False  # we said BYE: to lose the broker is no news any more
         self.wants_out = False  # something is to be sent as soon as the socket takes it
         self._own = (heartbeat, liveness)
         self._silence = heartbeat * liveness
@@ -158,7 +160,6 @@ class Link:
         self._greet_at = math.inf
         self._opened_at = -math.inf
         self._handshakes = 0
-        self._up = False  # a connection stands; inproc, which tells nothing, counts as always up
         self._reopen = False  # open anew when the rest is over
 
     @property
@@ -185,7 +186,7 @@ class Link:
                 error=str(error),
             )
         self._socket = dealer
-        self._up = self.endpoint.startswith("inproc:")
+        self.up = self.endpoint.startswith("inproc:")
         self._handshakes = 0
         self._opened_at = self.heard_at = self._greet_at = now
         self.resting_until = -math.inf
@@ -193,7 +194,7 @@ class Link:
 
     def close(self, linger_ms: int) -> None:
         """Close the socket, if one is open; what libzmq holds is sent for `linger_ms` more."""
-        self.welcomed = False
+        self.up = self.welcomed = False
         self._packets.clear()
         if self._socket is not None:
             self._socket.disable_monitor()
@@ -205,7 +206,7 @@ class Link:
     def register(self, poller: zmq.Poller) -> None:
         """Put what the link waits for into the poll set."""
         if self._socket is not None:
-            out = zmq.POLLOUT if self.wants_out and self._up else 0
+            out = zmq.POLLOUT if self.wants_out and self.up else 0
             poller.register(self._socket, zmq.POLLIN | out)
         if self._monitor is not None:
             poller.register(self._monitor, zmq.POLLIN)
@@ -229,10 +230,10 @@ class Link:
             except zmq.Again:
                 return
             if event == zmq.EVENT_DISCONNECTED:
-                self._up = False
+                self.up = False
                 self._lose("disconnected")
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._up = True
+                self.up = True
                 self._handshakes += 1
                 if self._handshakes > 1:
                     self._packets.clear()
@@ -315,7 +316,7 @@ class Link:
         self.tick(now)
 
     def _lose(self, reason: str) -> None:
-        if self.welcomed:
+        if self.welcomed and not self.leaving:
             event = "broker lost"
             log_event(self._logger, logging.WARNING, event, endpoint=self.endpoint, reason=reason)
         self.welcomed = False
@@ -344,7 +345,7 @@ class Link:
 
     def writable(self) -> bool:
         """Tell whether a connection takes another packet; the refused ones go first."""
-        while self._up and self._socket is not None:
+        while self.up and self._socket is not None:
             if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
                 return False
             if not self._packets:

@@ -129,8 +129,7 @@ cdef inline void tasks_recredit(dispatcher_t *d, uint32_t w) noexcept nogil:
     """tasks_recredit lets the returned tasks of a worker that was gone hold their credit again."""
     cdef uint32_t t = d.workers[w].tasks.head
     while t != NONE:
-        if not d.tasks[t].holds:
-            credit_take(d, t)
+        credit_take(d, t)
         t = d.tasks[t].sibling.next
 
 

@@ -38,7 +38,7 @@ STREAM_BYTES_MAX = 64 << 20  # of one stream, not yet read by the caller
 TIMEOUT_MS_MAX = 2**32 - 1
 RECORD_BYTES = 64  # what a record costs beside its body, roughly
 CANCELLED_MAX = 4096  # CANCELs remembered, to be told again after a reconnect
-LEAVE_WITHIN = 0.5  # seconds for the last packet of a close
+LEAVE_WITHIN = 0.5  # seconds for BYE and its answer
 
 
 class Sink(Protocol):
@@ -223,7 +223,7 @@ class Requests(End):
         self._eager_bytes = EAGER_BYTES  # left of what may be sent before WELCOME
         self._more = False  # the last turn was full
         self._leave_by = math.inf  # say BYE and finish, at the latest then
-        self._said_bye = False
+        self._said_bye = self._heard_bye = False
 
     # -- commands, posted by the client -----------------------------------------------------
 
@@ -245,21 +245,29 @@ class Requests(End):
 
     def collect(self, link: Link, now: float) -> list[Record]:
         """Return HELLO, CANCELs, requests again, new requests: what this turn sends."""
-        records = []
         self._more = False
+        if self._leave_by < math.inf:
+            return self._bye(link)
+        records = []
         if link.greets(now):
             self._eager_bytes = EAGER_BYTES
             records.append(Record(kind=Kind.HELLO, parts=[self._label]))
-        if self._leave_by < math.inf:
-            if not self._said_bye:
-                records.append(Record(kind=Kind.BYE, code=GOING_AWAY))
-                self._said_bye = True
-            return records
         records += [Record(kind=Kind.CANCEL, id=number) for number in self._cancels]
         self._cancels.clear()
         if not link.resting(now):
             self._collect_requests(records, link, now)
         return records
+
+    def _bye(self, link: Link) -> list[Record]:
+        """Return BYE, once, and a HEARTBEAT, which is answered (by BYE 0: the session has ended).
+
+        A socket closed with unread input resets its connection, and a reset may overtake what was
+        sent: so the answer is waited for.
+        """
+        if self._said_bye:
+            return []
+        self._said_bye = link.leaving = True
+        return [Record(kind=Kind.BYE, code=GOING_AWAY), Record(kind=Kind.HEARTBEAT)]
 
     def _collect_requests(self, records: list[Record], link: Link, now: float) -> None:
         budget = TURN_BYTES
@@ -320,6 +328,9 @@ class Requests(End):
 
     def take(self, link: Link, record: Record, now: float) -> None:
         """Act on what the broker says about one request."""
+        if record.kind == Kind.BYE:
+            self._heard_bye = self._said_bye
+            return
         request = self._open.get(record.id)
         if request is None:
             if record.kind in (Kind.REPLY, Kind.ERROR):
@@ -400,11 +411,10 @@ class Requests(End):
         return max(link.heard_at, beat_at) + link.heartbeat
 
     def finished(self, link: Link, now: float) -> bool:
-        """Tell whether BYE is out, or has nowhere to go."""
+        """Tell whether BYE has arrived, or has nowhere to go."""
         if self._leave_by == math.inf:
             return False
-        out = link.flushed if self._said_bye else not link.welcomed
-        return out or now >= self._leave_by
+        return self._heard_bye or not link.up or now >= self._leave_by
 
     def closed(self, error: PoundError) -> None:
         """Fail whatever is open."""

@@ -3,6 +3,8 @@
 Invariants: `_running` holds the tasks of this epoch whose handler has not returned; a task whose
 epoch is over is *stale*: it only keeps a thread busy, which READY's capacity tells, and its answer
 is dropped. Answers and pieces leave in the order in which the handlers gave them.
+A leaving worker closes after a BYE 2 that answers the BYE behind its last answer: a socket closed
+with unread input resets its connection, and a reset may overtake what was sent.
 Before WELCOME a route carries READY only: answers wait for it, because a token means nothing in
 another epoch. What was sent and not followed by a sign of life is sent again after a reconnect to
 the same epoch: until the broker has given the task to another worker, its token still counts.
@@ -229,11 +231,16 @@ class Tasks(End):
     def collect(self, link: Link, now: float) -> list[Record]:
         """Return answers, then READY, then BYE: what this turn sends."""
         records = self._collect_answers() if link.welcomed else []
-        if link.greets(now):
+        last = self._leaving and bool(records) and not self._running and not self._unsent
+        if last:
+            self._agreed = False  # asked again behind the last answer, so that it has arrived
+        greets = link.greets(now)
+        if greets:
             records.append(self._ready(link.welcomed))
-            self._bye_due = self._bye_due or self._leaving
+        self._bye_due |= last or (greets and self._leaving)
         if self._bye_due:
             self._bye_due = False
+            link.leaving = True
             records.append(Record(kind=Kind.BYE, code=GOING_AWAY))
         return records
 
@@ -392,8 +399,10 @@ class Tasks(End):
             return False
         if self._running or self._unsent or not link.flushed:
             return now >= self._drain_by + LAST_WORDS
-        waits = link.welcomed and not self._agreed and not self._given_back
-        return not waits or now >= self._idle_since + AGREE_WITHIN
+        if self._agreed or not link.welcomed:
+            return True
+        limit = self._idle_since + AGREE_WITHIN
+        return now >= (min(limit, self._drain_by + LAST_WORDS) if self._given_back else limit)
 
     def closed(self, error: PoundError) -> None:
         """Wake the handlers that wait for room; nobody hears them any more."""

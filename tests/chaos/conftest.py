@@ -44,7 +44,12 @@ class Status:
         return int(self.read()["counters"][name])
 
     def wait(self, holds: Callable[[dict[str, Any]], bool], timeout: float = 15.0) -> None:
-        wait_until(lambda: holds(self.read()), timeout, 0.02)
+        def reached() -> bool:
+            page = self.read()
+            reached.__name__ = f"what is waited for in {page}"
+            return holds(page)
+
+        wait_until(reached, timeout, 0.02)
 
     def wait_workers(self, count: int, timeout: float = 15.0) -> None:
         self.wait(lambda status: bool(status["workers"] == count), timeout)

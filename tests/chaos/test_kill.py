@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from tests.peers.base import digest
 from tests.peers.catalogue import CLIENTS
 from tests.support import Process, Served
 
-KILLS = 10
+KILLS = int(os.environ.get("POUND_CHAOS_KILLS", "10"))  # more for a long run
 SEEN_S = 2.0  # generous: a death is seen in milliseconds, other means need 3 s and more
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60 + 6 * KILLS)
 def test_workers_killed_under_load(
     pound_serve: Callable[..., Served],
     work: Callable[..., Process],
@@ -35,7 +36,7 @@ def test_workers_killed_under_load(
         load.wait_answers(100)
         name, victim = crew.pop(0)
         victim.signal(signal.SIGKILL)
-        if kill + len(PROGRAMS) < KILLS + 3:
+        if kill < KILLS - 4:  # the last ones are not replaced
             crew.append((name, work(name, broker.backend, *flags)))
     assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
     assert status.counter("losses") >= 1
@@ -48,7 +49,6 @@ def test_death_is_seen_from_the_connection(
     work: Callable[..., Process],
     status_of: Callable[[str], Status],
     name: str,
-    record_property: Callable[[str, object], None],
 ) -> None:
     """A busy worker of any dialect dies; its task is with the next long before any timer."""
     broker = pound_serve()
@@ -63,7 +63,7 @@ def test_death_is_seen_from_the_connection(
         victim.signal(signal.SIGKILL)
         assert client.take() == digest([b"q"])
         took = time.monotonic() - start
-    record_property("seconds_from_kill_to_answer", took)
+    print(f"{name}: {took * 1000:.1f} ms from SIGKILL to the answer of the next worker")
     assert took < SEEN_S
 
 

@@ -201,16 +201,17 @@ def test_cancelling_the_future_tells_the_handler(broker, work, ask):
 
 
 def test_closing_the_client_cancels_what_it_asked(broker, work, ask):
-    told = threading.Event()
+    started, told = threading.Event(), threading.Event()
 
     def handler(task):
+        started.set()
         wait_until(lambda: task.cancelled)
         told.set()
 
     work(broker, {"slow": handler})
     client = ask(broker)
     future = client.submit(b"", "slow")
-    wait_until(lambda: broker.stats()["running"] == 1)
+    assert started.wait(WAIT_S)
     client.close()
     with pytest.raises(pound.ClosedError):
         result(future)

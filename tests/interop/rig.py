@@ -53,9 +53,10 @@ class Rig:
         """Wait until a counter or gauge has reached `value` exactly."""
 
         def reached() -> bool:
-            return self.stat(name) == value
+            now = self.stat(name)
+            reached.__name__ = f"{name} == {value} (it is {now})"
+            return now == value
 
-        reached.__name__ = f"{name} == {value} (it is {self.stat(name)})"
         wait_until(reached)
 
     def ready(self, *workers: Worker) -> None:

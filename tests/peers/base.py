@@ -119,7 +119,6 @@ class Worker(Peer):
 
     heartbeat: float | None = None  # seconds
     liveness: int = 3
-    has_partials: ClassVar[bool] = False  # whether the dialect has partial answers
 
     def __init__(
         self,

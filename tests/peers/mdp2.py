@@ -51,7 +51,6 @@ class Mdp2Client(Peer):
 
 class Mdp2Worker(Worker):
     heartbeat = 2.5
-    has_partials = True
     disconnects = 0
 
     def __init__(

@@ -17,7 +17,6 @@ TOKEN = struct.Struct("<Q")
 class PndWorker(Worker):
     heartbeat = 1.0
     liveness = 5
-    has_partials = True
 
     def __init__(
         self,

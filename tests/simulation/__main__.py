@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from importlib import import_module
@@ -22,6 +23,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument(
         "--no-audit", action="store_true", help="leave out the dispatcher's own check()"
+    )
+    parser.add_argument(
+        "--patience", type=int, default=300, help="seconds for a seed; SIGALRM ends a longer one"
     )
     return parser.parse_args()
 
@@ -48,6 +52,7 @@ def main() -> int:
     started, calls, failed = time.monotonic(), 0, 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         print(f"seed {seed} ...", file=sys.stderr, flush=True)
+        signal.alarm(arguments.patience)  # the default action, which no loop in C can hold up
         made, held = run(seed, arguments)
         calls += made
         failed += not held

@@ -24,7 +24,7 @@ class Rates:
 
     crash: float = 0.004
     stall: float = 0.01
-    disconnect: float = 0.015
+    disconnect: float = 0.03
     half_open: float = 0.002
     wrong_token: float = 0.02
     repeated_token: float = 0.05
@@ -90,7 +90,7 @@ PLAIN = Dialect("plain", 1, 0, False, False, 0, False, False)
 PPP = Dialect("ppp", 1, 3 * SECOND, True, False, SECOND, False, False)
 MDP = Dialect("mdp", 1, 7500 * MS, True, False, 2500 * MS, False, False)
 PND = Dialect("pnd", 8, 5 * SECOND, False, True, SECOND, True, True)
-WORKER_DIALECTS = (PLAIN, PPP, MDP, PND, PND, PND)
+WORKER_DIALECTS = ((PLAIN, PPP, MDP, PND, PND, PND), (PND,), (PLAIN, PPP, MDP))
 
 
 class Peer:
@@ -170,12 +170,13 @@ class Client(Peer):
         self.dialect = dialect
         rng = world.rng
         self.pnd = dialect == "pnd"
-        self.window = 1 if dialect == "plain" else rng.choice((2, 8, 30))
+        self.window = 1 if dialect == "plain" else rng.choice((4, 10, 30))
         self.next_id = rng.choice((0, 1, 1 << 40))
         self.open: dict[int, Record] = {}
         self.ended: dict[int, int] = {}
+        self.again: list[int] = []  # refused ones that are to be sent again
         self.last_heard = world.now
-        self.pace = rng.choice((0.3, 0.8, 0.95))
+        self.pace = rng.choice((0.05, 0.3, 0.8, 0.95))
 
     def connected(self) -> None:
         if self.pnd:
@@ -195,8 +196,15 @@ class Client(Peer):
                     assert id not in self.ended or self.pnd, "a foreign client was answered twice"
                     self.ended[id] = self.ended.get(id, 0) + 1
                 self.open.pop(id, None)
-            elif kind == "busy" and self.world.rng.random() < 0.5:
-                self.open.pop(values[0], None)
+            elif kind == "busy":
+                self._refused(values[0])
+
+    def _refused(self, id: int) -> None:
+        """Over a limit: gives up, or asks again later, as the library does."""
+        if self.pnd and id in self.open and self.world.rng.random() < 0.5:
+            self.again.append(id)
+        else:
+            self.open.pop(id, None)
 
     def _done(self) -> Record:
         below = min(self.open, default=self.next_id)
@@ -235,7 +243,11 @@ class Client(Peer):
         if self.chance(rates.cancel):
             open_ids = [*self.open] or [self.next_id]
             self.send(("cancel", rng.choice(open_ids)))
-        if self.world.calm and self.world.now - self.last_heard > 3 * SECOND:
+        if self.again and rng.random() < 0.3:
+            refused = self.open.get(self.again.pop(0))
+            if refused is not None:
+                self.send(self._done(), refused)
+        if self.world.now - self.last_heard > 3 * SECOND + 30 * self.world.pace_ns:
             self.last_heard = self.world.now
             self.send(("hello",))
         if self.chance(rates.abandon / 4):
@@ -257,7 +269,7 @@ class Worker(Peer):
         self.capacity = capacity
         self.tasks: dict[int, int] = {}  # token: when it is finished
         self.answered: list[int] = []
-        self.work_ns = world.rng.choice((0, 1, 3, 10, 30)) * world.pace_ns
+        self.work_ns = world.rng.choice((0, 2, 10, 30, 100)) * world.pace_ns
         self.beat_at = 0
         self.leaving = False
 
@@ -304,7 +316,8 @@ class Worker(Peer):
 
     def act(self) -> None:
         world, rates = self.world, self.world.rates
-        for token in [t for t, due in self.tasks.items() if due <= world.now]:
+        quick = world.calm and world.rng.random() < 0.5
+        for token in [t for t, due in self.tasks.items() if due <= world.now or quick]:
             self._finish(token)
         if self.answered and self.chance(rates.repeated_token):
             self.send(("answer", world.rng.choice(self.answered), 0, 64))

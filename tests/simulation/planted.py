@@ -219,7 +219,12 @@ PLANTS = (
         "d.counters.kept_bytes >= d.limits.answers_bytes_max and d.kept.head != NONE",
     ),
     # time
-    bug("timers fire one tick late", EXPIRY, "timers.nodes[0].key <= now", "timers.nodes[0].key < now"),
+    bug(
+        "timers fire one tick late",
+        EXPIRY,
+        "timers.nodes[0].key <= now",
+        "timers.nodes[0].key < now",
+    ),
     step(
         "an ended request expires",
         BOOK,

@@ -69,8 +69,9 @@ class Simulation:
         mark = self.rng.choice((2, 10, 1000))
         self.network = Network(self.rng, self.pace_ns, mark, self.rates.spurious_eagain)
         self.service_names = [f"service-{n}" for n in range(self.rng.randint(1, 4))]
-        leases = {name: self.rng.choice((0, 5, 30)) * self.pace_ns for name in self.service_names}
+        leases = {name: self.rng.choice((0, 10, 60)) * self.pace_ns for name in self.service_names}
         self.leases = leases
+        self.dialects = self.rng.choice(WORKER_DIALECTS)
         self.names = 0
         self.clients = [self._new_client() for _ in range(self.rng.randint(1, 6))]
         self.workers = [self._new_worker() for _ in range(self.rng.choice((1, 2, 3, 5, 8)))]
@@ -90,15 +91,20 @@ class Simulation:
 
     def _new_worker(self) -> Worker:
         self.names += 1
-        dialect = self.rng.choice(WORKER_DIALECTS)
+        dialect = self.rng.choice(self.dialects)
         most = len(self.service_names) if dialect.many_services else 1
         services = self.rng.sample(self.service_names, self.rng.randint(1, most))
         capacity = self.rng.choice((1, 2, dialect.capacity_max)) if dialect is PND else 1
         return Worker(self, f"worker-{self.names}", dialect, services, capacity)
 
     def token_of_another(self, worker: Worker) -> int:
-        known = [t for t, peer in self.broker.tokens if peer is not worker]
-        return self.rng.choice([*known, self.rng.getrandbits(64)])
+        """A token that the worker has no right to: live, or no longer, or never."""
+        live = [t for peer in self.workers if peer is not worker for t in peer.tasks]
+        past = [t for t, peer in self.broker.tokens if peer is not worker]
+        return self.rng.choice(self.rng.choice((live, past, [])) or [self._random_token()])
+
+    def _random_token(self) -> int:
+        return self.rng.getrandbits(64)
 
     def run(self, steps: int) -> None:
         for self.steps in range(1, steps + 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from tests.unit.reference_broker import (
     RETRY,
     WAIT_S,
     ReferenceBroker,
+    bye,
     error,
     held,
     partial,
@@ -58,6 +60,7 @@ def make(broker: ReferenceBroker) -> Iterator[Callable[..., pound.Client]]:
         return client
 
     yield make
+    broker.close()  # so that no client waits for an answer to its BYE
     for client in clients:
         client.close()
 
@@ -78,13 +81,17 @@ def result(future: Future[Any]) -> Any:
 # -- greeting -------------------------------------------------------------------------------
 
 
-def test_hello_opens_the_packet_and_a_request_travels_with_it(make, context, broker):
+def test_hello_opens_the_packet_and_a_request_travels_with_it(context):
+    with socket.socket() as reserved:  # bound and not listening: it refuses until it is freed
+        reserved.bind(("127.0.0.1", 0))
+        endpoint = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
+        client = pound.Client(endpoint, label="me:1")
+        client.submit(b"body", "echo", priority=3)
+    broker = ReferenceBroker.bind_again(context, endpoint)
+    hello = broker.expect(HELLO)
+    request = broker.expect(REQUEST)
     broker.close()
-    make(label="me:1").submit(b"body", "echo", priority=3)
-    late = ReferenceBroker.bind_again(context, broker.endpoint)
-    hello = late.expect(HELLO)
-    request = late.expect(REQUEST)
-    late.close()
+    client.close()
     assert hello.parts == [b"me:1"]
     assert (request.packet, request.id, request.flags) == (hello.packet, 1, 0)
     assert (request.service, request.parts, request.head) == (b"echo", [b"body"], (0, 3))
@@ -601,6 +608,18 @@ def test_closing_says_bye_and_fails_what_is_open(client, broker):
     with pytest.raises(pound.ClosedError):
         client.submit(b"", "echo")
     client.close()
+
+
+def test_closing_waits_until_bye_has_arrived(client, broker, monkeypatch):
+    monkeypatch.setattr(_requests, "LEAVE_WITHIN", WAIT_S)
+    thread = threading.Thread(target=client.close)
+    thread.start()
+    assert broker.expect(BYE).packet == broker.heartbeat().packet
+    assert thread.is_alive()
+    broker.say(bye(0))
+    thread.join(WAIT_S / 2)
+    assert not thread.is_alive()
+    assert broker.read(0) is None  # no HELLO, though the broker does not know us any more
 
 
 def test_a_forgotten_client_closes(make, broker):

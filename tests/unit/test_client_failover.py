@@ -32,7 +32,16 @@ UNUSED = "tcp://127.0.0.1:1"  # a port that refuses
 
 
 @pytest.fixture
-def start(context: zmq.Context[Any]) -> Iterator[Callable[..., ReferenceBroker]]:
+def clients() -> Iterator[list[pound.Client]]:
+    """Closes them after the brokers are gone, so that none waits for an answer to its BYE."""
+    clients: list[pound.Client] = []
+    yield clients
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def start(context: zmq.Context[Any], clients: Any) -> Iterator[Callable[..., ReferenceBroker]]:
     """``start(endpoint=wildcard)``: a scripted broker."""
     brokers: list[ReferenceBroker] = []
 
@@ -51,16 +60,14 @@ def broker(start: Callable[..., ReferenceBroker]) -> ReferenceBroker:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., pound.Client]]:
-    clients: list[pound.Client] = []
+def make(clients: list[pound.Client]) -> Callable[..., pound.Client]:
+    """``make(*endpoints, **settings)``: a client."""
 
     def make(*endpoints: str, **settings: Any) -> pound.Client:
         clients.append(pound.Client(endpoints, **settings))
         return clients[-1]
 
-    yield make
-    for client in clients:
-        client.close()
+    return make
 
 
 def welcomed(client: pound.Client, broker: ReferenceBroker) -> pound.Client:

@@ -719,14 +719,16 @@ def test_returned_requests_wait_from_their_return_and_fail_in_order() -> None:
         desk.send_all()
     desk.ready(w, capacity=3, how=0)
     desk.now += 10
-    for token in (FIRST_TOKEN + 1, FIRST_TOKEN):
+    for token in (FIRST_TOKEN + 2, FIRST_TOKEN + 1):
         desk.answer(w, token, 14, 0, desk.now, desk.live)
     desk.now += 20
-    desk.answer(w, FIRST_TOKEN + 2, 14, 0, desk.now, desk.live)
+    desk.answer(w, FIRST_TOKEN, 14, 0, desk.now, desk.live)
     desk.pass_time(80)
-    assert desk.others == [("fail", 0, NO_SERVICE), ("fail", 1, NO_SERVICE)]
-    desk.pass_time(20)
-    assert desk.others == [("fail", 2, NO_SERVICE)]
+    assert desk.others == [("fail", 1, NO_SERVICE), ("fail", 2, NO_SERVICE)]
+    desk.pass_time(19)
+    assert desk.others == []
+    desk.worker(0)
+    assert slots(desk) == [0]
 
 
 # --- numbers ---

@@ -244,6 +244,18 @@ def test_a_gone_worker_that_comes_back_goes_on_with_its_task(desk: Desk) -> None
     assert desk.reply(task) == ANS_COUNTED
 
 
+def test_a_gone_worker_that_is_ready_on_its_old_route_holds_its_credit_again(desk: Desk) -> None:
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_gone(w, desk.now)
+    desk.ready(w, 0, capacity=2, how=READY_SAME_ROUTE)
+    assert desk.others == [("cancel", w, task.token)]  # its returned request is sent anew
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(slot, w, 2)]
+    assert desk.d.worker(w)["held"] == 2
+    assert desk.reply(task) == ANS_DROPPED
+
+
 def test_orphans_of_a_lost_worker_are_forgotten(desk: Desk) -> None:
     w = desk.worker(0)
     desk.ask(0, 1, 0)
@@ -261,6 +273,17 @@ def test_a_lost_worker_at_the_limit_fails_the_request() -> None:
     desk.send_all()
     desk.worker_gone(w, desk.now)
     assert desk.others == [("fail", slot, ABORTED), ("worker free", w)]
+
+
+def test_workers_are_counted_while_they_live(desk: Desk) -> None:
+    w = desk.worker(0)
+    desk.ask(0, 1, 0)
+    desk.send_all()
+    assert desk.count("workers") == 1
+    desk.worker_gone(w, desk.now)
+    assert desk.count("workers") == 0  # its number is still in use, for its task
+    desk.ready(w, 0, how=READY_NEW_ROUTE)
+    assert desk.count("workers") == 1
 
 
 # --- release and BYE ---

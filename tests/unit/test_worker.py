@@ -55,6 +55,7 @@ def start(broker: ReferenceBroker) -> Iterator[Callable[..., pound.Worker]]:
         return worker
 
     yield start
+    broker.close()  # so that no worker waits for an answer to its BYE
     for worker in workers:
         worker.stop()
 

@@ -92,6 +92,7 @@ def serve(gate: Gate, broker: ReferenceBroker) -> Iterator[Callable[..., pound.W
         return worker
 
     yield serve
+    broker.close()  # so that no worker waits for an answer to its BYE
     gate.open.set()
     for worker in workers:
         worker.stop()
@@ -246,6 +247,23 @@ def test_drain_says_bye_finishes_what_it_holds_and_waits_for_consent(serve, brok
     thread.join(WAIT_S)
     assert told == [True]
     assert not worker._engine.alive()
+
+
+def test_consent_counts_only_behind_the_last_answer(serve, broker, gate):
+    worker = serve()
+    broker.say(task(1))
+    gate.wait_entered()
+    thread, told = draining(worker)
+    broker.expect(BYE)
+    broker.say(bye(2))
+    gate.open.set()
+    answer, again = broker.expect(REPLY), broker.expect(BYE)
+    assert answer.packet == again.packet
+    broker.expect_silence(0.1)
+    assert worker._engine.alive()
+    broker.say(bye(2))
+    thread.join(WAIT_S)
+    assert told == [True]
 
 
 def test_bye_is_repeated_until_the_broker_agrees(serve, broker, gate, monkeypatch):
