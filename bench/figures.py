@@ -16,7 +16,7 @@ Round = Mapping[str, Mapping[str, Any]]  # by the name of the contestant
 
 # Below this a measurement says more about its beginning and its end than about its subject.
 SECONDS_MIN = 0.2
-REQUESTS_MIN = 1000
+WINDOWS_MIN = 10  # the requests that are open at once, so many times over
 SATURATED = 0.95  # of one core: above it the generator is what limits the run
 
 HEADINGS = (
@@ -34,7 +34,8 @@ def faults(name: str, figures: Mapping[str, Any]) -> list[str]:
         found.append(f"{name}: {figures['lost']} requests lost")
     if not figures.get("subject_us"):
         found.append(f"{name}: its CPU time was not seen")
-    if figures["seconds"] < SECONDS_MIN or figures["requests"] < REQUESTS_MIN:
+    least = WINDOWS_MIN * figures["clients"] * figures["outstanding"]
+    if figures["seconds"] < SECONDS_MIN or figures["requests"] < least:
         seen = f"{figures['requests']} requests in {figures['seconds']:.2f} s"
         found.append(f"{name}: too short, {seen} mean nothing")
     return found

@@ -13,8 +13,8 @@ static _Noreturn void usage(const char *complaint) {
     fprintf(stderr,
             "load: %s\n"
             "usage: load DIALECT --frontend HOST:PORT [--backend HOST:PORT] [options]\n"
-            "  --clients N      8     --outstanding N  64  (requests that each client keeps open)\n"
-            "  --workers N      16    --capacity N     1   (tasks that a worker holds; pnd, floor)\n"
+            "  --clients N      8     --outstanding N  64  (requests each client keeps open)\n"
+            "  --workers N      16    --capacity N     1   (tasks a worker holds; pnd, floor)\n"
             "  --bytes N        64    (of each body, from %d)\n"
             "  --warm-up-ms N   500   --duration-ms N  2000\n"
             "  --pid N                (of the subject: its CPU time is taken)\n"

@@ -13,11 +13,17 @@ cdef void act(broker_t *b) noexcept nogil
 cdef inline int64_t live_now(broker_t *b) noexcept nogil:
     return b.now - b.paused
 
+cdef enum:
+    ANSWER_BYTES = 256       # what a kept answer costs beside its record: bounded with it
+
 # slot_room makes room for what is stored under `slot`; 0, or -1.
 cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil
 
 # store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
+
+# overflows says whether `size` more bytes are too many for a client that does not read.
+cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil
 cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil
@@ -36,7 +42,7 @@ cdef uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil
 cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil
 
 # service_find returns NONE for an unknown name; service_named makes it, NONE when there are too
-# many. A service made so must be used by the very next call of the dispatcher, or it stays.
+# many. Who then has no use for it says disp_service_drop, or it stays.
 cdef uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil
 cdef uint32_t service_named(
     broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
@@ -51,4 +57,10 @@ cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil
 cdef void lost_seek(broker_t *b) noexcept nogil
 cdef void lost_suspect(broker_t *b) noexcept nogil
 cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil
+
+# refuse_foreign counts a request whose dialect has no way to be told, and says so in the log, at
+# most twice a minute for a peer.
+cdef void refuse_foreign(
+    broker_t *b, peer_t *peer, uint32_t counter, const uint8_t *service, size_t size,
+    int64_t why) noexcept nogil
 cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil

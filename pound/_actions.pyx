@@ -18,18 +18,22 @@ from pound._peers cimport (
     peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
 )
 from pound._state cimport (
-    C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
-    LOG_WORKER_GONE, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
-    peer_t, route_t, service_name_t, slot_t, stored_t,
+    C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE, LOG_REQUESTS_REFUSED,
+    LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE, LOG_WORKER_LEFT,
+    LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t, peer_t, route_t,
+    service_name_t, slot_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
-    CODE_ABORTED, CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED,
-    KIND_ERROR, load_u16, put_bye, put_error, put_simple, put_welcome,
+    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND,
+    CODE_RESOURCE_EXHAUSTED, KIND_CANCEL, KIND_ERROR, load_u16, put_bye, put_error, put_simple,
+    put_welcome,
 )
 
 cdef enum:
     LOST_MAX = 64
+    LOST_NS = 600_000_000_000  # a lost worker that has not been reached for so long is given up
+    REFUSED_NS = 30_000_000_000
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
 
 
@@ -49,7 +53,7 @@ cdef void act(broker_t *b) noexcept nogil:
                 fail(b, a.slot, a.code)
         elif a.kind == ACT_CANCEL:
             if b.worker_peer[a.peer].dialect == DIALECT_PND:
-                tell(b, b.worker_peer[a.peer], 2, a.token)
+                tell(b, b.worker_peer[a.peer], KIND_CANCEL, a.token)
         elif a.kind == ACT_WORKER_GONE:
             worker_silent(b, b.worker_peer[a.peer])
         elif a.kind == ACT_WORKER_FREE:
@@ -120,12 +124,13 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
         code = CODE_RESOURCE_EXHAUSTED
     size = failure_text(b, slot, code, text, sizeof(text))
     b.scratch.size = 0
-    if put_error(&b.scratch, 0, code, 0, text, <uint32_t> size) == 0:
-        store_scratch(b, &b.slots[slot].record)
+    if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
+            or store_scratch(b, &b.slots[slot].record)):
+        stored_clear(&b.slots[slot].record)
     if code != CODE_CANCELLED:
         log_event(b, LOG_REQUEST_FAILED, b.client_peer[b.d.requests[slot].client], service.name,
                   service.size, code, b.d.requests[slot].attempts)
-    disp_answer_bytes(b.d, slot, b.slots[slot].record.size)
+    disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
     deliver(b, slot)
 
 
@@ -164,12 +169,34 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         log_event(b, LOG_REQUEST_UNANSWERABLE, peer, service.name, service.size,
                   load_u16(record.image + 16), 0)
         disp_undeliverable(b.d, slot)
-    elif (peer.items_bytes + record.size + record.attached_bytes
-            > b.settings.undelivered_bytes_max and peer.items_head != NONE):
-        b.counters[C_UNDELIVERABLE] += 1
+    elif b.slots[slot].overflowed and b.slots[slot].dialect != DIALECT_PND:
+        b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
         disp_undeliverable(b.d, slot)
+    elif overflows(b, peer, record.size + record.attached_bytes):
+        deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot, NULL):
         disp_undeliverable(b.d, slot)
+
+
+cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
+    if peer.blocked_since == 0 and peer.route != NULL and peer.route.alive:
+        return 0
+    return peer.items_bytes + size > b.settings.undelivered_bytes_max
+
+
+cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
+    """A client that does not read has too much waiting: it is told of the loss, if it can be."""
+    cdef const char *text = "the answer was dropped: too many bytes waited for this client, " \
+                            "which did not read (undelivered_bytes_max)"
+    b.counters[C_UNDELIVERABLE] += 1
+    b.scratch.size = 0
+    if (b.slots[slot].dialect != DIALECT_PND
+            or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
+            or store_scratch(b, &b.slots[slot].record)
+            or item_push(b, peer, slot, NULL)):
+        disp_undeliverable(b.d, slot)
+    else:
+        disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
 
 
 cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
@@ -199,27 +226,34 @@ cdef int control_open(peer_t *peer) noexcept nogil:
     return peer.control.size < CONTROL_BYTES_MAX and not peer.dead
 
 
-cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
+cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
     if control_open(peer):
+        return 1
+    b.counters[C_CONTROL_DROPPED] += 1
+    return 0
+
+
+cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
+    if control_opens(b, peer):
         told(b, peer, put_simple(&peer.control, kind, id))
 
 
 cdef void tell_error(
         broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
         const char *text) noexcept nogil:
-    if control_open(peer):
+    if control_opens(b, peer):
         told(b, peer, put_error(
             &peer.control, id, code, retry_after_ms, text, <uint32_t> strlen(text)))
 
 
 cdef void tell_bye(
         broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil:
-    if control_open(peer):
+    if control_opens(b, peer):
         told(b, peer, put_bye(&peer.control, reason, retry_after_ms))
 
 
 cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
-    if control_open(peer):
+    if control_opens(b, peer):
         told(b, peer, put_welcome(
             &peer.control, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
             b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
@@ -287,7 +321,7 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
     cdef service_name_t *s = &b.services[service]
     if worker == NONE:
         return
-    if not known:
+    if not known and peer.lost != LOST_TRIED:
         log_event(b, LOG_WORKER_READY, peer, s.name, s.size, 1, peer.dialect)
     peer.worker_service = service
     peer.capacity = 1
@@ -295,6 +329,15 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
     act(b)
     if worker_interval(b, peer) and not peer.beating:
         peer_beats(b, peer, worker_interval(b, peer))
+
+
+cdef void refuse_foreign(
+        broker_t *b, peer_t *peer, uint32_t counter, const uint8_t *service, size_t size,
+        int64_t why) noexcept nogil:
+    b.counters[counter] += 1
+    if peer.refused_at == 0 or b.now - peer.refused_at >= REFUSED_NS:
+        peer.refused_at = b.now
+        log_event(b, LOG_REQUESTS_REFUSED, peer, service, size, why, 0)
 
 
 # -- services ---------------------------------------------------------------------------------
@@ -363,10 +406,12 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     cdef uint32_t held = b.d.workers[peer.worker].held
     if peer.lost:
         peer.lost = LOST_CUT
-    elif (peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
+    else:
+        log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,
+                  peer, NULL, 0, held, peer.dialect)
+    if (not peer.lost and peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
             and not b.d.workers[peer.worker].gone):
         lost_note(b, peer)
-    log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
     peer.tasks_count = 0
     peer_rests(b, peer)
     disp_worker_gone(b.d, peer.worker, b.now)
@@ -393,6 +438,7 @@ cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
         lost_forget(b, oldest)
         peer_release(b, oldest)
     peer.lost = LOST_CUT
+    peer.lost_since = b.now
     b.lost[b.lost_count] = peer
     b.lost_count += 1
 
@@ -415,9 +461,12 @@ cdef void lost_seek(broker_t *b) noexcept nogil:
     cdef peer_t *peer
     b.seek_lost = 0
     b.lost_tried_at = b.now
-    for i in range(b.lost_count):
-        peer = b.lost[i]
-        if peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
+    for i in range(b.lost_count, 0, -1):
+        peer = b.lost[i - 1]
+        if b.now - peer.lost_since >= LOST_NS and peer.lost == LOST_CUT:
+            lost_forget(b, peer)
+            peer_release(b, peer)
+        elif peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
             peer.lost = LOST_TRIED
             peer.route.alive = 1
             foreign_ready(b, peer, peer.worker_service, READY_NEW_LIFE)

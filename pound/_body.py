@@ -40,20 +40,20 @@ class Answer(NamedTuple):
 
 
 class Partial(NamedTuple):
-    """One piece of a streamed answer.
+    """One partial answer of a stream.
 
     Parameters
     ----------
     body : bytes or list of bytes
         A list when the body has other than one part.
     attempt : int
-        Which run of the task this piece is from. A higher attempt than the piece before means
+        Which run of the task this partial is from. A higher attempt than the partial before means
         that the task was lost with its worker and that the stream starts anew: forget the
-        pieces of the lower attempt. 0 when the only piece is the final one.
+        partials of the lower attempt. 0 when the only partial is the final one.
     sequence : int
         The place in its attempt, from 0.
     final : bool
-        True for the last piece: the handler's own return value.
+        True for the last partial: the handler's own return value.
     meta : dict of str to str
         Empty when the worker sent none.
     """

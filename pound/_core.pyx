@@ -29,7 +29,7 @@ from pound._peers cimport (
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_PAUSES, C_TURNS, LOGS, LOG_DRAINED, LOG_DRAINING,
     LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t,
-    connection_t, log_t, peer_t, route_t, service_name_t, settings_t, socket_t,
+    connection_t, log_t, peer_t, roster_t, route_t, service_name_t, settings_t, socket_t,
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
@@ -53,9 +53,15 @@ cdef enum:
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
 
 LOG_KINDS = (
-    "", "worker_ready", "worker_gone", "worker_silent", "worker_leaves", "bad_message",
+    "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves", "bad_message",
     "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
     "draining", "drained", "worker_refused", "silent_connection",
+    "requests_refused",
+)
+WHY_REFUSED = (
+    "", "too much waits: foreign_window, waiting_max or another limit",
+    "the service takes bodies of one part", "the broker is draining",
+    "the name is reserved for the broker", "services_max",
 )
 DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
 LOOP_COUNTERS = (
@@ -65,7 +71,7 @@ LOOP_COUNTERS = (
     "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining",
     "answers_unknown", "partials", "partials_dropped", "undeliverable", "sends_blocked",
     "sends_unreachable", "closed_connections", "unrouted_connections", "disconnects", "pauses",
-    "logs_dropped", "no_memory", "turns",
+    "logs_dropped", "control_dropped", "no_memory", "turns",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -228,8 +234,8 @@ cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
     """Owe a heartbeat to each worker of the dialect whose turn it is."""
     cdef peer_t *peer = b.beats[dialect]
     while peer != NULL and peer.beat_due <= b.now:
-        if dialect == DIALECT_PND or (
-                peer.worker != NONE and b.d.workers[peer.worker].held == 0):
+        if dialect == DIALECT_PND or (peer.worker != NONE and (
+                b.d.workers[peer.worker].held == 0 or peer.route.fd < 0)):
             peer.owed |= OWE_HEARTBEAT
             peer_touch(b, peer)
         peer_beats(b, peer, worker_interval(b, peer))
@@ -245,6 +251,8 @@ cdef void report(broker_t *b) noexcept nogil:
         lost_seek(b)
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)
+    probe(b, FRONTEND)
+    probe(b, BACKEND)
     for _ in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
         b.report_from = (b.report_from + 1) % b.services_count
         name = &b.services[b.report_from]
@@ -255,6 +263,24 @@ cdef void report(broker_t *b) noexcept nogil:
             name.reported = b.now
             log_event(b, LOG_SERVICE_WAITING, NULL, name.name, name.size, <int64_t> s.waiting,
                       (b.now - s.workerless_since) // 1_000_000)
+
+
+cdef void probe(broker_t *b, uint8_t side) noexcept nogil:
+    """Send heartbeats to PND clients that have no connection to watch (inproc), some each round.
+
+    A send to one that is gone is refused. Foreign clients can't be probed: they would take it for
+    an answer.
+    """
+    cdef roster_t *routes = &b.sides[side].routes
+    cdef route_t *route
+    cdef uint32_t _
+    for _ in range(REPORT_SERVICES if REPORT_SERVICES < routes.count else routes.count):
+        b.probe_from[side] = (b.probe_from[side] + 1) % routes.count
+        route = <route_t *> routes.at[b.probe_from[side]]
+        if (route != NULL and route.alive and route.fd < 0 and route.peer != NULL
+                and route.peer.dialect == DIALECT_PND and route.peer.route == route):
+            route.peer.owed |= OWE_HEARTBEAT
+            peer_touch(b, route.peer)
 
 
 cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
@@ -270,8 +296,8 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
         b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
         connection = &s.connections[b.silent_from[side]]
         if (connection.open and connection.route == NULL and connection.shaken_at
-                and b.now - connection.shaken_at >= REPORT_AGAIN_NS):
-            connection.shaken_at = 0
+                and not connection.reported and b.now - connection.shaken_at >= REPORT_AGAIN_NS):
+            connection.reported = 1
             log_event(b, LOG_SILENT_CONNECTION, NULL, NULL, 0, side, 0)
 
 
@@ -400,6 +426,7 @@ cdef class Core:
     cdef broker_t *b
     cdef bytes version
     cdef bytes endpoints
+    cdef list names
 
     def __cinit__(self, object config, str version, int wake_fd):
         cdef limits_t limits
@@ -411,6 +438,9 @@ cdef class Core:
         self.b.version = self.version
         self.b.endpoints = self.endpoints
         self.b.wake_fd = wake_fd
+        self.names = [name.encode() for name in LOOP_COUNTERS]
+        for i, name in enumerate(self.names):
+            self.b.counter_names[i] = name
         self.b.items_free = NONE
         self.b.now = self.b.started = clock_ns()
         self._take_settings(config)

@@ -151,6 +151,10 @@ cdef uint32_t disp_service_open(
 
 # --- clients ---
 
+cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
+    service_drop(d, s)
+
+
 cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
     cdef uint32_t c
     if d.client_pool.used >= d.limits.clients_max:

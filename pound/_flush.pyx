@@ -89,7 +89,7 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
         tasks_undo(b, peer)
     else:
         b.counters[C_UNREACHABLE] += 1
-        peer.tasks_count = 0
+        tasks_undo(b, peer)
         route_lost(b, peer.route)
 
 
@@ -139,6 +139,8 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
         load_tasks(b, peer, &load)
         load_items(b, peer, &load)
         if load.records == 0:
+            if load.tasks < peer.tasks_count:
+                tasks_undo(b, peer)
             peer.tasks_count = 0
             return
         packet_end(&b.packet, load.records)

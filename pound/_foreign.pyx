@@ -4,14 +4,15 @@ from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport malloc
 
 from pound._actions cimport (
-    act, deliver, foreign_ready, live_now, lost_forget, service_named, session_end,
+    act, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named, session_end,
 )
 from pound._dialects cimport (
     DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT, SAID_HEARTBEAT,
     SAID_PARTIAL, SAID_READY, SAID_REQUEST, message_t,
 )
 from pound._dispatcher cimport (
-    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_worker_gone,
+    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_service_drop,
+    disp_worker_gone,
 )
 from pound._intake cimport (
     accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial,
@@ -21,9 +22,10 @@ from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
 from pound._state cimport (
-    C_ANSWERS_UNKNOWN, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_REFUSED_FOREIGN,
-    C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT, broker_t, peer_t,
-    route_t, slot_t, stored_t,
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
+    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT,
+    WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES, broker_t, peer_t, route_t,
+    slot_t, stored_t,
 )
 from pound._wire cimport part_put
 
@@ -94,14 +96,16 @@ cdef void request(
     cdef uint8_t page = page_of(name, size)
     cdef stored_t record
     cdef uint32_t slot
-    if b.draining:
-        b.counters[C_REFUSED_DRAINING] += 1
-        return
+    route.hop |= m.envelope > 1
     if page != PAGE_NONE:
         request_page(b, peer, m, page)
         return
-    if frames_bytes(b, first, m.parts) > b.settings.body_bytes_max:
-        strike(b, route, m.dialect, "a body larger than body_bytes_max")
+    if b.draining:
+        refuse_foreign(b, peer, C_REFUSED_DRAINING, name, size, WHY_DRAINING)
+        return
+    if (frames_bytes(b, first, m.parts) > b.settings.body_bytes_max
+            or m.parts >= b.settings.frames_max):
+        strike(b, route, m.dialect, "a body larger than body_bytes_max or frames_max")
         return
     if size:
         service = service_named(b, name, size, b.settings.lease_ns, 0)
@@ -109,16 +113,18 @@ cdef void request(
         name = b.services[service].name
         size = b.services[service].size
     if service == NONE:
-        b.counters[C_REFUSED_FOREIGN] += 1
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_SERVICES)
         return
     if b.services[service].one_part and m.parts != 1:
-        b.counters[C_ONE_PART_REFUSED] += 1
+        refuse_foreign(b, peer, C_ONE_PART_REFUSED, name, size, WHY_ONE_PART)
         return
     if store_request(b, &record, name, size, first, m.parts):
+        disp_service_drop(b.d, service)
+        act(b)
         return
     peer.next_request += 1
     if accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record, &slot):
-        b.counters[C_REFUSED_FOREIGN] += 1
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size, WHY_LIMIT)
     else:
         store_envelope(b, &b.slots[slot], m)
 
@@ -149,7 +155,7 @@ cdef void request_page(
     cdef uint32_t last = m.body + m.parts
     cdef uint32_t slot
     if page == PAGE_UNKNOWN:
-        b.counters[C_RESERVED_SERVICES] += 1
+        refuse_foreign(b, peer, C_RESERVED_SERVICES, m.service, m.service_size, WHY_RESERVED)
         return
     peer.next_request += 1
     if answer_page(b, peer, peer.next_request, page, m.service, m.service_size,
@@ -199,6 +205,9 @@ cdef void ready(
         disconnect(b, peer)
         return
     foreign_ready(b, peer, service, READY_NEW_LIFE)
+    if peer.worker == NONE:
+        disp_service_drop(b.d, service)
+        act(b)
 
 
 cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
@@ -215,6 +224,11 @@ cdef void speaks_as_ready(broker_t *b, peer_t *peer) noexcept nogil:
     if b.draining:
         return
     if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
+        if known(b, peer) and b.d.workers[peer.worker].held:
+            # It answered something, so it is free, and what it was sent is not being worked on.
+            peer_rests(b, peer)
+            disp_worker_gone(b.d, peer.worker, b.now)
+            act(b)
         if not known(b, peer):
             disconnect(b, peer)
     else:
@@ -247,7 +261,10 @@ cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
         return
     disp_heard(b.d, peer.worker, b.now, live_now(b))
     act(b)
-    number = disp_partial(b.d, peer.worker, m.token) if m.token_sound else NONE
+    if frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max or not m.token_sound:
+        b.counters[C_BAD_RECORDS] += 1
+        return
+    number = disp_partial(b.d, peer.worker, m.token)
     if number == NONE:
         return
     slot = &b.slots[number]

@@ -4,14 +4,16 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset, strlen
 
-from pound._actions cimport act, client_of, deliver, live_now, service_named, slot_room
-from pound._actions cimport store_scratch
+from pound._actions cimport (
+    ANSWER_BYTES, act, client_of, deliver, live_now, overflows, service_named, slot_room,
+    store_scratch,
+)
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
 from pound._dispatcher cimport (
     ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer,
-    disp_answer_bytes, disp_cancel, disp_request,
+    disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
@@ -42,12 +44,23 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
         b.counters[C_BAD_MDP1] += 1
     elif dialect == DIALECT_MDP2:
         b.counters[C_BAD_MDP2] += 1
-    route.strikes += 1
+    route.strikes = forgiven(b, route) + 1
+    route.struck_at = b.now
+    if route.hop and route.strikes >= STRIKES_MAX:
+        route.strikes = STRIKES_MAX - 1
     if route.strikes == 1:
         log_event(b, LOG_BAD_MESSAGE, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
     elif route.strikes == STRIKES_MAX:
         b.counters[C_STRUCK_ROUTES] += 1
         log_event(b, LOG_STRUCK, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
+
+
+# forgiven returns the strikes that are left: each second without one forgives one.
+cdef uint16_t forgiven(broker_t *b, route_t *route) noexcept nogil:
+    cdef int64_t seconds = (b.now - route.struck_at) // 1_000_000_000
+    if route.strikes >= STRIKES_MAX:
+        return route.strikes
+    return <uint16_t> (route.strikes - seconds) if seconds < route.strikes else 0
 
 
 # -- storing ----------------------------------------------------------------------------------
@@ -111,8 +124,9 @@ cdef int store_body(
         fill_body(b, at, first, count)
     if store_scratch(b, out):
         return -1
-    if flags & FLAG_ATTACHED:
-        return attach(b, out, first, count)
+    if flags & FLAG_ATTACHED and attach(b, out, first, count):
+        stored_clear(out)
+        return -1
     return 0
 
 
@@ -171,8 +185,9 @@ cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept no
         return -1
     memcpy(out.image, r.image, r.size)
     out.size = r.size
-    if r.flags & FLAG_ATTACHED:
-        return attach(b, out, r.attached + 2, r.parts)
+    if r.flags & FLAG_ATTACHED and attach(b, out, r.attached + 2, r.parts):
+        stored_clear(out)
+        return -1
     return 0
 
 
@@ -184,13 +199,15 @@ cdef int accept(
     cdef uint32_t client = client_of(b, peer)
     cdef int result = REQ_BUSY
     slot[0] = NONE
-    if client != NONE:
+    if client == NONE or slot_room(b, b.d.request_pool.fresh):
+        disp_service_drop(b.d, service)
+    else:
         result = disp_request(
             b.d, client, id, service, priority, timeout_ns,
             request.size + request.attached_bytes, 0, b.now, slot)
     if result != REQ_ACCEPTED:
         stored_clear(request)
-    elif slot_room(b, slot[0]) == 0:
+    else:
         b.slots[slot[0]].record = request[0]
         b.slots[slot[0]].dialect = dialect
         b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
@@ -205,8 +222,8 @@ cdef int answer(
         ) noexcept nogil:
     cdef uint32_t slot
     cdef int result = disp_answer(
-        b.d, peer.worker, token, code, record.size + record.attached_bytes, b.now, live_now(b),
-        &slot)
+        b.d, peer.worker, token, code, record.size + record.attached_bytes + ANSWER_BYTES, b.now,
+        live_now(b), &slot)
     if result == ANS_COUNTED:
         stored_clear(&b.slots[slot].record)
         b.slots[slot].record = record[0]
@@ -236,7 +253,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
         b.counters[C_PARTIALS_DROPPED] += 1
         stored_clear(record)
-    elif peer.items_bytes + size > b.settings.undelivered_bytes_max:
+    elif b.slots[slot].overflowed or overflows(b, peer, size):
         b.counters[C_PARTIALS_DROPPED] += 1
         stored_clear(record)
         b.slots[slot].overflowed = 1
@@ -256,12 +273,16 @@ cdef int answer_page(
     cdef uint32_t client = client_of(b, peer)
     cdef int result
     slot[0] = NONE
-    if service == NONE or client == NONE:
+    if service == NONE:
+        return REQ_BUSY
+    if client == NONE or slot_room(b, b.d.request_pool.fresh):
+        disp_service_drop(b.d, service)
+        act(b)
         return REQ_BUSY
     result = disp_request(b.d, client, id, service, 0, 0, 0, 1, b.now, slot)
-    if result == REQ_ACCEPTED and slot_room(b, slot[0]) == 0:
+    if result == REQ_ACCEPTED:
         b.slots[slot[0]].dialect = dialect
         if page_write(b, page, asked, asked_size) == 0:
             store_scratch(b, &b.slots[slot[0]].record)
-        disp_answer_bytes(b.d, slot[0], b.slots[slot[0]].record.size)
+        disp_answer_bytes(b.d, slot[0], b.slots[slot[0]].record.size + ANSWER_BYTES)
     return result

@@ -11,9 +11,9 @@ from pound._actions cimport (
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
-    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_SERVICE, disp_cancel, disp_client_back,
-    disp_client_close, disp_client_done, disp_heard, disp_partial, disp_worker_leave,
-    disp_worker_ready,
+    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, disp_cancel,
+    disp_client_back, disp_client_close, disp_client_done, disp_heard, disp_partial,
+    disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
 from pound._intake cimport (
@@ -21,7 +21,8 @@ from pound._intake cimport (
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_beats, peer_label, peer_open, peer_release, route_attach, route_detach,
+    log_event, peer_beats, peer_label, peer_open, peer_release, route_attach, route_closing,
+    route_detach, stored_clear,
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
@@ -30,7 +31,7 @@ from pound._state cimport (
 )
 from pound._table cimport names_get, names_put
 from pound._wire cimport (
-    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INTERNAL, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
+    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
@@ -169,6 +170,8 @@ cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if peer.client != NONE:
         disp_client_close(b.d, peer.client, b.now)
         act(b)
+        if peer.worker == NONE and peer.route.fd < 0:
+            route_closing(b, peer.route)
 
 
 cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
@@ -192,6 +195,11 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if page != PAGE_NONE:
         request_page(b, peer, r, page)
         return
+    if b.draining and not (peer.client != NONE and r.id <= b.d.clients[peer.client].highest):
+        b.counters[C_REFUSED_DRAINING] += 1
+        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS,
+                   "the broker is draining and takes no requests")
+        return
     service = service_named(b, r.service, r.service_size, b.settings.lease_ns, 0)
     if service == NONE:
         refused(b, peer, r, REQ_BUSY_SERVICE)
@@ -202,7 +210,9 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
                "this service takes bodies of exactly one part (one_part)")
         return
     if store_record(b, &record, r) or named(b, service, r, &record):
-        refuse(b, peer, r.id, CODE_INTERNAL, "the broker is out of memory")
+        disp_service_drop(b.d, service)
+        act(b)
+        refused(b, peer, r, REQ_NO_MEMORY)
         return
     result = accept(b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000,
                     DIALECT_PND, &record, &slot)
@@ -210,7 +220,7 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         refused(b, peer, r, result)
 
 
-# request_refused answers a request whose values are wrong, or that comes too late; 1: it did.
+# request_refused answers a request whose values are wrong; 1: it did.
 cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if r.priority >= PRIORITIES:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, "priority is above 9")
@@ -222,10 +232,6 @@ cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept 
     elif record_bytes(b, r) > b.settings.body_bytes_max:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
                "the body is larger than the broker takes (body_bytes_max)")
-    elif b.draining:
-        b.counters[C_REFUSED_DRAINING] += 1
-        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS,
-                   "the broker is draining and takes no requests")
     else:
         return 0
     return 1
@@ -250,12 +256,11 @@ cdef int named(
     b.scratch.size = 0
     body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, name,
                        <uint16_t> size, r.body_size)
-    if body == NULL:
-        return -1
-    if r.body_size:
+    if body != NULL and r.body_size:
         memcpy(body, r.body, r.body_size)
-    image = <uint8_t *> malloc(b.scratch.size)
+    image = <uint8_t *> malloc(b.scratch.size) if body != NULL else NULL
     if image == NULL:
+        stored_clear(record)
         return -1
     memcpy(image, b.scratch.data, b.scratch.size)
     free(record.image)
@@ -277,6 +282,9 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
                    "service_waiting_bytes_max), or there are too many services (services_max)")
     elif result == REQ_NO_SERVICE:
         tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "no worker offers this service")
+    elif result == REQ_NO_MEMORY:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS,
+                   "the broker is out of memory")
     elif result == REQ_BUSY:
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
                    "too much waits in the broker (waiting_max, waiting_bytes_max)")
@@ -316,12 +324,14 @@ cdef void ready(
     if b.draining or not ready_sound(b, peer, r):
         return
     if not ready_services(b, peer, r, services, &count):
+        ready_drop(b, services, count)
         return
     if peer.worker == NONE or not route.ready or b.d.workers[peer.worker].gone:
         how = READY_NEW_ROUTE
     if peer.worker == NONE and worker_of(b, peer) == NONE:
         refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
                "the broker has as many sessions as it takes (sessions_max)")
+        ready_drop(b, services, count)
         return
     if peer.capacity != r.capacity or how == READY_NEW_ROUTE:
         log_event(b, LOG_WORKER_READY, peer, b.services[services[0]].name,
@@ -331,6 +341,18 @@ cdef void ready(
     ready_acts(b, peer, r, services, count, how)
     if not peer.beating:
         peer_beats(b, peer, b.settings.heartbeat_ns)
+
+
+# ready_drop gives up the services of a READY that is refused, unless others use them.
+cdef void ready_drop(broker_t *b, const uint32_t *services, uint32_t count) noexcept nogil:
+    cdef uint32_t i, j
+    for i in range(count):
+        j = 0
+        while services[j] != services[i]:
+            j += 1
+        if j == i:
+            disp_service_drop(b.d, services[i])
+    act(b)
 
 
 cdef int ready_sound(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -421,6 +443,10 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     cdef uint32_t slot
     if peer.worker == NONE:
         b.counters[C_ANSWERS_UNKNOWN] += 1
+        return
+    if record_bytes(b, r) > b.settings.body_bytes_max:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
+               "the partial is larger than the broker takes (body_bytes_max)")
         return
     slot = disp_partial(b.d, peer.worker, r.id)
     if slot != NONE and store_record(b, &record, r) == 0:

@@ -8,7 +8,7 @@ from pound._actions cimport service_find
 from pound._buffer cimport buffer_extend, buffer_t
 from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport NONE, service_t, worker_t
-from pound._state cimport broker_t, peer_t, service_name_t
+from pound._state cimport C_COUNT, broker_t, peer_t, service_name_t
 from pound._wire cimport RECORD_SIZE, put_reply, store_u32
 
 cdef enum:
@@ -51,20 +51,45 @@ cdef void put_text(buffer_t *out, const char *text) noexcept nogil:
     put(out, text, strlen(text))
 
 
-# put_bytes writes what a peer chose as a JSON string: printable ASCII as it is, the rest escaped.
+# utf8_size gives the length of the UTF-8 sequence of 2..4 bytes that begins at data, as far as its
+# form tells; 0: there is none.
+cdef uint32_t utf8_size(const uint8_t *data, uint32_t left) noexcept nogil:
+    cdef uint32_t size = 2 if 0xC2 <= data[0] < 0xE0 else 3
+    cdef uint32_t i
+    if data[0] < 0xC2 or data[0] > 0xF4:
+        return 0
+    if data[0] >= 0xF0:
+        size = 4
+    if size > left or (data[0] == 0xE0 and data[1] < 0xA0) or (
+            data[0] == 0xED and data[1] >= 0xA0) or (
+            data[0] == 0xF0 and data[1] < 0x90) or (data[0] == 0xF4 and data[1] >= 0x90):
+        return 0
+    for i in range(1, size):
+        if data[i] & 0xC0 != 0x80:
+            return 0
+    return size
+
+
+# put_bytes writes what a peer chose as a JSON string: text as it is, other bytes escaped.
 cdef void put_bytes(buffer_t *out, const uint8_t *data, uint32_t size) noexcept nogil:
     cdef char escaped[ESCAPED_MAX + 1]
-    cdef uint32_t i
+    cdef uint32_t i = 0
+    cdef uint32_t step
     put_text(out, "\"")
-    for i in range(size):
+    while i < size:
+        step = 1
         if data[i] == 0x22 or data[i] == 0x5C:
             put_text(out, "\\")
             put(out, data + i, 1)
         elif 0x20 <= data[i] < 0x7F:
             put(out, data + i, 1)
+        elif utf8_size(data + i, size - i):
+            step = utf8_size(data + i, size - i)
+            put(out, data + i, step)
         else:
             snprintf(escaped, sizeof(escaped), "\\u%04x", <unsigned int> data[i])
             put_text(out, escaped)
+        i += step
     put_text(out, "\"")
 
 
@@ -163,6 +188,7 @@ cdef void page_status(broker_t *b, buffer_t *out) noexcept nogil:
 
 
 cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
+    cdef uint32_t i
     put_number(out, "accepted", <int64_t> b.d.counters.accepted)
     put_number(out, "waiting", <int64_t> b.d.counters.waiting)
     put_number(out, "running", <int64_t> b.d.counters.running)
@@ -182,6 +208,8 @@ cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
     put_number(out, "waiting_bytes", <int64_t> b.d.counters.waiting_bytes)
     put_number(out, "kept", <int64_t> b.d.counters.kept)
     put_number(out, "kept_bytes", <int64_t> b.d.counters.kept_bytes)
+    for i in range(C_COUNT):
+        put_number(out, b.counter_names[i], <int64_t> b.counters[i])
 
 
 cdef void page_services(broker_t *b, buffer_t *out, uint32_t after) noexcept nogil:

@@ -425,8 +425,8 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
         connection.route = NULL
     elif connection.open:
         b.counters[C_UNROUTED_CONNECTIONS] += 1
-        b.suspect_lost |= side == BACKEND
-    connection.open = 0
+        b.suspect_lost |= side == BACKEND and connection.shaken_at != 0
+    connection.open = connection.reported = 0
     connection.shaken_at = 0
 
 

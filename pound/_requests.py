@@ -44,7 +44,7 @@ LEAVE_WITHIN = 0.5  # seconds for BYE and its answer
 class Sink(Protocol):
     """Where the answer of a request goes."""
 
-    started: bool  # a piece of the answer was passed on: the request can't silently run again
+    started: bool  # a partial of the answer was passed on: the request can't silently run again
 
     def partial(self, record: Record) -> RequestError | None:
         """Take a PARTIAL; an error ends the request with it."""
@@ -69,10 +69,10 @@ class FutureSink:
         self._full = full
 
     def partial(self, record: Record) -> None:
-        """Pass over pieces; this caller wants the final answer only."""
+        """Pass over partials; this caller wants the final answer only."""
 
     def restart(self) -> None:
-        """Need nothing: no piece was passed on."""
+        """Need nothing: no partial was passed on."""
 
     def final(self, record: Record) -> None:
         """Set the result."""
@@ -92,7 +92,7 @@ class FutureSink:
 
 
 class StreamSink:
-    """Queues the pieces of a stream for the thread that iterates over it."""
+    """Queues the partials of a stream for the thread that iterates over it."""
 
     def __init__(self) -> None:
         self.started = False
@@ -104,7 +104,7 @@ class StreamSink:
         self._expected = 0  # the next sequence of the attempt
 
     def partial(self, record: Record) -> RequestError | None:
-        """Queue a piece, in order; a gap or a reader too slow ends the stream."""
+        """Queue a partial, in order; a gap or a reader too slow ends the stream."""
         if record.attempt < self._attempt:
             return None
         if record.attempt > self._attempt:
@@ -112,7 +112,7 @@ class StreamSink:
         if record.sequence < self._expected:
             return None
         if record.sequence > self._expected:
-            missing = f"pieces {self._expected} to {record.sequence - 1} of the stream were lost"
+            missing = f"partials {self._expected} to {record.sequence - 1} of the stream were lost"
             return error_for(Code.DATA_LOSS, missing)
         self._expected += 1
         return self._put(record, final=False)
@@ -123,7 +123,7 @@ class StreamSink:
         self._attempt = self._expected = 0
 
     def final(self, record: Record) -> None:
-        """Queue the last piece."""
+        """Queue the last partial."""
         error = self._put(record, final=True)
         if error is not None:
             self.fail(error)
@@ -133,18 +133,18 @@ class StreamSink:
         self._queue.put(error)
 
     def read(self) -> Partial:
-        """Wait for the next piece; called by the reading thread.
+        """Wait for the next partial; called by the reading thread.
 
         Raises
         ------
         PoundError
             The stream ended with it.
         """
-        piece = self._queue.get()
-        if isinstance(piece, PoundError):
-            raise piece
-        self._read_bytes += _size(piece)
-        return piece
+        partial = self._queue.get()
+        if isinstance(partial, PoundError):
+            raise partial
+        self._read_bytes += _size(partial)
+        return partial
 
     def _put(self, record: Record, final: bool) -> RequestError | None:
         try:
@@ -153,17 +153,17 @@ class StreamSink:
             return error_for(Code.INTERNAL, str(error))
         self.started = True
         sequence = self._expected if final else self._expected - 1
-        piece = Partial(from_parts(parts), self._earlier + self._attempt, sequence, final, meta)
-        self._put_bytes += _size(piece)
+        partial = Partial(from_parts(parts), self._earlier + self._attempt, sequence, final, meta)
+        self._put_bytes += _size(partial)
         if not final and self._put_bytes - self._read_bytes > STREAM_BYTES_MAX:
             unread = f"more than {STREAM_BYTES_MAX} bytes of the stream were not read"
             return error_for(Code.RESOURCE_EXHAUSTED, unread)
-        self._queue.put(piece)
+        self._queue.put(partial)
         return None
 
 
-def _size(piece: Partial) -> int:
-    body = piece.body
+def _size(partial: Partial) -> int:
+    body = partial.body
     return RECORD_BYTES + (len(body) if isinstance(body, bytes) else sum(map(len, body)))
 
 
@@ -347,15 +347,17 @@ class Requests(End):
             request.accepted = True
 
     def _take_error(self, request: Request, record: Record, now: float) -> None:
-        refused = record.code == Code.RESOURCE_EXHAUSTED and not request.sink.started
-        if refused and self._waits:
+        busy = record.code == Code.RESOURCE_EXHAUSTED and self._waits
+        # A worker's 14 gives its task back and never comes here: the broker itself is draining.
+        draining = record.code == Code.UNAVAILABLE
+        if (busy or draining) and not request.sink.started:
             self._put_off(request, record.retry_after_ms / 1000, now)
             return
         error = error_for(record.code, words(record), record.retry_after_ms / 1000)
         self._end(request).fail(error)
 
     def _put_off(self, request: Request, retry_after: float, now: float) -> None:
-        """Ask again later, each time a little later: the broker is too busy for this request."""
+        """Ask again later, each time a little later: the broker does not take this request now."""
         backoff = min(BUSY_FIRST * 2**request.busy, BUSY_MAX)
         del self._open[request.id]
         request.id = 0

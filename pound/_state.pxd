@@ -72,6 +72,8 @@ cdef struct route_t:
     uint32_t number          # in its side's table
     int fd                   # of its connection; -1 when it has none that is known
     uint16_t strikes
+    int64_t struck_at        # when the last strike was; a second without one forgives one
+    uint8_t hop              # it carries the messages of several peers: never struck off
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
     uint8_t closing          # on the side's closing list
@@ -101,6 +103,8 @@ cdef struct peer_t:
     int64_t beat_due         # monotonic ns
     int64_t retry_at         # a refused send is tried again then
     int64_t blocked_since    # when its first refused send was; 0: not blocked
+    int64_t refused_at       # when it was last logged that its requests are refused
+    int64_t lost_since       # when it became a lost worker
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
     uint64_t *tasks          # tokens to be sent at the next flush, in order; owned
     uint32_t tasks_count
@@ -137,7 +141,8 @@ cdef struct roster_t:         # numbers for pointers; numbers are reused
 
 cdef struct connection_t:    # by descriptor: at most one is open on it
     route_t *route           # the route that its messages came under; NULL until one came
-    int64_t shaken_at        # when its handshake was done; 0: not yet, or reported as silent
+    int64_t shaken_at        # when its handshake was done; 0: not yet
+    uint8_t reported         # as silent
     uint8_t open
 
 cdef struct socket_t:
@@ -168,7 +173,6 @@ cdef struct settings_t:
     uint32_t requests_max
     uint64_t undelivered_bytes_max
     uint8_t overflow_blocks
-    uint8_t seeded
 
 cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_MESSAGES_IN
@@ -203,13 +207,22 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_DISCONNECTS            # MDP DISCONNECTs sent
     C_PAUSES                 # own pauses longer than a heartbeat, for which there was amnesty
     C_LOGS_DROPPED
+    C_CONTROL_DROPPED        # small records for a peer that does not read
     C_NO_MEMORY
     C_TURNS
     C_COUNT
 
+cdef enum refused_why:       # LOG_REQUESTS_REFUSED
+    WHY_LIMIT = 1            # foreign_window, or too much waits
+    WHY_ONE_PART
+    WHY_DRAINING
+    WHY_RESERVED
+    WHY_SERVICES             # services_max
+
 cdef enum log_kind:
     LOG_WORKER_READY = 1
     LOG_WORKER_GONE
+    LOG_WORKER_LEFT          # after its BYE
     LOG_WORKER_SILENT
     LOG_WORKER_LEAVES
     LOG_BAD_MESSAGE
@@ -222,6 +235,7 @@ cdef enum log_kind:
     LOG_DRAINED
     LOG_WORKER_REFUSED
     LOG_SILENT_CONNECTION
+    LOG_REQUESTS_REFUSED
 
 cdef struct log_t:
     int64_t number           # by kind: tasks returned, code, seconds
@@ -294,6 +308,7 @@ cdef struct broker_t:
     int64_t report_at        # when services that wait without a worker are looked for again
     uint32_t report_from     # and from which number on
     int silent_from[2]       # likewise, descriptors of connections that never sent a message
+    uint32_t probe_from[2]   # likewise, routes without a connection that can be watched
     uint8_t command          # COMMAND_*; written by other threads
     uint8_t draining
     uint8_t finished
@@ -301,6 +316,7 @@ cdef struct broker_t:
     log_t logs[LOGS]
     uint32_t logs_head
     uint32_t logs_tail
+    const char *counter_names[COUNTERS]  # of `counters`; owned by Python
     const char *version      # owned by Python
     const char *endpoints    # JSON object; owned by Python
     published_t published

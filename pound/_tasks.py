@@ -2,15 +2,15 @@
 
 Invariants: `_running` holds the tasks of this epoch whose handler has not returned; a task whose
 epoch is over is *stale*: it only keeps a thread busy, which READY's capacity tells, and its answer
-is dropped. Answers and pieces leave in the order in which the handlers gave them.
+is dropped. Answers and partials leave in the order in which the handlers gave them.
 A leaving worker closes after a BYE 2 that answers the BYE behind its last answer: a socket closed
 with unread input resets its connection, and a reset may overtake what was sent.
 Before WELCOME a route carries READY only: answers wait for it, because a token means nothing in
 another epoch. What was sent and not followed by a sign of life is sent again after a reconnect to
 the same epoch: until the broker has given the task to another worker, its token still counts.
 Cost: O(1) a task; READY costs O(tasks held).
-Owner of memory: `_unsent` and `_sent` own the answers; both are bounded (pieces make their handler
-wait, final answers are at most one a thread).
+Owner of memory: `_unsent` and `_sent` own the answers; both are bounded (partials make their
+handler wait, final answers are at most one a thread).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pound._body import Body
 
 LOGGER = logging.getLogger("pound.worker")
-UNSENT_BYTES_MAX = 16 << 20  # of pieces not yet taken by libzmq, before a handler has to wait
+UNSENT_BYTES_MAX = 16 << 20  # of partials not yet taken by libzmq, before a handler has to wait
 SENT_BYTES_MAX = 16 << 20  # of answers kept until a sign of life follows them
 SENT_MAX = 4096
 TURN_BYTES = 4 << 20  # packed in one turn at most, so that tasks are read in between
@@ -94,7 +94,7 @@ class Task:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def partial(self, body: Body, meta: Mapping[str, str] | None = None) -> None:
-        """Send a piece of the answer ahead of the final one.
+        """Send a partial of the answer ahead of the final one.
 
         Waits while the broker does not take what was sent before. Does nothing once the task is
         cancelled.
@@ -104,18 +104,18 @@ class Task:
         TypeError
             `body` is not bytes-like or a sequence of those.
         ValueError
-            The piece exceeds a limit of the broker.
+            The partial exceeds a limit of the broker.
         """
         parts, flags = to_parts(body, meta)
         self._tasks.partial(self, parts, flags)
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Tell how far the work is: an empty piece with META ``progress``: ``done/total``."""
+        """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
         told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
         self.partial(b"", {"progress": told})
 
-    def number_piece(self) -> int:
-        """Return the sequence of the next piece; the caller holds the lock of the pieces."""
+    def number_partial(self) -> int:
+        """Return the sequence of the next partial; the caller holds the lock of the partials."""
         self._sequence += 1
         return self._sequence - 1
 
@@ -158,8 +158,8 @@ class Tasks(End):
         self._unsent: deque[Record] = deque()
         self._sent: deque[Record] = deque()  # no sign of life since
         self._sent_bytes = 0
-        self._room = threading.Condition()  # guards the two below and the order of pieces
-        self._pieces_bytes = 0  # of pieces posted and not yet packed
+        self._room = threading.Condition()  # guards the two below and the order of partials
+        self._partials_bytes = 0  # of partials posted and not yet packed
         self._over = False  # written once, by the engine
         self._welcomed = False  # as of this turn
         self._ready_again = False  # READY has other values than it told
@@ -174,42 +174,42 @@ class Tasks(End):
     # -- from handlers' threads -------------------------------------------------------------
 
     def bind(self, engine: Engine) -> None:
-        """Name the engine that pieces are posted to."""
+        """Name the engine that partials are posted to."""
         self._engine = engine
 
     def partial(self, task: Task, parts: list[bytes], flags: int) -> None:
-        """Queue a piece of `task`; waits for room."""
+        """Queue a partial of `task`; waits for room."""
         error = excess(parts, self.limits.body_bytes_max, self.limits.frames_max)
         if error is not None:
             raise ValueError(error)
         size = sum(map(len, parts)) + RECORD_BYTES
         with self._room:
-            self._room.wait_for(lambda: self._pieces_bytes < UNSENT_BYTES_MAX or self._dead(task))
+            self._room.wait_for(lambda: self._partials_bytes < UNSENT_BYTES_MAX or self._dead(task))
             if self._dead(task):
                 return
-            self._pieces_bytes += size
+            self._partials_bytes += size
             record = Record(
                 kind=Kind.PARTIAL,
                 id=task.token,
                 flags=flags,
                 parts=parts,
-                sequence=task.number_piece(),
+                sequence=task.number_partial(),
                 attempt=task.attempt,
             )
             with suppress(ClosedError):
-                self._engine.post(self.piece, task, record)
+                self._engine.post(self.queue_partial, task, record)
 
     def _dead(self, task: Task) -> bool:
         return task.cancelled or self._over
 
     # -- commands, posted by the worker -----------------------------------------------------
 
-    def piece(self, task: Task, record: Record) -> None:
-        """Queue a piece that its handler gave."""
+    def queue_partial(self, task: Task, record: Record) -> None:
+        """Queue a partial that its handler gave."""
         if self._running.get(task.token) is task:
             self._unsent.append(record)
         else:
-            self._count_piece(record, -1)
+            self._count_partial(record, -1)
 
     def answer(self, task: Task, record: Record) -> None:
         """Queue the answer of a task whose handler has returned."""
@@ -254,15 +254,15 @@ class Tasks(End):
             records.append(record)
             self._sent.append(record)
             self._sent_bytes += size
-            self._count_piece(record, -1)
+            self._count_partial(record, -1)
         while self._sent_bytes > SENT_BYTES_MAX or len(self._sent) > SENT_MAX:
             self._sent_bytes -= _size(self._sent.popleft())
         return records
 
-    def _count_piece(self, record: Record, sign: int) -> None:
+    def _count_partial(self, record: Record, sign: int) -> None:
         if record.kind == Kind.PARTIAL:
             with self._room:
-                self._pieces_bytes += sign * _size(record)
+                self._partials_bytes += sign * _size(record)
                 self._room.notify_all()
 
     def _ready(self, welcomed: bool) -> Record:
@@ -325,7 +325,7 @@ class Tasks(End):
         """Send the answers again that may not have arrived, then READY."""
         self.limits = link.limits
         for record in self._sent:
-            self._count_piece(record, +1)
+            self._count_partial(record, +1)
         self._unsent.extendleft(reversed(self._sent))
         self.heard()
         link.greet_again(now)
@@ -333,7 +333,7 @@ class Tasks(End):
     def epoch_changed(self, link: Link, now: float) -> None:
         """Drop what belongs to the epoch that is over; its running tasks become stale."""
         for record in self._unsent:
-            self._count_piece(record, -1)
+            self._count_partial(record, -1)
         self._unsent.clear()
         self.heard()
         if self._running:

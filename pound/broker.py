@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from pound._core import DIALECTS, Core
+from pound._core import DIALECTS, WHY_REFUSED, Core
 from pound._logging import LOGGER, log_event
 from pound._version import __version__
 from pound.config import Config
@@ -33,6 +33,7 @@ JOIN_S = 5.0  # a loop that was told to stop ends within a turn
 EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
     "worker_ready": (logging.INFO, "worker ready", ("worker", "service", "capacity", "dialect")),
     "worker_gone": (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
+    "worker_left": (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
     "worker_silent": (logging.WARNING, "worker silent", ("worker", "", "", "")),
     "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
     "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "", "")),
@@ -48,6 +49,9 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
     "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
     "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
+    "requests_refused": (
+        logging.WARNING, "requests refused, which the client's dialect can't be told",
+        ("client", "service", "why", "")),
     "silent_connection": (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",
@@ -256,6 +260,8 @@ class Broker:
             fields.pop("", None)
             if "dialect" in fields:
                 fields["dialect"] = DIALECTS[fields["dialect"]]
+            if kind == "requests_refused":
+                fields["why"] = WHY_REFUSED[fields["why"]]
             log_event(LOGGER, level, event, **fields)
 
     # -- sockets ------------------------------------------------------------------------------

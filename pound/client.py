@@ -67,6 +67,11 @@ class Client:
     ValueError
         Another argument is out of range.
 
+    Notes
+    -----
+    One Python thread speaks for the client. Code that holds the GIL for long delays answers and
+    heartbeats; a pause of the client's own is not taken for the broker's silence.
+
     Examples
     --------
     >>> with Client() as client:  # doctest: +SKIP
@@ -210,18 +215,18 @@ class Client:
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
     ) -> Iterator[Partial]:
-        """Ask as `request` does, and yield the answer piece by piece.
+        """Ask as `request` does, and yield the answer partial by partial.
 
-        The last piece has ``final`` set and is the handler's return value. When the task is
-        lost with its worker and runs again, the pieces begin anew with a higher ``attempt``.
+        The last partial has ``final`` set and is the handler's return value. When the task is
+        lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
         Leaving the iteration early cancels the request.
 
         Raises
         ------
         DataLoss
-            A piece is missing; the iteration ends there.
+            A partial is missing; the iteration ends there.
         Busy
-            The pieces were read too slowly.
+            The partials were read too slowly.
         RequestError
             As in `request`.
         """
@@ -319,9 +324,9 @@ class Client:
     def _stream(self, sink: StreamSink, request: Request) -> Iterator[Partial]:
         try:
             while True:
-                piece = sink.read()
-                yield piece
-                if piece.final:
+                partial = sink.read()
+                yield partial
+                if partial.final:
                     return
         finally:
             if not request.ended:

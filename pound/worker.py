@@ -34,6 +34,7 @@ DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
 CAPACITY_MAX = 65535
 SERVICES_MAX = 64
 CLOSE_WITHIN = LAST_WORDS + AGREE_WITHIN + 5.0  # seconds for the engine's end after a drain
+LOOK_UP_EVERY = 0.5  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -120,7 +121,8 @@ class Worker:
         """
         with self._signals_drain():
             self.start()
-            self._engine.join()
+            while not self._engine.join(LOOK_UP_EVERY):
+                continue  # a signal that came just before the wait began does not interrupt it
         self._ended()
 
     def start(self) -> None:

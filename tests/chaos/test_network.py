@@ -181,7 +181,8 @@ class Island:
 
 @pytest.fixture
 def island() -> Iterator[Island]:
-    need("root")
+    if os.geteuid():
+        pytest.skip("only root makes network namespaces")
     need("ip")
     with Island(str(os.getpid() % 100000)) as island:
         yield island

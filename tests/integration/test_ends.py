@@ -247,7 +247,7 @@ def test_the_brokers_limits_reach_the_client(start_broker, work, ask):
 # -- streams --------------------------------------------------------------------------------
 
 
-def test_a_stream_comes_piece_by_piece(broker, work, ask):
+def test_a_stream_comes_in_partials(broker, work, ask):
     def handler(task):
         for n in range(5):
             task.partial(b"%d" % n)
@@ -255,12 +255,12 @@ def test_a_stream_comes_piece_by_piece(broker, work, ask):
         return b"end"
 
     work(broker, {"count": handler})
-    pieces = list(ask(broker).stream(b"", "count", timeout=WAIT_S))
-    assert [piece.body for piece in pieces] == [b"0", b"1", b"2", b"3", b"4", b"", b"end"]
-    assert [piece.sequence for piece in pieces] == list(range(7))
-    assert [piece.final for piece in pieces] == [False] * 6 + [True]
-    assert pieces[5].meta == {"progress": "5/5"}
-    assert {piece.attempt for piece in pieces} == {1}
+    got = list(ask(broker).stream(b"", "count", timeout=WAIT_S))
+    assert [item.body for item in got] == [b"0", b"1", b"2", b"3", b"4", b"", b"end"]
+    assert [item.sequence for item in got] == list(range(7))
+    assert [item.final for item in got] == [False] * 6 + [True]
+    assert got[5].meta == {"progress": "5/5"}
+    assert {item.attempt for item in got} == {1}
 
 
 def test_a_stream_whose_worker_is_lost_starts_visibly_anew(broker, work, ask):
@@ -279,7 +279,7 @@ def test_a_stream_whose_worker_is_lost_starts_visibly_anew(broker, work, ask):
     assert next(stream)[:3] == (b"from the first", 1, 0)
     work(broker, {"count": handler})
     cut(first)
-    rest = [piece[:3] for piece in stream]
+    rest = [item[:3] for item in stream]
     hold.set()
     assert rest == [(b"from the second", 2, 0), (b"end", 2, 1)]
 

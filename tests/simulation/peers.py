@@ -33,14 +33,14 @@ class Rates:
     partial: float = 0.1
     slow: float = 0.05
     lie: float = 0.2
-    ready_again: float = 0.04
-    leave: float = 0.01
+    falter: float = 0.05
     malformed: float = 0.02
     retry: float = 0.1
     cancel: float = 0.05
     abandon: float = 0.02
     forget_done: float = 0.2
     spurious_eagain: float = 0.05
+    aimed: float = 0.1
     pause: float = 0.01
     restart: float = 0.001
 
@@ -67,6 +67,7 @@ class World(Protocol):
     calm: bool
     now: int
     pace_ns: int  # about a turn of the broker
+    work_paces: tuple[int, ...]  # how long a task takes, in paces
     service_names: list[str]
 
     def token_of_another(self, worker: Worker) -> int: ...
@@ -170,7 +171,7 @@ class Client(Peer):
         self.dialect = dialect
         rng = world.rng
         self.pnd = dialect == "pnd"
-        self.window = 1 if dialect == "plain" else rng.choice((4, 10, 30))
+        self.window = 1 if dialect == "plain" else rng.choice((2, 8, 30))
         self.next_id = rng.choice((0, 1, 1 << 40))
         self.open: dict[int, Record] = {}
         self.ended: dict[int, int] = {}
@@ -269,7 +270,7 @@ class Worker(Peer):
         self.capacity = capacity
         self.tasks: dict[int, int] = {}  # token: when it is finished
         self.answered: list[int] = []
-        self.work_ns = world.rng.choice((0, 2, 10, 30, 100)) * world.pace_ns
+        self.work_ns = world.rng.choice(world.work_paces) * world.pace_ns
         self.beat_at = 0
         self.leaving = False
 
@@ -324,15 +325,26 @@ class Worker(Peer):
         if self.chance(rates.wrong_token):
             kind = world.rng.choice(("answer", "partial"))
             self.send((kind, world.token_of_another(self), 0, 64))
-        if self.chance(rates.ready_again) and not self.leaving:
-            self._change()
-            self._say_ready()
+        if self.chance(rates.falter):
+            self.falter()
         self._beat()
         if self.leaving and not self.tasks:
             self.crash()
-        elif self.chance(rates.leave) and self.dialect in (PND, MDP):
+
+    def falter(self) -> None:
+        """Lose the link, leave, or offer something else."""
+        rng = self.world.rng
+        if self.link is None or self.dead or self.leaving:
+            return
+        fault = rng.randrange(3)
+        if fault == 0:
+            self.world.network.break_link(self.link)
+        elif fault == 1 and self.dialect in (PND, MDP):
             self.leaving = True
             self.send(("bye",))
+        else:
+            self._change()
+            self._say_ready()
 
     def _change(self) -> None:
         rng = self.world.rng

@@ -20,6 +20,8 @@ from .words import Limits
 CALM_NS = 120 * SECOND
 LEAVE_NS = 60 * SECOND
 AUDIT_EVERY = 50
+WORK_PACES = ((0, 2, 10, 30, 100), (0, 2), (30, 100))
+LEASE_PACES = ((0,), (0, 10, 60), (10, 20))
 
 
 def drawn_limits(rng: Random) -> Limits:
@@ -29,7 +31,7 @@ def drawn_limits(rng: Random) -> Limits:
         return small if rng.random() < 0.15 else large
 
     return Limits(
-        attempts_max=rng.choice((1, 2, 3, 5, 5, 5)),
+        attempts_max=rng.choice((1, 2, 3, 5, 5, 9)),
         clients_max=seldom(3, 100),
         workers_max=seldom(4, 100),
         services_max=seldom(3, 100),
@@ -69,11 +71,12 @@ class Simulation:
         mark = self.rng.choice((2, 10, 1000))
         self.network = Network(self.rng, self.pace_ns, mark, self.rates.spurious_eagain)
         self.service_names = [f"service-{n}" for n in range(self.rng.randint(1, 4))]
-        leases = {name: self.rng.choice((0, 10, 60)) * self.pace_ns for name in self.service_names}
-        self.leases = leases
+        self.work_paces: tuple[int, ...] = self.rng.choice(WORK_PACES)
+        leases = self.rng.choice(LEASE_PACES)
+        self.leases = {n: self.rng.choice(leases) * self.pace_ns for n in self.service_names}
         self.dialects = self.rng.choice(WORKER_DIALECTS)
         self.names = 0
-        self.clients = [self._new_client() for _ in range(self.rng.randint(1, 6))]
+        self.clients = [self._new_client() for _ in range(self.rng.choice((1, 2, 3, 6)))]
         self.workers = [self._new_worker() for _ in range(self.rng.choice((1, 2, 3, 5, 8)))]
         self.calls = 0
         self._start()
@@ -94,7 +97,7 @@ class Simulation:
         dialect = self.rng.choice(self.dialects)
         most = len(self.service_names) if dialect.many_services else 1
         services = self.rng.sample(self.service_names, self.rng.randint(1, most))
-        capacity = self.rng.choice((1, 2, dialect.capacity_max)) if dialect is PND else 1
+        capacity = self.rng.choice((1, 3, dialect.capacity_max)) if dialect is PND else 1
         return Worker(self, f"worker-{self.names}", dialect, services, capacity)
 
     def token_of_another(self, worker: Worker) -> int:
@@ -137,7 +140,15 @@ class Simulation:
         for peer in self._peers():
             peer.step()
         self.broker.turn()
+        if not self.calm and self.rng.random() < self.rates.aimed:
+            self._aim()
         self._replace_dead()
+
+    def _aim(self) -> None:
+        """A fault where it hurts: at a worker that runs empty for an isolated request."""
+        for w, seat in self.broker.workers.items():
+            if self.pair.real.worker(w)["reserved_for"] is not None:
+                seat.worker.falter()
 
     def _peers(self) -> list[Peer]:
         peers = [*self.clients, *self.workers]

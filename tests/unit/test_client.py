@@ -513,7 +513,7 @@ def test_map_checks_its_window_at_once(client):
         client.map("echo", [], window=0)
 
 
-def test_a_stream_yields_pieces_then_the_final_answer(client, broker):
+def test_a_stream_yields_partials_then_the_final_answer(client, broker):
     stream = client.stream(b"", "count")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 1, b'{"k":"v"}', b"b", flags=META), reply(1, b"end"))
@@ -524,23 +524,23 @@ def test_a_stream_yields_pieces_then_the_final_answer(client, broker):
     ]
 
 
-def test_a_lost_piece_is_data_loss_and_cancels(client, broker):
+def test_a_lost_partial_is_data_loss_and_cancels(client, broker):
     stream = client.stream(b"", "count")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 2, b"c"))
     assert next(stream).body == b"a"
-    with pytest.raises(pound.DataLoss, match="pieces 1 to 1"):
+    with pytest.raises(pound.DataLoss, match="partials 1 to 1"):
         next(stream)
     assert broker.expect(CANCEL).id == 1
 
 
-def test_a_repeated_piece_and_one_of_an_earlier_attempt_are_passed_over(client, broker):
+def test_a_repeated_partial_and_one_of_an_earlier_attempt_are_passed_over(client, broker):
     stream = client.stream(b"", "count")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 0, b"a"), partial(1, 0, b"A", attempt=2))
     broker.say(partial(1, 1, b"b", attempt=1), reply(1, b""))
-    pieces = [(piece.body, piece.attempt, piece.sequence) for piece in stream]
-    assert pieces == [(b"a", 1, 0), (b"A", 2, 0), (b"", 2, 1)]
+    got = [(item.body, item.attempt, item.sequence) for item in stream]
+    assert got == [(b"a", 1, 0), (b"A", 2, 0), (b"", 2, 1)]
 
 
 def test_leaving_a_stream_early_cancels_it(client, broker):
@@ -571,7 +571,7 @@ def test_a_stream_that_has_begun_is_not_run_again_when_the_broker_is_busy(client
     broker.expect_silence(0.2)
 
 
-def test_pieces_are_passed_over_by_a_plain_request(client, broker):
+def test_partials_are_passed_over_by_a_plain_request(client, broker):
     future = client.submit(b"", "count")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 5, b"f"), reply(1, b"end"))

@@ -255,8 +255,8 @@ def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start
     other.greet()
     other.expect(REQUEST)
     other.say(partial(1, 0, b"A"), reply(1, b"end"))
-    pieces = [(piece.body, piece.attempt, piece.sequence) for piece in stream]
-    assert pieces == [(b"a", 1, 0), (b"b", 1, 1), (b"A", 2, 0), (b"end", 2, 1)]
+    got = [(item.body, item.attempt, item.sequence) for item in stream]
+    assert got == [(b"a", 1, 0), (b"b", 1, 1), (b"A", 2, 0), (b"end", 2, 1)]
 
 
 def test_a_pause_of_our_own_is_not_the_brokers_silence(make, broker):

@@ -71,6 +71,14 @@ def test_services(tmp_path: Path) -> None:
         config.services["d"] = ServiceConfig()  # type: ignore[index]
 
 
+def test_services_as_arguments_are_checked_like_those_of_a_file() -> None:
+    assert Config(services={"a": {"lease": 2}}).services["a"] == ServiceConfig(lease=2.0)
+    with pytest.raises(ConfigError, match="did you mean 'lease'"):
+        Config(services={"a": {"leese": 2}})
+    with pytest.raises(ConfigError, match="reserved"):
+        Config(services={"mmi.x": ServiceConfig()})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -389,6 +389,14 @@ def test_any_record_is_a_sign_of_life(desk: Desk) -> None:
     assert desk.others == [("worker gone", w), ("worker free", w)]
 
 
+def test_ready_is_a_sign_of_life_on_the_liveness_clock(desk: Desk) -> None:
+    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
+    desk.now += 30
+    desk.ready(w, 0, how=READY_SAME_ROUTE)
+    assert desk.pass_time(60, pause=True) == desk.now + 50
+    assert desk.others == []
+
+
 def test_the_brokers_own_pause_does_not_count_as_silence(desk: Desk) -> None:
     w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
     desk.pass_time(20)

@@ -1,4 +1,4 @@
-"""The worker against a scripted broker: READY, tasks, answers, pieces, errors, the API.
+"""The worker against a scripted broker: READY, tasks, answers, partials, errors, the API.
 
 What happens when the broker is lost or the worker leaves is in test_worker_leaving.py.
 """
@@ -301,10 +301,10 @@ def test_an_answer_may_carry_meta(serve, broker):
     assert (said.flags, said.parts) == (META, [b'{"type":"text"}', b"x"])
 
 
-# -- pieces ---------------------------------------------------------------------------------
+# -- partials ---------------------------------------------------------------------------------
 
 
-def test_pieces_are_numbered_in_their_attempt_and_come_before_the_answer(serve, broker):
+def test_partials_are_numbered_in_their_attempt_and_come_before_the_answer(serve, broker):
     def handler(task):
         task.partial(b"a")
         task.partial([b"b", b"c"], meta={"k": "v"})
@@ -313,16 +313,16 @@ def test_pieces_are_numbered_in_their_attempt_and_come_before_the_answer(serve, 
 
     serve(handler)
     broker.say(task(9, attempt=2))
-    pieces = [broker.expect(PARTIAL) for _ in range(3)]
-    assert [piece.head for piece in pieces] == [(0, 2), (1, 2), (2, 2)]
-    assert {piece.id for piece in pieces} == {9}
-    assert pieces[0].parts == [b"a"]
-    assert pieces[1].parts == [b'{"k":"v"}', b"b", b"c"]
-    assert pieces[2].parts == [b'{"progress":"1/2"}', b""]
+    got = [broker.expect(PARTIAL) for _ in range(3)]
+    assert [item.head for item in got] == [(0, 2), (1, 2), (2, 2)]
+    assert {item.id for item in got} == {9}
+    assert got[0].parts == [b"a"]
+    assert got[1].parts == [b'{"k":"v"}', b"b", b"c"]
+    assert got[2].parts == [b'{"progress":"1/2"}', b""]
     assert broker.expect(REPLY).parts == [b"end"]
 
 
-def test_pieces_wait_for_room_and_go_on_when_there_is(serve, broker, monkeypatch):
+def test_partials_wait_for_room_and_go_on_when_there_is(serve, broker, monkeypatch):
     monkeypatch.setattr(_tasks, "UNSENT_BYTES_MAX", 1000)
 
     def handler(task):
@@ -339,7 +339,7 @@ def test_pieces_wait_for_room_and_go_on_when_there_is(serve, broker, monkeypatch
     assert sequences == list(range(20))
 
 
-def test_a_piece_without_room_blocks_its_handler_until_the_task_is_cancelled(monkeypatch):
+def test_a_partial_without_room_blocks_its_handler_until_the_task_is_cancelled(monkeypatch):
     monkeypatch.setattr(_tasks, "UNSENT_BYTES_MAX", 1)
 
     posted: list[Any] = []
@@ -359,7 +359,7 @@ def test_a_piece_without_room_blocks_its_handler_until_the_task_is_cancelled(mon
     assert len(posted) == 1
 
 
-def test_pieces_and_answers_keep_to_the_brokers_limit(serve, broker):
+def test_partials_and_answers_keep_to_the_brokers_limit(serve, broker):
     def handler(task):
         try:
             task.partial(bytes(101))

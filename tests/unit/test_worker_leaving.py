@@ -204,7 +204,7 @@ def test_bye_going_away_leads_to_the_next_endpoint(serve, listen, broker):
     other.expect(READY)
 
 
-def test_pieces_given_while_the_broker_is_away_follow_in_order(listen, broker):
+def test_partials_given_while_the_broker_is_away_follow_in_order(listen, broker):
     away, back = threading.Event(), threading.Event()
 
     def handler(task: pound.Task) -> bytes:
