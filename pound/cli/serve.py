@@ -6,6 +6,7 @@ as words in one queue, which a signal handler may write to at any instruction.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -24,6 +25,7 @@ from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
 ENDED = "ended"
+SIGNAL_POLL_S = 0.5  # Python runs a signal's handler only between two steps of the main thread
 
 
 @click.command(short_help="Run a broker.")
@@ -53,16 +55,23 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
 
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
     """Return the exit code once the broker has ended or been told to."""
-    if events.get() == ENDED:
+    if next_word(events) == ENDED:
         log_event(LOGGER, logging.ERROR, "broker ended by itself")
         return EXIT_FAILED
     notify("STOPPING=1")
     threading.Thread(target=broker.drain, args=(drain_timeout,), daemon=True).start()
-    if events.get() == SIGNALLED:
+    if next_word(events) == SIGNALLED:
         log_event(LOGGER, logging.WARNING, "second signal, stopping at once")
         broker.stop()
         return EXIT_FAILED
     return 0
+
+
+def next_word(events: queue.SimpleQueue[str]) -> str:
+    """Wait for the next word; a signal just before the wait must not be slept through."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return events.get(timeout=SIGNAL_POLL_S)
 
 
 def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:

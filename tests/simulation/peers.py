@@ -22,27 +22,27 @@ MALFORMED: Message = (("malformed",),)
 class Rates:
     """How often, per step and peer, each fault is drawn; a seed leaves many of them at 0."""
 
-    crash: float = 0.004
-    stall: float = 0.01
-    disconnect: float = 0.03
-    half_open: float = 0.002
-    wrong_token: float = 0.02
-    repeated_token: float = 0.05
-    release: float = 0.1
-    failure: float = 0.1
-    partial: float = 0.1
-    slow: float = 0.05
-    lie: float = 0.2
-    falter: float = 0.05
-    malformed: float = 0.02
-    retry: float = 0.1
-    cancel: float = 0.05
-    abandon: float = 0.02
-    forget_done: float = 0.2
-    spurious_eagain: float = 0.05
-    aimed: float = 0.1
-    pause: float = 0.01
-    restart: float = 0.001
+    crash: float = 0.004  # the process is gone, its link with it
+    stall: float = 0.01  # it does nothing for a while, heartbeats included
+    disconnect: float = 0.03  # the link breaks
+    half_open: float = 0.002  # the link swallows both ways, and breaks seconds later
+    wrong_token: float = 0.02  # an answer or a partial one for another's task
+    repeated_token: float = 0.05  # an answer once more
+    release: float = 0.1  # a task is given back
+    failure: float = 0.1  # an error is the answer
+    partial: float = 0.1  # a partial answer comes first
+    slow: float = 0.05  # a task takes up to 20 times as long
+    lie: float = 0.2  # a READY lists too few tokens, or too many
+    falter: float = 0.05  # the link breaks, the worker leaves, or offers something else
+    malformed: float = 0.02  # a message that is refused as a whole
+    retry: float = 0.1  # a request is sent again, open or not
+    cancel: float = 0.05  # a request is cancelled
+    abandon: float = 0.02  # a foreign client closes and asks anew; a PND one says BYE
+    forget_done: float = 0.2  # a packet says nothing about what is done
+    spurious_eagain: float = 0.05  # a send is refused though the pipe has room
+    aimed: float = 0.1  # a worker falters just when it is reserved
+    pause: float = 0.01  # of the broker: seconds pass between two turns
+    restart: float = 0.001  # of the broker
 
     @classmethod
     def drawn(cls, rng: Random) -> Rates:

@@ -325,7 +325,8 @@ def caught(number: int, built: Path, root: Path) -> str:
     The plant runs in a process of its own: it may crash it, or loop until its patience ends.
     """
     command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS)]
-    command += ["--steps", str(STEPS), "--first", "--no-audit", "--patience", str(PATIENCE_S)]
+    patience = PATIENCE_S if number else 60
+    command += ["--steps", str(STEPS), "--first", "--no-audit", "--patience", str(patience)]
     paths = os.pathsep.join((str(built), str(root)))
     environment = os.environ | {"PYTHONPATH": paths, "POUND_PLANTED": str(number)}
     ran = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True)

@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_drawn_seeds() -> None:
 
 
 @pytest.mark.parametrize("case", REGRESSIONS, ids=lambda case: f"seed-{case['seed']}")
-def test_seeds_that_once_failed(case: dict[str, int]) -> None:
+def test_seeds_that_once_failed(case: dict[str, Any]) -> None:
     failed = simulate(case["seed"], 1, case["steps"])
     assert not failed, failed
 

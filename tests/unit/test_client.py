@@ -309,7 +309,6 @@ def test_meta_holds_strings_only(client):
         (10, pound.AttemptsExhausted),
         (12, pound.Unimplemented),
         (13, pound.InternalError),
-        (14, pound.Unavailable),
         (15, pound.DataLoss),
         (16, pound.Unauthenticated),
         (99, pound.TaskFailed),
@@ -368,6 +367,18 @@ def test_busy_waits_and_asks_again_under_a_new_id(client, broker):
     assert (again.id, again.flags, again.done, again.parts) == (2, 0, 2, [b"body"])
     assert again.at - asked_at >= 0.1  # retry_after less the jitter
     broker.say(reply(2, b"at last"))
+    assert result(future) == b"at last"
+
+
+def test_a_draining_broker_is_asked_again_even_when_busy_raises(make, broker):
+    client = make(overflow="raise")
+    broker.greet()
+    future = client.submit(b"body", "echo")
+    said = broker.seek(REQUEST)
+    broker.say(error(said.id, 14, "draining", retry_after_ms=200))
+    again = broker.seek(REQUEST)
+    assert (again.id, again.parts) == (said.id + 1, [b"body"])
+    broker.say(reply(again.id, b"at last"))
     assert result(future) == b"at last"
 
 
