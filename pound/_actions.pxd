@@ -22,7 +22,8 @@ cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil
 # store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 
-# overflows says whether `size` more bytes are too many for a client that does not read.
+# overflows says whether `size` more bytes are too many for a client that does not read. One answer
+# may always wait for it, whatever its size.
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil

@@ -32,7 +32,6 @@ from pound._wire cimport (
 
 cdef enum:
     LOST_MAX = 64
-    LOST_NS = 600_000_000_000  # a lost worker that has not been reached for so long is given up
     REFUSED_NS = 30_000_000_000
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
 
@@ -181,7 +180,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     if peer.blocked_since == 0 and peer.route != NULL and peer.route.alive:
         return 0
-    return peer.items_bytes + size > b.settings.undelivered_bytes_max
+    return peer.items_head != NONE and peer.items_bytes + size > b.settings.undelivered_bytes_max
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
@@ -438,7 +437,6 @@ cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
         lost_forget(b, oldest)
         peer_release(b, oldest)
     peer.lost = LOST_CUT
-    peer.lost_since = b.now
     b.lost[b.lost_count] = peer
     b.lost_count += 1
 
@@ -461,12 +459,9 @@ cdef void lost_seek(broker_t *b) noexcept nogil:
     cdef peer_t *peer
     b.seek_lost = 0
     b.lost_tried_at = b.now
-    for i in range(b.lost_count, 0, -1):
-        peer = b.lost[i - 1]
-        if b.now - peer.lost_since >= LOST_NS and peer.lost == LOST_CUT:
-            lost_forget(b, peer)
-            peer_release(b, peer)
-        elif peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
+    for i in range(b.lost_count):
+        peer = b.lost[i]
+        if peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
             peer.lost = LOST_TRIED
             peer.route.alive = 1
             foreign_ready(b, peer, peer.worker_service, READY_NEW_LIFE)

@@ -47,14 +47,14 @@ cdef enum:
     JUDGE_NS = 50_000_000    # a closed route is judged after this, even when much is unread
     LOG_NS = 50_000_000      # between two visits to Python
     REPORT_NS = 1_000_000_000
-    REPORT_SERVICES = 256    # or connections, looked at in one report
+    REPORT_ROWS = 256        # services, connections or routes looked at in one report
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
 
 LOG_KINDS = (
-    "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves", "bad_message",
-    "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
+    "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
+    "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
     "draining", "drained", "worker_refused", "silent_connection",
     "requests_refused",
 )
@@ -253,7 +253,7 @@ cdef void report(broker_t *b) noexcept nogil:
     report_silent(b, BACKEND)
     probe(b, FRONTEND)
     probe(b, BACKEND)
-    for _ in range(REPORT_SERVICES if REPORT_SERVICES < b.services_count else b.services_count):
+    for _ in range(REPORT_ROWS if REPORT_ROWS < b.services_count else b.services_count):
         b.report_from = (b.report_from + 1) % b.services_count
         name = &b.services[b.report_from]
         s = &b.d.services[b.report_from]
@@ -274,7 +274,7 @@ cdef void probe(broker_t *b, uint8_t side) noexcept nogil:
     cdef roster_t *routes = &b.sides[side].routes
     cdef route_t *route
     cdef uint32_t _
-    for _ in range(REPORT_SERVICES if REPORT_SERVICES < routes.count else routes.count):
+    for _ in range(REPORT_ROWS if REPORT_ROWS < routes.count else routes.count):
         b.probe_from[side] = (b.probe_from[side] + 1) % routes.count
         route = <route_t *> routes.at[b.probe_from[side]]
         if (route != NULL and route.alive and route.fd < 0 and route.peer != NULL
@@ -291,7 +291,7 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
     cdef int _
-    for _ in range(REPORT_SERVICES if REPORT_SERVICES < s.connections_room
+    for _ in range(REPORT_ROWS if REPORT_ROWS < s.connections_room
                    else s.connections_room):
         b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
         connection = &s.connections[b.silent_from[side]]

@@ -129,6 +129,7 @@ cdef int read_mdp_client(
     const frame_t *frames, uint32_t n, uint32_t i, message_t *out
 ) noexcept nogil:
     cdef uint32_t service = i + 1
+    out.envelope = i
     if out.dialect == DIALECT_MDP2:
         service = i + 2
         if n < service:
@@ -141,7 +142,6 @@ cdef int read_mdp_client(
         return bad(out, BAD_FRAMES)
     if not read_service(frames, service, out):
         return bad(out, BAD_SERVICE)
-    out.envelope = i
     out.body = service + 1
     out.parts = n - out.body
     return said(out, SAID_REQUEST)

@@ -257,8 +257,8 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil
 cdef uint32_t disp_service_open(
     dispatcher_t *d, int64_t lease_ns, uint8_t pinned, int64_t now) noexcept nogil
 
-# disp_service_drop frees a service that nothing refers to and that is not pinned: whoever opened one
-# and then found no use for it says so by this.
+# disp_service_drop frees a service that nothing refers to and that is not pinned: whoever opened
+# one and then found no use for it says so by this.
 cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil
 
 cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil

@@ -81,7 +81,10 @@ cdef void tasks_undo(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
-    """A send to the peer was refused: undo its tasks, keep its answers."""
+    """A send to the peer was refused: undo its tasks, keep its answers.
+
+    A route that is closing is judged once its last messages are read, and not before.
+    """
     peer.owed &= <uint8_t> ~OWE_HEARTBEAT
     if how == BLOCKED:
         b.counters[C_BLOCKED] += 1
@@ -90,7 +93,8 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
     else:
         b.counters[C_UNREACHABLE] += 1
         tasks_undo(b, peer)
-        route_lost(b, peer.route)
+        if not peer.route.closing:
+            route_lost(b, peer.route)
 
 
 # -- frames -----------------------------------------------------------------------------------

@@ -23,9 +23,9 @@ from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
-    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_REFUSED, OWE_DISCONNECT,
-    WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES, broker_t, peer_t, route_t,
-    slot_t, stored_t,
+    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
+    LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES,
+    broker_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._wire cimport part_put
 
@@ -96,7 +96,6 @@ cdef void request(
     cdef uint8_t page = page_of(name, size)
     cdef stored_t record
     cdef uint32_t slot
-    route.hop |= m.envelope > 1
     if page != PAGE_NONE:
         request_page(b, peer, m, page)
         return
@@ -176,6 +175,8 @@ cdef int known(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
     """A worker's message: it is there, and it may speak another dialect than before."""
+    if peer.lost == LOST_TRIED:
+        log_event(b, LOG_WORKER_READY, peer, NULL, 0, 1, peer.dialect)
     if peer.lost:
         lost_forget(b, peer)
     if peer.dialect != m.dialect:

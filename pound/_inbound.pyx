@@ -7,7 +7,7 @@ from pound._actions cimport act, route_lost
 from pound._dialects cimport SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
 from pound._dispatcher cimport NONE, disp_client_back
 from pound._foreign cimport foreign_message
-from pound._intake cimport strike
+from pound._intake cimport strike, strikes_left
 from pound._libzmq cimport (
     ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
     ZMQ_SRCFD, zmq, zmq_msg_t,
@@ -64,10 +64,11 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames, int crowded) noexc
     cdef route_t *route = sender(b, side)
     if route == NULL:
         return
-    if route.strikes >= STRIKES_MAX:
+    if route.strikes >= STRIKES_MAX and strikes_left(b, route) >= STRIKES_MAX:
         b.counters[C_STRUCK_MESSAGES] += 1
         return
     dialect_read(b.views + 1, frames - 1, side, &m)
+    route.hop |= m.envelope > 1
     if crowded:
         strike(b, route, m.dialect, "more frames than frames_max")
     elif m.said == SAID_PACKET:

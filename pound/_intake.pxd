@@ -4,13 +4,18 @@
 # it, which they always do: they store it or free it. The frames of the message that is being
 # read are b.frames[0] (the routing id), b.frames[1], ...; attaching moves a frame out of there.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._state cimport broker_t, peer_t, route_t, stored_t
 from pound._wire cimport record_t
 
 # strike counts a malformed message against its route.
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil
+
+# strikes_left returns a route's strikes less those that have been forgiven, one for each second. A
+# route that has STRIKES_MAX of them is not listened to: a flood of bad messages costs next to
+# nothing, and a program that was mended is heard again.
+cdef uint16_t strikes_left(broker_t *b, route_t *route) noexcept nogil
 
 # frames_bytes sums the sizes of `count` frames from `first` on.
 cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil

@@ -44,22 +44,20 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
         b.counters[C_BAD_MDP1] += 1
     elif dialect == DIALECT_MDP2:
         b.counters[C_BAD_MDP2] += 1
-    route.strikes = forgiven(b, route) + 1
+    route.strikes = strikes_left(b, route) + 1
     route.struck_at = b.now
     if route.hop and route.strikes >= STRIKES_MAX:
         route.strikes = STRIKES_MAX - 1
     if route.strikes == 1:
         log_event(b, LOG_BAD_MESSAGE, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
-    elif route.strikes == STRIKES_MAX:
+    elif route.strikes >= STRIKES_MAX and not route.struck:
+        route.struck = 1
         b.counters[C_STRUCK_ROUTES] += 1
         log_event(b, LOG_STRUCK, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
 
 
-# forgiven returns the strikes that are left: each second without one forgives one.
-cdef uint16_t forgiven(broker_t *b, route_t *route) noexcept nogil:
+cdef uint16_t strikes_left(broker_t *b, route_t *route) noexcept nogil:
     cdef int64_t seconds = (b.now - route.struck_at) // 1_000_000_000
-    if route.strikes >= STRIKES_MAX:
-        return route.strikes
     return <uint16_t> (route.strikes - seconds) if seconds < route.strikes else 0
 
 

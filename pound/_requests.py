@@ -451,7 +451,8 @@ class Requests(End):
     def _waits_for(self, request: Request, link: Link) -> str:
         """Return what the request waits for, as a sentence for a person."""
         if request in self._busy:
-            return f"the broker at {link.endpoint} is busy, it was asked {request.busy} times"
+            times = f"it was asked {request.busy} times"
+            return f"the broker at {link.endpoint} is busy or draining, {times}"
         if not link.welcomed:
             return f"no broker answers at {link.endpoint}"
         if not request.id:

@@ -23,7 +23,7 @@ from pound._buffer cimport buffer_t
 
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
-    STRIKES_MAX = 100        # malformed messages; then a route is no longer listened to
+    STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
     ATTACH_FROM = 4096       # bytes: smaller bodies are copied; a kept message pins its buffer
     COUNTERS = 48            # room in the published statistics
     LOGS = 512               # events that wait for Python; a power of two
@@ -72,7 +72,8 @@ cdef struct route_t:
     uint32_t number          # in its side's table
     int fd                   # of its connection; -1 when it has none that is known
     uint16_t strikes
-    int64_t struck_at        # when the last strike was; a second without one forgives one
+    int64_t struck_at        # when the last strike was; each second since then forgives one
+    uint8_t struck           # it was struck off once: said in the log, and counted
     uint8_t hop              # it carries the messages of several peers: never struck off
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
@@ -104,7 +105,6 @@ cdef struct peer_t:
     int64_t retry_at         # a refused send is tried again then
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
-    int64_t lost_since       # when it became a lost worker
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
     uint64_t *tasks          # tokens to be sent at the next flush, in order; owned
     uint32_t tasks_count

@@ -321,6 +321,7 @@ class Broker:
     def _on_partial(self, link: Link, token: int, *_: int) -> None:
         seat = self._worker(link)
         if seat is not None:
+            self._heard(seat)  # any record is a sign of life, and `partial` does not say so
             self.call("partial", seat.number, token)
 
     def _on_bye(self, link: Link) -> None:

@@ -25,7 +25,7 @@ from .planted import PLANTS, build, caught
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "pound"
-SEEDS = int(os.environ.get("POUND_SIM_SEEDS", "60"))
+SEEDS = int(os.environ.get("POUND_SIM_SEEDS", "100"))
 STEPS = int(os.environ.get("POUND_SIM_STEPS", "800"))
 AT_ONCE = os.cpu_count() or 1
 COMPILER = (sysconfig.get_config_var("CC") or "cc").split()[0]
