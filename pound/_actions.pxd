@@ -13,9 +13,6 @@ cdef void act(broker_t *b) noexcept nogil
 cdef inline int64_t live_now(broker_t *b) noexcept nogil:
     return b.now - b.paused
 
-cdef enum:
-    ANSWER_BYTES = 256       # what a kept answer costs beside its record: bounded with it
-
 # slot_room makes room for what is stored under `slot`; 0, or -1.
 cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil
 

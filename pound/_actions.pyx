@@ -18,10 +18,10 @@ from pound._peers cimport (
     peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
 )
 from pound._state cimport (
-    C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE, LOG_REQUESTS_REFUSED,
-    LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE, LOG_WORKER_LEFT,
-    LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t, peer_t, route_t,
-    service_name_t, slot_t, stored_t,
+    ANSWER_BYTES, C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
+    LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE,
+    LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
+    peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
@@ -190,6 +190,7 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
     b.counters[C_UNDELIVERABLE] += 1
     b.scratch.size = 0
     if (b.slots[slot].dialect != DIALECT_PND
+            or peer.items_bytes > 2 * b.settings.undelivered_bytes_max
             or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
             or store_scratch(b, &b.slots[slot].record)
             or item_push(b, peer, slot, NULL)):

@@ -18,6 +18,7 @@ from pound._actions cimport (
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
+from pound._dispatcher cimport disp_next_due
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked
 from pound._inbound cimport monitor_drain, receive
@@ -54,9 +55,8 @@ cdef enum:
 
 LOG_KINDS = (
     "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
-    "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting", "pause",
-    "draining", "drained", "worker_refused", "silent_connection",
-    "requests_refused",
+    "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
+    "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
 )
 WHY_REFUSED = (
     "", "too much waits: foreign_window, waiting_max or another limit",
@@ -111,6 +111,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     judge(b, FRONTEND)
     tick(b)
     flush(b)
+    b.due = next_due(b)
     peers_bury(b)
     drain_check(b)
     publish(b)
@@ -207,27 +208,34 @@ cdef void judge(broker_t *b, uint8_t side) noexcept nogil:
 # -- timers -----------------------------------------------------------------------------------
 
 cdef void tick(broker_t *b) noexcept nogil:
-    """Fire what is due and note when the next timer is."""
+    """Fire what is due."""
     cdef uint8_t dialect
     flush_blocked(b)
-    b.due = disp_tick(b.d, b.now, live_now(b))
+    disp_tick(b.d, b.now, live_now(b))
     act(b)
     for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
         beat(b, dialect)
-        if b.beats[dialect] != NULL:
-            due_by(b, b.beats[dialect].beat_due)
     if b.report_at <= b.now:
         report(b)
         b.report_at = b.now + REPORT_NS
+
+
+# next_due returns when the next timer fires, those included that the flush armed; -1: none is.
+cdef int64_t next_due(broker_t *b) noexcept nogil:
+    cdef int64_t due = disp_next_due(b.d)
+    cdef uint8_t dialect
+    for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
+        if b.beats[dialect] != NULL:
+            due = sooner(due, b.beats[dialect].beat_due)
     if b.blocked != NULL:
-        due_by(b, b.blocked.retry_at)
+        due = sooner(due, b.blocked.retry_at)
     if b.draining:
-        due_by(b, b.drain_until)
+        due = sooner(due, b.drain_until)
+    return due
 
 
-cdef void due_by(broker_t *b, int64_t due) noexcept nogil:
-    if b.due < 0 or due < b.due:
-        b.due = due
+cdef int64_t sooner(int64_t due, int64_t other) noexcept nogil:
+    return other if due < 0 or other < due else due
 
 
 cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:

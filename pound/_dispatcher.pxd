@@ -299,6 +299,9 @@ cdef uint32_t disp_unsent_slot(dispatcher_t *d, uint64_t token) noexcept nogil
 # The next due time in monotonic ns, or -1: nothing is armed.
 cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil
 
+# What disp_tick would return now: for timers that were armed since.
+cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil
+
 # Recounts every invariant, O(n); aborts and says which does not hold.
 cdef void disp_check(dispatcher_t *d) noexcept nogil
 

@@ -466,6 +466,10 @@ cdef int disp_sent(dispatcher_t *d, uint64_t token, int64_t now) noexcept nogil:
     return 0
 
 
+cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil:
+    return next_due(d)
+
+
 cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil:
     cdef uint32_t n
     d.now = now

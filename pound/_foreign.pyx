@@ -31,6 +31,7 @@ from pound._wire cimport part_put
 
 cdef enum:
     DISCONNECT_NS = 1000000000  # the Guide's workers answer it at once with READY: not more often
+    ENVELOPE_BYTES_MAX = 65536  # addresses of up to 255 bytes: no chain of hops is so long
 
 
 cdef void foreign_message(
@@ -96,6 +97,9 @@ cdef void request(
     cdef uint8_t page = page_of(name, size)
     cdef stored_t record
     cdef uint32_t slot
+    if frames_bytes(b, 1, m.envelope) > ENVELOPE_BYTES_MAX:
+        strike(b, route, m.dialect, "an envelope of more than 64 KiB")
+        return
     if page != PAGE_NONE:
         request_page(b, peer, m, page)
         return
@@ -122,7 +126,8 @@ cdef void request(
         act(b)
         return
     peer.next_request += 1
-    if accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record, &slot):
+    if accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record,
+              <uint32_t> frames_bytes(b, 1, m.envelope), &slot):
         refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size, WHY_LIMIT)
     else:
         store_envelope(b, &b.slots[slot], m)

@@ -15,7 +15,7 @@ from pound._libzmq cimport (
 from pound._packets cimport packet_message
 from pound._peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
-    route_closing, route_find, route_open,
+    route_closing, route_find, route_open, route_settle,
 )
 from pound._state cimport (
     C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,
@@ -118,6 +118,7 @@ cdef int elsewhere(broker_t *b, route_t *route, int fd) noexcept nogil:
 cdef void revive(broker_t *b, route_t *route) noexcept nogil:
     """A foreign peer with an explicit id is back."""
     route.alive = 1
+    route_settle(b, route)
     if route.peer == NULL:
         return
     route.peer.route = route

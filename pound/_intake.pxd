@@ -34,10 +34,12 @@ cdef int store_partial(
 # store_record fills *out with a PND record and the frames that it claims; 0, or -1.
 cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
 
-# accept offers a request to the dispatcher; the result is a REQ_*, *slot its number.
+# accept offers a request to the dispatcher; the result is a REQ_*, *slot its number. It counts for
+# the bytes of its record and for `beside`: those of what else is kept with it.
 cdef int accept(
     broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
-    int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t *slot) noexcept nogil
+    int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
+) noexcept nogil
 
 # answer hands a worker's final answer to the dispatcher; the result is an ANS_*.
 cdef int answer(

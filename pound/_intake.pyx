@@ -5,8 +5,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset, strlen
 
 from pound._actions cimport (
-    ANSWER_BYTES, act, client_of, deliver, live_now, overflows, service_named, slot_room,
-    store_scratch,
+    act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
 )
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
@@ -19,9 +18,9 @@ from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
 from pound._peers cimport item_push, log_event, stored_clear
 from pound._state cimport (
-    ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
-    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
-    STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
+    ANSWER_BYTES, ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND,
+    C_BAD_PPP, C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE,
+    LOG_STRUCK, STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
 )
 from pound._wire cimport (
     CODE_INTERNAL, FLAG_ATTACHED, part_put, put_error, put_partial, put_reply, put_request,
@@ -193,7 +192,8 @@ cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept no
 
 cdef int accept(
         broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
-        int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t *slot) noexcept nogil:
+        int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
+        ) noexcept nogil:
     cdef uint32_t client = client_of(b, peer)
     cdef int result = REQ_BUSY
     slot[0] = NONE
@@ -202,7 +202,7 @@ cdef int accept(
     else:
         result = disp_request(
             b.d, client, id, service, priority, timeout_ns,
-            request.size + request.attached_bytes, 0, b.now, slot)
+            request.size + request.attached_bytes + beside, 0, b.now, slot)
     if result != REQ_ACCEPTED:
         stored_clear(request)
     else:

@@ -5,8 +5,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from pound._actions cimport (
-    act, client_of, deliver, live_now, service_named, session_end, tell, tell_bye, tell_error,
-    tell_welcome, worker_of,
+    act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
+    tell_error, tell_welcome, worker_of,
 )
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
@@ -119,6 +119,8 @@ cdef peer_t *session_peer(
     if peer != NULL and peer.dialect == DIALECT_PND and memcmp(peer.session, session, 16) == 0:
         return peer
     if peer != NULL:
+        if peer.lost:
+            lost_forget(b, peer)
         session_end(b, peer)
         route_detach(b, route)
         peer_release(b, peer)
@@ -215,7 +217,7 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         refused(b, peer, r, REQ_NO_MEMORY)
         return
     result = accept(b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000,
-                    DIALECT_PND, &record, &slot)
+                    DIALECT_PND, &record, 0, &slot)
     if result != REQ_ACCEPTED:
         refused(b, peer, r, result)
 

@@ -8,8 +8,9 @@ from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
 from pound._state cimport (
-    C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS,
-    broker_t, connection_t, item_t, log_t, peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
+    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS,
+    LABEL_MAX, LOGS, broker_t, connection_t, item_t, log_t, peer_t, roster_t, route_t, slot_t,
+    socket_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free
@@ -255,13 +256,13 @@ cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) 
 
 
 cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil:
-    """What the item counts for: the bytes of its record, none when its slot is gone."""
+    """What the item counts for; nothing when its slot is gone."""
     cdef stored_t *record = &item.record
     if item.final:
         if b.slots[item.slot].generation != item.generation:
             return 0
         record = &b.slots[item.slot].record
-    return record.size + record.attached_bytes
+    return record.size + record.attached_bytes + ANSWER_BYTES
 
 
 cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
@@ -421,7 +422,8 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
     b.counters[C_CLOSED_CONNECTIONS] += connection.open
     if connection.route != NULL:
         connection.route.fd = -1
-        route_closing(b, connection.route)
+        if connection.route.alive:
+            route_closing(b, connection.route)
         connection.route = NULL
     elif connection.open:
         b.counters[C_UNROUTED_CONNECTIONS] += 1

@@ -249,8 +249,10 @@ class Broker:
             with self._lock:
                 self._last_stats = core.stats()
                 self._core = None
-            self._close(linger, context)
-            self._ended.set()
+            try:
+                self._close(linger, context)
+            finally:
+                self._ended.set()
 
     @staticmethod
     def _log(events: Sequence[tuple[str, bytes, bytes, int, int]]) -> None:
@@ -322,7 +324,6 @@ class Broker:
 
     def _close(self, linger: int, context: zmq.Context[Any]) -> None:
         for socket in self._sockets:
-            socket.disable_monitor()
             socket.close(linger)
         for monitor in self._monitors:
             monitor.close(0)
