@@ -439,6 +439,8 @@ cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:
     if connection.route != NULL:
         connection.route.fd = -1
         route_closing(b, connection.route)
+    if route.fd >= 0:  # a connection that names a route is the one that the route names
+        b.sides[route.side].connections[route.fd].route = NULL
     connection.route = route
     route.fd = fd
 

@@ -180,15 +180,23 @@ def clean_environ(**extra: str) -> dict[str, str]:
 def run_pound(
     *arguments: str, stdin: bytes = b"", timeout: float = 30.0, **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``pound`` with `arguments` to its end."""
-    return subprocess.run(
-        pound_command(*arguments),
-        input=stdin,
-        capture_output=True,
-        timeout=timeout,
-        check=False,
+    """Run ``pound`` with `arguments` to its end; past `timeout` kill it with all that it started."""
+    command = pound_command(*arguments)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
         env=clean_environ(**environ),
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def is_stopped(pid: int) -> bool:

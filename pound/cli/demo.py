@@ -120,6 +120,7 @@ def demo(ctx: click.Context, folder: Path | None) -> None:
     Starts everything it needs on free loopback ports; kills one busy worker with SIGKILL midway.
     Exits with 1 if an answer is lost or wrong.
     """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # end the processes too
     folder = folder or Path(sysconfig.get_path("stdlib"))
     files = files_of(folder)
     if not files:
