@@ -45,7 +45,7 @@ cdef extern from "_seqlock.h" nogil:
 cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
-    JUDGE_NS = 50_000_000    # a closed route is judged after this, even when much is unread
+    JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
     LOG_NS = 50_000_000      # between two visits to Python
     REPORT_NS = 1_000_000_000
     REPORT_ROWS = 256        # services, connections or routes looked at in one report

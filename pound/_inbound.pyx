@@ -101,18 +101,23 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
             return NULL
     elif not route.alive:
         revive(b, route)
+    elif route.closing:
+        return route
     if fd >= 0:
         bind(b, route, fd)
     return route
 
 
-# elsewhere says whether `fd` is a connection that is open and not known to be this route's: the
-# peer has come back under its id, and its former connection is gone.
+# elsewhere says whether the message came by another connection than the route's: the peer is back
+# under an id of its own choice, and its former connection is gone. Messages carry the number of
+# their descriptor only, which the next connection is given as soon as it is free: so the last,
+# unread messages of a closed route may name the connection of somebody else. An id that libzmq
+# made never comes back, and a connection that has a route is that route's.
 cdef int elsewhere(broker_t *b, route_t *route, int fd) noexcept nogil:
     cdef socket_t *s = &b.sides[route.side]
-    if fd >= s.connections_room or not s.connections[fd].open:
+    if not route.explicit_id or fd >= s.connections_room or not s.connections[fd].open:
         return 0
-    return s.connections[fd].route != route and (route.fd >= 0 or route.closing)
+    return s.connections[fd].route == NULL and (route.fd >= 0 or route.closing)
 
 
 cdef void revive(broker_t *b, route_t *route) noexcept nogil:

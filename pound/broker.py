@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -232,6 +233,9 @@ class Broker:
     def _run(self, context: zmq.Context[Any]) -> None:
         core = self._core
         assert core is not None
+        # A signal handled here could interrupt libzmq between two frames of a message.
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         linger = 0
         try:
             while core.run():

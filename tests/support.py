@@ -180,7 +180,7 @@ def clean_environ(**extra: str) -> dict[str, str]:
 def run_pound(
     *arguments: str, stdin: bytes = b"", timeout: float = 30.0, **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``pound`` with `arguments` to its end; past `timeout` kill it with all that it started."""
+    """Run ``pound`` to its end; past `timeout` kill it with all that it started."""
     command = pound_command(*arguments)
     pipe = subprocess.PIPE
     with subprocess.Popen(

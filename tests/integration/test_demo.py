@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from pound.cli import demo
 from pound.cli.demo import Kill, Tally, describe_body, problems, report
+from tests.support import Process, pound_command, wait_until
 
 RunPound = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -39,6 +42,24 @@ def test_the_demonstration_on_a_small_folder(run_pound: RunPound, tmp_path: Path
     assert done.returncode == 0, output + done.stderr.decode()
     assert "nothing was lost" in output
     assert "7 files" in output
+
+
+def children_of(pid: int) -> list[int]:
+    children = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == pid:
+                children.append(int(entry.parent.name))
+    return children
+
+
+def test_terminated_it_ends_its_processes(spawn: Callable[..., Process]) -> None:
+    process = spawn(pound_command("demo"))
+    wait_until(lambda: len(children_of(process.pid)) == demo.WORKERS + 2)
+    children = children_of(process.pid)
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_folder_without_files_is_wrong_usage(run_pound: RunPound, tmp_path: Path) -> None:
