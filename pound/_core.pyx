@@ -110,6 +110,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     judge(b, BACKEND)
     judge(b, FRONTEND)
     tick(b)
+    publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
     b.due = next_due(b)
     peers_bury(b)
@@ -349,7 +350,7 @@ cdef void farewell(broker_t *b) noexcept nogil:
 
 
 cdef void publish(broker_t *b) noexcept nogil:
-    """Let other threads see the counters as they are after this turn."""
+    """Let other threads see the counters as they are now."""
     seqlock_begin(&b.published.sequence)
     memcpy(b.published.dispatcher, &b.d.counters, sizeof(b.d.counters))
     memcpy(b.published.loop, b.counters, sizeof(b.counters))
