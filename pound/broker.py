@@ -25,7 +25,8 @@ from pound.config import Config
 from pound.errors import BindError, ClosedError, ForkError
 
 SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
-ZMTP_HEARTBEAT_MS = 1000  # traffic for TCP's own limit to act on; neither a verdict nor a TTL
+KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own limit can act
+KEEPALIVE_PROBES = 5
 MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker
@@ -297,11 +298,13 @@ class Broker:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
         socket.setsockopt(zmq.MAXMSGSIZE, largest + SLACK_BYTES)
-        # Half-open connections: something must be sent for TCP to notice. A ZMTP timeout would
-        # cut peers that are merely slow, a TTL idle REQ workers for good.
-        socket.setsockopt(zmq.HEARTBEAT_IVL, ZMTP_HEARTBEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 0)
-        socket.setsockopt(zmq.HEARTBEAT_TTL, 0)
+        # Half-open connections: something must be sent for TCP to notice. The kernel does it.
+        # libzmq's own heartbeats (ZMQ_HEARTBEAT_IVL) abort the whole process when their timer
+        # fires for a peer that filled its pipe and is gone.
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_S)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
         socket.setsockopt(zmq.TCP_MAXRT, MAXRT_BACKEND_MS if side else MAXRT_FRONTEND_MS)
         return socket
 
