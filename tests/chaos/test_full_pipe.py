@@ -38,6 +38,6 @@ def test_its_death_is_nobody_elses(
     flood.signal(signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):
         served.process.popen.wait(3.0)
-    worker = connect(zmq.REQ, served.backend)
-    worker.send(b"READY")
-    assert worker.recv_multipart()[2] == bytes(2000)
+    with connect(zmq.REQ, served.backend) as worker:
+        worker.send(b"READY")
+        assert worker.recv_multipart()[2] == bytes(2000)
