@@ -406,7 +406,7 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     cdef uint32_t held = b.d.workers[peer.worker].held
     if peer.lost:
         peer.lost = LOST_CUT
-    else:
+    elif not b.d.workers[peer.worker].gone:
         log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,
                   peer, NULL, 0, held, peer.dialect)
     if (not peer.lost and peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
@@ -466,6 +466,9 @@ cdef void lost_seek(broker_t *b) noexcept nogil:
             peer.lost = LOST_TRIED
             peer.route.alive = 1
             foreign_ready(b, peer, peer.worker_service, READY_NEW_LIFE)
+            if peer.worker == NONE:
+                peer.lost = LOST_CUT
+                peer.route.alive = 0
 
 
 cdef void lost_suspect(broker_t *b) noexcept nogil:

@@ -68,7 +68,7 @@ LOOP_COUNTERS = (
     "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "bad_messages",
     "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",
     "unknown_versions", "struck_messages", "struck_routes", "reserved_services",
-    "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining",
+    "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining", "stale_requests",
     "answers_unknown", "partials", "partials_dropped", "undeliverable", "sends_blocked",
     "sends_unreachable", "closed_connections", "unrouted_connections", "disconnects", "pauses",
     "logs_dropped", "control_dropped", "no_memory", "turns",

@@ -11,8 +11,8 @@ from pound._actions cimport (
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
-    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, disp_cancel,
-    disp_client_back, disp_client_close, disp_client_done, disp_heard, disp_partial,
+    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_heard, disp_partial,
     disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
@@ -26,8 +26,8 @@ from pound._peers cimport (
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
-    C_RESERVED_SERVICES, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES, LOG_WORKER_READY,
-    LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
+    C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
+    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
 )
 from pound._table cimport names_get, names_put
 from pound._wire cimport (
@@ -35,8 +35,8 @@ from pound._wire cimport (
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_next, packet_open,
-    packet_t, part_next, part_t, put_request, record_t, wire_error_text,
+    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_next,
+    packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16, wire_error_text,
 )
 
 cdef enum:
@@ -275,6 +275,8 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
     """Tell a client what became of a request that was not accepted as a new one."""
     if result == REQ_HELD:
         tell(b, peer, KIND_ACCEPTED, r.id)
+    elif result == REQ_STALE:
+        b.counters[C_STALE_REQUESTS] += 1
     elif result == REQ_BUSY_SESSION:
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
                    "this session has as many open requests as it may (requests_max)")
@@ -437,6 +439,8 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         b.counters[C_BAD_RECORDS] += 1
         answer_oversized(b, peer, r.id)
     elif store_record(b, &record, r) == 0:
+        if r.kind == KIND_ERROR:
+            store_u16(record.image + RECORD_SIZE, code)
         answer(b, peer, r.id, code, &record)
 
 

@@ -197,6 +197,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_REFUSED_FOREIGN        # by a limit; their dialect has no way to be told
     C_FAILED_FOREIGN         # errors that the client's dialect has no answer for
     C_REFUSED_DRAINING
+    C_STALE_REQUESTS         # sent again by a client that had said it was done with them
     C_ANSWERS_UNKNOWN        # from sessions that are no workers (any more)
     C_PARTIALS
     C_PARTIALS_DROPPED       # for clients whose dialect has none

@@ -276,7 +276,7 @@ class Config:
     )
 
     body_bytes_max: int = _key(
-        64 << 20, "size", "Largest body of a request or answer.", 1, U32_MAX - 65536
+        64 << 20, "size", "Largest body of a request or answer.", 1, U32_MAX - (1 << 20)
     )
     packet_bytes_max: int = _key(
         1 << 20, "size", "Largest PND packet that holds several records.", 4096, 1 << 30
