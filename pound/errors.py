@@ -168,7 +168,7 @@ class Unavailable(RequestError):
 
 
 class DataLoss(RequestError):
-    """A part of a stream of partial answers is missing (code 15)."""
+    """A partial answer is missing, or an answer was dropped for a client not reading (code 15)."""
 
     code = 15
 
