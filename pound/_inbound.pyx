@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy
 
 from pound._actions cimport act, route_lost
-from pound._dialects cimport SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
+from pound._dialects cimport FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
 from pound._dispatcher cimport NONE, disp_client_back
 from pound._foreign cimport foreign_message
 from pound._intake cimport strike, strikes_left
@@ -74,9 +74,20 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames, int crowded) noexc
     elif m.said == SAID_PACKET:
         packet_message(b, route, frames - 2)
     elif m.said == SAID_BAD:
+        route.hop |= through_hop(b, side, frames)
         strike(b, route, m.dialect, bad_text(m.error))
     else:
         foreign_message(b, route, &m, frames - 1)
+
+
+# through_hop says whether a client's message came by a proxy: an address before an empty frame.
+cdef int through_hop(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
+    cdef uint32_t i
+    if side == FRONTEND and b.views[1].size:
+        for i in range(2, frames):
+            if b.views[i].size == 0:
+                return 1
+    return 0
 
 
 # -- routes -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,13 +17,14 @@ from tests.interop.rig import QUICK, QUIET, Own, Rig
 from tests.peers import zmtp
 from tests.peers.base import Peer, Serving, SilenceError, Task, Worker, digest
 from tests.peers.catalogue import BEAT, CLIENTS, SERVICE, WORKERS
-from tests.peers.dealer_client import DealerClient
+from tests.peers.dealer_client import BareClient, DealerClient
 from tests.peers.mdp1 import Mdp1AsyncClient
 from tests.peers.mdp2 import Mdp2Worker
 from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_worker import PndWorker
 from tests.peers.ppp_worker import PppWorker
 from tests.peers.req_client import ReqClient
+from tests.support import wait_until
 
 TOKEN = b"0123456789abcdef"
 LONG_NAME = b"n" * 256
@@ -202,6 +203,35 @@ def test_a_struck_peer_starts_anew_on_a_new_connection(served: Rig, own: Own) ->
     assert sender.recv() == [b"", *digest([b"q"])]
 
 
+def test_strikes_are_forgiven_with_time(served: Rig, own: Own) -> None:
+    """A peer that was silenced and mended is heard again, and need not reconnect."""
+    struck = served.stat("struck_routes")
+    sender = own(DealerClient(served.frontend))
+    for _ in range(100):
+        sender.send([b""])
+    served.wait_stat("struck_routes", struck + 1)
+
+    def heard() -> bool:
+        sender.ask([b"q"])
+        return sender.poll(0.1) == [b"", *digest([b"q"])]
+
+    wait_until(heard)
+
+
+@pytest.mark.parametrize("bad", [[b"", C1], [b""], [b"", W1, b"\x63"]])
+def test_clients_behind_a_hop_do_not_share_strikes(
+    served: Rig, own: Own, bad: list[bytes]
+) -> None:
+    """A hop has one route for all its clients: one that is bad must not silence the others."""
+    before = served.stat("bad_messages")
+    hop = own(Peer(served.frontend))
+    for _ in range(300):
+        hop.send([b"bad client", *bad])
+    hop.send([b"good client", b"", b"q"])
+    assert hop.recv() == [b"good client", b"", *digest([b"q"])]
+    assert served.stat("bad_messages") == before + 300
+
+
 # ---- sizes ----
 
 
@@ -248,6 +278,19 @@ def test_largest_body_is_served(served: Rig, own: Own) -> None:
     """The answer is the body and a hash of 32 bytes: it is the largest, too."""
     body = [os.urandom((1 << 20) - 32)]
     assert own(DealerClient(served.frontend)).request(body) == digest(body)
+
+
+def test_bare_body_leaves_room_for_the_packet_frame(rig_of: Callable[..., Rig], own: Own) -> None:
+    """Attached to a TASK it has one frame before it, and frames_max is a promise of WELCOME."""
+    rig = rig_of(frames_max=8)
+    worker, client = own(PndWorker(rig.backend, heartbeat=BEAT)), own(BareClient(rig.frontend))
+    rig.ready(worker)
+    client.ask([b"x" * 4096] * 8)
+    client.ask([b"y" * 4096] * 7)
+    task = worker.task()
+    assert task.body == [b"y" * 4096] * 7
+    assert len(task.frames) == 8
+    assert rig.stat("bad_messages") == 1
 
 
 @pytest.mark.parametrize("side", ["frontend", "backend"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.interop.rig import QUICK, QUIET, Own, Rig
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Body, Peer, Serving, digest
-from tests.peers.catalogue import WORKERS
+from tests.peers.catalogue import BEAT, WORKERS
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_wire import Record
+from tests.peers.pnd_worker import PndWorker
 
 SESSION = b"0123456789abcdef"
 GOOD = wire.request(1, [b"q"])
@@ -306,6 +307,35 @@ def test_ready_with_a_wrong_value_makes_no_worker(served: Rig, own: Own, ready: 
     assert served.stat("workers") == workers
     assert not any(r.kind == wire.TASK for r in answers)
     serves(served)
+
+
+def test_refused_ready_leaves_no_services(served: Rig, own: Own) -> None:
+    """One peer must not be able to use up services_max with names that nobody offers."""
+    known, refused = served.stat("services"), served.stat("bad_records")
+    sender = own(Peer(served.backend))
+    for bad in (b"mmi.own", b"n" * 256):
+        names = [b"fresh %d" % n for n in range(60)]
+        sender.send(wire.packet(os.urandom(16), [wire.ready(1, [*names, names[0], bad])]))
+    served.wait_stat("bad_records", refused + 2)
+    served.wait_stat("services", known)
+    serves(served)
+
+
+def test_peer_above_sessions_max_leaves_no_service(rig_of: Callable[..., Rig], own: Own) -> None:
+    rig = rig_of(sessions_max=1)
+    worker, client = own(PndWorker(rig.backend, heartbeat=BEAT)), own(PndClient(rig.frontend))
+    client.welcome()
+    rig.ready(worker)
+    known = rig.stat("services")
+    late_client, late_worker = own(Peer(rig.frontend)), own(Peer(rig.backend))
+    asks = [wire.request(1, [b"q"], b"fresh"), wire.request(2, [b"q"], b"pound.status")]
+    late_client.send(wire.packet(os.urandom(16), asks))
+    late_worker.send(wire.packet(os.urandom(16), [wire.ready(1, [b"fresh too"])]))
+    for late in (late_client, late_worker):
+        assert wire.ERROR in [record.kind for record in wire.unpack(late.recv())[1]]
+    own(Peer(rig.frontend)).send([b"", b"MDPC01", b"fresh", b"q"])
+    rig.wait_stat("refused_foreign", 1)
+    assert rig.stat("services") == known
 
 
 def test_packet_with_many_records(served: Rig, own: Own) -> None:

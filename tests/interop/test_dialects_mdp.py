@@ -97,6 +97,26 @@ def test_second_ready_loses_no_task(rig: Rig, own: Own, form: MdpForm) -> None:
 
 
 @pytest.mark.parametrize("form", MDP_FORMS)
+@pytest.mark.parametrize("address", [b"0123456789abcdef", b"no address at all"])
+def test_busy_worker_that_answers_another_task_is_told_disconnect(
+    rig: Rig, own: Own, form: MdpForm, address: bytes
+) -> None:
+    """An answer says "I am free": whoever mangles an address must not stay busy for ever."""
+    worker = own(form(rig.backend, service=SERVICE, heartbeat=BEAT))
+    client = own(Mdp1AsyncClient(rig.frontend, service=SERVICE))
+    rig.ready(worker)
+    client.ask([b"q"])
+    worker.task()
+    worker.answer(Task(address, [], []), [b"mangled"])
+    again = worker.task()
+    assert again.body == [b"q"]
+    assert worker.disconnects == 1
+    worker.answer(again, [b"a"])
+    assert client.take() == [b"a"]
+    assert rig.stat("losses") == 1
+
+
+@pytest.mark.parametrize("form", MDP_FORMS)
 def test_heartbeats_to_an_idle_worker(rig: Rig, own: Own, form: MdpForm) -> None:
     worker = own(form(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(worker)

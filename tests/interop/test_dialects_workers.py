@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -265,6 +267,52 @@ def test_idle_req_worker_with_an_explicit_id_is_back_after_a_cut(rig: Rig, own: 
         client.ask([b"r"])
         worker.answer(worker.task(), [b"b"])
         assert client.take() == [b"b"]
+
+
+def test_req_worker_that_left_for_good_is_logged_once(
+    rig: Rig, own: Own, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each waiting request has it tried, at most ten times a second; that is no news."""
+    caplog.set_level(logging.INFO, "pound")
+    worker = own(ReqWorker(rig.backend, identity=b"worker-1"))
+    client = own(DealerClient(rig.frontend))
+    rig.ready(worker)
+    worker.close()
+    rig.wait_stat("workers", 0)
+    for tried in range(1, 4):
+        while rig.stat("sends_unreachable") < tried:
+            client.ask([b"q"])
+            client.poll(0.02)
+    other = own(ReqWorker(rig.backend))
+    other.ready()
+    assert other.task().body == [b"q"]
+
+    def events() -> list[str]:
+        lines = (record.getMessage() for record in caplog.records)
+        return [line[: len("worker ....")] for line in lines if line.startswith("worker")]
+
+    wait_until(lambda: events()[2:])
+    assert events() == ["worker read", "worker gone", "worker read"]
+
+
+def test_strange_connection_costs_a_silent_worker_nothing(rig: Rig, own: Own) -> None:
+    """A health check of the port is not a worker: who was tried and works on goes on."""
+    client = own(DealerClient(rig.frontend))
+    with Proxy(rig.backend) as proxy:
+        worker = own(ReqWorker(proxy.url, identity=b"worker-1"))
+        rig.ready(worker)
+        proxy.cut()
+        rig.wait_stat("workers", 0)
+        wait_until(lambda: proxy.accepted == 2)
+        client.ask([b"q"])
+        task = worker.task()
+        closed = rig.stat("closed_connections")
+        host, port = rig.backend.removeprefix("tcp://").split(":")
+        socket.create_connection((host, int(port))).close()
+        rig.wait_stat("closed_connections", closed + 1)
+        assert rig.stat("losses") == 0
+        worker.answer(task, [b"a"])
+        assert client.take() == [b"a"]
 
 
 def test_idle_req_worker_with_an_automatic_id_is_not(rig: Rig, own: Own) -> None:

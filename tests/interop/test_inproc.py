@@ -1,0 +1,81 @@
+"""Peers in the broker's own process: inproc has no connection that could be seen to close."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from tests.interop.rig import Own, Rig
+from tests.peers.catalogue import CLIENTS, WORKERS
+from tests.peers.dealer_client import DealerClient
+from tests.peers.pnd_client import PndClient
+
+
+@pytest.fixture
+def inproc_rig(rig_of: Callable[..., Rig]) -> Rig:
+    import zmq
+
+    name = uuid.uuid4().hex
+    return rig_of(
+        context=zmq.Context.instance(),
+        frontend=f"inproc://front-{name}",
+        backend=f"inproc://back-{name}",
+        client_grace=0.1,
+    )
+
+
+@pytest.mark.parametrize("name", list(WORKERS))
+def test_peers_meet(inproc_rig: Rig, own: Own, name: str) -> None:
+    worker = own(WORKERS[name](inproc_rig.backend))
+    client = own(CLIENTS["pnd"](inproc_rig.frontend))
+    inproc_rig.ready(worker)
+    client.ask([b"q"])
+    worker.answer(worker.task(), [b"a"])
+    assert client.take() == (1, [b"a"])
+
+
+@pytest.mark.parametrize("name", ["ppp", "mdp1", "mdp2", "pnd"])
+def test_task_of_a_busy_worker_that_closed_goes_to_the_next(
+    inproc_rig: Rig, own: Own, name: str
+) -> None:
+    """Foreign workers say nothing while they work: the broker's heartbeat finds them gone."""
+    rig = inproc_rig
+    first, second = own(WORKERS[name](rig.backend)), own(WORKERS[name](rig.backend))
+    client = own(DealerClient(rig.frontend))
+    rig.ready(first)
+    client.ask([b"q"])
+    first.task()
+    rig.ready(second)
+    first.close()
+    second.answer(second.task(), [b"a"])
+    assert client.take() == [b"a"]
+    assert rig.stat("losses") == 1
+
+
+def test_pnd_client_that_closed_without_bye_is_given_up(inproc_rig: Rig, own: Own) -> None:
+    rig = inproc_rig
+    client = own(PndClient(rig.frontend))
+    client.welcome()
+    client.ask([b"abandoned"])
+    rig.wait_stat("waiting", 1)
+    client.close()
+    rig.wait_stat("clients", 0)
+    assert rig.stat("cancelled") == 1
+
+
+def test_pnd_client_that_is_there_is_kept(inproc_rig: Rig, own: Own) -> None:
+    """The heartbeats that look for those who left do no harm to the others."""
+    rig = inproc_rig
+    gone, client = own(PndClient(rig.frontend)), own(PndClient(rig.frontend))
+    gone.welcome()
+    client.welcome()
+    rig.wait_stat("clients", 2)
+    gone.close()
+    rig.wait_stat("clients", 1)
+    worker = own(WORKERS["pnd"](rig.backend))
+    rig.ready(worker)
+    client.ask([b"q"])
+    worker.answer(worker.task(), [b"a"])
+    assert client.take() == (1, [b"a"])
