@@ -213,7 +213,7 @@ def test_strikes_are_forgiven_with_time(served: Rig, own: Own) -> None:
 
     def heard() -> bool:
         sender.ask([b"q"])
-        return sender.poll(0.1) == [b"", *digest([b"q"])]
+        return bool(sender.poll(0.1) == [b"", *digest([b"q"])])
 
     wait_until(heard)
 
