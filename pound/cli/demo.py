@@ -323,6 +323,24 @@ def progress(tally: Tally) -> Iterator[Callable[[], None]]:
         yield lambda: bar.update(tally.answered - bar.pos)
 
 
+def stop_busy_worker(observer: pound.Client, pids: list[int]) -> tuple[int, int] | None:
+    """SIGSTOP a worker that holds tasks; return its pid and how many, None if it just finished.
+
+    A worker that runs may answer its last task between the look and the kill, and then its death
+    shows nothing. The second look comes after what it had sent when it was stopped.
+    """
+    seen = busy_worker(observer, pids)
+    if seen is None:
+        return None
+    os.kill(seen[0], signal.SIGSTOP)
+    for _ in range(2):
+        held = busy_worker(observer, [seen[0]])
+        if held is None:
+            os.kill(seen[0], signal.SIGCONT)
+            return None
+    return held
+
+
 def kill_busy_worker(observer: pound.Client, pids: list[int]) -> Kill:
     """SIGKILL the first worker that is seen holding tasks; return what the broker then did.
 
@@ -332,7 +350,7 @@ def kill_busy_worker(observer: pound.Client, pids: list[int]) -> Kill:
         If no worker is busy, or its death is not noticed, within `START_S`.
     """
     before = ask(observer, "pound.status")["counters"]
-    victim = await_true(lambda: busy_worker(observer, pids), "a busy worker")
+    victim = await_true(lambda: stop_busy_worker(observer, pids), "a busy worker")
     kill = Kill(pid=victim[0], held=victim[1], at=time.monotonic())
     os.kill(kill.pid, signal.SIGKILL)
     end = kill.at + START_S
