@@ -15,7 +15,7 @@ from pound._dispatcher cimport (
 )
 from pound._peers cimport (
     array_room, item_pop, item_push, items_clear, log_event, peer_beats, peer_release, peer_rests,
-    peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear,
+    peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear, stored_fill,
 )
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
@@ -45,7 +45,7 @@ cdef void act(broker_t *b) noexcept nogil:
         if a.kind == ACT_TASK:
             peer_task(b, b.worker_peer[a.peer], a.token)
         elif a.kind == ACT_FREE:
-            slot_clear(&b.slots[a.slot])
+            slot_clear(b, &b.slots[a.slot])
         elif a.kind == ACT_FAIL:
             # The same tick may have ended its client, and freed the request with it.
             if b.d.requests[a.slot].state == REQUEST_ANSWERED:
@@ -103,14 +103,12 @@ cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
 
 
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
-    cdef uint8_t *image = <uint8_t *> malloc(b.scratch.size)
-    if image == NULL:
-        b.counters[C_NO_MEMORY] += 1
+    cdef stored_t stored
+    memset(&stored, 0, sizeof(stored))
+    if stored_fill(b, &stored, b.scratch.data, <uint32_t> b.scratch.size):
         return -1
-    memcpy(image, b.scratch.data, b.scratch.size)
-    stored_clear(record)
-    record.image = image
-    record.size = <uint32_t> b.scratch.size
+    stored_clear(b, record)
+    record[0] = stored
     return 0
 
 
@@ -125,7 +123,7 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
     b.scratch.size = 0
     if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
             or store_scratch(b, &b.slots[slot].record)):
-        stored_clear(&b.slots[slot].record)
+        stored_clear(b, &b.slots[slot].record)
     if code != CODE_CANCELLED:
         log_event(b, LOG_REQUEST_FAILED, b.client_peer[b.d.requests[slot].client], service.name,
                   service.size, code, b.d.requests[slot].attempts)

@@ -1,3 +1,4 @@
+import zmq
 from typing_extensions import Self, disjoint_base
 
 from pound.config import Config
@@ -13,10 +14,10 @@ class Core:
     def __new__(cls, config: Config, version: str, wake_fd: int) -> Self: ...
     def attach(
         self,
-        frontend: int,
-        frontend_monitor: int,
-        backend: int,
-        backend_monitor: int,
+        frontend: zmq.Socket[bytes],
+        frontend_monitor: zmq.Socket[bytes],
+        backend: zmq.Socket[bytes],
+        backend_monitor: zmq.Socket[bytes],
         endpoints: str,
     ) -> None: ...
     def run(self) -> bool: ...

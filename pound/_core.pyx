@@ -7,11 +7,13 @@ fire, and sends what follows; whatever it touches is C.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport read
 
 import os
+
+from zmq import FD
 
 from pound._actions cimport (
     act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_interval,
@@ -22,11 +24,12 @@ from pound._dispatcher cimport disp_next_due
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked
 from pound._inbound cimport monitor_drain, receive
-from pound._libzmq cimport ZMQ_POLLIN, zmq, zmq_msg_t, zmq_pollitem_t
+from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
 from pound._peers cimport (
     items_clear, log_event, peer_beats, peer_touch, peers_bury, roster_free, route_free, slot_clear,
 )
+from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_PAUSES, C_TURNS, LOGS, LOG_DRAINED, LOG_DRAINING,
     LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t,
@@ -34,6 +37,17 @@ from pound._state cimport (
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
+
+cdef extern from "poll.h" nogil:
+    ctypedef struct pollfd_t "struct pollfd":
+        int fd
+        short events
+        short revents
+    int poll(pollfd_t *fds, unsigned long count, int timeout_ms)
+    short POLLIN
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
 
 cdef extern from "_seqlock.h" nogil:
     void seqlock_begin(uint64_t *sequence)
@@ -45,10 +59,15 @@ cdef extern from "_seqlock.h" nogil:
 cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
+    CROWD = 2                # messages of a turn from which on more are expected at once
+    YIELDS = 4
+    YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
+    YIELD_PAUSE_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
     LOG_NS = 50_000_000      # between two visits to Python
     REPORT_NS = 1_000_000_000
     REPORT_ROWS = 256        # services, connections or routes looked at in one report
+    SIDES = 2
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
@@ -101,12 +120,14 @@ cdef int run_turns(broker_t *b) noexcept nogil:
 
 cdef void turn(broker_t *b) noexcept nogil:
     wait(b)
+    gather(b)
     clock_read(b)
     command(b)
-    monitor_drain(b, BACKEND)
-    monitor_drain(b, FRONTEND)
-    b.busy = read_batch(b, BACKEND)
-    b.busy |= read_batch(b, FRONTEND)
+    monitor_read(b, BACKEND)
+    monitor_read(b, FRONTEND)
+    b.crowd = 0
+    read_batch(b, BACKEND)
+    read_batch(b, FRONTEND)
     judge(b, BACKEND)
     judge(b, FRONTEND)
     tick(b)
@@ -119,28 +140,64 @@ cdef void turn(broker_t *b) noexcept nogil:
 
 
 cdef void wait(broker_t *b) noexcept nogil:
-    """Wait for input, for a command, or until the next timer is due."""
-    cdef zmq_pollitem_t items[5]
-    cdef int64_t wait_ns = b.pulse_ns // 2
+    """Wait for input, for a command, or until the next timer is due; note what can be read.
+
+    What is polled are libzmq's own descriptors. One is readable when a notice came in that
+    libzmq has not taken in: so a socket is read to EAGAIN once it is, and looked at once more after
+    sending by it, which may take the notice in.
+    """
+    cdef pollfd_t fds[5]
     cdef uint8_t wakes[64]
-    if b.busy:
-        return
-    memset(items, 0, sizeof(items))
-    items[0].socket = b.sides[BACKEND].socket
-    items[1].socket = b.sides[BACKEND].monitor
-    items[2].socket = b.sides[FRONTEND].monitor
-    items[3].fd = b.wake_fd
-    items[4].socket = b.sides[FRONTEND].socket
+    cdef int64_t wait_ns = waiting_time(b)
+    cdef socket_t *s
+    cdef int side
+    for side in range(SIDES):
+        s = &b.sides[side]
+        fds[side].fd = s.fd
+        fds[SIDES + side].fd = s.monitor_fd
+        if side == FRONTEND and unread(b):
+            fds[side].fd = -1
+        elif s.readable:
+            wait_ns = 0
+    fds[4].fd = b.wake_fd
     for i in range(5):
-        items[i].events = ZMQ_POLLIN
+        fds[i].events = POLLIN
+        fds[i].revents = 0
+    # One more millisecond: poll rounds down, and a timer must not be early.
+    poll(fds, 5, <int> (wait_ns // 1_000_000) + 1 if wait_ns > 0 else 0)
+    for side in range(SIDES):
+        b.sides[side].readable |= fds[side].revents != 0
+        b.sides[side].monitor_readable |= fds[SIDES + side].revents != 0
+    if fds[4].revents:
+        read(b.wake_fd, wakes, sizeof(wakes))
+
+
+cdef void gather(broker_t *b) noexcept nogil:
+    """Under load, let libzmq's thread hand over all that it is reading before a batch is read.
+
+    It wakes the loop for the first of many messages; what is read together leaves together, in
+    a fraction of the packets. A yield that comes back late gave the core to somebody else's
+    computation: then there are none for a while.
+    """
+    cdef int64_t begun, taken
+    if b.crowd < CROWD or b.now < b.yield_from:
+        return
+    begun = clock_ns()
+    for _ in range(YIELDS):
+        sched_yield()
+    taken = clock_ns() - begun
+    if taken > YIELD_NS:
+        b.yield_from = begun + taken + YIELD_PAUSE_NS
+
+
+# waiting_time returns for how long, in ns, nothing need be done unless something comes.
+cdef int64_t waiting_time(broker_t *b) noexcept nogil:
+    cdef int64_t wait_ns = b.pulse_ns // 2
     if b.due >= 0 and b.due - b.now < wait_ns:
         wait_ns = b.due - clock_ns()
     if b.logs_head != b.logs_tail and wait_ns > LOG_NS:
         wait_ns = LOG_NS
-    # One more millisecond: poll rounds down, and a timer must not be early.
-    zmq.poll(items, 4 if unread(b) else 5, wait_ns // 1_000_000 + 1 if wait_ns > 0 else 0)
-    if items[3].revents:
-        read(b.wake_fd, wakes, sizeof(wakes))
+    return wait_ns
 
 
 # unread says whether the frontend is left unread: too much waits, clients can't be told, and the
@@ -174,24 +231,30 @@ cdef void command(broker_t *b) noexcept nogil:
                   <int64_t> b.d.counters.waiting)
 
 
-cdef uint8_t read_batch(broker_t *b, uint8_t side) noexcept nogil:
-    """Read a bounded batch; whether anything was there."""
+cdef void monitor_read(broker_t *b, uint8_t side) noexcept nogil:
+    """Read what happened to connections; what a closed one had sent is to be read after it."""
+    if b.sides[side].monitor_readable:
+        b.sides[side].monitor_readable = 0
+        b.sides[side].readable = 1
+        monitor_drain(b, side)
+
+
+cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
+    """Read a bounded batch; the socket stays `readable` when it was not read to EAGAIN."""
     cdef socket_t *s = &b.sides[side]
     cdef uint64_t enough = b.counters[C_BYTES_IN] + BATCH_BYTES
-    cdef int i
     cdef int result
-    if side == FRONTEND and unread(b):
-        return 0
-    s.readable = 1
-    for i in range(BATCH_MESSAGES):
+    if not s.readable or (side == FRONTEND and unread(b)):
+        return
+    for _ in range(BATCH_MESSAGES):
         result = receive(b, side)
+        b.crowd += result > 0
         if result <= 0:
             s.readable = 0
             b.finished |= result < 0
-            return i > 0
+            return
         if b.counters[C_BYTES_IN] > enough:
-            return 1
-    return 1
+            return
 
 
 cdef void judge(broker_t *b, uint8_t side) noexcept nogil:
@@ -384,7 +447,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
             free(peer)
     roster_free(&b.peers)
     for i in range(b.slots_room):
-        slot_clear(&b.slots[i])
+        slot_clear(b, &b.slots[i])
     for i in range(b.services_count):
         free(b.services[i].name)
     for i in range(b.frames_count):
@@ -393,6 +456,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     names_free(&b.service_names)
     buffer_free(&b.packet)
     buffer_free(&b.scratch)
+    spares_free(&b.spares)
     free(b.slots)
     free(b.client_peer)
     free(b.worker_peer)
@@ -536,15 +600,20 @@ cdef class Core:
         if self.b != NULL:
             broker_free(self.b)
 
-    def attach(self, size_t frontend, size_t frontend_monitor, size_t backend,
-               size_t backend_monitor, str endpoints):
-        """Give the loop its sockets, as addresses, and the endpoints they are bound to (JSON)."""
-        self.b.sides[FRONTEND].socket = <void *> frontend
-        self.b.sides[FRONTEND].monitor = <void *> frontend_monitor
-        self.b.sides[BACKEND].socket = <void *> backend
-        self.b.sides[BACKEND].monitor = <void *> backend_monitor
+    def attach(self, frontend, frontend_monitor, backend, backend_monitor, str endpoints):
+        """Give the loop its sockets, and the endpoints they are bound to (JSON)."""
+        self._take_sockets(FRONTEND, frontend, frontend_monitor)
+        self._take_sockets(BACKEND, backend, backend_monitor)
         self.endpoints = endpoints.encode()
         self.b.endpoints = self.endpoints
+
+    cdef _take_sockets(self, uint8_t side, socket, monitor):
+        cdef socket_t *s = &self.b.sides[side]
+        s.socket = <void *> <size_t> socket.underlying
+        s.monitor = <void *> <size_t> monitor.underlying
+        s.fd = socket.getsockopt(FD)
+        s.monitor_fd = monitor.getsockopt(FD)
+        s.readable = s.monitor_readable = 1
 
     def run(self):
         """Turn until the loop has ended (False) or there are events to be logged (True)."""

@@ -101,6 +101,7 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
 
 cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
     """Begin a message to the route: only here can it be refused."""
+    b.sides[route.side].readable = 1
     if zmq.send(b.sides[route.side].socket, route.id, route.size,
                 ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0:
         b.counters[C_MESSAGES_OUT] += 1

@@ -16,7 +16,7 @@ from pound._dispatcher cimport (
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
-from pound._peers cimport item_push, log_event, stored_clear
+from pound._peers cimport item_push, log_event, stored_clear, stored_fill
 from pound._state cimport (
     ANSWER_BYTES, ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND,
     C_BAD_PPP, C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE,
@@ -122,7 +122,7 @@ cdef int store_body(
     if store_scratch(b, out):
         return -1
     if flags & FLAG_ATTACHED and attach(b, out, first, count):
-        stored_clear(out)
+        stored_clear(b, out)
         return -1
     return 0
 
@@ -176,14 +176,10 @@ cdef int store_partial(
 
 cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     memset(out, 0, sizeof(stored_t))
-    out.image = <uint8_t *> malloc(r.size)
-    if out.image == NULL:
-        b.counters[C_NO_MEMORY] += 1
+    if stored_fill(b, out, r.image, r.size):
         return -1
-    memcpy(out.image, r.image, r.size)
-    out.size = r.size
     if r.flags & FLAG_ATTACHED and attach(b, out, r.attached + 2, r.parts):
-        stored_clear(out)
+        stored_clear(b, out)
         return -1
     return 0
 
@@ -204,7 +200,7 @@ cdef int accept(
             b.d, client, id, service, priority, timeout_ns,
             request.size + request.attached_bytes + beside, 0, b.now, slot)
     if result != REQ_ACCEPTED:
-        stored_clear(request)
+        stored_clear(b, request)
     else:
         b.slots[slot[0]].record = request[0]
         b.slots[slot[0]].dialect = dialect
@@ -223,11 +219,11 @@ cdef int answer(
         b.d, peer.worker, token, code, record.size + record.attached_bytes + ANSWER_BYTES, b.now,
         live_now(b), &slot)
     if result == ANS_COUNTED:
-        stored_clear(&b.slots[slot].record)
+        stored_clear(b, &b.slots[slot].record)
         b.slots[slot].record = record[0]
         deliver(b, slot)
     else:
-        stored_clear(record)
+        stored_clear(b, record)
     act(b)
     return result
 
@@ -250,15 +246,15 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef uint64_t size = record.size + record.attached_bytes
     if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
         b.counters[C_PARTIALS_DROPPED] += 1
-        stored_clear(record)
+        stored_clear(b, record)
     elif b.slots[slot].overflowed or overflows(b, peer, size):
         b.counters[C_PARTIALS_DROPPED] += 1
-        stored_clear(record)
+        stored_clear(b, record)
         b.slots[slot].overflowed = 1
         disp_cancel(b.d, client, b.d.requests[slot].id, b.now)
         act(b)
     elif item_push(b, peer, slot, record):
-        stored_clear(record)
+        stored_clear(b, record)
     else:
         b.counters[C_PARTIALS] += 1
 

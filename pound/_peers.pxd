@@ -15,9 +15,12 @@ cdef void roster_free(roster_t *table) noexcept nogil
 # array_room grows `*array` (elements of `size` bytes) to hold `index`, zeroed; 0, or -1.
 cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil
 
+# stored_fill gives an empty record a copy of an image: 0, or -1: no memory.
 # stored_clear frees what a stored record owns and leaves it empty.
-cdef void stored_clear(stored_t *record) noexcept nogil
-cdef void slot_clear(slot_t *slot) noexcept nogil
+cdef int stored_fill(
+    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
+cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil
+cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil
 
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
 cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil

@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
+from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS,
     LABEL_MAX, LOGS, broker_t, connection_t, item_t, log_t, peer_t, roster_t, route_t, slot_t,
@@ -65,19 +66,31 @@ cdef void roster_free(roster_t *table) noexcept nogil:
 
 # -- stored records ---------------------------------------------------------------------------
 
-cdef void stored_clear(stored_t *record) noexcept nogil:
+cdef int stored_fill(
+        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
+    cdef uint8_t *copy = <uint8_t *> spare_take(&b.spares, size)
+    if copy == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return -1
+    memcpy(copy, image, size)
+    record.image = copy
+    record.size = size
+    return 0
+
+
+cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     cdef uint32_t i
     for i in range(record.attached_count):
         zmq.msg_close(&record.attached[i])
     free(record.attached)
-    free(record.image)
+    spare_give(&b.spares, record.image, record.size)
     memset(record, 0, sizeof(stored_t))
 
 
 # slot_clear frees what a slot owns; the items that still name it are dropped by its generation.
-cdef void slot_clear(slot_t *slot) noexcept nogil:
+cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
     cdef uint32_t generation = slot.generation + 1
-    stored_clear(&slot.record)
+    stored_clear(b, &slot.record)
     free(slot.envelope)
     memset(slot, 0, sizeof(slot_t))
     slot.generation = generation
@@ -277,7 +290,7 @@ cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.items_head == NONE:
         peer.items_tail = NONE
         peer.items_bytes = 0
-    stored_clear(&item.record)
+    stored_clear(b, &item.record)
     item.next = b.items_free
     b.items_free = number
 

@@ -20,6 +20,7 @@ from pound._dispatcher cimport dispatcher_t
 from pound._libzmq cimport zmq_msg_t
 from pound._table cimport names_t
 from pound._buffer cimport buffer_t
+from pound._spares cimport spares_t
 
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
@@ -155,7 +156,10 @@ cdef struct socket_t:
     int connections_room
     route_t *closing         # closed routes whose last messages may still be unread
     int64_t closing_since
-    uint8_t readable         # more may be waiting: the last batch did not read to EAGAIN
+    int fd                   # libzmq's descriptors: readable when a notice came in
+    int monitor_fd
+    uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
+    uint8_t monitor_readable
     uint8_t has_workers      # a worker or a PND route was seen: it is never left unread
 
 cdef struct settings_t:
@@ -294,7 +298,10 @@ cdef struct broker_t:
     uint32_t frames_count
     buffer_t packet          # scratch of the flush
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
+    spares_t spares          # images of stored records
     buffer_t scratch         # scratch of pages and images
+    uint32_t crowd           # messages that the last turn read
+    int64_t yield_from       # no yields before: the core is shared with a computation
     int wake_fd              # readable: a command waits
     int64_t now              # monotonic ns, at the start of the turn
     int64_t paused           # ns of own pauses, which liveness does not count
@@ -302,7 +309,6 @@ cdef struct broker_t:
     int64_t due              # when the next timer fires; -1: none is armed
     int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
     int64_t logged_at        # when Python last took the events
-    uint8_t busy             # the last turn read something: look again before waiting
     int64_t drain_until      # 0: not draining
     int64_t lost_tried_at
     uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back

@@ -286,8 +286,7 @@ class Broker:
             self._monitors.append(self._monitor(context, socket))
             self._endpoints[side] = tuple(self._bind(socket, name, url) for url in urls)
         core.attach(
-            self._sockets[0].underlying, self._monitors[0].underlying,
-            self._sockets[1].underlying, self._monitors[1].underlying,
+            self._sockets[0], self._monitors[0], self._sockets[1], self._monitors[1],
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
         )
         self._core = core
