@@ -90,7 +90,8 @@ LOOP_COUNTERS = (
     "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining", "stale_requests",
     "answers_unknown", "partials", "partials_dropped", "undeliverable", "sends_blocked",
     "sends_unreachable", "closed_connections", "unrouted_connections", "disconnects", "pauses",
-    "logs_dropped", "control_dropped", "no_memory", "turns",
+    "logs_dropped", "control_dropped", "no_memory", "turns", "peers", "routes", "queued",
+    "images",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",

@@ -22,9 +22,8 @@ from pound._intake cimport (
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
     log_event, peer_beats, peer_label, peer_open, peer_release, route_attach, route_closing,
-    route_detach, stored_clear, stored_fill,
+    route_detach, stored_again, stored_clear,
 )
-from pound._spares cimport spare_give
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
     C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
@@ -260,9 +259,7 @@ cdef int named(
                        <uint16_t> size, r.body_size)
     if body != NULL and r.body_size:
         memcpy(body, r.body, r.body_size)
-    spare_give(&b.spares, record.image, record.size)
-    record.image = NULL
-    if body == NULL or stored_fill(b, record, b.scratch.data, <uint32_t> b.scratch.size):
+    if body == NULL or stored_again(b, record, b.scratch.data, <uint32_t> b.scratch.size):
         stored_clear(b, record)
         return -1
     return 0

@@ -16,8 +16,11 @@ cdef void roster_free(roster_t *table) noexcept nogil
 cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil
 
 # stored_fill gives an empty record a copy of an image: 0, or -1: no memory.
+# stored_again gives a record another image: 0, or -1: no memory (nothing changes).
 # stored_clear frees what a stored record owns and leaves it empty.
 cdef int stored_fill(
+    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
+cdef int stored_again(
     broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
 cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil
 cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil

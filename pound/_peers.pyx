@@ -9,9 +9,9 @@ from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
-    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_UNROUTED_CONNECTIONS,
-    LABEL_MAX, LOGS, broker_t, connection_t, item_t, log_t, peer_t, roster_t, route_t, slot_t,
-    socket_t, stored_t,
+    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_IMAGES, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS, C_QUEUED,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, item_t, log_t,
+    peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free
@@ -73,8 +73,20 @@ cdef int stored_fill(
         b.counters[C_NO_MEMORY] += 1
         return -1
     memcpy(copy, image, size)
+    b.counters[C_IMAGES] += 1
     record.image = copy
     record.size = size
+    return 0
+
+
+cdef int stored_again(
+        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
+    cdef stored_t fresh = record[0]
+    if stored_fill(b, &fresh, image, size):
+        return -1
+    b.counters[C_IMAGES] -= record.image != NULL
+    spare_give(&b.spares, record.image, record.size)
+    record[0] = fresh
     return 0
 
 
@@ -83,6 +95,7 @@ cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     for i in range(record.attached_count):
         zmq.msg_close(&record.attached[i])
     free(record.attached)
+    b.counters[C_IMAGES] -= record.image != NULL
     spare_give(&b.spares, record.image, record.size)
     memset(record, 0, sizeof(stored_t))
 
@@ -109,6 +122,7 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
         b.counters[C_NO_MEMORY] += 1
         free(peer)
         return NULL
+    b.counters[C_PEERS] += 1
     peer.dialect = dialect
     peer.client = peer.worker = peer.worker_service = NONE
     peer.items_head = peer.items_tail = NONE
@@ -149,6 +163,7 @@ cdef void peers_bury(broker_t *b) noexcept nogil:
             buffer_free(&peer.control)
             free(peer.tasks)
             roster_remove(&b.peers, peer.number)
+            b.counters[C_PEERS] -= 1
             free(peer)
         peer = after
 
@@ -263,6 +278,7 @@ cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) 
     else:
         b.items[peer.items_tail].next = number
     peer.items_tail = number
+    b.counters[C_QUEUED] += 1
     peer.items_bytes += item_bytes(b, item)
     peer_touch(b, peer)
     return 0
@@ -291,6 +307,7 @@ cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
         peer.items_tail = NONE
         peer.items_bytes = 0
     stored_clear(b, &item.record)
+    b.counters[C_QUEUED] -= 1
     item.next = b.items_free
     b.items_free = number
 
@@ -326,6 +343,7 @@ cdef route_t *route_open(
         free(route)
         return NULL
     b.routes_seen += 1
+    b.counters[C_ROUTES] += 1
     route.seen = b.routes_seen
     route.side = side
     route.fd = -1
@@ -372,6 +390,7 @@ cdef void route_free(broker_t *b, route_t *route) noexcept nogil:
         s.connections[route.fd].route = NULL
     names_remove(&s.ids, route.id, route.size)
     roster_remove(&s.routes, route.number)
+    b.counters[C_ROUTES] -= 1
     free(route)
 
 

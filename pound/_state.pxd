@@ -216,6 +216,10 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_CONTROL_DROPPED        # small records for a peer that does not read
     C_NO_MEMORY
     C_TURNS
+    C_PEERS                  # how many there are now; so the three below
+    C_ROUTES
+    C_QUEUED                 # items in the queues of clients
+    C_IMAGES                 # stored records
     C_COUNT
 
 cdef enum refused_why:       # LOG_REQUESTS_REFUSED
