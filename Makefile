@@ -15,8 +15,8 @@ SIM_SEED ?= 0
 FUZZ_EXAMPLES ?= 200000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench debug annotate sanitize lint types wheel dist-check sim-long \
-	fuzz-long clean
+.PHONY: help build demo test bench bench-quick bench-python bench-micro profile debug annotate \
+	sanitize lint types wheel dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -30,6 +30,14 @@ help:            ## list the targets
 .venv/tools: .venv/made pyproject.toml pound/_version.py
 	$(PIP) install "setuptools>=77" "cython>=3.1"
 	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint]"
+	touch $@
+
+.venv/bench: .venv/tools
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[bench]"
+	touch $@
+
+.venv/bench-python: .venv/tools
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[bench-python]"
 	touch $@
 
 build/built: .venv/tools $(SOURCES)
@@ -46,8 +54,21 @@ demo: build      ## the main job on real files: kill a worker, lose nothing
 test: build      ## all tests, short forms of the long ones
 	$(BIN)/python -m pytest
 
-bench: build     ## figures of this machine, as ratios
-	$(BIN)/python -m bench
+bench: build .venv/bench ## speed against bench/targets.toml, with plots: a quarter of an hour
+	$(BIN)/python -m bench --all --json build/bench/results.json --plots build/bench
+
+bench-quick: build ## the same in two minutes, for orientation
+	$(BIN)/python -m bench --all --quick
+
+bench-python: build .venv/bench-python ## the Python ends against other libraries: five minutes
+	$(BIN)/python -m bench.python --json build/bench/python.json
+
+bench-micro: build .venv/bench ## operations/s of the leaves, the dispatcher and the codec
+	$(BIN)/python -m pytest --benchmark-only --benchmark-json build/bench/micro.json \
+		--benchmark-columns min,median,rounds --benchmark-sort name bench/micro
+
+profile: build .venv/bench ## flame graphs of the broker and of a Python worker under load
+	$(BIN)/python -m bench.profile --out build/profile
 
 # --- what a developer wants
 
@@ -70,7 +91,7 @@ annotate:        ## Cython's annotated HTML beside each module
 
 lint: build      ## ruff, cython-lint
 	$(BIN)/ruff check .
-	$(BIN)/cython-lint pound tests
+	$(BIN)/cython-lint pound tests bench
 
 types: build     ## mypy strict, and the stubs against the built modules
 	$(BIN)/mypy

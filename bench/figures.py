@@ -6,18 +6,21 @@ median of those is told: what else the machine did in a round then hits both sid
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bench.subjects import CONTESTANTS
-
-Round = Mapping[str, Mapping[str, Any]]  # by the name of the contestant
+from bench.contestants import CONTESTANTS
+from bench.targets import Round
 
 # Below this a measurement says more about its beginning and its end than about its subject.
 SECONDS_MIN = 0.2
 WINDOWS_MIN = 10  # the requests that are open at once, so many times over
+OPEN_MAX = 25_000  # of those that are open no more count here: the rest only waits
 SATURATED = 0.95  # of one core: above it the generator is what limits the run
+
+OPTIONAL = ("waiting_bytes", "copies")  # figures that only some measurements have
 
 HEADINGS = (
     *("", "requests/s", "spread", "x floor", "x proxy", "x guide"),
@@ -25,7 +28,7 @@ HEADINGS = (
 )
 
 
-def faults(name: str, figures: Mapping[str, Any]) -> list[str]:
+def faults(name: str, figures: Mapping[str, Any], windows: int = WINDOWS_MIN) -> list[str]:
     """Return what makes a measurement worthless, in words."""
     found = []
     if figures["errors"]:
@@ -34,7 +37,7 @@ def faults(name: str, figures: Mapping[str, Any]) -> list[str]:
         found.append(f"{name}: {figures['lost']} requests lost")
     if not figures.get("subject_us"):
         found.append(f"{name}: its CPU time was not seen")
-    least = WINDOWS_MIN * figures["clients"] * figures["outstanding"]
+    least = windows * min(figures["clients"] * figures["outstanding"], OPEN_MAX)
     if figures["seconds"] < SECONDS_MIN or figures["requests"] < least:
         seen = f"{figures['requests']} requests in {figures['seconds']:.2f} s"
         found.append(f"{name}: too short, {seen} mean nothing")
@@ -43,7 +46,8 @@ def faults(name: str, figures: Mapping[str, Any]) -> list[str]:
 
 def ratio(rounds: Sequence[Round], name: str, base: str) -> float | None:
     """Return the median over rounds of how many times as fast as `base` it was."""
-    pairs = [(one[name]["per_s"], one[base]["per_s"]) for one in rounds if base in one]
+    both = [one for one in rounds if base in one and name in one]
+    pairs = [(one[name]["per_s"], one[base]["per_s"]) for one in both]
     return median(a / b for a, b in pairs) if pairs and name != base else None
 
 
@@ -54,7 +58,7 @@ def spread(values: Sequence[float]) -> float:
 
 def summary(rounds: Sequence[Round], name: str) -> dict[str, Any]:
     """Return the figures of one contestant over all rounds."""
-    mine = [one[name] for one in rounds]
+    mine = [one[name] for one in rounds if name in one]
     rates = [one["per_s"] for one in mine]
     keys = ("p50_us", "p99_us", "p999_us", "load_cpu", "subject_us")
     floor = CONTESTANTS[name].floor
@@ -66,7 +70,17 @@ def summary(rounds: Sequence[Round], name: str) -> dict[str, Any]:
         "guide": ratio(rounds, name, "guide_queue"),
         **{key: median(one.get(key, 0.0) for one in mine) for key in keys},
         "io_us": median(map(_io_us, mine)),
+        **{key: median(seen) for key in OPTIONAL if (seen := [o[key] for o in mine if key in o])},
+        "distribution_us": _merged(mine),
     }
+
+
+def _merged(mine: Sequence[Mapping[str, Any]]) -> list[tuple[float, int]]:
+    """Return the distribution of the latencies of all rounds."""
+    total: Counter[float] = Counter()
+    for figures in mine:
+        total.update({upper: count for upper, count in figures.get("distribution_us", ())})
+    return sorted(total.items())
 
 
 def _io_us(figures: Mapping[str, Any]) -> float:
@@ -77,15 +91,21 @@ def _io_us(figures: Mapping[str, Any]) -> float:
 
 def table(rounds: Sequence[Round]) -> str:
     """Return the table of all contestants, aligned."""
-    lines = [HEADINGS, *(_row(name, summary(rounds, name)) for name in rounds[0])]
+    return align([HEADINGS, *(cells(name, summary(rounds, name)) for name in rounds[0])])
+
+
+def align(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return lines of cells as text in columns, the first `left` ones and words to the left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    first, *rest = widths
+    sides = [str.ljust] * left + [str.rjust] * (len(widths) - left)
     return "\n".join(
-        "  ".join([line[0].ljust(first), *(map(str.rjust, line[1:], rest))]) for line in lines
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True))
+        for line in lines
     )
 
 
-def _row(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the row of a contestant, given its `summary`."""
     return (
         name,
         f"{found['per_s']:,.0f}",

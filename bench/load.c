@@ -6,6 +6,7 @@
  */
 #include "load.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -22,7 +23,8 @@ enum {
 
 static const uint64_t PATIENCE_NS = 30000000000; /* for all peers to come in, and for each: */
 static const uint64_t PATIENCE_EACH_NS = 10000000;
-static const uint64_t ENDING_NS = 5000000000;    /* for the last answers */
+static const uint64_t ENDING_NS = 5000000000;    /* for the last answers, and for each: */
+static const uint64_t ENDING_EACH_NS = 20000;
 
 /* What a run measured; the times are of the measured phase only. */
 struct result {
@@ -43,9 +45,9 @@ static _Noreturn void fail(const struct run *run, const char *what) {
 /* run_open connects peers [from, until) and returns when all have introduced themselves. */
 static void run_open(struct run *run, uint32_t from, uint32_t until) {
     uint64_t end_ns = clock_ns() + PATIENCE_NS + until * PATIENCE_EACH_NS;
-    uint32_t next = from;
-    while (run->ready_n < until) {
-        while (next < until && next - run->ready_n < OPENING_MAX)
+    uint32_t next = from, base = run->ready_n;
+    while (run->ready_n - base < until - from) {
+        while (next < until && next - from - (run->ready_n - base) < OPENING_MAX)
             run_connect(run, &run->peers[next++]);
         run_turn(run);
         if (run->errors || run->now_ns > end_ns)
@@ -59,13 +61,45 @@ static void run_until(struct run *run, uint64_t end_ns) {
     while (run->now_ns < end_ns);
 }
 
-static void run_warm(struct run *run) {
+/* run_fill lets every client send until its window is full. */
+static void run_fill(struct run *run) {
     run->phase = PHASE_WARMING;
     run->now_ns = clock_ns();
     for (uint32_t i = run->options->workers; i < run->peers_n; i++)
         peer_fill(&run->peers[i]);
     run_flush(run);
-    run_until(run, run->now_ns + (uint64_t)run->options->warm_up_ms * MS_NS);
+}
+
+/* run_hold says where the run is and goes on, turning, until a line comes on stdin. */
+static void run_hold(struct run *run, const char *where) {
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    char line[16];
+    printf("{\"hold\": \"%s\"}\n", where);
+    fflush(stdout);
+    while (poll(&in, 1, 0) == 0)
+        run_turn(run);
+    if (read(STDIN_FILENO, line, sizeof line) <= 0)
+        fail(run, "nobody says when to go on");
+}
+
+/* run_begin brings all peers in and fills the windows: in the end, or before a worker comes. */
+static void run_begin(struct run *run) {
+    uint32_t workers = run->options->workers;
+    if (!run->options->fill_first) {
+        run_open(run, 0, workers);
+        run_open(run, workers, run->peers_n);
+        run_fill(run);
+        return;
+    }
+    run_open(run, workers, run->peers_n);
+    run_hold(run, "empty");
+    run_fill(run);
+    run_hold(run, "full");
+    run_open(run, 0, workers);
+}
+
+static void run_warm(struct run *run) {
+    run_until(run, clock_ns() + (uint64_t)run->options->warm_up_ms * MS_NS);
 }
 
 static void run_measure(struct run *run, struct result *result) {
@@ -87,7 +121,7 @@ static void run_measure(struct run *run, struct result *result) {
 
 /* run_end waits for the answers that are still open; those that never come are lost. */
 static void run_end(struct run *run, struct result *result) {
-    uint64_t end_ns = run->now_ns + ENDING_NS;
+    uint64_t end_ns = run->now_ns + ENDING_NS + run->open * ENDING_EACH_NS;
     run->phase = PHASE_ENDING;
     while (run->open && run->now_ns < end_ns)
         run_turn(run);
@@ -135,8 +169,9 @@ static void print_report(const struct run *run, const struct result *result) {
     const struct histogram *h = &run->latency;
     double requests = h->total ? (double)h->total : 1;
     printf("{\"dialect\": \"%s\", \"clients\": %u, \"outstanding\": %u, \"workers\": %u, "
-           "\"capacity\": %u, \"bytes\": %zu, ",
-           o->dialect->name, o->clients, o->outstanding, o->workers, o->capacity, o->bytes);
+           "\"capacity\": %u, \"bytes\": %zu, \"answers\": %llu, ",
+           o->dialect->name, o->clients, o->outstanding, o->workers, o->capacity, o->bytes,
+           (unsigned long long)run->answers);
     printf("\"seconds\": %.4f, \"requests\": %llu, \"per_s\": %.1f, ", result->seconds,
            (unsigned long long)h->total, requests / result->seconds);
     printf("\"reads\": %.4f, \"writes\": %.4f, \"messages\": %.4f, ",
@@ -204,8 +239,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit(options.workers + options.clients);
     run_init(&run, &options);
-    run_open(&run, 0, options.workers);
-    run_open(&run, options.workers, run.peers_n);
+    run_begin(&run);
     run_warm(&run);
     run_measure(&run, &result);
     run_end(&run, &result);

@@ -55,6 +55,7 @@ struct options {
     uint32_t duration_ms;
     int subject_pid;           /* whose CPU time is taken; 0 = nobody's */
     bool distribution;         /* print the latency histogram too */
+    bool fill_first;           /* the windows are filled before a worker comes */
 };
 
 enum peer_state { PEER_CONNECTING, PEER_GREETING, PEER_SHAKING, PEER_OPEN };
@@ -92,6 +93,7 @@ struct run {
     uint64_t now_ns;           /* of this turn */
     uint64_t beat_ns;          /* when the next beat is due */
     uint64_t open;             /* requests without an answer, of all clients */
+    uint64_t answers;          /* in all, warm-up and end included */
     uint64_t errors;
     char first_error[160];
     struct histogram latency;  /* of the answers in the measured time */
@@ -109,6 +111,7 @@ enum {
 static const char SERVICE[SERVICE_SIZE + 1] = "echo"; /* for dialects that must name one */
 
 extern const struct dialect plain_dialect, proxy_dialect, mdp1_dialect, pnd_dialect, floor_dialect;
+extern const struct dialect nats_dialect, gearman_dialect, redis_dialect, amqp_dialect;
 
 /* --- what dialects call (load.c) */
 

@@ -78,6 +78,7 @@ void peer_answered(struct peer *client, uint64_t id, const uint8_t *body, size_t
         return;
     }
     run->open--;
+    run->answers++;
     if (run->phase == PHASE_MEASURING)
         histogram_add(&run->latency, run->now_ns - sent_ns);
     if (run->phase != PHASE_ENDING)

@@ -6,6 +6,7 @@ enum { BYTES_MAX = 256 << 20, COUNT_MAX = 1 << 20 };
 
 static const struct dialect *const dialects[] = {
     &plain_dialect, &proxy_dialect, &mdp1_dialect, &pnd_dialect, &floor_dialect,
+    &nats_dialect, &gearman_dialect, &redis_dialect, &amqp_dialect,
 };
 enum { DIALECTS = sizeof dialects / sizeof *dialects };
 
@@ -14,11 +15,13 @@ static _Noreturn void usage(const char *complaint) {
             "load: %s\n"
             "usage: load DIALECT --frontend HOST:PORT [--backend HOST:PORT] [options]\n"
             "  --clients N      8     --outstanding N  64  (requests each client keeps open)\n"
-            "  --workers N      16    --capacity N     1   (tasks a worker holds; pnd, floor)\n"
+            "  --workers N      16    --capacity N     1   (tasks a worker holds, where it says)\n"
             "  --bytes N        64    (of each body, from %d)\n"
             "  --warm-up-ms N   500   --duration-ms N  2000\n"
             "  --pid N                (of the subject: its CPU time is taken)\n"
             "  --distribution         (print the latency histogram too)\n"
+            "  --fill-first           (the windows are filled before a worker comes; before and\n"
+            "                          after that a line is printed, and one waited for)\n"
             "HOST is a numeric IPv4 address; a tcp:// before it is skipped.\ndialects:\n",
             complaint, BODY_TAG_SIZE);
     for (int i = 0; i < DIALECTS; i++)
@@ -52,7 +55,7 @@ static const char *endpoint(const char *text) {
 
 enum setting {
     FRONTEND, BACKEND, CLIENTS, OUTSTANDING, WORKERS, CAPACITY, BYTES, WARM_UP, DURATION, PID,
-    DISTRIBUTION,
+    DISTRIBUTION, FILL_FIRST,
 };
 
 static const struct option long_options[] = {
@@ -67,6 +70,7 @@ static const struct option long_options[] = {
     {"duration-ms", required_argument, NULL, DURATION},
     {"pid", required_argument, NULL, PID},
     {"distribution", no_argument, NULL, DISTRIBUTION},
+    {"fill-first", no_argument, NULL, FILL_FIRST},
     {0},
 };
 
@@ -76,13 +80,14 @@ static void set(struct options *o, int which, const char *value) {
     case BACKEND: o->backend = endpoint(value); break;
     case CLIENTS: o->clients = number(value, 1, COUNT_MAX); break;
     case OUTSTANDING: o->outstanding = number(value, 1, COUNT_MAX); break;
-    case WORKERS: o->workers = number(value, 1, COUNT_MAX); break;
+    case WORKERS: o->workers = number(value, 0, COUNT_MAX); break;
     case CAPACITY: o->capacity = number(value, 1, UINT16_MAX); break;
     case BYTES: o->bytes = number(value, BODY_TAG_SIZE, BYTES_MAX); break;
     case WARM_UP: o->warm_up_ms = number(value, 0, INT32_MAX); break;
     case DURATION: o->duration_ms = number(value, 1, INT32_MAX); break;
     case PID: o->subject_pid = (int)number(value, 1, INT32_MAX); break;
     case DISTRIBUTION: o->distribution = true; break;
+    case FILL_FIRST: o->fill_first = true; break;
     default: usage("no such option");
     }
 }

@@ -1,7 +1,9 @@
 """``python -m bench``: interleaved rounds of all contestants on the shapes that are asked for.
 
-Every round measures each contestant once, in an order that rotates from round to round. Exit
-code 0; 1 if a measurement had errors or was too short to mean anything; 2 for a usage error.
+Every round measures each contestant once, in an order that rotates from round to round. With
+``--all`` everything that targets.toml lists, against its targets. Exit code 0; 1 if a measurement
+had errors or was too short to mean anything, or if a target was missed in a run of enough rounds;
+2 for a usage error.
 """
 
 from __future__ import annotations
@@ -9,69 +11,101 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.figures import faults, summary, table
-from bench.subjects import (
-    CONTESTANTS,
-    Contestant,
-    Effort,
-    Shape,
-    SubjectError,
-    build,
-    favoured,
-    measure,
-)
+from bench import copies, plan, plots
+from bench.contestants import CONTESTANTS
+from bench.figures import align, faults, summary, table
+from bench.machine import machine
+from bench.measure import Effort, build, favoured, measure, raise_file_limit
+from bench.plan import Budget, Group
+from bench.subjects import Shape, SubjectError
+from bench.targets import MISSED, ROUNDS_MIN, Outcome, outcomes, rows
 
 SHAPE = "8x64x16x64"
-QUICK_ROUNDS, QUICK = 3, Effort(seconds=0.5, warm_up=0.2)
-ROUNDS_MIN = 7  # for a verdict
+
+Rounds = list[dict[str, dict[str, Any]]]  # figures by contestant, round by round
+
+
+@dataclass
+class Measured:
+    """All that was seen so far."""
+
+    rounds: dict[str, Rounds] = field(default_factory=dict)  # by shape
+    complaints: list[str] = field(default_factory=list)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print a table for each shape, exit."""
+    """Measure, print the tables, write the files, exit."""
     options = _parse(arguments)
-    complaints: list[str] = []
-    report: dict[str, Any] = {"machine": _machine(), "rounds": options.rounds, "shapes": {}}
-    try:
-        build()
-        for shape in options.shape:
-            with favoured(options.nice):
-                rounds = _rounds(shape, options, complaints)
-            _print(shape, rounds, options)
-            report["shapes"][str(shape)] = {
-                "summary": {name: summary(rounds, name) for name in rounds[0]},
-                "rounds": rounds,
-            }
-    except SubjectError as error:
-        complaints.append(str(error))
+    _tell_absent()
+    found = Measured()
+    with favoured(options.nice):
+        for group in options.groups:
+            try:
+                _measure_group(group, options, found)
+            except SubjectError as error:
+                found.complaints.append(str(error))
+            _print_group(group, found, options)
+    results = outcomes(plan.read().targets, found.rounds)
+    _print_targets(results)
+    report = _report(found, results, options)
     if options.json:
-        options.json.write_text(json.dumps({**report, "faults": complaints}, indent=1) + "\n")
-    for complaint in complaints:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.plots:
+        plots.draw(report, options.plots)
+    for complaint in found.complaints:
         print(f"NOT VALID: {complaint}", file=sys.stderr)
-    sys.exit(1 if complaints else 0)
+    missed = [result for result in results if result.verdict == MISSED]
+    sys.exit(1 if found.complaints or (missed and options.rounds >= ROUNDS_MIN) else 0)
 
 
-def _rounds(
-    shape: Shape, options: argparse.Namespace, complaints: list[str]
-) -> list[dict[str, dict[str, Any]]]:
-    """Return the figures of every round, by contestant."""
+def _measure_group(group: Group, options: argparse.Namespace, found: Measured) -> None:
+    """Add the figures of all rounds of a group."""
     effort = Effort(options.seconds, options.warm_up, options.nice)
-    names = list(options.only)
-    rounds = []
     for number in range(options.rounds):
-        shift = number * 3 % len(names)
-        found = {}
-        for name in names[shift:] + names[:shift]:
+        for shape in group.shapes:
+            found.rounds.setdefault(str(shape), []).append({})
+        for shape, name in _order(group, number):
             _progress(f"{shape}: round {number + 1}/{options.rounds}, {name}")
-            found[name] = measure(CONTESTANTS[name], shape, effort)
-            complaints += faults(f"{shape} round {number + 1} {name}", found[name])
-        rounds.append({name: found[name] for name in names})
+            figures = measure(CONTESTANTS[name], shape, effort)
+            found.rounds[str(shape)][number][name] = figures
+            least = options.budget.windows
+            found.complaints += faults(f"{shape} round {number + 1} {name}", figures, least)
+    if group.copies:
+        _count_copies(group, effort, found)
     _progress("")
-    return rounds
+
+
+def _order(group: Group, number: int) -> Iterator[tuple[Shape, str]]:
+    """Give all pairs of a group, beginning elsewhere in each round."""
+    pairs = [(shape, name) for name in group.contestants for shape in group.shapes]
+    shift = number * 3 % len(pairs)
+    yield from pairs[shift:] + pairs[:shift]
+
+
+def _count_copies(group: Group, effort: Effort, found: Measured) -> None:
+    """Add the copies of bodies, which don't change from round to round, to the first one."""
+    for shape in group.shapes:
+        for name in group.contestants:
+            _progress(f"{shape}: copies, {name}")
+            first = found.rounds[str(shape)][0][name]
+            first["copies"] = copies.count(CONTESTANTS[name], shape, effort)
+
+
+# --- what is told
+
+
+def _tell_absent() -> None:
+    """Say which contestants this machine has no program for."""
+    for name, contestant in CONTESTANTS.items():
+        if not contestant.here():
+            print(f"{name} is not here: it needs {contestant.needs[0]}", file=sys.stderr)
 
 
 def _progress(text: str) -> None:
@@ -79,76 +113,99 @@ def _progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _print(
-    shape: Shape, rounds: list[dict[str, dict[str, Any]]], options: argparse.Namespace
-) -> None:
-    busy = os.getloadavg()[0]
-    print(
-        f"\n{shape} (clients x outstanding x workers x bytes), medians of {len(rounds)} rounds of"
-        f" {options.seconds} s, load average {busy:.1f} on {os.cpu_count()} cores"
-    )
-    if len(rounds) < ROUNDS_MIN:
+def _print_group(group: Group, found: Measured, options: argparse.Namespace) -> None:
+    for shape in group.shapes:
+        rounds = [one for one in found.rounds.get(str(shape), ()) if one]
+        if not rounds:
+            continue
+        busy = os.getloadavg()[0]
+        print(
+            f"\n{shape} (clients x outstanding x workers x bytes), medians of {len(rounds)} rounds"
+            f" of {options.seconds} s, load average {busy:.1f} on {os.cpu_count()} cores"
+        )
+        print(table(rounds), flush=True)
+    if options.rounds < ROUNDS_MIN:
         print(f"Fewer than {ROUNDS_MIN} rounds: for orientation, not for a verdict.")
-    print(table(rounds))
-    print("spread: (highest - lowest) / median. load: of one core; ! = the generator is the limit.")
 
 
-def _machine() -> dict[str, Any]:
-    """Return where this ran."""
-    import zmq
+def _print_targets(results: list[Outcome]) -> None:
+    print(
+        "\nspread: (highest - lowest) / median. load: of one core; !: the generator is the limit."
+    )
+    if results:
+        print(f"\nTargets\n{align(rows(results), left=2)}")
 
+
+def _report(found: Measured, results: list[Outcome], options: argparse.Namespace) -> dict[str, Any]:
+    shapes = {
+        shape: {
+            "summary": {name: summary(rounds, name) for name in rounds[0]},
+            "rounds": [
+                {name: _without_distribution(figures) for name, figures in one.items()}
+                for one in rounds
+            ],
+        }
+        for shape, rounds in found.rounds.items()
+    }
     return {
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "cpu": _cpu_model(),
-        "python": platform.python_version(),
-        "pyzmq": zmq.__version__,
-        "libzmq": zmq.zmq_version(),
-        "load_average": os.getloadavg(),
+        "command": "python -m bench " + " ".join(options.arguments),
+        "machine": machine(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "shapes": shapes,
+        "targets": [result.as_dict() for result in results],
+        "faults": found.complaints,
     }
 
 
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def _without_distribution(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if key != "distribution_us"}
+
+
+# --- the command line
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
+    add("--all", action="store_true", help="everything that targets.toml lists")
     add("--shape", action="append", type=Shape.parse, help=f"default: {SHAPE}; repeatable")
     add("--only", type=_names, help="contestants, comma separated; default: all that are here")
     add("--rounds", type=int, help=f"default: {ROUNDS_MIN}")
     add("--seconds", type=float, help="measured in each round; default: 2")
-    add("--warm-up", type=float, help="seconds before that; default: 0.5")
+    add("--warm-up", type=float, help="seconds before that; default: 0.4")
     add("--nice", type=int, default=0, help="niceness of load and subject; below 0 needs root")
     add("--json", type=Path, help="write all figures to this file")
+    add("--plots", type=Path, metavar="FOLDER", help="draw them, as PNG and SVG")
     add("--quick", action="store_true", help="few and short rounds, for orientation")
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
-    effort = QUICK if options.quick else Effort()
-    defaults: dict[str, Any] = {
-        "rounds": QUICK_ROUNDS if options.quick else ROUNDS_MIN,
-        "seconds": effort.seconds,
-        "warm_up": effort.warm_up,
-        "shape": [Shape.parse(SHAPE)],
-    }
-    for key, value in defaults.items():
-        if getattr(options, key) is None:
-            setattr(options, key, value)
+    options.arguments = arguments
+    whole = plan.read()
+    _fill_in(options, whole.quick if options.quick else whole.run)
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    options.only = options.only or [c.name for c in CONTESTANTS.values() if _is_here(c)]
+    build()
+    raise_file_limit()
+    options.groups = _groups(options, whole)
     return options
 
 
-def _is_here(contestant: Contestant) -> bool:
-    """Tell whether an optional contestant can run; the build makes it if its parts are here."""
-    if contestant.needs is None:
-        return True
-    build()
-    return contestant.needs.exists()
+def _fill_in(options: argparse.Namespace, budget: Budget) -> None:
+    options.budget = budget
+    for key in ("rounds", "seconds", "warm_up"):
+        value = getattr(budget, key)
+        if getattr(options, key) is None:
+            setattr(options, key, value)
+
+
+def _groups(options: argparse.Namespace, whole: plan.Plan) -> list[Group]:
+    """Return what is to be measured."""
+    if options.all:
+        return [group.here() for group in whole.groups]
+    names = options.only or [plan.ALL]
+    shapes = options.shape or [Shape.parse(SHAPE)]
+    return [Group((shape,), tuple(names)).here() for shape in shapes]
 
 
 def _names(text: str) -> list[str]:
@@ -158,7 +215,3 @@ def _names(text: str) -> list[str]:
             known = ", ".join(CONTESTANTS)
             raise argparse.ArgumentTypeError(f"no contestant {name!r}; there are {known}")
     return names
-
-
-if __name__ == "__main__":
-    main()

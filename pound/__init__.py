@@ -1,7 +1,7 @@
 """Pound: a ZeroMQ load-balancing broker with a compiled core.
 
-The public names; each module is imported when its first name is used, so that reading a
-configuration or running the command line loads no more than it needs.
+The public names; those for asyncio are in `pound.aio`. Each module is imported when its first name
+is used, so that reading a configuration or running the command line loads no more than it needs.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pound._version import __version__
 
 if TYPE_CHECKING:
+    from pound import aio
     from pound.broker import Broker
     from pound.client import Answer, Client, Partial
     from pound.config import Config, ServiceConfig
@@ -69,6 +70,7 @@ __all__ = [
     "Unimplemented",
     "Worker",
     "__version__",
+    "aio",
 ]
 
 if not TYPE_CHECKING:
@@ -87,6 +89,8 @@ if not TYPE_CHECKING:
         """Import the home of a public name; the errors are the names not listed above."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "aio":
+            return import_module("pound.aio")
         value = getattr(import_module(f"pound.{_HOMES.get(name, 'errors')}"), name)
         globals()[name] = value
         return value

@@ -1,120 +1,81 @@
-"""The threads that run a worker's handlers, and how a handler is called.
+"""What a worker offers: the names of its services, and what each handler is called with.
 
-Threads are made when a task finds none idle, at most `capacity` of them, and are daemons: a
-handler that never returns must not keep a process alive that has given its task back. A handler
-sees the body, or the `Task` if its first parameter asks for it; what it returns or raises becomes
-one record.
+A handler sees the body, or the `Task` if its first parameter asks for it. The threads that run
+handlers are in `_serving`.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
-import threading
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from pound._body import Answer, excess, to_parts
-from pound._link import Limits
-from pound._logging import log_event
-from pound._tasks import LOGGER, Task, error_record
-from pound._wire import Code, Kind, Record
-from pound.errors import ConfigError, Release
+from pound._body import service_name
+from pound.config import RESERVED_PREFIXES
+from pound.errors import ConfigError
 
 Handler: TypeAlias = Callable[[Any], Any]
+Call: TypeAlias = tuple[Handler, bool]  # a handler, and whether it wants the Task
+
+CAPACITY_MAX = 65535
+SERVICES_MAX = 64
 
 
-class Threads:
-    """At most `capacity` daemon threads that run `work` on what is put in.
+def check_capacity(capacity: int) -> None:
+    """Raise ValueError unless READY can tell it."""
+    if not 1 <= capacity <= CAPACITY_MAX:
+        raise ValueError(f"capacity is 1..{CAPACITY_MAX}, not {capacity!r}")
+
+
+def check_services(services: Mapping[str, Handler], coroutines: bool = False) -> dict[bytes, Call]:
+    """Return each handler under its service's name as it travels.
 
     Parameters
     ----------
-    work : callable
-        Called with one task at a time on each thread; must not raise.
-    capacity : int
-    """
-
-    def __init__(self, work: Callable[[Task], None], capacity: int) -> None:
-        self._work = work
-        self._capacity = capacity
-        self._queue: SimpleQueue[Task | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._unfinished = 0
-
-    def put(self, task: Task) -> None:
-        """Run `task` on an idle thread, a new one, or the first that becomes idle."""
-        with self._lock:
-            self._unfinished += 1
-            if len(self._threads) < min(self._unfinished, self._capacity):
-                name = f"pound-handler-{len(self._threads)}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        self._queue.put(task)
-
-    def stop(self) -> None:
-        """Let each thread end after the task that it runs."""
-        for _ in self._threads:
-            self._queue.put(None)
-
-    def _run(self) -> None:
-        while (task := self._queue.get()) is not None:
-            self._work(task)
-            with self._lock:
-                self._unfinished -= 1
-
-
-def check_handler(name: str, handler: object) -> Callable[[Task], object]:
-    """Return a function that calls `handler` with a Task, whichever argument it wants.
+    services : dict of str to callable
+    coroutines : bool
+        Whether a handler may be a coroutine function.
 
     Raises
     ------
     ConfigError
-        It is not callable with one argument, or is a coroutine function.
+        There are none or too many, a name is too long or reserved, or a handler is unusable.
+    """
+    if not 1 <= len(services) <= SERVICES_MAX:
+        raise ConfigError(f"a worker offers 1..{SERVICES_MAX} services, not {len(services)}")
+    return {
+        _check_name(service): check_handler(service, handler, coroutines)
+        for service, handler in services.items()
+    }
+
+
+def check_handler(name: str, handler: object, coroutines: bool = False) -> Call:
+    """Return the handler, and whether it wants the Task.
+
+    Raises
+    ------
+    ConfigError
+        It is not callable with one argument, or is a coroutine function where none may be.
     """
     if not callable(handler):
         raise ConfigError(f"the handler of service {name!r} is not callable: {handler!r}")
-    if inspect.iscoroutinefunction(handler):
+    if not coroutines and inspect.iscoroutinefunction(handler):
         raise ConfigError(
             f"the handler of service {name!r} is a coroutine function; give a plain one"
+            " or use pound.aio.Worker"
         )
-    if _wants_task(name, handler):
-        return handler
-    return lambda task: handler(task.body)
+    return handler, _wants_task(name, handler)
 
 
-def outcome(handlers: Mapping[str, Callable[[Task], object]], task: Task, limits: Limits) -> Record:
-    """Run the task's handler and return the record that answers: REPLY or ERROR."""
-    if task.cancelled:
-        return error_record(task.token, Code.CANCELLED, "cancelled before it began")
-    handler = handlers.get(task.service)
-    if handler is None:
-        return error_record(task.token, Code.NOT_FOUND, f"no handler for {task.service!r} here")
+def _check_name(service: str) -> bytes:
+    if service.startswith(RESERVED_PREFIXES):
+        raise ConfigError(
+            f"service {service!r}: names that begin with mmi., pound. or titanic. are reserved"
+        )
     try:
-        return _reply(task, handler(task), limits)
-    except Release as release:
-        return error_record(task.token, Code.UNAVAILABLE, str(release) or "given back")
-    except BaseException as error:  # SystemExit too: the answer is owed whatever happened
-        log_event(
-            LOGGER,
-            logging.ERROR,
-            "handler failed",
-            service=task.service,
-            attempt=task.attempt,
-            exc_info=True,
-        )
-        return error_record(task.token, Code.UNKNOWN, f"{type(error).__name__}: {error}")
-
-
-def _reply(task: Task, result: object, limits: Limits) -> Record:
-    body, meta = result if isinstance(result, Answer) else (result, None)
-    parts, flags = to_parts(b"" if body is None else body, meta)  # type: ignore[arg-type]
-    error = excess(parts, limits.body_bytes_max, limits.frames_max)
-    if error is not None:
-        raise ValueError(error)
-    return Record(kind=Kind.REPLY, id=task.token, flags=flags, parts=parts)
+        return service_name(service)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _wants_task(name: str, handler: Callable[..., object]) -> bool:

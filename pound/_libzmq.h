@@ -27,11 +27,25 @@ typedef struct zmq_pollitem_t {
     short revents;
 } zmq_pollitem_t;
 
+#define ZMQ_PAIR 0
+#define ZMQ_DEALER 5
+
+#define ZMQ_FD 14
+#define ZMQ_EVENTS 15
+#define ZMQ_LINGER 17
+#define ZMQ_RECONNECT_IVL 18
+#define ZMQ_RECONNECT_IVL_MAX 21
+#define ZMQ_SNDHWM 23
+#define ZMQ_RCVHWM 24
+#define ZMQ_IPV6 42
+
 #define ZMQ_POLLIN 1
+#define ZMQ_POLLOUT 2
 #define ZMQ_DONTWAIT 1
 #define ZMQ_SNDMORE 2
 #define ZMQ_SRCFD 2 /* zmq_msg_get: the descriptor that the message came by */
 
+#define ZMQ_EVENT_CONNECT_RETRIED 0x0004
 #define ZMQ_EVENT_ACCEPTED 0x0020
 #define ZMQ_EVENT_DISCONNECTED 0x0200
 #define ZMQ_EVENT_HANDSHAKE_SUCCEEDED 0x1000

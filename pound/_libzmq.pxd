@@ -12,14 +12,28 @@ cdef extern from "_libzmq.h" nogil:
         short events
         short revents
     enum:
+        ZMQ_PAIR
+        ZMQ_DEALER
+        ZMQ_FD
+        ZMQ_EVENTS
+        ZMQ_LINGER
+        ZMQ_RECONNECT_IVL
+        ZMQ_RECONNECT_IVL_MAX
+        ZMQ_SNDHWM
+        ZMQ_RCVHWM
+        ZMQ_IPV6
         ZMQ_POLLIN
+        ZMQ_POLLOUT
         ZMQ_DONTWAIT
         ZMQ_SNDMORE
         ZMQ_SRCFD
+        ZMQ_EVENT_CONNECT_RETRIED
         ZMQ_EVENT_ACCEPTED
         ZMQ_EVENT_DISCONNECTED
         ZMQ_EVENT_HANDSHAKE_SUCCEEDED
         ETERM
+
+ctypedef void (*zmq_free_t)(void *data, void *hint) noexcept nogil
 
 cdef struct zmq_t:
     void (*version)(int *major, int *minor, int *patch) noexcept nogil
@@ -38,5 +52,15 @@ cdef struct zmq_t:
     int (*msg_send)(zmq_msg_t *msg, void *socket, int flags) noexcept nogil
     int (*send)(void *socket, const void *data, size_t size, int flags) noexcept nogil
     int (*poll)(zmq_pollitem_t *items, int n, long timeout_ms) noexcept nogil
+    const char *(*strerror)(int number) noexcept nogil
+    void *(*socket)(void *context, int type) noexcept nogil
+    int (*close)(void *socket) noexcept nogil
+    int (*connect)(void *socket, const char *endpoint) noexcept nogil
+    int (*setsockopt)(void *socket, int option, const void *value, size_t size) noexcept nogil
+    int (*getsockopt)(void *socket, int option, void *value, size_t *size) noexcept nogil
+    int (*socket_monitor)(void *socket, const char *endpoint, int events) noexcept nogil
+    # msg_init_data lends `data`; `release` is called once, by any thread, when nobody needs it
+    int (*msg_init_data)(
+        zmq_msg_t *msg, void *data, size_t size, zmq_free_t release, void *hint) noexcept nogil
 
 cdef zmq_t zmq

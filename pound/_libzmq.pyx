@@ -68,6 +68,24 @@ cdef void fill() except *:
     zmq.send = <int (*)(void *, const void *, size_t, int) noexcept nogil> find(
         extension, b"zmq_send")
     zmq.poll = <int (*)(zmq_pollitem_t *, int, long) noexcept nogil> find(extension, b"zmq_poll")
+    fill_sockets(extension)
+
+
+cdef void fill_sockets(void *extension) except *:
+    """Fill in what only the ends call; the broker's sockets are made by pyzmq."""
+    zmq.strerror = <const char *(*)(int) noexcept nogil> find(extension, b"zmq_strerror")
+    zmq.socket = <void *(*)(void *, int) noexcept nogil> find(extension, b"zmq_socket")
+    zmq.close = <int (*)(void *) noexcept nogil> find(extension, b"zmq_close")
+    zmq.connect = <int (*)(void *, const char *) noexcept nogil> find(extension, b"zmq_connect")
+    zmq.setsockopt = <int (*)(void *, int, const void *, size_t) noexcept nogil> find(
+        extension, b"zmq_setsockopt")
+    zmq.getsockopt = <int (*)(void *, int, void *, size_t *) noexcept nogil> find(
+        extension, b"zmq_getsockopt")
+    zmq.socket_monitor = <int (*)(void *, const char *, int) noexcept nogil> find(
+        extension, b"zmq_socket_monitor")
+    zmq.msg_init_data = <int (*)(
+        zmq_msg_t *, void *, size_t, zmq_free_t, void *) noexcept nogil> find(
+        extension, b"zmq_msg_init_data")
 
 
 def version() -> tuple:

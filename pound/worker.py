@@ -1,7 +1,7 @@
 """The worker: offers services, runs their handlers in threads, and speaks by one thread more.
 
-Thin: it checks what it is given, starts the engine, and hands tasks to handlers. What the rules of
-PND/1 ask of a worker is in `_tasks`; how a handler is called is in `_handlers`.
+Thin: it checks what it is given and starts and ends the engine. What the rules of PND/1 ask of a
+worker is in `_tasks`; the threads that run handlers, and the `Task`, are in `_serving`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,16 @@ from __future__ import annotations
 import atexit
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from pound._body import service_name
-from pound._engine import Engine
-from pound._handlers import Handler, Threads, check_handler, outcome
-from pound._link import check_endpoints, check_rates, label_bytes
-from pound._tasks import AGREE_WITHIN, LAST_WORDS, Task, Tasks
-from pound.config import RESERVED_PREFIXES
-from pound.errors import ClosedError, ConfigError
+from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._handlers import Handler, check_capacity, check_services
+from pound._serving import AGREE_WITHIN, LAST_WORDS, Serving, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Task", "Worker"]
 
 DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
-CAPACITY_MAX = 65535
-SERVICES_MAX = 64
 CLOSE_WITHIN = LAST_WORDS + AGREE_WITHIN + 5.0  # seconds for the engine's end after a drain
 LOOK_UP_EVERY = 0.5  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -64,6 +57,9 @@ class Worker:
         So many heartbeats without one from the broker, and it counts as gone.
     drain_timeout : float
         Seconds that held tasks have when the worker is told to go; then they are given back.
+    copy : bool
+        False: parts of 4 KiB and more come as read-only memoryviews of the memory that they were
+        received in, not as `bytes`. Such a part is good for as long as it is referred to.
 
     Raises
     ------
@@ -74,9 +70,12 @@ class Worker:
 
     Notes
     -----
-    Signs of life leave from a Python thread. A handler that holds the GIL for longer than
-    heartbeat x liveness (a C extension that does not release it) makes the broker take this
-    worker for gone and give its tasks to others.
+    Signs of life leave from a thread that needs no GIL: a handler may hold it for as long as it
+    likes. So they tell that the process lives, not that its handlers get on; a handler that hangs
+    is found by the `lease` that the broker may be given for its service.
+
+    One handler that only computes keeps one thread busy, whatever the capacity. A thread more is
+    made when a handler begins and leaves none idle.
 
     Examples
     --------
@@ -94,21 +93,22 @@ class Worker:
         heartbeat: float = 1.0,
         liveness: int = 5,
         drain_timeout: float = 25.0,
+        copy: bool = True,
     ) -> None:
-        if not 1 <= capacity <= CAPACITY_MAX:
-            raise ValueError(f"capacity is 1..{CAPACITY_MAX}, not {capacity!r}")
+        check_capacity(capacity)
         check_rates(heartbeat, liveness)
-        names = _check_services(services or {})
-        checked = check_endpoints(endpoint)
-        self._handlers = {
-            name: check_handler(name, handler) for name, handler in (services or {}).items()
-        }
         self._drain_timeout = drain_timeout
         self._signals = 0
-        self._threads = Threads(self._work, capacity)
-        self._tasks = Tasks(names, capacity, label_bytes(label), self._threads.put)
-        self._engine = Engine(self._tasks, checked, context, heartbeat, liveness, "pound-worker")
-        self._tasks.bind(self._engine)
+        self._engine = Serving(
+            check_endpoints(endpoint),
+            context,
+            heartbeat,
+            liveness,
+            label_bytes(label),
+            check_services(services or {}),
+            capacity,
+            share=not copy,
+        )
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Worker:
             self.start()
             while not self._engine.join(LOOK_UP_EVERY):
                 continue  # a signal that came just before the wait began does not interrupt it
-        self._ended()
+        atexit.unregister(self.stop)
 
     def start(self) -> None:
         """Serve on threads of the worker's own, and return.
@@ -150,10 +150,10 @@ class Worker:
             True if every task was finished.
         """
         seconds = self._drain_timeout if timeout is None else timeout
-        self._leave(seconds)
-        if not self._engine.inside() and self._engine.join(seconds + CLOSE_WITHIN):
-            self._ended()
-        return self._tasks.given_back == 0 and not self._engine.alive()
+        self._engine.leave(seconds)
+        if not self._engine.inside_news() and self._engine.join(seconds + CLOSE_WITHIN):
+            atexit.unregister(self.stop)
+        return self._engine.given_back == 0 and not self._engine.alive()
 
     def stop(self) -> None:
         """Give back the held tasks and close, at once; handlers that run are not waited for."""
@@ -180,19 +180,6 @@ class Worker:
 
     # -- below the API ----------------------------------------------------------------------
 
-    def _work(self, task: Task) -> None:
-        record = outcome(self._handlers, task, self._tasks.limits)
-        with suppress(ClosedError):
-            self._engine.post(self._tasks.answer, task, record)
-
-    def _leave(self, seconds: float) -> None:
-        with suppress(ClosedError):
-            self._engine.post(self._tasks.leave, time.monotonic() + seconds)
-
-    def _ended(self) -> None:
-        atexit.unregister(self.stop)
-        self._threads.stop()
-
     @contextmanager
     def _signals_drain(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
@@ -207,27 +194,4 @@ class Worker:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
-        self._leave(self._drain_timeout if self._signals == 1 else 0.0)
-
-
-def _check_services(services: Mapping[str, Handler]) -> list[bytes]:
-    """Return the names as they travel.
-
-    Raises
-    ------
-    ConfigError
-        There are none or too many, or one is too long or reserved.
-    """
-    if not 1 <= len(services) <= SERVICES_MAX:
-        raise ConfigError(f"a worker offers 1..{SERVICES_MAX} services, not {len(services)}")
-    names = []
-    for service in services:
-        if service.startswith(RESERVED_PREFIXES):
-            raise ConfigError(
-                f"service {service!r}: names that begin with mmi., pound. or titanic. are reserved"
-            )
-        try:
-            names.append(service_name(service))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-    return names
+        self._engine.leave(self._drain_timeout if self._signals == 1 else 0.0)

@@ -1,8 +1,13 @@
-"""``pound call``: one request from the command line."""
+"""``pound call``: requests from the command line, one or one for each line of input."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO
 
 import click
 
@@ -16,13 +21,18 @@ from pound.cli.common import (
     complain,
     connect_option,
 )
+from pound.cli.progress import Progress
 
 
-@click.command(short_help="Send one request and print its answer.")
+@click.command(short_help="Send one request, or one for each line, and print the answers.")
 @click.argument("service")
 @click.argument("body", required=False)
+@click.option("--map", "each_line", is_flag=True,
+              help="Send each line of the file BODY (default: stdin) as a request of its own.")
+@click.option("--window", type=click.IntRange(min=1), default=512, show_default=True,
+              help="Requests open at once, with --map.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="Deadline of the request; none if not given.")
+              help="Deadline of each request; none if not given.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True,
               help="9 is the most urgent.")
 @connect_option("frontend")
@@ -31,6 +41,8 @@ def call(
     ctx: click.Context,
     service: str,
     body: str | None,
+    each_line: bool,
+    window: int,
     timeout: float | None,
     priority: int,
     endpoints: tuple[str, ...],
@@ -38,17 +50,26 @@ def call(
     """Send BODY to SERVICE and write the answer to stdout.
 
     BODY is sent as UTF-8; - reads it from stdin; without it the body is empty. An answer of
-    several parts is written one part a line. Exits with 10 if the task failed, 11 if there is no
-    such service, 12 if the deadline passed.
+    several parts is written one part a line.
+
+    With --map each line of input is the body of a request, and each answer is written as a line,
+    in the order of the input; the parts of one answer are separated by tabs. A bar on stderr
+    shows how far it is when stderr is a terminal and stdout is not. The first request that fails
+    ends the command.
+
+    Exits with 10 if the task failed, 11 if there is no such service, 12 if the deadline passed.
     """
-    payload = sys.stdin.buffer.read() if body == "-" else (body or "").encode()
-    with client_of(endpoints) as client:
-        try:
-            answer = client.request(payload, service, timeout=timeout, priority=priority)
-        except pound.RequestError as error:
-            complain(str(error))
-            ctx.exit(_exit_code(error))
-    _write(answer)
+    try:
+        if each_line:
+            _map(service, body, window, timeout, priority, endpoints)
+        else:
+            payload = sys.stdin.buffer.read() if body == "-" else (body or "").encode()
+            with client_of(endpoints) as client:
+                answer = client.request(payload, service, timeout=timeout, priority=priority)
+            _write(answer)
+    except pound.RequestError as error:
+        complain(str(error))
+        ctx.exit(_exit_code(error))
 
 
 def _exit_code(error: pound.RequestError) -> int:
@@ -69,3 +90,53 @@ def _write(answer: bytes | list[bytes]) -> None:
     else:
         out.writelines(bytes(part) + b"\n" for part in answer)
     out.flush()
+
+
+def _map(
+    service: str,
+    name: str | None,
+    window: int,
+    timeout: float | None,
+    priority: int,
+    endpoints: tuple[str, ...],
+) -> None:
+    """Write the answer to each line of a file, in order."""
+    out = sys.stdout.buffer
+    person_reads = sys.stdout.isatty()
+    with (
+        _source(name) as source,
+        client_of(endpoints) as client,
+        Progress(_size(source), shown=sys.stderr.isatty() and not person_reads) as progress,
+    ):
+        bodies = _lines(source, progress)
+        answers = client.map(service, bodies, window=window, timeout=timeout, priority=priority)
+        try:
+            for answer in answers:
+                out.write(answer if isinstance(answer, bytes) else b"\t".join(answer))
+                out.write(b"\n")
+                progress.answered()
+                if person_reads:
+                    out.flush()
+        finally:
+            out.flush()
+
+
+def _source(name: str | None) -> AbstractContextManager[BinaryIO]:
+    if name is None or name == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise click.BadParameter(f"{name}: {error.strerror}", param_hint="BODY") from None
+
+
+def _size(source: BinaryIO) -> int:
+    """Return the bytes of a regular file, 0 for a pipe or a terminal."""
+    status = os.fstat(source.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _lines(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
+    for line in source:
+        progress.read(len(line))
+        yield line.removesuffix(b"\n")

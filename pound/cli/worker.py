@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
 
 import pound
-from pound import _logging
+from pound import _logging, aio
+from pound.aio.worker import is_async
 from pound.cli.common import connect_option
 from pound.config import keys
 
@@ -45,12 +47,22 @@ def load_handler(spec: str) -> Callable[..., Any]:
     return handler  # type: ignore[no-any-return]
 
 
+def run_async(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, on uvloop if it is installed and on asyncio's loop if not."""
+    try:
+        uvloop: Any = importlib.import_module("uvloop")
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
 @click.command(short_help="Offer a Python function as a service.")
 @click.argument("handler", metavar="MODULE:HANDLER")
 @click.option("--service", "services", metavar="NAME", multiple=True, default=("",),
               help="Name of the service; repeatable. Without it: the default service.")
 @click.option("--capacity", type=click.IntRange(1, 65535), default=1, show_default=True,
-              help="Tasks held, and run in threads, at once.")
+              help="Tasks held, and run, at once: in threads, or coroutines of one event loop.")
 @click.option("--label", metavar="TEXT", help="Name shown to people; host:pid if not given.")
 @click.option("--log-level", type=click.Choice(keys()["log_level"].choices), default="info",
               show_default=True, help="Least level of the log lines.")
@@ -73,15 +85,19 @@ def worker(
     """Answer the tasks of a service with the function HANDLER of MODULE, until SIGTERM or SIGINT.
 
     The function gets the body as bytes, or a pound.Task if its parameter is annotated so or named
-    task, and returns the body of the answer. The first signal lets held tasks finish, a second
-    one gives them back at once.
+    task, and returns the body of the answer. A coroutine function (async def) runs on an event
+    loop: uvloop if it is installed, asyncio's own if not. The first signal lets held tasks
+    finish, a second one gives them back at once.
     """
     function = load_handler(handler)
     _logging.configure(log_level, log_format)
-    pound.Worker(
-        endpoints,
-        dict.fromkeys(services, function),
-        capacity=capacity,
-        label=label,
-        drain_timeout=drain_timeout,
-    ).run()
+    settings: dict[str, Any] = {
+        "services": dict.fromkeys(services, function),
+        "capacity": capacity,
+        "label": label,
+        "drain_timeout": drain_timeout,
+    }
+    if is_async(function):
+        run_async(aio.Worker(endpoints, **settings).run())
+    else:
+        pound.Worker(endpoints, **settings).run()

@@ -21,7 +21,8 @@ def work() -> Iterator[Callable[..., pound.Worker]]:
     workers: list[pound.Worker] = []
 
     def work(broker: Any, services: dict[str, Any], **settings: Any) -> pound.Worker:
-        worker = pound.Worker(broker.backend_endpoints, services, **settings)
+        endpoint = settings.pop("endpoint", broker.backend_endpoints)
+        worker = pound.Worker(endpoint, services, **settings)
         workers.append(worker)
         worker.start()
         assert worker.wait_connected(WAIT_S)
@@ -274,24 +275,17 @@ def test_a_stream_whose_worker_is_lost_starts_visibly_anew(broker, work, ask):
         task.partial(b"from the second")
         return b"end"
 
-    first = work(broker, {"count": stuck})
-    stream = ask(broker).stream(b"", "count", timeout=WAIT_S)
-    assert next(stream)[:3] == (b"from the first", 1, 0)
-    work(broker, {"count": handler})
-    cut(first)
-    rest = [item[:3] for item in stream]
-    hold.set()
+    with Proxy(broker.backend_endpoints[0]) as back:
+        first = work(broker, {"count": stuck}, endpoint=back.url)
+        stream = ask(broker).stream(b"", "count", timeout=WAIT_S)
+        assert next(stream)[:3] == (b"from the first", 1, 0)
+        work(broker, {"count": handler})
+        back.refuse = True  # the first one goes without a goodbye and does not come back
+        back.cut()
+        rest = [item[:3] for item in stream]
+        hold.set()
+        first.stop()
     assert rest == [(b"from the second", 2, 0), (b"end", 2, 1)]
-
-
-def cut(worker: pound.Worker) -> None:
-    """Take the worker's socket away without a goodbye, and keep it from coming back."""
-
-    def cut() -> None:
-        worker._engine._link.close(0)
-        worker._engine._link._rest(float("inf"))
-
-    worker._engine.post(cut)
 
 
 # -- workers and brokers that go ------------------------------------------------------------

@@ -39,6 +39,16 @@ def test_worker_and_clients(serve: Callable[..., Served], spawn: Callable[..., P
     assert run("plain_client.py", served.frontend) == ["count: b'2'"]
 
 
+def test_aio(serve: Callable[..., Served]) -> None:
+    served = serve()
+    assert run("aio.py", served.frontend, served.backend) == [
+        "gather: b'ONE' b'TWO' b'THREE'",
+        *(f"map: {word!r}" for word in (b"ONE", b"TWO", b"THREE")),
+        *(f"stream: {word!r}" for word in (b"3", b"2", b"1", b"lift-off")),
+        "given up: the request is cancelled at the broker, and its handler",
+    ]
+
+
 def test_every_example_is_run() -> None:
     tested = Path(__file__).read_text()
     for program in EXAMPLES.glob("*.py"):

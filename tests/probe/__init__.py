@@ -1,10 +1,11 @@
-"""A compiled module that lets tests drive the inline leaves, which Python can't see."""
+"""Compiled modules: tests drive by them what Python can't see, inline leaves and engines."""
 
 from __future__ import annotations
 
 import importlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -13,13 +14,12 @@ from tests.support import need
 SETUP = Path(__file__).with_name("setup.py")
 
 
-def load() -> ModuleType:
-    """Import the probe, built anew if a leaf has changed; without a compiler skip."""
+@cache
+def load(name: str = "leaves") -> ModuleType:
+    """Import a probe, built anew if what it shows has changed; without a compiler skip."""
     need("cc")
     need("module:Cython")
-    built = subprocess.run(
-        [sys.executable, SETUP, "build_ext", "--inplace"], capture_output=True, text=True
-    )
+    built = subprocess.run([sys.executable, SETUP, name], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     importlib.invalidate_caches()
-    return importlib.import_module("tests.probe.leaves")
+    return importlib.import_module(f"tests.probe.{name}")

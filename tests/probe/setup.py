@@ -1,6 +1,7 @@
-"""Build the probe of the leaves in place; it is for tests only and never part of the wheel."""
+"""Build the named probes in place; they are for tests only and never part of the wheel."""
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -15,11 +16,12 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                "tests.probe.leaves",
-                ["tests/probe/leaves.pyx"],
+                f"tests.probe.{name}",
+                [f"tests/probe/{name}.pyx"],
                 include_dirs=["pound"],
                 extra_compile_args=["-O1", "-g", "-fno-strict-aliasing"],
             )
+            for name in sys.argv[1:]
         ],
         build_dir="build/probe",
         quiet=True,

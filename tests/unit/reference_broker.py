@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
+
+from tests import probe
 
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = range(1, 7)
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = range(7, 13)
@@ -105,21 +106,10 @@ def bye(reason: int, retry_after_ms: int = 0) -> bytes:
     return record(BYE, head=struct.pack("<HHI", reason, 0, retry_after_ms))
 
 
-@contextmanager
-def held(end: Any) -> Iterator[None]:
+def held(end: Any) -> AbstractContextManager[None]:
     """Hold the engine of a client or a worker still: what is done meanwhile is one turn's work."""
-    hold, holds = threading.Event(), threading.Event()
-
-    def stand() -> None:
-        holds.set()
-        hold.wait(WAIT_S)
-
-    end._engine.post(stand)
-    assert holds.wait(WAIT_S)
-    try:
-        yield
-    finally:
-        hold.set()
+    held: AbstractContextManager[None] = probe.load("engines").Held(end._engine)
+    return held
 
 
 class ReferenceBroker:

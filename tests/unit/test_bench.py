@@ -6,6 +6,7 @@ against the broker is an interoperation test too.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import struct
@@ -18,8 +19,14 @@ from typing import Any
 
 import pytest
 
+from bench import copies, page, plan, plots, profile, run
+from bench.contestants import CONTESTANTS
 from bench.figures import faults, ratio, spread, table
-from bench.subjects import Shape
+from bench.measure import Effort, measure
+from bench.micro import load as load_micro
+from bench.micro.test_ops import LEAVES
+from bench.subjects import Contestant, Shape, SubjectError
+from bench.targets import AIM_MET, AT_THE_BAR, MET, MISSED, Outcome, Target, outcomes
 from tests.support import ROOT, Process, need
 
 SMALL = ["--clients", "2", "--outstanding", "8", "--workers", "3"]
@@ -71,7 +78,10 @@ def demand_clean(code: int, figures: Any) -> None:
         ("plain", ["--bytes", "300000"]),
     ],
 )
-def test_broker_serves_the_load(programs: Path, broker: Any, dialect: str, more: list[str]) -> None:
+def test_broker_serves_the_load(
+    programs: Path, start_broker: Callable[..., Any], dialect: str, more: list[str]
+) -> None:
+    broker = start_broker()
     ends = broker.frontend_endpoints[0], broker.backend_endpoints[0]
     demand_clean(*load(programs, dialect, ends, *more))
     stats = broker.stats()
@@ -212,3 +222,184 @@ def test_ratio_is_the_median_of_the_rounds() -> None:
 def test_worthless_measurements_are_named(figures: dict[str, Any], words: str | None) -> None:
     found = faults("pnd-64", figures)
     assert (len(found) == 1 and words in found[0]) if words else not found
+
+
+# --- targets
+
+
+@pytest.mark.parametrize(
+    ("better", "verdicts"),
+    [
+        (
+            "more",
+            {
+                2.0: AIM_MET,
+                1.5: AIM_MET,
+                1.4: MET,
+                1.02: AT_THE_BAR,
+                0.98: AT_THE_BAR,
+                0.96: MISSED,
+            },
+        ),
+        ("less", {0.1: AIM_MET, 0.96: MET, 0.98: AT_THE_BAR, 1.02: AT_THE_BAR, 1.04: MISSED}),
+    ],
+)
+def test_verdicts(better: str, verdicts: dict[float, str]) -> None:
+    aim = 1.5 if better == "more" else 0.5
+    target = Target("8x64x16x64", "pnd-64", "per_s", 1.0, aim, "floor-64", "", better)
+    assert {seen: target.verdict(seen) for seen in verdicts} == verdicts
+
+
+def test_outcomes_compare_within_a_round() -> None:
+    rounds = {
+        "8x64x10x64": [{"pnd-1": measured(1.0, subject_us=us)} for us in (2.0, 4.0, 8.0)],
+        "8x64x10000x64": [{"pnd-1": measured(1.0, subject_us=us)} for us in (3.0, 4.4, 20.0)],
+    }
+    rounds["8x64x10x64"][0]["pnd-1"]["copies"] = 0.25  # measured once
+    scale = Target(
+        "8x64x10000x64", "pnd-1", "subject_us", 1.2, base_shape="8x64x10x64", better="less"
+    )
+    once = Target("8x64x10x64", "pnd-1", "copies", 0.02, better="less")
+    elsewhere = Target("1x1x1x64", "pnd-1", "p50_us", 1.0, base="zmq_proxy")
+    found = outcomes([scale, once, elsewhere], rounds)
+    assert [(one.target, one.seen, one.verdict) for one in found] == [
+        (scale, 1.5, MISSED),
+        (once, 0.25, MISSED),
+    ]
+    assert (found[0].low, found[0].high) == (1.1, 2.5)
+
+
+def test_every_target_is_measured_by_a_group() -> None:
+    whole = plan.read()
+    measured_pairs = {
+        (str(shape), name)
+        for group in whole.groups
+        for shape in group.shapes
+        for name in (CONTESTANTS if plan.ALL in group.contestants else group.contestants)
+    }
+    for target in whole.targets:
+        base = target.base_shape or target.shape, target.base or target.contestant
+        assert {(target.shape, target.contestant), base} <= measured_pairs, target
+
+
+def test_a_plan_of_unknown_names_is_refused(tmp_path: Path) -> None:
+    text = plan.FILE.read_text().replace('base = "floor-64"', 'base = "flor-64"')
+    file = tmp_path / "targets.toml"
+    file.write_text(text)
+    with pytest.raises(KeyError, match="flor-64"):
+        plan.read(file)
+
+
+def test_plots_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    row = {
+        "shape": "1x1x1x64",
+        "contestant": "pnd-1",
+        "base": "zmq_proxy",
+        "base_shape": "",
+        "seen": 1.0,
+        "low": 0.9,
+        "high": 1.1,
+        "must": 1.15,
+        "aim": None,
+        "better": "less",
+        "verdict": MET,
+    }
+    seen = {"distribution_us": [(10.0, 900), (20.0, 99), (30.0, 1)]}
+    shapes = {"1x1x1x64": {"summary": {"pnd-1": seen, "zmq_proxy": seen}}}
+    plots.draw({"targets": [row], "shapes": shapes}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "targets.png",
+        "targets.svg",
+        "latency.png",
+        "latency.svg",
+    }
+
+
+# --- one measurement
+
+BRIEFLY = Effort(seconds=0.1, warm_up=0.05)
+
+
+@pytest.fixture
+def out(monkeypatch: pytest.MonkeyPatch, programs: Path) -> Path:
+    """Let measurements use the programs of this test run."""
+    monkeypatch.setattr("bench.measure.OUT", programs)
+    monkeypatch.setattr(copies, "LIBRARY", programs / "copies.so")
+    return programs
+
+
+def test_requests_that_wait_are_weighed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.subjects.FILL_MIN", 20_000)
+    figures = measure(CONTESTANTS["pnd-64"], Shape(4, 5000, 2, 64), BRIEFLY)
+    assert figures["errors"] == figures["lost"] == 0
+    assert 50 < figures["waiting_bytes"] < 2000
+
+
+def test_copies_of_bodies_are_seen(out: Path) -> None:
+    floor = Contestant("floor", (str(out / "floor"),), "floor", 8)
+    effort = Effort(seconds=0.3, warm_up=0.1)
+    large = Shape(2, 4, 2, 1 << 20)
+    assert copies.count(floor, large, effort) > 1
+    assert copies.count(CONTESTANTS["pnd-8"], large, effort) < 0.3  # Python's start is in it
+
+
+def test_a_subject_that_does_not_start(out: Path) -> None:
+    silent = Contestant("silent", (sys.executable, "-c", "import sys; sys.exit('no port')"), "pnd")
+    with pytest.raises(SubjectError, match="no port"):
+        measure(silent, Shape(1, 1, 1, 64), BRIEFLY)
+
+
+def test_a_whole_run(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    floor = dataclasses.replace(CONTESTANTS["floor-1"], command=(str(out / "floor"),))
+    monkeypatch.setitem(CONTESTANTS, "floor-1", floor)
+    monkeypatch.setattr("bench.run.build", lambda: None)
+    json_file = tmp_path / "results.json"
+    shape = ["--shape", "2x4x2x64", "--rounds", "1", "--seconds", "0.25", "--warm-up", "0.05"]
+    with pytest.raises(SystemExit) as end:
+        run.main(["--only", "floor-1", *shape, "--json", str(json_file)])
+    assert end.value.code == 0
+    report = json.loads(json_file.read_text())
+    figures = report["shapes"]["2x4x2x64"]["summary"]["floor-1"]
+    assert figures["per_s"] > 0
+    assert sum(count for _, count in figures["distribution_us"]) > 0
+    report["targets"] = [
+        Outcome(Target("2x4x2x64", "floor-1", "per_s", 1.0), 2.0, 1.0, 3.0, MET).as_dict()
+    ]
+    text = page.results(report)
+    assert "| floor-1 | " in text
+    assert "| 2x4x2x64 | floor-1, requests/s | ≥ 1 |  | 2 | 1 - 3 | met |" in text
+
+
+# --- the micro-benchmarks
+
+
+def test_micro_benchmarks_run() -> None:
+    need("cc")
+    need("module:Cython")
+    ops = load_micro()
+    for leaf in LEAVES:
+        getattr(ops, leaf)(10).run(100)
+    ops.Dispatcher(3).run(100)
+    codec = ops.Codec(8)
+    codec.write(64)
+    codec.read(64)
+
+
+# --- the profile
+
+
+def test_the_top_of_a_profile() -> None:
+    stacks = [
+        "run (a.py:1);work (pound/_core.pyx:7) 3",
+        "run (a.py:2);work (pound/_core.pyx:9) 2",
+        "run (a.py:1);zmq_poll (libzmq.so.5);poll (libc.so.6) 9",
+        "run (a.py:1);wait (pound/_core.pyx:3);poll (libc.so.6) 2",
+        "run (a.py:1);0x7f00 (libzmq.so.5);poll (libc.so.6) 5",
+    ]
+    assert profile.top(stacks).splitlines() == [
+        "10 samples at work, 11 waiting",
+        "   self  within  function",
+        "  50.0%   50.0%  work (pound/_core.pyx)",
+        "  50.0%   50.0%  poll (libc.so.6)",
+    ]

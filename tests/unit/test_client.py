@@ -1,6 +1,7 @@
 """The client against a scripted broker: greeting, requests, answers, limits, deadlines, the API.
 
-What happens when brokers go silent, away or are restarted is in test_client_failover.py.
+What happens when brokers go silent, away or are restarted is in test_client_failover.py, maps are
+in test_client_map.py, bodies that are not copied in test_client_bodies.py.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
-import zmq
 
 import pound
-from pound import _link, _requests
+from pound import _asking
 from tests.unit.reference_broker import (
     ACCEPTED,
     ATTACHED,
@@ -40,38 +39,6 @@ from tests.unit.reference_broker import (
     reply,
     welcome,
 )
-
-
-@pytest.fixture
-def broker(context: zmq.Context[Any]) -> Iterator[ReferenceBroker]:
-    broker = ReferenceBroker(context)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def make(broker: ReferenceBroker) -> Iterator[Callable[..., pound.Client]]:
-    """``make(**settings)``: a client of the scripted broker."""
-    clients: list[pound.Client] = []
-
-    def make(**settings: Any) -> pound.Client:
-        client = pound.Client(settings.pop("endpoints", broker.endpoint), **settings)
-        clients.append(client)
-        return client
-
-    yield make
-    broker.close()  # so that no client waits for an answer to its BYE
-    for client in clients:
-        client.close()
-
-
-@pytest.fixture
-def client(make: Callable[..., pound.Client], broker: ReferenceBroker) -> pound.Client:
-    """A client that the broker has welcomed."""
-    client = make()
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    return client
 
 
 def result(future: Future[Any]) -> Any:
@@ -99,18 +66,17 @@ def test_hello_opens_the_packet_and_a_request_travels_with_it(context):
     assert len(hello.session) == 16
 
 
-def test_the_route_is_left_to_libzmq_and_each_client_has_a_session_of_its_own(make, broker):
-    make()
-    make()
+def test_the_route_is_left_to_libzmq_and_each_client_has_a_session_of_its_own(make_client, broker):
+    make_client()
+    make_client()
     first, second = broker.expect(HELLO), broker.expect(HELLO)
     assert first.route[0] == second.route[0] == 0  # what ROUTER makes up begins with a zero
     assert first.session != second.session
 
 
-def test_hello_is_repeated_until_welcome_and_then_no_more(make, broker, monkeypatch):
-    monkeypatch.setattr(_link, "GREETING_EVERY", 0.05)
-    client = make(heartbeat=60.0)
-    for _ in range(3):
+def test_hello_is_repeated_until_welcome_and_then_no_more(make_client, broker):
+    client = make_client(heartbeat=60.0)
+    for _ in range(2):
         broker.expect(HELLO)
     broker.say(welcome())
     assert client.wait_connected(WAIT_S)
@@ -119,9 +85,9 @@ def test_hello_is_repeated_until_welcome_and_then_no_more(make, broker, monkeypa
     broker.expect_silence(0.3)
 
 
-def test_before_welcome_only_little_is_sent(make, broker, monkeypatch):
-    monkeypatch.setattr(_requests, "EAGER_BYTES", 500)
-    client = make()
+def test_before_welcome_only_little_is_sent(make_client, broker, monkeypatch):
+    monkeypatch.setattr(_asking, "EAGER_BYTES", 500)
+    client = make_client()
     for _ in range(3):
         client.submit(bytes(400), "echo")
     broker.expect(HELLO)
@@ -145,8 +111,8 @@ def test_ids_increase_from_1_and_what_is_ready_shares_a_packet(client, broker):
     assert [result(future) for future in futures] == [b"%d" % n for n in range(50)]
 
 
-def test_packets_keep_to_the_limits_of_welcome(make, broker):
-    client = make()
+def test_packets_keep_to_the_limits_of_welcome(make_client, broker):
+    client = make_client()
     broker.greet(packet_bytes_max=1000, frames_max=3)
     assert client.wait_connected(WAIT_S)
     with held(client):
@@ -326,8 +292,8 @@ def test_errors_are_typed_and_carry_the_words(client, broker, code, kind):
 # -- limits and overflow --------------------------------------------------------------------
 
 
-def test_no_more_than_requests_max_are_open(make, broker):
-    client = make()
+def test_no_more_than_requests_max_are_open(make_client, broker):
+    client = make_client()
     broker.greet(requests_max=2)
     assert client.wait_connected(WAIT_S)
     futures = [client.submit(b"", "echo") for _ in range(3)]
@@ -338,8 +304,8 @@ def test_no_more_than_requests_max_are_open(make, broker):
     assert broker.expect(REQUEST).id == 3
 
 
-def test_a_body_beyond_the_limit_names_value_and_limit(make, broker):
-    client = make()
+def test_a_body_beyond_the_limit_names_value_and_limit(make_client, broker):
+    client = make_client()
     broker.greet(body_bytes_max=100)
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.InvalidRequest, match=r"101 bytes.*body_bytes_max of 100"):
@@ -348,8 +314,8 @@ def test_a_body_beyond_the_limit_names_value_and_limit(make, broker):
     assert len(broker.expect(REQUEST).parts[0]) == 100
 
 
-def test_too_many_attached_parts_name_value_and_limit(make, broker):
-    client = make()
+def test_too_many_attached_parts_name_value_and_limit(make_client, broker):
+    client = make_client()
     broker.greet(frames_max=4)
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.InvalidRequest, match=r"4 attached parts.*frames_max of 4"):
@@ -370,9 +336,10 @@ def test_busy_waits_and_asks_again_under_a_new_id(client, broker):
     assert result(future) == b"at last"
 
 
-def test_a_draining_broker_is_asked_again_even_when_busy_raises(make, broker):
-    client = make(overflow="raise")
+def test_a_draining_broker_is_asked_again_even_when_busy_raises(make_client, broker):
+    client = make_client(overflow="raise")
     broker.greet()
+    assert client.wait_connected(WAIT_S)
     future = client.submit(b"body", "echo")
     said = broker.seek(REQUEST)
     broker.say(error(said.id, 14, "draining", retry_after_ms=200))
@@ -382,8 +349,8 @@ def test_a_draining_broker_is_asked_again_even_when_busy_raises(make, broker):
     assert result(future) == b"at last"
 
 
-def test_busy_raises_when_told_to(make, broker):
-    client = make(overflow="raise")
+def test_busy_raises_when_told_to(make_client, broker):
+    client = make_client(overflow="raise")
     broker.greet()
     future = client.submit(b"", "echo")
     said = broker.seek(REQUEST)
@@ -460,8 +427,8 @@ def test_a_cancel_that_may_be_lost_is_told_again_after_welcome(client, broker):
     broker.expect_silence(0.2)
 
 
-def test_a_request_cancelled_before_it_was_sent_is_never_sent(make, broker):
-    client = make()
+def test_a_request_cancelled_before_it_was_sent_is_never_sent(make_client, broker):
+    client = make_client()
     broker.greet(requests_max=1)
     assert client.wait_connected(WAIT_S)
     first = client.submit(b"first", "echo")
@@ -474,54 +441,7 @@ def test_a_request_cancelled_before_it_was_sent_is_never_sent(make, broker):
     assert broker.expect(REQUEST).parts == [b"third"]
 
 
-# -- map and stream -------------------------------------------------------------------------
-
-
-def test_map_answers_in_order_and_reads_ahead_no_further_than_its_window(client, broker):
-    taken: list[int] = []
-
-    def bodies() -> Iterator[bytes]:
-        for n in range(6):
-            taken.append(n)
-            yield b"%d" % n
-
-    answers = client.map("echo", bodies(), window=2)
-    assert taken == []
-    got: list[Any] = []
-    thread = threading.Thread(target=lambda: got.extend(answers))
-    thread.start()
-    for n in range(0, 6, 2):
-        pair = [broker.expect(REQUEST), broker.expect(REQUEST)]
-        broker.expect_silence(0.05)
-        assert len(taken) == n + 2
-        broker.say(*(reply(said.id, said.parts[0]) for said in reversed(pair)))
-    thread.join(WAIT_S)
-    assert got == [b"%d" % n for n in range(6)]
-
-
-def test_map_fails_at_the_turn_of_the_failed_one_and_cancels_the_rest(client, broker):
-    answers = client.map("echo", [b"0", b"1", b"2"], window=3)
-    got: list[Any] = []
-
-    def read() -> None:
-        try:
-            got.extend(answers)
-        except pound.TaskFailed as failure:
-            got.append(failure)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    for _ in range(3):
-        broker.expect(REQUEST)
-    broker.say(error(2, 2, "bad"), reply(1, b"good"))
-    assert broker.expect(CANCEL).id == 3
-    thread.join(WAIT_S)
-    assert isinstance(got[-1], pound.TaskFailed)
-
-
-def test_map_checks_its_window_at_once(client):
-    with pytest.raises(ValueError, match="window"):
-        client.map("echo", [], window=0)
+# -- streams ------------------------------------------------------------------------------
 
 
 def test_a_stream_yields_partials_then_the_final_answer(client, broker):
@@ -563,8 +483,11 @@ def test_leaving_a_stream_early_cancels_it(client, broker):
     assert broker.expect(CANCEL).id == 1
 
 
-def test_a_stream_that_is_not_read_is_bounded(client, broker, monkeypatch):
-    monkeypatch.setattr(_requests, "STREAM_BYTES_MAX", 1000)
+def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
+    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+    client = make_client()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
     stream = client.stream(b"", "count")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, bytes(300)) for n in range(4)))
@@ -592,8 +515,11 @@ def test_partials_are_passed_over_by_a_plain_request(client, broker):
 # -- the life of a client -------------------------------------------------------------------
 
 
-def test_one_line_says_what_a_long_request_waits_for(client, broker, caplog, monkeypatch):
-    monkeypatch.setattr(_requests, "LOG_AFTER", 0.1)
+def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog, monkeypatch):
+    monkeypatch.setattr(_asking, "LOG_AFTER", 0.1)
+    client = make_client()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
     with caplog.at_level(logging.WARNING, "pound.client"):
         client.submit(b"", "slow")
         client.submit(b"", "timed", timeout=60.0)
@@ -621,8 +547,11 @@ def test_closing_says_bye_and_fails_what_is_open(client, broker):
     client.close()
 
 
-def test_closing_waits_until_bye_has_arrived(client, broker, monkeypatch):
-    monkeypatch.setattr(_requests, "LEAVE_WITHIN", WAIT_S)
+def test_closing_waits_until_bye_has_arrived(make_client, broker, monkeypatch):
+    monkeypatch.setattr(_asking, "LEAVE_WITHIN", WAIT_S)
+    client = make_client()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
     thread = threading.Thread(target=client.close)
     thread.start()
     assert broker.expect(BYE).packet == broker.heartbeat().packet
@@ -633,7 +562,7 @@ def test_closing_waits_until_bye_has_arrived(client, broker, monkeypatch):
     assert broker.read(0) is None  # no HELLO, though the broker does not know us any more
 
 
-def test_a_forgotten_client_closes(make, broker):
+def test_a_forgotten_client_closes(make_client, broker):
     client = pound.Client(broker.endpoint)
     broker.greet()
     assert client.wait_connected(WAIT_S)
@@ -642,10 +571,11 @@ def test_a_forgotten_client_closes(make, broker):
     broker.expect(BYE)
 
 
-def test_a_client_without_a_broker_closes_at_once():
-    started = time.monotonic()
-    pound.Client("tcp://127.0.0.1:1").close()
-    assert time.monotonic() - started < WAIT_S
+def test_a_client_without_a_broker_closes_at_once(monkeypatch):
+    monkeypatch.setattr(_asking, "LEAVE_WITHIN", 10 * WAIT_S)
+    client = pound.Client("tcp://127.0.0.1:1")
+    client.close()  # returns in any case
+    assert not client._engine.alive()
 
 
 def test_a_callback_may_submit_but_not_wait(client, broker):

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 import pound
-from pound import _link
+from tests.support import readable
 from tests.unit.reference_broker import (
     HEARTBEAT,
     HELLO,
@@ -60,7 +60,7 @@ def broker(start: Callable[..., ReferenceBroker]) -> ReferenceBroker:
 
 
 @pytest.fixture
-def make(clients: list[pound.Client]) -> Callable[..., pound.Client]:
+def make(hands: Any, clients: list[pound.Client]) -> Callable[..., pound.Client]:
     """``make(*endpoints, **settings)``: a client."""
 
     def make(*endpoints: str, **settings: Any) -> pound.Client:
@@ -215,21 +215,20 @@ def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, st
     assert result(future) == b"after the restart"
 
 
-def test_what_came_before_the_connection_broke_is_still_read(make, broker):
+def test_what_came_before_the_connection_broke_is_still_read(make, broker, hands):
     client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
     futures = [client.submit(b"%d" % n, "echo") for n in range(5)]
     broker.seek(REQUEST, lambda said: said.id == 5)
     with held(client):
         for n in range(5):
             broker.say(reply(n + 1, b"%d" % n))
-        monitor = client._engine._link._monitor
         broker.close(linger=WAIT_S)
-        assert monitor.poll(int(WAIT_S * 1000))  # the connection is gone, the answers not read
+        # the connection is gone, the answers not read
+        assert readable(hands.monitor_fd(client._engine))
     assert [result(future) for future in futures] == [b"%d" % n for n in range(5)]
 
 
-def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker, monkeypatch):
-    monkeypatch.setattr(_link, "GREETING_EVERY", 0.02)
+def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker):
     client = welcomed(make(broker.endpoint, heartbeat=0.02, liveness=1000), broker)
     broker.close()
     deadline = time.monotonic() + WAIT_S
@@ -259,10 +258,23 @@ def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start
     assert got == [(b"a", 1, 0), (b"b", 1, 1), (b"A", 2, 0), (b"end", 2, 1)]
 
 
+def test_a_stream_run_again_without_partials_ends_at_its_beginning(make, start, broker):
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint), broker)
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"), bye(1))
+    other.greet()
+    other.expect(REQUEST)
+    other.say(reply(1, b"end"))
+    assert [(item.body, item.sequence) for item in stream] == [(b"a", 0), (b"b", 1), (b"end", 0)]
+
+
 def test_a_pause_of_our_own_is_not_the_brokers_silence(make, broker):
     client = welcomed(make(broker.endpoint, heartbeat=0.1, liveness=3), broker)
     route = broker.route
-    client._engine.post(lambda: time.sleep(1.0))  # the engine sees nothing for longer than 0.3 s
+    with held(client):  # the engine sees nothing for longer than 0.3 s
+        broker.expect_silence(1.0)
     future = client.submit(b"", "echo")
     said = broker.expect(REQUEST)
     assert said.route == route

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pound import _core, broker
+from pound import _core, _peer, broker
 from pound.cli import main
 from pound.config import Config, ServiceConfig
 from tests.support import ROOT
@@ -208,6 +208,7 @@ def test_every_log_event_of_the_python_sources_is_documented() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     sources = sorted((ROOT / "pound").rglob("*.py"))
     events = [event for source in sources for event in events_of(source)]
+    events += [event for _, event, _, _ in _peer.LOGS.values()]
     assert len(events) > 8
     for event in events:
         assert f"`{event}`" in text, event

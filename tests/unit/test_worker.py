@@ -5,28 +5,31 @@ What happens when the broker is lost or the worker leaves is in test_worker_leav
 
 from __future__ import annotations
 
+import gc
 import logging
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import zmq
 
 import pound
-from pound import _link, _tasks
+from pound import _serving
+from tests.support import wait_until
 from tests.unit.reference_broker import (
+    ATTACHED,
     ERROR,
     META,
     PARTIAL,
     READY,
     REPLY,
+    TASK,
     WAIT_S,
     ReferenceBroker,
     bye,
-    held,
     record,
     task,
     welcome,
@@ -91,10 +94,9 @@ def test_ready_tells_label_services_and_capacity(start, broker):
     assert len(ready.session) == 16
 
 
-def test_ready_is_repeated_until_welcome_and_answers_it_once(start, broker, monkeypatch):
-    monkeypatch.setattr(_link, "GREETING_EVERY", 0.05)
+def test_ready_is_repeated_until_welcome_and_answers_it_once(start, broker):
     worker = start(heartbeat=60.0)
-    for _ in range(3):
+    for _ in range(2):
         broker.expect(READY)
     broker.say(welcome())
     assert worker.wait_connected(WAIT_S)
@@ -210,19 +212,104 @@ def test_threads_are_not_more_than_the_capacity(serve, broker):
 
 
 def test_answers_that_are_ready_together_share_a_packet(serve, broker):
-    worker = serve(capacity=3)
-    with held(worker):
-        for token in (1, 2, 3):
-            given = pound.Task(task_record(token), worker._tasks)
-            worker._engine.post(worker._tasks._running.__setitem__, token, given)
-            worker._work(given)
+    release = threading.Event()
+    worker = serve(lambda body: release.wait(WAIT_S) and body, capacity=3)
+    broker.say(*(task(token) for token in (1, 2, 3)), bye(0))  # answers wait for the next WELCOME
+    assert broker.expect(READY).head == (3, (1, 2, 3))
+    release.set()
+    wait_until(lambda: worker._engine.held == 0)
+    broker.say(welcome())
     assert len({broker.expect(REPLY).packet for _ in range(3)}) == 1
 
 
-def task_record(token: int) -> Any:
-    from pound._wire import Kind, Record
+def test_many_tasks_at_once_get_their_own_answers(serve, broker):
+    """One thread, many tasks: answers are gathered into packets, never exchanged."""
+    serve(capacity=1000)
+    tokens = list(range(1000))
+    broker.say(*(task(token, b"echo", b"%d" % token) for token in tokens))
+    answers = [broker.expect(REPLY) for _ in tokens]
+    assert {answer.id for answer in answers} == set(tokens)
+    assert all(answer.parts == [b"%d" % answer.id] for answer in answers)
 
-    return Record(kind=Kind.TASK, id=token, service=b"echo", parts=[b""], attempt=1)
+
+def test_an_answer_does_not_wait_for_handlers_that_go_on(serve, broker):
+    release = threading.Event()
+
+    def handler(body: bytes) -> bytes:
+        if body == b"slow":
+            release.wait(WAIT_S)
+        return body
+
+    serve(handler, capacity=2, heartbeat=60.0)  # no heartbeat takes the answer along
+    slow = [task(token, b"echo", b"slow") for token in (1, 2, 3)]
+    broker.say(task(0, b"echo", b"quick"), *slow)
+    assert broker.expect(REPLY).id == 0  # while others run and others wait
+    release.set()
+    assert {broker.expect(REPLY).id for _ in range(3)} == {1, 2, 3}
+
+
+def test_handlers_that_begin_to_block_spread_over_all_threads(serve, broker):
+    """Short ones are run by one thread; those that block are not left to wait behind each other."""
+    together = threading.Barrier(16, timeout=WAIT_S)
+
+    def handler(body: bytes) -> bytes:
+        if body == b"block":
+            together.wait()
+        return body
+
+    serve(handler, capacity=16, heartbeat=60.0)
+    for kind in (b"block", b"short", b"block"):
+        for first in range(0, 160, 16):
+            broker.say(*(task(first + n, b"echo", kind) for n in range(16)))
+            assert len({broker.expect(REPLY).id for _ in range(16)}) == 16
+
+
+def test_without_copying_large_parts_are_views_of_what_was_received(serve, broker):
+    kept: list[Any] = []
+
+    def handler(body: Any) -> Any:
+        kept.extend(body)
+        return body
+
+    serve(handler, copy=False)
+    large = bytes(range(256)) * 32
+    broker.say(task(1, b"echo", b"small", large))
+    assert broker.expect(REPLY).parts == [b"small", large]
+    broker.say(attached_task(2, b"small", large), attached=[b"small", large])
+    assert broker.expect(REPLY).parts == [b"small", large]
+    assert [type(part) for part in kept] == [bytes, bytes, bytes, memoryview]
+    assert kept[3].readonly
+    assert bytes(kept[3]) == large
+
+
+def attached_task(token: int, *parts: bytes) -> bytes:
+    """A TASK whose parts are the next attached frames."""
+    head = struct.pack("<IBBH", 0, 0, 1, 4) + b"echo"
+    return struct.pack("<IBBHQ", 16 + len(head), TASK, ATTACHED, len(parts), token) + head
+
+
+def test_a_worker_that_has_ended_leaves_nothing_behind(serve, broker):
+    gc.collect()
+    before = _serving.live()
+    release = threading.Event()
+
+    def handler(task: pound.Task) -> bytes:
+        if len(task.body) == 5000:
+            task.partial(b"part")
+            release.wait(WAIT_S)
+        return task.body
+
+    worker = serve(handler, capacity=3)
+    for token in range(10, 20):
+        broker.say(task(token))
+        broker.expect(REPLY)
+    broker.say(*(task(token, b"echo", b"x" * 5000) for token in range(4)))
+    for _ in range(3):
+        broker.expect(PARTIAL)
+    assert _serving.live() >= before + 4
+    worker.stop()  # with tasks that run, one that waits, and partials that may not have arrived
+    release.set()
+    wait_until(lambda: gc.collect() is not None and _serving.live() == before)
 
 
 def test_a_repeated_task_is_run_once(serve, broker):
@@ -322,41 +409,42 @@ def test_partials_are_numbered_in_their_attempt_and_come_before_the_answer(serve
     assert broker.expect(REPLY).parts == [b"end"]
 
 
-def test_partials_wait_for_room_and_go_on_when_there_is(serve, broker, monkeypatch):
-    monkeypatch.setattr(_tasks, "UNSENT_BYTES_MAX", 1000)
+def flood(told: list[int], count: int = 12) -> Callable[[pound.Task], bytes]:
+    """A handler whose partials of 2 MiB fill the room of 16 MiB; `told` has those it got rid of."""
 
-    def handler(task):
-        for _ in range(20):
-            task.partial(bytes(400))
+    def handler(task: pound.Task) -> bytes:
+        for n in range(count):
+            task.partial(bytes(2 << 20))
+            told.append(n)
+        return b"end"
 
-    serve(handler)
+    return handler
+
+
+def test_partials_wait_for_room_and_go_on_when_there_is(serve, broker):
+    told: list[int] = []
+    serve(flood(told))
     broker.say(task(1), bye(0))  # nothing but READY leaves before the next WELCOME
     broker.expect(READY)
+    wait_until(lambda: len(told) == 8)
+    broker.expect_silence(0.05)
+    assert len(told) == 8
     broker.say(welcome())
     sequences = []
     while (said := broker.read()).kind != REPLY:
         sequences += [said.head[0]] if said.kind == PARTIAL else []
-    assert sequences == list(range(20))
+    assert sequences == list(range(12))
 
 
-def test_a_partial_without_room_blocks_its_handler_until_the_task_is_cancelled(monkeypatch):
-    monkeypatch.setattr(_tasks, "UNSENT_BYTES_MAX", 1)
-
-    posted: list[Any] = []
-    engine = SimpleNamespace(post=lambda *command: posted.append(command))
-    tasks = _tasks.Tasks([b"echo"], 1, b"", lambda task: None)
-    tasks.bind(engine)  # type: ignore[arg-type]
-    given = pound.Task(task_record(1), tasks)
-    tasks._running[1] = given
-    given.partial(b"first")
-    thread = threading.Thread(target=given.partial, args=(b"second",))
-    thread.start()
-    thread.join(0.1)
-    assert thread.is_alive()
-    tasks._abandon(given)
-    thread.join(WAIT_S)
-    assert not thread.is_alive()
-    assert len(posted) == 1
+def test_a_partial_without_room_blocks_its_handler_until_the_task_is_cancelled(serve, broker):
+    told: list[int] = []
+    worker = serve(flood(told))
+    broker.say(task(1), bye(0))
+    broker.expect(READY)
+    wait_until(lambda: len(told) == 8)
+    broker.say(record(CANCEL, 1))
+    wait_until(lambda: len(told) == 12)
+    wait_until(lambda: worker._engine.held == 0)
 
 
 def test_partials_and_answers_keep_to_the_brokers_limit(serve, broker):

@@ -18,6 +18,7 @@ import zmq
 import pound
 from tests.unit.reference_broker import (
     BYE,
+    CANCEL,
     ERROR,
     HEARTBEAT,
     PARTIAL,
@@ -123,7 +124,7 @@ def test_a_silent_broker_gets_a_new_route_and_the_finished_answer(serve, broker,
     ready = broker.seek(READY, lambda said: said.route != route)  # three heartbeats of silence
     assert ready.head == (1, (1, 2))
     gate.open.set()
-    wait_for(lambda: not worker._tasks._running)
+    wait_for(lambda: worker._engine.held == 0)
     ready = broker.seek(READY, lambda said: 1 in said.head[1])  # kept: no answer before WELCOME
     broker.say(welcome())
     assert {broker.seek(REPLY).id for _ in range(2)} == {1, 2}
@@ -180,7 +181,7 @@ def test_kept_answers_are_dropped_when_the_epoch_has_changed(serve, broker, gate
     route = broker.route
     broker.seek(READY, lambda said: said.route != route)
     gate.open.set()
-    wait_for(lambda: not worker._tasks._running)
+    wait_for(lambda: worker._engine.held == 0)
     broker.epoch = bytes(16)
     broker.say(welcome())
     while broker.expect(READY).head != (1, ()):
@@ -249,16 +250,21 @@ def test_drain_says_bye_finishes_what_it_holds_and_waits_for_consent(serve, brok
     assert not worker._engine.alive()
 
 
-def test_consent_counts_only_behind_the_last_answer(serve, broker, gate):
+@pytest.mark.parametrize("crossing", [True, False])
+def test_consent_counts_only_behind_the_last_answer(serve, broker, gate, crossing):
     worker = serve()
     broker.say(task(1))
     gate.wait_entered()
     thread, told = draining(worker)
     broker.expect(BYE)
-    broker.say(bye(2))
+    if not crossing:
+        broker.say(bye(2), record(CANCEL, 1))
+        wait_for(lambda: gate.tasks[0].cancelled)
     gate.open.set()
     answer, again = broker.expect(REPLY), broker.expect(BYE)
     assert answer.packet == again.packet
+    if crossing:
+        broker.say(bye(2))  # the answer to the first BYE
     broker.expect_silence(0.1)
     assert worker._engine.alive()
     broker.say(bye(2))
@@ -266,13 +272,12 @@ def test_consent_counts_only_behind_the_last_answer(serve, broker, gate):
     assert told == [True]
 
 
-def test_bye_is_repeated_until_the_broker_agrees(serve, broker, gate, monkeypatch):
-    monkeypatch.setattr("pound._tasks.GREETING_EVERY", 0.02)
+def test_bye_is_repeated_until_the_broker_agrees(serve, broker, gate):
     worker = serve()
     broker.say(task(1))
     gate.wait_entered()
     thread, _ = draining(worker)
-    for _ in range(3):
+    for _ in range(2):
         broker.expect(BYE)
     gate.open.set()
     broker.seek(REPLY)

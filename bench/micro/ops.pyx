@@ -1,0 +1,395 @@
+# What the micro-benchmarks run: each class makes its state once, `run(n)` does n operations on it
+# without Python, and leaves the state as full as it was. Each checks its own outcome: an operation
+# that fails raises, so that nothing fast and wrong is measured.
+#
+# Items are visited in a fixed order that jumps about (`scattered`), as traffic does.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from pound._buffer cimport buffer_free, buffer_t
+from pound._dispatcher cimport (
+    ACT_FREE, ACT_TASK, ANS_COUNTED, LIVENESS_ALWAYS, READY_NEW_LIFE, REQ_ACCEPTED, action_t,
+    disp_action, disp_answer, disp_client_done, disp_client_open, disp_delete, disp_delivered,
+    disp_new, disp_request, disp_sent, disp_service_open, disp_worker_open, disp_worker_ready,
+    dispatcher_t,
+)
+from pound._heap cimport heap_free, heap_move, heap_push, heap_t, heap_top, places_of, places_t
+from pound._limits cimport limits_default, limits_t
+from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._queue cimport (
+    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t,
+)
+from pound._table cimport (
+    mix, names_free, names_get, names_init, names_put, names_t, table_first, table_free, table_next,
+    table_put, table_remove, table_t,
+)
+from pound._wire cimport (
+    SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
+    put_request, record_t,
+)
+
+cdef enum:
+    IN_FLIGHT = 8            # requests that run at once in the dispatcher, or one per worker
+    BODY_SIZE = 64
+    NAME_SIZE = 5            # of a routing id
+    LIVENESS_NS = 3_000_000_000
+
+
+# scattered gives the i-th item of `count`: a permutation of the low bits' odd multiples.
+cdef uint32_t scattered(uint32_t i, uint32_t count) noexcept nogil:
+    return <uint32_t> ((<uint64_t> i * 2654435761u) % count)
+
+
+# --- the leaves
+
+# heap_run gives n items ever later keys, as the LRU does with the worker that was sent a task.
+cdef int heap_run(heap_t *h, places_t places, int64_t *key, uint32_t n) noexcept nogil:
+    cdef uint32_t _
+    for _ in range(n):
+        key[0] += 1
+        heap_move(h, places, key[0], heap_top(h))
+    return 0
+
+
+# table_run finds n items by their number, takes each out and puts it back.
+cdef int table_run(table_t *t, uint32_t count, uint32_t n) noexcept nogil:
+    cdef uint32_t i, at, item, hash
+    for i in range(n):
+        item = scattered(i, count)
+        hash = <uint32_t> mix(item)
+        at = table_first(t, hash)
+        while at != NONE and t.cells[at].item != item:
+            at = table_next(t, hash, at)
+        if at == NONE:
+            return -1
+        table_remove(t, at)
+        if table_put(t, hash, item) != 0:
+            return -1
+    return 0
+
+
+# names_run looks n keys up.
+cdef int names_run(names_t *names, uint32_t count, uint32_t n) noexcept nogil:
+    cdef uint8_t key[NAME_SIZE]
+    cdef uint32_t i, item
+    for i in range(n):
+        item = scattered(i, count)
+        name_of(key, item)
+        if names_get(names, key, NAME_SIZE) != item:
+            return -1
+    return 0
+
+
+# name_of writes a key as libzmq makes routing ids: a zero and a number.
+cdef void name_of(uint8_t *key, uint32_t item) noexcept nogil:
+    key[0] = 0
+    (<uint32_t *> (key + 1))[0] = item
+
+
+# queue_run takes n items out of their places and appends them.
+cdef int queue_run(queue_t *q, links_t links, uint32_t count, uint32_t n) noexcept nogil:
+    cdef uint32_t i, item
+    for i in range(n):
+        item = scattered(i, count)
+        queue_remove(q, links, item)
+        queue_append(q, links, item)
+    return 0
+
+
+# pool_run gives n numbers back and takes one each time.
+cdef int pool_run(pool_t *p, void **array, uint32_t count, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        pool_give(p, array, scattered(i, count))
+        if pool_take(p, array) == NONE:
+            return -1
+    return 0
+
+
+# --- the dispatcher
+
+cdef struct flight_t:        # the tasks that run
+    uint64_t token[IN_FLIGHT]
+    uint32_t worker[IN_FLIGHT]
+    uint32_t count
+
+
+# take_off hands in a request and takes the task that becomes of it.
+cdef int take_off(
+    dispatcher_t *d, uint32_t client, uint32_t service, uint64_t id, flight_t *flight
+) noexcept nogil:
+    cdef uint32_t slot
+    cdef action_t act
+    if disp_request(d, client, id, service, 0, 0, BODY_SIZE, 0, 1, &slot) != REQ_ACCEPTED:
+        return -1
+    if not disp_action(d, &act) or act.kind != ACT_TASK or disp_sent(d, act.token, 1) != 0:
+        return -1
+    flight.token[flight.count] = act.token
+    flight.worker[flight.count] = act.peer
+    flight.count += 1
+    return 0
+
+
+# land answers the tasks that run and delivers the answers.
+cdef int land(dispatcher_t *d, flight_t *flight) noexcept nogil:
+    cdef uint32_t i, slot
+    cdef int result
+    for i in range(flight.count):
+        result = disp_answer(
+            d, flight.worker[i], flight.token[i], 0, BODY_SIZE, 1, 1, &slot)
+        if result != ANS_COUNTED:
+            return -1
+        disp_delivered(d, slot)
+    flight.count = 0
+    return 0
+
+
+# dispatcher_run takes n requests, IN_FLIGHT at a time, through their whole life.
+cdef int dispatcher_run(
+    dispatcher_t *d, uint32_t client, uint32_t service, uint64_t *id, uint32_t in_flight, uint32_t n
+) noexcept nogil:
+    cdef flight_t flight
+    cdef action_t act
+    cdef uint32_t _
+    flight.count = 0
+    for _ in range(n):
+        id[0] += 1
+        if take_off(d, client, service, id[0], &flight) != 0:
+            return -1
+        if flight.count < in_flight:
+            continue
+        if land(d, &flight) != 0:
+            return -1
+        disp_client_done(d, client, id[0] + 1)
+        while disp_action(d, &act):
+            if act.kind != ACT_FREE:
+                return -1
+    return land(d, &flight)
+
+
+# --- the codec
+
+# write_run writes packets of `records` requests until there were n.
+cdef int write_run(buffer_t *b, uint32_t records, uint32_t n) noexcept nogil:
+    cdef uint8_t session[SESSION_SIZE]
+    cdef uint8_t payload[BODY_SIZE]
+    cdef uint8_t *body
+    cdef uint32_t i
+    memset(session, 1, SESSION_SIZE)
+    memset(payload, 2, BODY_SIZE)
+    while n >= records:
+        if packet_begin(b, session, 1) != 0:
+            return -1
+        for i in range(records):
+            body = put_request(b, i, 0, 1, 0, 0, NULL, 0, 4 + BODY_SIZE)
+            if body == NULL:
+                return -1
+            part_put(body, payload, BODY_SIZE)
+        packet_end(b, records)
+        n -= records
+    return 0
+
+
+# read_run judges and reads a packet of `records` records until there were n.
+cdef int read_run(const buffer_t *b, uint32_t records, uint32_t n) noexcept nogil:
+    cdef packet_t packet
+    cdef record_t record
+    cdef uint32_t seen
+    while n >= records:
+        if packet_open(b.data, b.size, 0, &packet) != WIRE_OK:
+            return -1
+        seen = 0
+        while packet_next(&packet, &record):
+            seen += 1
+        if seen != records:
+            return -1
+        n -= records
+    return 0
+
+
+# --- the handle
+
+cdef int done(int result) except -1:
+    if result != 0:
+        raise RuntimeError("an operation failed")
+    return 0
+
+
+cdef class Heap:
+    """A heap of `count` items."""
+
+    cdef heap_t heap
+    cdef uint32_t *place
+    cdef int64_t key
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t i
+        self.place = <uint32_t *> calloc(count, sizeof(uint32_t))
+        for i in range(count):
+            self.key += 1
+            done(heap_push(&self.heap, places_of(self.place, sizeof(uint32_t)), self.key, i))
+
+    def __dealloc__(self):
+        heap_free(&self.heap)
+        free(self.place)
+
+    def run(self, uint32_t n):
+        with nogil:
+            heap_run(&self.heap, places_of(self.place, sizeof(uint32_t)), &self.key, n)
+
+
+cdef class Table:
+    """A table of `count` numbers."""
+
+    cdef table_t table
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t i
+        self.count = count
+        for i in range(count):
+            done(table_put(&self.table, <uint32_t> mix(i), i))
+
+    def __dealloc__(self):
+        table_free(&self.table)
+
+    def run(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = table_run(&self.table, self.count, n)
+        done(result)
+
+
+cdef class Names:
+    """A table of `count` routing ids."""
+
+    cdef names_t names
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        cdef uint8_t key[NAME_SIZE]
+        cdef uint32_t i
+        self.count = count
+        names_init(&self.names, 1, 2)
+        for i in range(count):
+            name_of(key, i)
+            done(names_put(&self.names, key, NAME_SIZE, i))
+
+    def __dealloc__(self):
+        names_free(&self.names)
+
+    def run(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = names_run(&self.names, self.count, n)
+        done(result)
+
+
+cdef class Queue:
+    """A list of `count` items."""
+
+    cdef queue_t queue
+    cdef link_t *link
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t i
+        self.count = count
+        self.link = <link_t *> calloc(count, sizeof(link_t))
+        queue_init(&self.queue)
+        for i in range(count):
+            queue_append(&self.queue, links_of(self.link, sizeof(link_t)), i)
+
+    def __dealloc__(self):
+        free(self.link)
+
+    def run(self, uint32_t n):
+        with nogil:
+            queue_run(&self.queue, links_of(self.link, sizeof(link_t)), self.count, n)
+
+
+cdef class Pool:
+    """A pool whose `count` numbers are all in use."""
+
+    cdef pool_t pool
+    cdef void *entities
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t _
+        self.count = count
+        pool_init(&self.pool, BODY_SIZE)
+        for _ in range(count):
+            done(pool_take(&self.pool, &self.entities) == NONE)
+
+    def __dealloc__(self):
+        free(self.entities)
+
+    def run(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = pool_run(&self.pool, &self.entities, self.count, n)
+        done(result)
+
+
+cdef class Dispatcher:
+    """A dispatcher with one client, one service and `count` workers of capacity 1."""
+
+    cdef dispatcher_t *d
+    cdef uint32_t client
+    cdef uint32_t service
+    cdef uint32_t in_flight
+    cdef uint64_t id
+
+    def __cinit__(self, uint32_t count):
+        cdef limits_t limits = limits_default()
+        cdef uint32_t _, worker
+        limits.answers_bytes_max = 0
+        self.d = disp_new(&limits, 1)
+        if self.d == NULL:
+            raise MemoryError
+        self.in_flight = min(count, IN_FLIGHT)
+        self.service = disp_service_open(self.d, 0, 1, 1)
+        self.client = disp_client_open(self.d, 0)
+        for _ in range(count):
+            worker = disp_worker_open(self.d, LIVENESS_ALWAYS, LIVENESS_NS, 1, 1)
+            done(worker == NONE)
+            disp_worker_ready(self.d, worker, 1, &self.service, 1, NULL, 0, READY_NEW_LIFE, 1, 1)
+
+    def __dealloc__(self):
+        disp_delete(self.d)
+
+    def run(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = dispatcher_run(
+                self.d, self.client, self.service, &self.id, self.in_flight, n)
+        done(result)
+
+
+cdef class Codec:
+    """Packets of `records` REQUESTs with 64 bytes each."""
+
+    cdef buffer_t buffer
+    cdef uint32_t records
+
+    def __cinit__(self, uint32_t records):
+        self.records = records
+        done(write_run(&self.buffer, records, records))
+
+    def __dealloc__(self):
+        buffer_free(&self.buffer)
+
+    def write(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = write_run(&self.buffer, self.records, n)
+        done(result)
+
+    def read(self, uint32_t n):
+        cdef int result
+        with nogil:
+            result = read_run(&self.buffer, self.records, n)
+        done(result)

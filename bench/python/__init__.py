@@ -1,0 +1,1 @@
+"""Python ends, measured: Pound's against those of other task libraries. See README.md."""

@@ -1,0 +1,83 @@
+# The ids of cancelled requests: told to the broker once, and again on a WELCOME, since a CANCEL may
+# be lost with its connection, until the broker's answer is heard.
+#
+# ids[head..told) were told, ids[told..tail) are to be told; 0 stands where an answer was heard.
+# Invariant: head <= told <= tail <= room; at most CANCELS_MAX told ids are remembered.
+# Cost:      amortized O(1); an answer that comes out of turn is searched among those remembered.
+# Memory:    one array, owned, that doubles and never shrinks.
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memmove, memset
+
+cdef enum:
+    CANCELS_MAX = 4096       # told ids
+    CANCELS_ROOM_MIN = 64
+
+
+cdef struct cancels_t:       # all zero: none
+    uint64_t *ids            # owned
+    uint32_t head
+    uint32_t told
+    uint32_t tail
+    uint32_t room
+
+
+cdef inline int cancels_reserve(cancels_t *c) noexcept nogil:
+    """cancels_reserve makes room for one more; -1: no memory."""
+    cdef uint32_t room
+    cdef void *bigger
+    if c.tail < c.room:
+        return 0
+    if c.head > c.room // 2:
+        memmove(c.ids, c.ids + c.head, (c.tail - c.head) * sizeof(uint64_t))
+        c.told -= c.head
+        c.tail -= c.head
+        c.head = 0
+        return 0
+    room = 2 * c.room if c.room else CANCELS_ROOM_MIN
+    bigger = realloc(c.ids, room * sizeof(uint64_t))
+    if bigger == NULL:
+        return -1
+    c.ids = <uint64_t *> bigger
+    c.room = room
+    return 0
+
+
+cdef inline void cancels_add(cancels_t *c, uint64_t id) noexcept nogil:
+    """cancels_add has a CANCEL told; without memory it isn't, and the broker answers for nobody."""
+    if cancels_reserve(c) == 0:
+        c.ids[c.tail] = id
+        c.tail += 1
+
+
+cdef inline uint64_t cancels_next(cancels_t *c) noexcept nogil:
+    """cancels_next gives the next id to be told, which then counts as told; 0: none is left."""
+    cdef uint64_t id = 0
+    while c.told < c.tail and id == 0:
+        id = c.ids[c.told]
+        c.told += 1
+    while c.head < c.told and (c.ids[c.head] == 0 or c.told - c.head > CANCELS_MAX):
+        c.head += 1
+    return id
+
+
+cdef inline void cancels_again(cancels_t *c) noexcept nogil:
+    """cancels_again has every remembered CANCEL told once more."""
+    c.told = c.head
+
+
+cdef inline void cancels_heard(cancels_t *c, uint64_t id) noexcept nogil:
+    """cancels_heard forgets an id that the broker has answered, if it is one of them."""
+    cdef uint32_t i
+    for i in range(c.head, c.tail):
+        if c.ids[i] == id:
+            c.ids[i] = 0
+            break
+    while c.head < c.told and c.ids[c.head] == 0:
+        c.head += 1
+
+
+cdef inline void cancels_free(cancels_t *c) noexcept nogil:
+    free(c.ids)
+    memset(c, 0, sizeof(cancels_t))

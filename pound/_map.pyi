@@ -1,0 +1,22 @@
+from collections.abc import Iterable
+from typing import final
+
+from typing_extensions import Self
+
+from pound._asking import Asking
+from pound._body import Body
+
+@final
+class Map:
+    def __init__(
+        self,
+        asking: Asking,
+        service: str,
+        bodies: Iterable[Body],
+        window: int,
+        timeout: float | None,
+        priority: int,
+    ) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes | list[bytes]: ...
+    def close(self) -> None: ...

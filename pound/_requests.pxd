@@ -1,0 +1,344 @@
+# A client's end (asking_t), and in it the open requests and where each of them is (requests_t).
+#
+# A request is in exactly one place: FRESH (never sent), RETURNED (the broker was busy, its turn has
+# come again: before the fresh), BUSY (the broker refused it, its timer brings it back), OPEN (sent,
+# has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of sending
+# and `done`, the lowest open id, never waits for a request that was not sent. A request that the
+# broker refused as busy has ended for the broker: it comes back under a new id.
+# Invariant: id != 0 exactly in OPEN; each of the four queues is in the order of entering it, OPEN
+#            also in the order of ids; `again` is the first open request that may have to be sent
+#            again, NONE if none.
+# Cost:      O(1) a request, O(log n) for its timer: one with a deadline, or the busy one's return.
+#            Those without a deadline wait in a queue by age for their line in the log.
+# Memory:    a request owns its body, its share of the service's name and, from the beginning, the
+#            mail of its end: whatever happens, there is memory to tell it.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from pound._cancels cimport cancels_t
+from pound._heap cimport (
+    heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
+from pound._mail cimport body_clear, body_t, mail_t, mailbox_t
+from pound._peer cimport FAR, command_t, end_t, engine_t
+from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._queue cimport (
+    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
+from pound._table cimport (
+    mix, table_first, table_free, table_next, table_put, table_remove, table_t)
+
+cdef enum:
+    RECORD_BYTES = 64             # what a record costs beside its body, roughly
+    GRACE_NS = 100000000          # past the deadline, in which the broker's ERROR 4 may still come
+
+cdef enum:                     # places
+    FRESH
+    RETURNED
+    BUSY
+    OPEN
+    PLACES
+
+
+cdef struct service_t:         # a service's name, shared by the requests of one call
+    uint32_t refs
+    uint16_t size              # bytes
+    uint8_t name[1]            # `size` of them
+
+
+cdef struct flow_t:            # how far a stream is; lives in its Flow
+    uint64_t read_bytes        # read by the caller: written by its thread, read by the engine's
+    uint64_t put_bytes         # put into the caller's mailbox; this and what follows: the engine's
+    uint32_t expected          # the next sequence of the attempt
+    uint8_t attempt            # as on the wire
+    uint8_t started            # a partial was passed on: the request can't silently run again
+
+
+cdef struct request_t:
+    link_t link                # in the queue of its place
+    link_t silence             # in `silent`, without a deadline and until its line is logged
+    uint32_t timer             # its place among the timers, or NONE
+    uint8_t place              # FRESH .. OPEN
+    uint8_t priority
+    uint8_t accepted           # the broker said that it holds it
+    uint8_t again              # open, and to be sent again with RETRY
+    uint8_t is_silent          # it is in `silent`
+    uint32_t busy              # how often the broker refused it
+    mail_t *end                # the mail of its end, owned
+    mailbox_t *box             # where its mails go
+    flow_t *flow               # NULL: only the final answer is wanted
+    service_t *service         # shared
+    body_t body
+    uint64_t number            # the caller's name of it
+    uint64_t id                # on the wire; 0: not sent, or not since the broker was busy
+    int64_t since              # ns, monotonic, this and the three below
+    int64_t timeout            # ns; FAR: none
+    int64_t deadline
+    int64_t busy_until
+
+
+cdef struct requests_t:
+    pool_t pool
+    request_t *all             # owned
+    queue_t places[PLACES]
+    queue_t silent             # by age
+    heap_t timers
+    table_t numbers            # of all requests
+    table_t ids                # of the open ones
+    uint32_t open              # requests in OPEN
+    uint32_t again
+    uint64_t next_id
+
+
+cdef inline void service_drop(service_t *service) noexcept nogil:
+    """service_drop gives one request's share of a name back."""
+    service.refs -= 1
+    if service.refs == 0:
+        free(service)
+
+
+cdef inline void requests_init(requests_t *q) noexcept nogil:
+    cdef int place
+    memset(q, 0, sizeof(requests_t))
+    pool_init(&q.pool, sizeof(request_t))
+    for place in range(PLACES):
+        queue_init(&q.places[place])
+    queue_init(&q.silent)
+    q.again = NONE
+    q.next_id = 1
+
+
+cdef inline void requests_free(requests_t *q) noexcept nogil:
+    """requests_free gives the memory back; no request is left."""
+    free(q.all)
+    heap_free(&q.timers)
+    table_free(&q.numbers)
+    table_free(&q.ids)
+
+
+cdef inline uint64_t requests_done(const requests_t *q) noexcept nogil:
+    """requests_done gives the lowest open id; every one below it is finished."""
+    cdef uint32_t r = q.places[OPEN].head
+    return q.next_id if r == NONE else q.all[r].id
+
+
+# --- finding -------------------------------------------------------------------------------
+
+cdef inline uint32_t requests_by_id(const requests_t *q, uint64_t id) noexcept nogil:
+    """requests_by_id gives the open request of an id, or NONE."""
+    cdef uint32_t hash = <uint32_t> mix(id)
+    cdef uint32_t at = table_first(&q.ids, hash)
+    while at != NONE and q.all[q.ids.cells[at].item].id != id:
+        at = table_next(&q.ids, hash, at)
+    return NONE if at == NONE else q.ids.cells[at].item
+
+
+cdef inline uint32_t requests_by_number(const requests_t *q, uint64_t number) noexcept nogil:
+    """requests_by_number gives the request that its caller names so, or NONE."""
+    cdef uint32_t hash = <uint32_t> mix(number)
+    cdef uint32_t at = table_first(&q.numbers, hash)
+    while at != NONE and q.all[q.numbers.cells[at].item].number != number:
+        at = table_next(&q.numbers, hash, at)
+    return NONE if at == NONE else q.numbers.cells[at].item
+
+
+cdef inline void table_forget(table_t *t, uint64_t key, uint32_t item) noexcept nogil:
+    """table_forget removes an item that was put under this key."""
+    cdef uint32_t hash = <uint32_t> mix(key)
+    cdef uint32_t at = table_first(t, hash)
+    while t.cells[at].item != item:
+        at = table_next(t, hash, at)
+    table_remove(t, at)
+
+
+# --- moving --------------------------------------------------------------------------------
+
+cdef inline links_t links(requests_t *q) noexcept nogil:
+    return links_of(&q.all[0].link, sizeof(request_t))
+
+
+cdef inline links_t silences(requests_t *q) noexcept nogil:
+    return links_of(&q.all[0].silence, sizeof(request_t))
+
+
+cdef inline void request_hush(requests_t *q, uint32_t r) noexcept nogil:
+    """request_hush takes a request from those that wait for their line in the log."""
+    if q.all[r].is_silent:
+        q.all[r].is_silent = 0
+        queue_remove(&q.silent, silences(q), r)
+
+
+cdef inline void request_unplace(requests_t *q, uint32_t r) noexcept nogil:
+    """request_unplace takes a request out of its place; its id, if it had one, has ended."""
+    cdef request_t *request = &q.all[r]
+    if q.again == r:
+        q.again = request.link.next
+    queue_remove(&q.places[request.place], links(q), r)
+    if request.place == OPEN:
+        table_forget(&q.ids, request.id, r)
+        q.open -= 1
+        request.id = 0
+        request.accepted = request.again = 0
+
+
+cdef inline void request_move(requests_t *q, uint32_t r, uint8_t place) noexcept nogil:
+    """request_move puts a request at the tail of another place than OPEN."""
+    request_unplace(q, r)
+    q.all[r].place = place
+    queue_append(&q.places[place], links(q), r)
+
+
+cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
+    """request_send gives a request its id and moves it to OPEN; -1: no memory, nothing changed."""
+    cdef request_t *request = &q.all[r]
+    if table_put(&q.ids, <uint32_t> mix(q.next_id), r) < 0:
+        return -1
+    request_move(q, r, OPEN)
+    request.id = q.next_id
+    q.next_id += 1
+    q.open += 1
+    return 0
+
+
+cdef inline void requests_again(requests_t *q) noexcept nogil:
+    """requests_again marks every open request to be sent again."""
+    cdef uint32_t r = q.places[OPEN].head
+    q.again = r
+    while r != NONE:
+        q.all[r].again = 1
+        q.all[r].accepted = 0
+        r = q.all[r].link.next
+
+
+# --- time ----------------------------------------------------------------------------------
+
+cdef inline int64_t request_expires(const request_t *request) noexcept nogil:
+    """request_expires gives the time at which the request is ended on our side."""
+    if request.deadline == FAR or request.id == 0:
+        return request.deadline
+    return request.deadline + GRACE_NS
+
+
+cdef inline places_t timer_places(requests_t *q) noexcept nogil:
+    return places_of(&q.all[0].timer, sizeof(request_t))
+
+
+cdef inline void request_disarm(requests_t *q, uint32_t r) noexcept nogil:
+    if q.all[r].timer != NONE:
+        heap_remove(&q.timers, timer_places(q), r)
+
+
+cdef inline int request_arm(requests_t *q, uint32_t r) noexcept nogil:
+    """request_arm sets the timer of a request to what comes next; -1: no memory."""
+    cdef request_t *request = &q.all[r]
+    cdef int64_t due = request_expires(request)
+    if request.place == BUSY and request.busy_until < due:
+        due = request.busy_until
+    if due == FAR:
+        request_disarm(q, r)
+    elif request.timer != NONE:
+        heap_move(&q.timers, timer_places(q), due, r)
+    else:
+        return heap_push(&q.timers, timer_places(q), due, r)
+    return 0
+
+
+cdef inline uint32_t requests_due(const requests_t *q, int64_t now) noexcept nogil:
+    """requests_due gives the request whose timer was due first, or NONE."""
+    if q.timers.count == 0 or q.timers.nodes[0].key > now:
+        return NONE
+    return heap_top(&q.timers)
+
+
+# --- begin and end -------------------------------------------------------------------------
+
+cdef inline uint32_t request_new(requests_t *q, uint64_t number) noexcept nogil:
+    """request_new gives a fresh request that has nothing but its number, or NONE: no memory."""
+    cdef uint32_t r = pool_take(&q.pool, <void **> &q.all)
+    if r == NONE:
+        return NONE
+    if table_put(&q.numbers, <uint32_t> mix(number), r) < 0:
+        pool_give(&q.pool, <void **> &q.all, r)
+        return NONE
+    q.all[r].number = number
+    q.all[r].timer = NONE
+    q.all[r].place = FRESH
+    queue_append(&q.places[FRESH], links(q), r)
+    return r
+
+
+cdef inline mail_t *request_end(requests_t *q, uint32_t r) noexcept nogil:
+    """request_end forgets a request and gives the mail of its end, whose number is set."""
+    cdef request_t *request = &q.all[r]
+    cdef mail_t *end = request.end
+    request_disarm(q, r)
+    request_hush(q, r)
+    request_unplace(q, r)
+    table_forget(&q.numbers, request.number, r)
+    body_clear(&request.body)
+    service_drop(request.service)
+    pool_give(&q.pool, <void **> &q.all, r)
+    return end
+
+
+# --- the end -------------------------------------------------------------------------------
+
+cdef enum wants_t:             # the `code` of the mail of an end: what its taker makes of an answer
+    WANTS_BODY
+    WANTS_ANSWER               # body and META
+    WANTS_STREAM               # the last Partial; the tag is a Flow
+
+
+cdef struct asking_t:
+    requests_t requests
+    cancels_t cancels
+    body_t label               # owned
+    uint8_t waits              # for a busy broker, until the request's deadline
+    uint8_t more               # the last turn was full
+    uint8_t said_bye
+    uint8_t heard_bye
+    int64_t eager_bytes        # left of what may be sent before WELCOME
+    int64_t eager_bytes_max    # the limits of this client: this and the three below
+    int64_t log_after          # ns
+    int64_t leave_within       # ns
+    uint64_t stream_bytes_max
+    int64_t leave_by           # say BYE and finish, at the latest then; FAR: not yet
+    mailbox_t *told            # mails on their way to this mailbox: a chain, not put yet
+    mail_t *told_first
+    mail_t *told_last
+    uint32_t told_count
+
+
+cdef struct ask_t:
+    command_t command
+    mailbox_t *box             # where the answers go
+    service_t *service         # one share for each mail
+    mail_t *first              # a mail for each request: its number and tag, and in `body` its body
+    mail_t *last
+    uint32_t count
+    flow_t *flow               # of the only request, or NULL
+    int64_t since              # ns, monotonic
+    int64_t timeout            # ns; FAR: none
+    uint8_t priority
+
+
+cdef struct cancel_t:
+    command_t command
+    uint32_t count
+    uint64_t numbers[1]        # `count` of them
+
+
+# Commands: an ask_t brings requests in, a cancel_t ends some of them, run_leave has BYE said and
+# the engine finish. Each is malloc'd by its poster and freed by its run, or by the poster if the
+# engine has ended.
+cdef void run_ask(engine_t *e, command_t *command) noexcept nogil
+cdef void run_cancel(engine_t *e, command_t *command) noexcept nogil
+cdef void run_leave(engine_t *e, command_t *command) noexcept nogil
+
+# asking_init makes a client's end with no limits and no label yet, and its table of functions.
+cdef void asking_init(asking_t *a, end_t *end) noexcept nogil
+cdef void asking_free(asking_t *a) noexcept nogil
+# asking_live counts the requests of this process that have not ended.
+cdef uint64_t asking_live() noexcept nogil
+# flow_read notes that so many bytes of a stream were read; any thread.
+cdef void flow_read(flow_t *flow, uint64_t bytes) noexcept nogil

@@ -1,0 +1,13 @@
+"""Pound for asyncio: a client whose requests are awaited, a worker whose handlers are coroutines.
+
+The engine is the one of `pound.Client` and `pound.Worker`: a thread that owns the socket and needs
+no GIL. It wakes the event loop once for everything that came meanwhile. asyncio's own loop and
+uvloop are tried, on Linux; macOS is expected to work. A loop without ``add_reader`` (Windows'
+default one) is woken by a thread instead, which is untried there.
+"""
+
+from pound._body import Answer, Partial
+from pound.aio.client import Client, Stream
+from pound.aio.worker import Task, Worker
+
+__all__ = ["Answer", "Client", "Partial", "Stream", "Task", "Worker"]

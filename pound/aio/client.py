@@ -1,0 +1,438 @@
+"""The client for asyncio: answers are futures of the loop, streams are iterated with `async for`.
+
+Thin, as `pound.client` is: arguments become a request of the engine, and what its mailbox holds
+becomes results of futures. The engine's tag of a request is what takes its answer: a `_Pending`,
+or a `Flow` whose owner is a `_Partials`.
+Cost: a request is one future and one call of the engine; all answers that came share one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import zmq
+
+from pound._asking import Asking, Flow
+from pound._body import Answer, Partial
+from pound._checks import check_endpoints, check_rates, label_bytes
+from pound.aio._loop import Binding
+from pound.client import DEFAULT_FRONTEND, Reply
+from pound.errors import ClosedError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from pound._asking import Told
+    from pound._body import Body
+
+    Ask: TypeAlias = Callable[[Body], asyncio.Future[Reply]]
+
+__all__ = ["Client", "Stream"]
+
+
+class Client:
+    """A client of one broker, or of the first of several that answers, for one event loop.
+
+    It belongs to the loop that it is first used on, and connects then.
+
+    Parameters
+    ----------
+    endpoints, context, overflow, heartbeat, liveness, label, copy
+        As those of `pound.Client`.
+
+    Raises
+    ------
+    ConfigError
+        An endpoint is malformed.
+    ValueError
+        Another argument is out of range.
+
+    Notes
+    -----
+    Not for several threads: give each loop a client of its own, or use `pound.Client`. After a
+    fork the child has to make its own.
+
+    Examples
+    --------
+    >>> async def main() -> None:
+    ...     async with Client() as client:
+    ...         print(await client.request(b"hello", service="echo", timeout=2.0))
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
+        *,
+        context: zmq.Context[Any] | None = None,
+        overflow: Literal["wait", "raise"] = "wait",
+        heartbeat: float = 1.0,
+        liveness: int = 5,
+        label: str | None = None,
+        copy: bool = True,
+    ) -> None:
+        if overflow not in ("wait", "raise"):
+            raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
+        check_rates(heartbeat, liveness)
+        checked = check_endpoints(endpoints)
+        label_bytes(label)
+        waits = overflow == "wait"
+        self._make = lambda fd: Asking(
+            checked, context, heartbeat, liveness, label_bytes(label), waits, not copy, fd
+        )
+        self._binding: Binding[Asking] | None = None
+        self._closed = False
+
+    # -- asking -----------------------------------------------------------------------------
+
+    def request(
+        self,
+        body: Body,
+        service: str = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        meta: Mapping[str, str] | None = None,
+    ) -> asyncio.Future[Reply]:
+        """Ask for an answer: ``answer = await client.request(...)``.
+
+        The request is on its way when this returns, so any number of them may be awaited together
+        (`asyncio.gather`).
+
+        Parameters
+        ----------
+        body, service, timeout, priority, meta
+            As those of `pound.Client.request`.
+
+        Returns
+        -------
+        asyncio.Future
+            Its result is `bytes`, or a list of them when the answer has other than one part; or
+            it raises a `RequestError` that says why there is none, or `ClosedError`. Cancelling
+            it, or the task that awaits it, cancels the request at the broker too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is not of its type or range.
+        ClosedError, ForkError
+            The client is closed, or was made before a fork.
+        RuntimeError
+            It belongs to another event loop, or none runs.
+        """
+        return self._ask(body, service, timeout, priority, meta, False)
+
+    def request_full(
+        self,
+        body: Body,
+        service: str = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        meta: Mapping[str, str] | None = None,
+    ) -> asyncio.Future[Answer]:
+        """Ask as `request` does, for the answer with its META."""
+        return self._ask(body, service, timeout, priority, meta, True)
+
+    def map(
+        self,
+        service: str,
+        bodies: Iterable[Body] | AsyncIterable[Body],
+        *,
+        window: int = 64,
+        timeout: float | None = None,
+        priority: int = 0,
+    ) -> AsyncGenerator[Reply, None]:
+        """Ask for the answer to each body; yield the answers in the order of the bodies.
+
+        Parameters
+        ----------
+        service : str
+        bodies : iterable or async iterable
+            Read as answers are taken, at most `window` ahead.
+        window : int
+            Requests open at once.
+        timeout, priority
+            Of each request, as in `request`.
+
+        Raises
+        ------
+        RequestError
+            At the turn of the request that failed; the ones after it are cancelled, as they are
+            when the iteration is left early.
+        """
+        if window < 1:
+            raise ValueError(f"window is 1 or more, not {window}")
+
+        def ask(body: Body) -> asyncio.Future[Reply]:
+            return self.request(body, service, timeout, priority)
+
+        if isinstance(bodies, AsyncIterable):
+            return _map_arriving(ask, bodies, window)
+        return _map(ask, bodies, window)
+
+    def stream(
+        self,
+        body: Body,
+        service: str = "",
+        timeout: float | None = None,
+        priority: int = 0,
+        meta: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """Ask as `request` does, and iterate over the answer partial by partial.
+
+        The last partial has ``final`` set and is the handler's return value. When the task is
+        lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
+
+        Returns
+        -------
+        Stream
+            For ``async for``. Leaving the iteration early, or cancelling the task in the middle
+            of it, cancels the request.
+
+        Raises
+        ------
+        DataLoss
+            A partial is missing; the iteration ends there.
+        Busy
+            The partials were read too slowly.
+        RequestError
+            As in `request`.
+        """
+        asking = self._bound().engine
+        flow = Flow(_Partials())
+        number = asking.submit(None, flow, body, service, timeout, priority, meta)
+        return Stream(asking, number, flow)
+
+    # -- the life of the client -------------------------------------------------------------
+
+    async def wait_connected(self, timeout: float | None = None) -> bool:
+        """Wait until a broker has welcomed this client; True when it has.
+
+        Not needed before asking: requests wait for the broker by themselves.
+        """
+        return await self._bound().connected(timeout)
+
+    async def close(self) -> None:
+        """Say goodbye and close; requests still open fail with `ClosedError`."""
+        self._closed = True
+        binding = self._binding
+        if binding is None or binding.engine.forked():
+            return
+        binding.check("client")
+        with suppress(ClosedError):
+            binding.engine.leave()
+        await binding.ended()
+
+    async def __aenter__(self) -> Self:
+        """Connect, and return the client itself."""
+        self._bound()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    # -- below the API ----------------------------------------------------------------------
+
+    def _bound(self) -> Binding[Asking]:
+        """Return the binding to the running loop; the first call makes it."""
+        binding = self._binding
+        if binding is None:
+            if self._closed:
+                raise ClosedError("it is closed")
+            binding = self._binding = Binding(self._make, Asking.leave, _hear)
+            weakref.finalize(self, _abandon, binding)
+        binding.check("client")
+        return binding
+
+    def _ask(
+        self,
+        body: Body,
+        service: str,
+        timeout: float | None,
+        priority: int,
+        meta: Mapping[str, str] | None,
+        full: bool,
+    ) -> asyncio.Future[Any]:
+        binding = self._bound()
+        pending = _Pending(loop=binding.loop)
+        asking = pending.asking = binding.engine
+        pending.number = asking.submit(
+            None, pending, body, service, timeout, priority, meta, full
+        )
+        return pending
+
+
+class Stream(AsyncIterator[Partial]):
+    """The partials of one answer, for ``async for``; made by `Client.stream`."""
+
+    def __init__(self, asking: Asking, number: int, flow: Flow) -> None:
+        self._asking = asking
+        self._number = number
+        self._flow = flow
+        self._partials: _Partials = flow.owner
+
+    async def __anext__(self) -> Partial:
+        """Return the next partial."""
+        partials = self._partials
+        if partials.waiter is not None:
+            raise RuntimeError("another task reads this stream already")
+        try:
+            await partials.some()
+        except BaseException:
+            self._abandon()
+            raise
+        if not partials.came:
+            raise StopAsyncIteration
+        partial = partials.came.popleft()
+        if isinstance(partial, BaseException):
+            self._abandon()
+            raise partial
+        self._flow.read()
+        return partial
+
+    async def aclose(self) -> None:
+        """End the iteration; cancels the request if its answer is not complete."""
+        self._abandon()
+
+    def __del__(self) -> None:
+        """Cancel the request that nobody reads any more."""
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if not self._partials.ended:
+            self._asking.cancel(self._number)
+        self._partials.drop()
+
+
+class _Partials:
+    """What came of a stream and was not read yet; takes answers as a future does."""
+
+    def __init__(self) -> None:
+        self.came: deque[Partial | BaseException] = deque()
+        self.ended = False  # no more is to come for the engine
+        self._over = False  # nor for the reader
+        self.waiter: asyncio.Future[None] | None = None  # of the one reader
+
+    def put(self, value: Partial | BaseException, ended: bool) -> None:
+        """Take a partial, the last one, or the error in its place."""
+        self.ended |= ended
+        if self._over:
+            return
+        self._over = ended or isinstance(value, BaseException)
+        self.came.append(value)
+        self._wake()
+
+    def drop(self) -> None:
+        """Take no more, and forget what was not read."""
+        self._over = True
+        self.came.clear()
+        self._wake()
+
+    async def some(self) -> None:
+        """Wait until there is something, or never will be."""
+        if self.came or self._over:
+            return
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class _Pending(asyncio.Future[Any]):
+    """The answer to come of one request; cancelling it cancels the request."""
+
+    asking: Asking
+    number: int
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the future, and the request at the broker."""
+        if not super().cancel(msg):
+            return False
+        self.asking.cancel(self.number)
+        return True
+
+
+def _hear(mails: list[Told]) -> None:
+    """Hand over what came."""
+    for tag, ok, value in mails:
+        if isinstance(tag, Flow):
+            tag.owner.put(value, ok is not None)
+        elif tag.done():
+            continue  # cancelled meanwhile
+        elif ok:
+            tag.set_result(value)
+        else:
+            tag.set_exception(value)
+
+
+async def _map(ask: Ask, bodies: Iterable[Body], window: int) -> AsyncGenerator[Reply, None]:
+    """Map bodies that are at hand."""
+    answers: deque[asyncio.Future[Reply]] = deque()
+    try:
+        for body in bodies:
+            answers.append(ask(body))
+            if len(answers) >= window:
+                yield await answers.popleft()
+        while answers:
+            yield await answers.popleft()
+    finally:
+        for answer in answers:
+            answer.cancel()
+
+
+async def _map_arriving(
+    ask: Ask, bodies: AsyncIterable[Body], window: int
+) -> AsyncGenerator[Reply, None]:
+    """Map bodies that take their time: no answer waits for the next body."""
+    source = aiter(bodies)
+    answers: deque[asyncio.Future[Reply]] = deque()
+    coming: asyncio.Future[Body] | None = None
+    more = True
+    try:
+        while more or answers:
+            if more and coming is None and len(answers) < window:
+                coming = asyncio.ensure_future(anext(source))
+            awaited = [future for future in (coming, *list(answers)[:1]) if future is not None]
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if coming is not None and coming.done():
+                try:
+                    answers.append(ask(coming.result()))
+                except StopAsyncIteration:
+                    more = False
+                coming = None
+            while answers and answers[0].done():
+                yield answers.popleft().result()
+    finally:
+        for future in (coming, *answers):
+            if future is not None:
+                future.cancel()
+
+
+def _abandon(binding: Binding[Asking]) -> None:
+    """Tell the engine of a client that was dropped to end; its loop hears of the end."""
+    if not binding.engine.forked():
+        with suppress(ClosedError):
+            binding.engine.leave()

@@ -1,0 +1,389 @@
+"""The worker for asyncio: each task runs its handler as a task of the loop.
+
+Thin, as `pound.worker` is: the engine says which tasks came and which nobody waits for any more,
+and is told what their handlers returned or raised.
+Invariant: a task that was taken is answered or failed once, whatever its handler does.
+Cost: a task of the broker is one task of the loop; all that came share one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from pound import _serving
+from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._handlers import Handler, check_capacity, check_services
+from pound._serving import Serving
+from pound.aio._loop import Binding
+from pound.errors import Cancelled, ClosedError, Release
+from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND, SIGNALS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from pound._body import Body
+
+__all__ = ["Task", "Worker", "is_async"]
+
+
+class Worker:
+    """A worker whose handlers run on one event loop.
+
+    It belongs to the loop that it is started on, and serves once.
+
+    Parameters
+    ----------
+    services : dict of str to callable
+        For each name its handler, as those of `pound.Worker`. A coroutine function runs as a
+        task of the loop; it is cancelled when nobody waits for its answer any more. Asking for
+        the task (annotated ``Task`` or named ``task``) gets it a `pound.aio.Task`. Any other
+        callable runs in the loop's default executor, gets a `pound.Task` if it asks for the
+        task, and runs to its end.
+    capacity : int
+        Tasks that run at once.
+    endpoint, context, label, heartbeat, liveness, drain_timeout, copy
+        As those of `pound.Worker`.
+
+    Raises
+    ------
+    ConfigError
+        An endpoint, a service's name or a handler is not usable.
+    ValueError
+        Another argument is out of range.
+
+    Notes
+    -----
+    Signs of life need neither the loop nor the GIL. A handler that blocks the loop delays the
+    other tasks, not those.
+
+    Examples
+    --------
+    >>> async def slow(body: bytes) -> bytes:
+    ...     await asyncio.sleep(1)
+    ...     return body
+    >>> asyncio.run(Worker(services={"slow": slow}, capacity=100).run())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] = DEFAULT_BACKEND,
+        services: Mapping[str, Handler] | None = None,
+        *,
+        capacity: int = 1,
+        context: zmq.Context[Any] | None = None,
+        label: str | None = None,
+        heartbeat: float = 1.0,
+        liveness: int = 5,
+        drain_timeout: float = 25.0,
+        copy: bool = True,
+    ) -> None:
+        check_capacity(capacity)
+        check_rates(heartbeat, liveness)
+        checked = check_endpoints(endpoint)
+        label_bytes(label)
+        calls = check_services(services or {}, coroutines=True)
+        self._handlers = {
+            service: _Handler(*call)
+            for service, call in zip(services or {}, calls.values(), strict=True)
+        }
+        self._make = lambda fd: Serving(
+            checked, context, heartbeat, liveness, label_bytes(label), calls, capacity,
+            not copy, fd,
+        )  # fmt: skip
+        self._drain_timeout = drain_timeout
+        self._signals = 0
+        self._binding: Binding[Serving] | None = None
+        self._running: dict[_serving.Task, asyncio.Task[None]] = {}
+        self._no_room: list[asyncio.Future[None]] = []
+
+    # -- serving ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until told to go.
+
+        On the main thread SIGTERM and SIGINT drain the worker: it takes no more tasks, finishes
+        those it holds within `drain_timeout`, gives back the rest, and this method returns. A
+        second signal gives them back at once, and so does cancelling this method.
+        """
+        await self.start()
+        with self._signals_drain():
+            try:
+                await self._bound().ended()
+            finally:
+                await self.stop()
+
+    async def start(self) -> None:
+        """Serve on the running loop, and return.
+
+        Raises
+        ------
+        RuntimeError
+            It was started before; a worker serves once.
+        """
+        if self._binding is not None:
+            raise RuntimeError("it was started before")
+        self._binding = Binding(self._make, lambda serving: serving.leave(0.0), self._hear)
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Take no more tasks, finish the held ones, close.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds, instead of `drain_timeout`; tasks that take longer are given back.
+
+        Returns
+        -------
+        bool
+            True if every task was finished; False at once when a handler of this worker calls.
+        """
+        if self._binding is None:
+            return True
+        serving = self._bound().engine
+        seconds = self._drain_timeout if timeout is None else timeout
+        self._leave(seconds)
+        if asyncio.current_task() in self._running.values():
+            return False
+        ended = await self._binding.ended(seconds + CLOSE_WITHIN)
+        return ended and serving.given_back == 0
+
+    async def stop(self) -> None:
+        """Give back the held tasks and close, at once; their handlers are cancelled."""
+        await self.drain(0.0)
+
+    async def wait_connected(self, timeout: float | None = None) -> bool:
+        """Wait until a broker has welcomed this worker; True when it has."""
+        return await self._bound().connected(timeout)
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drain within `drain_timeout`."""
+        await self.drain()
+
+    # -- below the API ----------------------------------------------------------------------
+
+    def _bound(self) -> Binding[Serving]:
+        if self._binding is None:
+            raise RuntimeError("it was not started")
+        self._binding.check("worker")
+        return self._binding
+
+    def _hear(self, mails: list[Any]) -> None:
+        """Cancel the handlers that nobody waits for, begin those of new tasks."""
+        binding = self._bound()
+        for taken in binding.engine.take_cancelled():
+            running = self._running.get(taken)
+            if running is not None and self._handlers[taken.service].is_async:
+                running.cancel()
+        for taken in binding.engine.take_tasks():
+            if taken.cancelled:
+                _fail(binding.engine, taken, Cancelled("cancelled before it began"))
+            else:
+                self._running[taken] = binding.loop.create_task(self._work(taken))
+        waiters, self._no_room = self._no_room, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _work(self, taken: _serving.Task) -> None:
+        """Run the handler of a task; whatever it does, the answer is owed."""
+        serving = self._bound().engine
+        try:
+            result = await self._handlers[taken.service](self, taken)
+            with suppress(ClosedError):
+                serving.answer(taken, result)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            _stopped(serving, taken, error)
+            raise
+        except BaseException as error:  # SystemExit too
+            _fail(serving, taken, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        finally:
+            del self._running[taken]
+
+    async def _room(self) -> None:
+        """Wait for the next ring, which may mean that there is room for a partial."""
+        waiter: asyncio.Future[None] = self._bound().loop.create_future()
+        self._no_room.append(waiter)
+        await waiter
+
+    def _leave(self, seconds: float) -> None:
+        with suppress(ClosedError):
+            self._bound().engine.leave(seconds)
+
+    @contextmanager
+    def _signals_drain(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = self._bound().loop
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        with suppress(NotImplementedError):  # not every loop can
+            for number in SIGNALS:
+                loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                with suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+                if handler is not None:  # None: not one of Python's
+                    signal.signal(number, handler)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        self._leave(self._drain_timeout if self._signals == 1 else 0.0)
+
+
+class Task:
+    """One delivery of a request to this worker; what a coroutine is called with.
+
+    As `pound.Task`, except that partials are awaited.
+
+    Attributes
+    ----------
+    parts, body, meta, service, attempt, deadline, remaining, cancelled
+        As those of `pound.Task`.
+    """
+
+    __slots__ = ("_taken", "_worker")
+
+    def __init__(self, taken: _serving.Task, worker: Worker) -> None:
+        self._taken = taken
+        self._worker = worker
+
+    @property
+    def parts(self) -> list[bytes]:
+        """The body, as a list."""
+        return self._taken.parts
+
+    @property
+    def body(self) -> bytes | list[bytes]:
+        """The body: `bytes`, or a list when it has other than one part."""
+        return self._taken.body
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """What the client sent along; empty if nothing."""
+        return self._taken.meta
+
+    @property
+    def service(self) -> str:
+        """The name under which it was asked for."""
+        return self._taken.service
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first delivery; higher when earlier workers were lost."""
+        return self._taken.attempt
+
+    @property
+    def deadline(self) -> float | None:
+        """When the client stops waiting, on `time.monotonic()`; None if it never does."""
+        return self._taken.deadline
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, not below 0; None if there is no deadline."""
+        return self._taken.remaining
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the answer any more."""
+        return self._taken.cancelled
+
+    async def partial(self, body: Body, meta: Mapping[str, str] | None = None) -> None:
+        """Send a partial of the answer ahead of the final one.
+
+        Waits while the broker does not take what was sent before. Does nothing once the task is
+        cancelled.
+
+        Raises
+        ------
+        TypeError
+            `body` is not bytes-like or a sequence of those.
+        ValueError
+            The partial exceeds a limit of the broker.
+        """
+        serving = self._worker._bound().engine
+        while not serving.try_partial(self._taken, body, meta):
+            await self._worker._room()
+
+    async def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
+        told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
+        await self.partial(b"", {"progress": told})
+
+
+class _Handler:
+    """A handler as the worker calls it: with what the engine gave, for something to await."""
+
+    def __init__(self, handler: Handler, wants_task: bool) -> None:
+        self.is_async = is_async(handler)
+        self._wants_task = wants_task
+        self._handler = handler
+
+    def __call__(self, worker: Worker, taken: _serving.Task) -> Awaitable[Any]:
+        """Begin the handler."""
+        if not self.is_async:
+            return self._in_executor(taken if self._wants_task else taken.body)
+        given = Task(taken, worker) if self._wants_task else taken.body
+        awaitable: Awaitable[Any] = self._handler(given)
+        return awaitable
+
+    async def _in_executor(self, given: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(None, self._handler, given)
+        return await result if inspect.isawaitable(result) else result
+
+
+def is_async(handler: Callable[..., object]) -> bool:
+    """Tell whether calling `handler` gives a coroutine; it may be an object or a partial."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        type(handler).__call__
+    )
+
+
+def _fail(serving: Serving, taken: _serving.Task, error: BaseException) -> None:
+    with suppress(ClosedError):
+        serving.fail(taken, error)
+
+
+def _stopped(serving: Serving, taken: _serving.Task, error: BaseException) -> None:
+    """Answer a task whose coroutine was cancelled, or dropped with its loop (GeneratorExit)."""
+    if serving.forked():
+        return  # a copy of a coroutine that runs in the parent
+    if taken.cancelled:
+        _fail(serving, taken, Cancelled("nobody waits for it any more"))
+    elif isinstance(error, GeneratorExit) or _loop_ends():
+        serving.leave(0.0)
+        _fail(serving, taken, Release("its loop ends"))
+    else:
+        _fail(serving, taken, error)
+
+
+def _loop_ends() -> bool:
+    """Tell whether all that runs on the loop is being cancelled: `asyncio.run` is at its end.
+
+    Always False before Python 3.11, where a task of the loop can't tell.
+    """
+    return all(getattr(task, "cancelling", int)() for task in asyncio.all_tasks())

@@ -1,0 +1,22 @@
+"""Coroutines for ``pound worker`` in the tests of the workers for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pound.aio
+
+
+async def loop(body: bytes) -> bytes:
+    """Tell whose event loop this is."""
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0].encode()
+
+
+async def hold(task: pound.aio.Task) -> bytes:
+    """Make the file that the body names with .held, and wait for the file itself."""
+    path = Path(bytes(task.parts[0]).decode())
+    path.with_suffix(".held").touch()
+    while not path.exists():
+        await asyncio.sleep(0.005)
+    return b"released"

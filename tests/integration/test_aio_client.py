@@ -1,0 +1,699 @@
+"""`pound.aio.Client` against the real `pound.Broker`, on each kind of loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+import pound
+import pound.aio
+from pound import _asking, _serving
+from tests.support import WAIT_S, wait_until
+
+
+async def following(iterator: AsyncIterator[Any]) -> Any:
+    """The next one, as a coroutine."""
+    return await anext(iterator)
+
+
+class Bench:
+    """A broker, a worker in threads, and what its handlers saw."""
+
+    def __init__(self, broker: Any) -> None:
+        self.broker = broker
+        self.began = threading.Semaphore(0)
+        self.read = threading.Semaphore(0)
+        self.hold = threading.Event()
+        self.at_once = 0
+        self.most_at_once = 0
+        self._lock = threading.Lock()
+        services = {
+            "echo": lambda body: body,
+            "meta": lambda task: pound.Answer(task.body, {"got": task.meta.get("sent", "")}),
+            "fail": self.fail,
+            "held": self.held,
+            "count": self.count,
+            "spell": self.spell,
+            "paced": self.paced,
+        }
+        worker = pound.Worker(broker.backend_endpoints, services, capacity=8)
+        worker.start()
+        assert worker.wait_connected(WAIT_S)
+        self.worker: pound.Worker | None = worker
+
+    def fail(self, body: bytes) -> bytes:
+        raise ValueError(body.decode())
+
+    def held(self, task: pound.Task) -> bytes:
+        """Wait until it is let go, or until nobody waits for the answer."""
+        self.began.release()
+        wait_until(lambda: self.hold.is_set() or task.cancelled)
+        return task.parts[0]
+
+    def count(self, body: bytes) -> bytes:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(0.002)  # so that they overlap
+        with self._lock:
+            self.at_once -= 1
+        return body
+
+    def spell(self, task: pound.Task) -> bytes:
+        for letter in task.parts[0].decode():
+            if letter == "-":
+                self.held(task)
+            task.partial(letter.encode(), {"of": "spell"})
+        return b"end"
+
+    def paced(self, task: pound.Task) -> bytes:
+        """Send each letter when the one before was read."""
+        for letter in task.parts[0].decode():
+            task.partial(letter.encode())
+            assert self.read.acquire(timeout=WAIT_S)
+        return b"end"
+
+    def close(self) -> None:
+        """Stop the worker; a second time it is gone."""
+        self.hold.set()
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
+
+    def client(self, **settings: Any) -> pound.aio.Client:
+        return pound.aio.Client(self.broker.frontend_endpoints, **settings)
+
+    async def until(self, counter: str, value: int) -> None:
+        """Wait until a counter of the broker has this value."""
+        end = time.monotonic() + WAIT_S
+        while self.broker.stats()[counter] != value:
+            assert time.monotonic() < end, (counter, self.broker.stats())
+            await asyncio.sleep(0.005)
+
+    async def begun(self, count: int = 1) -> None:
+        """Wait until that many more held tasks run."""
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            assert await loop.run_in_executor(None, self.began.acquire, True, WAIT_S)
+
+
+@pytest.fixture
+def bench(broker: Any) -> Iterator[Bench]:
+    bench = Bench(broker)
+    yield bench
+    bench.close()
+
+
+# -- requests -------------------------------------------------------------------------------
+
+
+def test_a_request_is_awaited(run, bench):
+    async def main():
+        async with bench.client() as client:
+            assert await client.request(b"hello", "echo") == b"hello"
+            assert await client.request([b"a", b"b"], "echo", timeout=WAIT_S) == [b"a", b"b"]
+
+    run(main())
+
+
+def test_many_are_gathered_in_order(run, bench):
+    async def main():
+        async with bench.client() as client:
+            answers = await asyncio.gather(
+                *(client.request(b"%d" % n, "echo") for n in range(3000))
+            )
+            assert answers == [b"%d" % n for n in range(3000)]
+
+    run(main())
+    stats = bench.broker.stats()
+    assert (stats["accepted"], stats["answered"]) == (3000, 3000)
+
+
+def test_large_bodies_pass(run, bench):
+    async def main():
+        body = os.urandom(300_000)
+        async with bench.client() as client:
+            assert await client.request(body, "echo") == body
+
+    run(main())
+
+
+def test_meta_goes_both_ways(run, bench):
+    async def main():
+        async with bench.client() as client:
+            answer = await client.request_full(b"x", "meta", meta={"sent": "here"})
+            assert answer == pound.Answer(b"x", {"got": "here"})
+            assert await client.request(b"x", "meta") == b"x"
+
+    run(main())
+
+
+def test_errors_are_raised_where_it_is_awaited(run, bench):
+    async def main():
+        async with bench.client() as client:
+            with pytest.raises(pound.TaskFailed, match="ValueError: so be it"):
+                await client.request(b"so be it", "fail")
+            with pytest.raises(pound.DeadlineExceeded):
+                await client.request(b"", "held", timeout=0.1)
+            assert await client.request(b"on", "echo") == b"on"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"body": "text"}, TypeError),
+        ({"body": 3}, TypeError),
+        ({"body": b"", "timeout": 0.0}, ValueError),
+        ({"body": b"", "priority": 10}, ValueError),
+        ({"body": b"", "service": "x" * 256}, ValueError),
+        ({"body": b"", "meta": {"a": 1}}, TypeError),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(run, bench, arguments, kind):
+    async def main():
+        async with bench.client() as client:
+            with pytest.raises(kind):
+                client.request(**arguments)
+            with pytest.raises(kind):
+                client.stream(**arguments)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"endpoints": "nonsense"}, pound.ConfigError),
+        ({"endpoints": []}, pound.ConfigError),
+        ({"overflow": "drop"}, ValueError),
+        ({"heartbeat": 0.0}, ValueError),
+        ({"liveness": 0}, ValueError),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(settings, kind):
+    with pytest.raises(kind):
+        pound.aio.Client(**settings)
+
+
+# -- cancelling -----------------------------------------------------------------------------
+
+
+def test_cancelling_the_task_that_awaits_cancels_the_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+
+            async def ask():
+                return await client.request(b"", "held")
+
+            task = asyncio.create_task(ask())
+            await bench.begun()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await bench.until("cancelled", 1)
+            await bench.until("running", 0)  # its handler heard of it
+            assert await client.request(b"on", "echo") == b"on"
+
+    run(main())
+
+
+def test_a_timeout_of_asyncio_cancels_the_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.request(b"", "held"), 0.05)
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+def test_cancelling_a_gathering_cancels_every_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+            gathering = asyncio.gather(*(client.request(b"", "held") for _ in range(20)))
+            await bench.begun(8)
+            gathering.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gathering
+            await bench.until("cancelled", 20)
+
+    run(main())
+
+
+def test_cancelling_twice_or_late_does_nothing(run, bench):
+    async def main():
+        async with bench.client() as client:
+            request = client.request(b"1", "echo")
+            assert await request == b"1"
+            assert not request.cancel()
+            request = client.request(b"", "held")
+            assert request.cancel()
+            assert not request.cancel()
+            await bench.until("running", 0)
+
+    run(main())
+
+
+# -- map ------------------------------------------------------------------------------------
+
+
+def test_map_keeps_the_order_and_the_window(run, bench):
+    async def main():
+        read: list[int] = []
+
+        def bodies():
+            for n in range(100):
+                read.append(n)
+                yield b"%d" % n
+
+        async with bench.client() as client:
+            answers = []
+            async for answer in client.map("count", bodies(), window=4):
+                answers.append(answer)
+                assert len(read) <= len(answers) + 4
+            assert answers == [b"%d" % n for n in range(100)]
+
+    run(main())
+    assert 1 < bench.most_at_once <= 4
+
+
+def test_map_of_nothing(run, bench):
+    async def main():
+        async with bench.client() as client:
+            assert [answer async for answer in client.map("echo", [])] == []
+            with pytest.raises(ValueError, match="window"):
+                client.map("echo", [], window=0)
+
+    run(main())
+
+
+def test_map_reads_bodies_as_they_arrive_and_no_answer_waits_for_the_next(run, bench):
+    async def main():
+        let_go = asyncio.Event()
+
+        async def bodies() -> AsyncIterator[bytes]:
+            yield b"1"
+            yield b"2"
+            await let_go.wait()
+            yield b"3"
+
+        async with bench.client() as client:
+            answers = client.map("echo", bodies())
+            assert await anext(answers) == b"1"
+            assert await anext(answers) == b"2"
+            let_go.set()
+            assert [answer async for answer in answers] == [b"3"]
+
+    run(main())
+
+
+def test_a_source_that_fails_ends_the_map(run, bench):
+    async def main():
+        async def bodies() -> AsyncIterator[bytes]:
+            yield b"1"
+            await bench.begun()
+            raise KeyError("source")
+
+        async with bench.client() as client:
+            with pytest.raises(KeyError, match="source"):
+                _ = [answer async for answer in client.map("held", bodies())]
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("arriving", [False, True])
+def test_a_map_that_is_left_cancels_what_is_open(run, bench, arriving):
+    async def main():
+        async def arrive() -> AsyncIterator[bytes]:
+            for n in range(50):
+                yield b"%d" % n
+
+        async with bench.client() as client:
+            bodies = arrive() if arriving else (b"%d" % n for n in range(50))
+            answers = client.map("held", bodies, window=8)
+            reading = asyncio.create_task(following(answers))
+            await bench.begun(8)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await bench.until("cancelled", 8)
+            assert bench.broker.stats()["accepted"] == 8
+
+    run(main())
+
+
+def test_an_abandoned_map_cancels_what_is_open(run, bench):
+    async def main():
+        async with bench.client() as client:
+            async for answer in client.map("echo", [b"1"] + [b"x" * 10] * 3, window=1):
+                assert answer == b"1"
+                break
+            async for _ in client.map("spell", [b"", b"-", b"-"], window=3):
+                break
+            gc.collect()
+            await bench.until("cancelled", 2)
+
+    run(main())
+
+
+def test_a_failure_is_raised_at_its_turn(run, bench):
+    async def main():
+        async with bench.client() as client:
+            with pytest.raises(pound.TaskFailed, match="boom"):
+                async for _ in client.map("fail", [b"boom", b"later"]):
+                    pass
+
+    run(main())
+
+
+# -- streams --------------------------------------------------------------------------------
+
+
+def test_a_stream_is_iterated(run, bench):
+    async def main():
+        async with bench.client() as client:
+            got = [partial async for partial in client.stream(b"abc", "spell")]
+            assert [bytes(partial.body) for partial in got] == [b"a", b"b", b"c", b"end"]
+            assert [partial.final for partial in got] == [False, False, False, True]
+            assert [partial.sequence for partial in got] == [0, 1, 2, 3]
+            assert got[0].meta == {"of": "spell"}
+            assert (got[0].attempt, got[3].meta) == (1, {})
+
+    run(main())
+
+
+def test_many_streams_at_once(run, bench):
+    async def main():
+        async with bench.client() as client:
+
+            async def read(word: bytes) -> bytes:
+                return b"".join(
+                    [bytes(partial.body) async for partial in client.stream(word, "spell")]
+                )
+
+            words = [b"%d" % n * 5 for n in range(100)]
+            assert await asyncio.gather(*map(read, words)) == [word + b"end" for word in words]
+
+    run(main())
+
+
+def test_a_stream_that_fails(run, bench):
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"boom", "fail")
+            with pytest.raises(pound.TaskFailed, match="boom"):
+                await anext(stream)
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+
+    run(main())
+
+
+def test_leaving_a_stream_cancels_its_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+            async for partial in client.stream(b"a-b", "spell"):
+                assert partial.body == b"a"
+                break
+            gc.collect()
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+def test_a_stream_that_is_never_read_is_cancelled_when_dropped(run, bench):
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"-", "spell")
+            await bench.begun()
+            del stream
+            gc.collect()
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+def test_closing_a_stream_cancels_its_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"a-b", "spell")
+            assert (await anext(stream)).body == b"a"
+            await stream.aclose()
+            await stream.aclose()
+            assert [partial async for partial in stream] == []
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+def test_cancelling_the_reader_of_a_stream_cancels_its_request(run, bench):
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"-", "spell")
+
+            async def read():
+                return [partial async for partial in stream]
+
+            task = asyncio.create_task(read())
+            await bench.begun()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await bench.until("cancelled", 1)
+
+    run(main())
+
+
+def test_a_stream_has_one_reader(run, bench):
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"-", "spell")
+            first = asyncio.create_task(following(stream))
+            await bench.begun()
+            with pytest.raises(RuntimeError, match="reads this stream"):
+                await anext(stream)
+            bench.hold.set()
+            assert (await first).body == b"-"
+
+    run(main())
+
+
+def test_a_stream_that_is_read_too_slowly_ends(run, bench, monkeypatch):
+    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+
+    async def main():
+        async with bench.client() as client:
+            stream = client.stream(b"x" * 50 + b"-", "spell")
+            await client.request(b"", "echo")
+            await bench.until("cancelled", 1)
+            with pytest.raises(pound.Busy, match="1000 bytes of the stream"):
+                _ = [partial async for partial in stream]
+
+    run(main())
+
+
+def test_a_stream_that_is_read_may_be_longer_than_what_may_wait(run, bench, monkeypatch):
+    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+
+    async def main():
+        count = 0
+        async with bench.client() as client:
+            async for _ in client.stream(b"x" * 100, "paced"):
+                bench.read.release()
+                count += 1
+        assert count == 101
+
+    run(main())
+
+
+# -- the life of the client -----------------------------------------------------------------
+
+
+def test_closing_fails_what_is_open(run, bench):
+    async def main():
+        client = bench.client()
+        requests = [client.request(b"", "held") for _ in range(3)]
+        stream = client.stream(b"-", "spell")
+        reading = asyncio.create_task(following(stream))
+        answers = client.map("held", [b"1", b"2"])
+        mapped = asyncio.create_task(following(answers))
+        await bench.begun(6)
+        await client.close()
+        for open_one in (*requests, reading, mapped):
+            with pytest.raises(pound.ClosedError):
+                await open_one
+
+    run(main())
+
+
+def test_a_closed_client_says_so(run, bench):
+    async def main():
+        client = bench.client()
+        assert await client.request(b"1", "echo") == b"1"
+        await asyncio.gather(client.close(), client.close())
+        await client.close()
+        with pytest.raises(pound.ClosedError):
+            client.request(b"", "echo")
+        with pytest.raises(pound.ClosedError):
+            client.stream(b"", "echo")
+        assert not await client.wait_connected(WAIT_S)
+        unused = bench.client()
+        await unused.close()
+        with pytest.raises(pound.ClosedError):
+            unused.request(b"", "echo")
+
+    run(main())
+
+
+def test_the_connection_is_waited_for(run, bench):
+    async def main():
+        async with bench.client() as client:
+            both = await asyncio.gather(client.wait_connected(WAIT_S), client.wait_connected())
+            assert both == [True, True]
+        async with pound.aio.Client("tcp://127.0.0.1:1") as alone:
+            assert not await alone.wait_connected(0.05)
+            waiting = asyncio.ensure_future(alone.wait_connected())
+            await asyncio.sleep(0)
+            await alone.close()
+            assert not await waiting
+
+    run(main())
+
+
+def test_a_client_belongs_to_its_first_loop(run, bench):
+    client = bench.client()  # needs no loop yet
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        client.request(b"", "echo")
+
+    async def first():
+        assert await client.request(b"1", "echo") == b"1"
+
+    async def second():
+        with pytest.raises(RuntimeError, match="another event loop"):
+            client.request(b"2", "echo")
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await client.close()
+
+    run(first())
+    run(second())
+
+
+def test_inproc(run, start_broker):
+    context: zmq.Context[Any] = zmq.Context()
+    broker = start_broker(context=context, frontend="inproc://c", backend="inproc://w")
+
+    async def main():
+        async with (
+            pound.aio.Worker("inproc://w", {"echo": lambda body: body}, context=context),
+            pound.aio.Client("inproc://c", context=context) as client,
+        ):
+            assert await client.request(b"1", "echo", timeout=WAIT_S) == b"1"
+
+    run(main())
+    broker.stop()
+    context.term()
+
+
+def engines() -> set[str]:
+    """The threads of engines of clients."""
+    return {thread.name for thread in threading.enumerate() if thread.name == "pound-client"}
+
+
+def test_a_dropped_client_ends(run, bench):
+    async def main():
+        client = bench.client()
+        assert await client.request(b"1", "echo") == b"1"
+        request = client.request(b"", "held")
+        assert engines()
+        del client
+        gc.collect()
+        with pytest.raises(pound.ClosedError):
+            await request
+
+    run(main())
+    wait_until(lambda: not engines())
+
+
+def test_nothing_is_left_of_a_client_whose_loop_was_closed(run, bench):
+    async def main():
+        client = bench.client()
+        assert await client.request(b"1", "echo") == b"1"
+        return client, client.request(b"", "held")
+
+    run(main())  # the first time, some descriptors are opened for good
+    gc.collect()
+    wait_until(lambda: not engines())
+    before = len(os.listdir("/proc/self/fd"))
+    left = run(main())
+    del left
+    gc.collect()
+    wait_until(lambda: not engines())
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_nothing_is_left_in_c(run, bench):
+    """Bodies, requests and mails are freed, however a request ended."""
+
+    async def main():
+        async with bench.client() as client:
+            requests = [client.request(bytes(9000), "echo") for _ in range(100)]
+            for request in requests[::3]:
+                request.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
+            async for _ in client.stream(b"abcdef", "spell"):
+                break
+            async for _ in client.map("echo", [bytes(9000)] * 20):
+                break
+            open_ones = [client.request(bytes(9000), "held") for _ in range(3)]
+            await bench.begun(3)
+        await asyncio.gather(*open_ones, return_exceptions=True)
+        left_open = bench.client()
+        for _ in range(3):
+            left_open.request(bytes(9000), "held")
+        await bench.begun(3)
+
+    run(main())
+    gc.collect()
+    wait_until(lambda: not engines())
+    bench.close()
+    wait_until(lambda: gc.collect() >= 0 and _asking.live() == _serving.live() == 0)
+
+
+def test_several_clients_share_a_loop(run, bench):
+    async def main():
+        async with bench.client() as one, bench.client() as two:
+            answers = await asyncio.gather(
+                *(client.request(b"%d" % n, "echo") for n in range(100) for client in (one, two))
+            )
+            assert answers == [b"%d" % n for n in range(100) for _ in range(2)]
+
+    run(main())
+
+
+def test_each_thread_may_have_a_loop_and_a_client(bench, make_loop):
+    def ask(got: list[Any]) -> None:
+        async def main():
+            async with bench.client() as client:
+                requests = (client.request(b"%d" % n, "echo") for n in range(200))
+                got.extend(await asyncio.gather(*requests))
+
+        make_loop().run_until_complete(main())
+
+    results: list[list[Any]] = [[], [], []]
+    threads = [threading.Thread(target=ask, args=(got,)) for got in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert results == [[b"%d" % n for n in range(200)]] * 3

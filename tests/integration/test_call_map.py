@@ -1,0 +1,124 @@
+"""``pound call --map``: a request for each line, the answers in order, a bar for people."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pound
+from pound.cli.progress import Progress
+from tests.support import WAIT_S, clean_environ, pound_command, run_pound
+
+Call = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def fail_at_7(body: bytes) -> bytes:
+    if body == b"7":
+        raise ValueError("seven")
+    return body
+
+
+@pytest.fixture
+def call(broker: Any) -> Iterator[Call]:
+    """``call(service, *arguments, stdin=b"")``: the command, against a broker with a worker."""
+    services = {
+        "upper": lambda body: body.upper(),
+        "double": lambda body: [body, body],
+        "fail": fail_at_7,
+    }
+
+    def call(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        at = ("--connect", broker.frontend_endpoints[0], "--timeout", "15")
+        return run_pound("call", *arguments, *at, stdin=stdin)
+
+    with pound.Worker(broker.backend_endpoints, services, capacity=64) as worker:
+        assert worker.wait_connected(WAIT_S)
+        yield call
+
+
+def test_each_line_is_a_request_and_each_answer_a_line(call: Call, tmp_path: Path) -> None:
+    lines = [b"line %d" % n for n in range(2000)] + [b"", b"\xff no text", b"no newline at the end"]
+    expected = b"".join(line.upper() + b"\n" for line in lines)
+    done = call("upper", "--map", stdin=b"\n".join(lines))
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, b"")
+    file = tmp_path / "lines"
+    file.write_bytes(b"\n".join(lines))
+    assert call("upper", str(file), "--map", "--window", "3").stdout == expected
+
+
+def test_the_parts_of_an_answer_share_its_line(call: Call) -> None:
+    assert call("double", "-", "--map", stdin=b"a\nb\n").stdout == b"a\ta\nb\tb\n"
+
+
+def test_no_lines_no_answers(call: Call) -> None:
+    done = call("upper", "--map")
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_the_first_failure_ends_it_after_the_answers_before(call: Call) -> None:
+    done = call("fail", "--map", stdin=b"".join(b"%d\n" % n for n in range(20)))
+    assert (done.returncode, done.stdout) == (10, b"".join(b"%d\n" % n for n in range(7)))
+    assert b"seven" in done.stderr
+
+
+def test_a_file_that_can_not_be_read_is_a_wrong_argument(call: Call, tmp_path: Path) -> None:
+    done = call("upper", str(tmp_path / "absent"), "--map")
+    assert done.returncode == 2
+    assert b"absent" in done.stderr
+
+
+def test_a_terminal_shows_a_bar_and_keeps_the_answers_apart(
+    call: Call, broker: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"line\n" * 50)
+    terminal, stderr = pty.openpty()
+    at = ("--connect", broker.frontend_endpoints[0])
+    done = subprocess.run(
+        pound_command("call", "upper", str(file), "--map", *at),
+        stdout=subprocess.PIPE, stderr=stderr, env=clean_environ(), timeout=2 * WAIT_S,
+    )
+    os.close(stderr)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert (done.returncode, done.stdout) == (0, b"LINE\n" * 50)
+    assert "100%" in shown
+    assert "50 answers" in shown
+
+
+# -- the bar --------------------------------------------------------------------------------
+
+
+def test_a_bar_that_is_not_shown_writes_nothing() -> None:
+    out = io.StringIO()
+    with Progress(100, shown=False, out=out) as progress:
+        progress.read(50)
+        progress.answered()
+    assert out.getvalue() == ""
+
+
+def test_a_bar_tells_how_far_it_is() -> None:
+    out = io.StringIO()
+    with Progress(100, shown=True, out=out) as progress:
+        progress.read(50)
+        progress.answered()
+    first, *_, last = out.getvalue().split("\r")[1:]
+    assert "0%" in first
+    assert f"[{'#' * 15}{' ' * 15}]  50%  1 answers" in last
+    assert last.endswith("\n")
+
+
+def test_without_a_size_there_are_numbers_only() -> None:
+    out = io.StringIO()
+    with Progress(0, shown=True, out=out) as progress:
+        progress.read(50)
+        progress.answered()
+    assert "%" not in out.getvalue()
+    assert "1 answers" in out.getvalue()

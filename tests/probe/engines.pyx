@@ -1,0 +1,57 @@
+# A hand on the engine of a client or a worker, for tests only.
+
+from pound._peer cimport Engine, command_t, engine_post, engine_t
+
+cdef extern from "pythread.h" nogil:
+    ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
+    void PyThread_release_lock(PyThread_type_lock lock)
+
+cdef struct stand_t:
+    command_t command
+    PyThread_type_lock told    # released when the engine's thread stands, and when it goes on
+    PyThread_type_lock goes    # locked until it may go on
+
+
+cdef void stand(engine_t *engine, command_t *command) noexcept nogil:
+    cdef stand_t *asked = <stand_t *>command
+    PyThread_release_lock(asked.told)
+    PyThread_acquire_lock(asked.goes, 1)
+    PyThread_release_lock(asked.told)
+
+
+cdef class Held:
+    """While entered, an engine's thread stands still: what is done meanwhile is one turn's work."""
+
+    cdef Engine engine
+    cdef stand_t stand
+
+    def __cinit__(self, Engine engine not None):
+        self.engine = engine
+        self.stand.command.run = stand
+        self.stand.told = PyThread_allocate_lock()
+        self.stand.goes = PyThread_allocate_lock()
+        PyThread_acquire_lock(self.stand.told, 1)
+        PyThread_acquire_lock(self.stand.goes, 1)
+
+    def __dealloc__(self):
+        PyThread_free_lock(self.stand.told)
+        PyThread_free_lock(self.stand.goes)
+
+    def __enter__(self):
+        if engine_post(&self.engine.e, &self.stand.command) < 0:
+            raise RuntimeError("the engine has ended")
+        with nogil:
+            PyThread_acquire_lock(self.stand.told, 1)
+
+    def __exit__(self, *error):
+        PyThread_release_lock(self.stand.goes)
+        with nogil:  # the command is the engine's until it has gone on
+            PyThread_acquire_lock(self.stand.told, 1)
+
+
+def monitor_fd(Engine engine not None):
+    """The descriptor that is readable when the engine has not read all of its socket's monitor."""
+    return engine.e.dealer.monitor_fd
