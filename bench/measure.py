@@ -25,6 +25,7 @@ from bench.subjects import BENCH, OUT, ROOT, Contestant, Shape, SubjectError
 READY = re.compile(rb"ready frontend=(\S+) backend=(\S+)")
 READY_S = 60.0  # the slowest peer needs 15
 SLACK_S = 150.0  # a measurement may take so much longer than it should
+SETTLE_S = 2.0  # the broker gives free memory back once a second
 WAITING_S = 60.0  # until all requests that are to wait are with the broker
 PAGE_BYTES = resource.getpagesize()
 
@@ -134,6 +135,7 @@ def _measure_waiting(
             load.stdin.flush()
             load.stdout.readline()
             _await_waiting(contestant, subject, shape.requests)
+            time.sleep(SETTLE_S)
             after = _resident(subject.pid)
             printed, _ = load.communicate("go on\n", timeout=SLACK_S)
         finally:

@@ -33,10 +33,14 @@ cdef class Asking(Engine):
     cdef readonly bint share
     cdef uint64_t next_number
     cdef list boxes                       # idle ones, for `ask`
+    cdef bint quick                       # the last answer that `ask` waited for was
+    cdef bint awake                       # a caller of `ask` stays awake: one is enough
+    cdef int64_t awake_from               # ns, monotonic; none does before
     cdef ask_t *new_ask(
         self, mailbox_t *box, object service, object timeout, int priority
     ) except NULL
     cdef uint64_t post_ask(self, ask_t *ask) except 0      # the number of the first request
+    cdef int await_answer(self, Box box) except -1
     cdef int cancel_some(self, const uint64_t *numbers, uint32_t count) except -1
 
 # ask_add adds one request to those that are to be asked together; the tag is as it comes.

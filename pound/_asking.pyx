@@ -25,6 +25,27 @@ from pound._requests cimport (
 cdef enum:
     NS = 1000000000                # in a second
     TIMEOUT_MAX = 1000000000       # seconds; longer ones, of 30 years, are none
+    QUICK_NS = 1000000             # an answer that came sooner was quick
+    AWAKE_NS = 300000              # of the wait for a quick answer, in which the caller stays awake
+    LATE_NS = 1000000              # of a yield, longer than the threads of an answer need to go on
+    SLEEPY_NS = 100000000          # after a late one
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+
+# stay_awake waits a little for mail without sleeping. An answer passes a dozen threads in three
+# processes, and to wake one on a core that has gone idle takes several times as long as to switch
+# to it; a caller that yields gives its core to whoever needs it and keeps it from going idle.
+# 0: a yield came back late: somebody computes on this core, and who slept would be preferred.
+cdef bint stay_awake(mailbox_t *box, int64_t now) noexcept nogil:
+    cdef int64_t until = now + AWAKE_NS
+    cdef int64_t before = now
+    while now < until and mailbox_wait(box, 0) == 0:
+        before = now
+        sched_yield()
+        now = clock_now()
+    return now - before < LATE_NS
 
 
 # drain takes mails, which nobody wants, until so many ends of requests have come. Their tags are
@@ -385,7 +406,7 @@ cdef class Asking(Engine):
             raise
         number = self.post_ask(ask)
         try:
-            box.await_mail(-1)
+            self.await_answer(box)
         except BaseException:
             self.cancel_some(&number, 1)
             with nogil:
@@ -399,6 +420,21 @@ cdef class Asking(Engine):
         if isinstance(value, BaseException):
             raise value
         return value
+
+    cdef int await_answer(self, Box box) except -1:
+        """await_answer waits for one answer, awake at first if the last one was quick."""
+        cdef int64_t began = clock_now()
+        cdef bint punctual
+        if self.quick and not self.awake and began >= self.awake_from:
+            self.awake = True
+            with nogil:
+                punctual = stay_awake(&box.mailbox, began)
+            self.awake = False
+            if not punctual:
+                self.awake_from = clock_now() + SLEEPY_NS
+        box.await_mail(-1)
+        self.quick = clock_now() - began < QUICK_NS
+        return 0
 
     cdef int cancel_some(self, const uint64_t *numbers, uint32_t count) except -1:
         """cancel_some ends requests, those that have not ended; nothing if the client is closed."""

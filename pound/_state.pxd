@@ -305,6 +305,7 @@ cdef struct broker_t:
     spares_t spares          # images of stored records
     buffer_t scratch         # scratch of pages and images
     uint32_t crowd           # messages that the last turn read
+    int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t yield_from       # no yields before: the core is shared with a computation
     int wake_fd              # readable: a command waits
     int64_t now              # monotonic ns, at the start of the turn
