@@ -16,7 +16,7 @@ FUZZ_EXAMPLES ?= 200000
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test bench bench-quick bench-python bench-micro profile debug annotate \
-	sanitize lint types wheel dist-check sim-long fuzz-long clean
+	sanitize soak lint types wheel dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -77,12 +77,15 @@ debug:           ## all tests with the O(n) invariant checks compiled in
 	POUND_DEBUG=1 $(MAKE) build
 	$(BIN)/python -m pytest; status=$$?; rm -f build/built; exit $$status
 
-sanitize:        ## unit tests and simulation under the address and undefined-behaviour sanitizers
+sanitize:        ## unit tests, simulation, interoperation under the address and UB sanitizers
 	rm -f build/built
 	POUND_DEBUG=1 POUND_SANITIZE=1 $(MAKE) build
 	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(cc -print-file-name=libasan.so)" \
-		$(BIN)/python -m pytest -p no:faulthandler tests/unit tests/simulation tests/fuzz \
+		$(BIN)/python -m pytest -p no:faulthandler tests/unit tests/simulation tests/fuzz tests/interop \
 		--deselect tests/unit/test_lint.py; status=$$?; rm -f build/built; exit $$status
+
+soak: build      ## ten million requests over all dialects; afterwards nothing may be left
+	$(BIN)/python -m tests.soak
 
 annotate:        ## Cython's annotated HTML beside each module
 	rm -f build/built
