@@ -302,7 +302,8 @@ cdef class Asking(Engine):
             raise MemoryError
 
     def __dealloc__(self):
-        asking_free(&self.a)
+        if self.born == forks():
+            asking_free(&self.a)
 
     cdef ask_t *new_ask(
         self, mailbox_t *box, object service, object timeout, int priority
@@ -483,3 +484,5 @@ cdef class Asking(Engine):
                     future.set_exception(value)
             except (RuntimeError, InvalidStateError):  # its owner has set it before
                 pass
+            except BaseException:  # a callback's: the other futures are owed their answers
+                self.logger.exception("a callback of a future failed")

@@ -257,9 +257,11 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
     cdef uint64_t enough = b.counters[C_BYTES_IN] + BATCH_BYTES
     cdef int result
-    if not s.readable or (side == FRONTEND and unread(b)):
+    if not s.readable:
         return
     for _ in range(BATCH_MESSAGES):
+        if side == FRONTEND and unread(b):
+            return
         result = receive(b, side)
         b.crowd += result > 0
         if result <= 0:

@@ -39,7 +39,8 @@ cdef struct answers_t:       # a queue; all zero is an empty one
     uint32_t count
 
 cdef struct task_t:
-    task_t *next             # among those that wait for a handler, or are told as cancelled
+    task_t *next             # among those that wait for a handler, or that an event loop took
+    task_t *next_told        # among those that are told as cancelled
     task_t *older            # among the running or the stale
     task_t *newer
     task_t *chain            # in its bucket

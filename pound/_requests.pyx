@@ -282,7 +282,7 @@ cdef void asking_collect(engine_t *e, int64_t now) noexcept nogil:
 
 cdef int asking_pending(engine_t *e) noexcept nogil:
     cdef asking_t *a = <asking_t *> e.end.state
-    return a.more or a.cancels.told < a.cancels.tail
+    return a.leave_by == FAR and (a.more or a.cancels.told < a.cancels.tail)
 
 
 cdef uint64_t asking_done(engine_t *e) noexcept nogil:

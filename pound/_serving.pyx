@@ -31,6 +31,7 @@ from pound._wire cimport (
 )
 
 import logging
+import traceback
 import threading
 
 from pound._body import Answer
@@ -186,10 +187,13 @@ cdef class Serving(Engine):
         if isinstance(error, Release):
             return answer_words(task, CODE_UNAVAILABLE, sentence(error) or "given back")
         answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
-        log_event(
-            LOGGER, logging.ERROR, "handler failed", service=self.names[task.service],
-            attempt=task.attempt, exc_info=error,
-        )
+        try:
+            log_event(
+                LOGGER, logging.ERROR, "handler failed", service=self.names[task.service],
+                attempt=task.attempt, exc_info=error,
+            )
+        except BaseException:  # a filter of the program's: it must not cost the thread
+            traceback.print_exc()
         return 0
 
     cdef int check_body(self, body_t *body) except -1:
@@ -232,6 +236,9 @@ cdef class Serving(Engine):
             except ProtocolError as error:
                 answer_words(task, CODE_INVALID_ARGUMENT, str(error))
                 tasks_answer(&self.tasks, task)
+            except BaseException as error:  # the tasks behind it must not be lost with it
+                self.failed(task, error)
+                tasks_answer(&self.tasks, task)
             task = following
         released_drop()
         return taken
@@ -242,7 +249,7 @@ cdef class Serving(Engine):
         cdef task_t *following
         cdef list cancelled = []
         while task != NULL:
-            following = task.next
+            following = task.next_told
             if task.face != NULL:
                 cancelled.append(<object>task.face)
             task_drop(task)
@@ -256,8 +263,9 @@ cdef class Serving(Engine):
                 self.reply(task.task, value)
             except BaseException as error:
                 self.failed(task.task, error)
-            task_keep(task.task)
-            tasks_answer(&self.tasks, task.task)
+            finally:
+                task_keep(task.task)
+                tasks_answer(&self.tasks, task.task)
 
     def fail(self, Task task not None, error):
         """Answer `task` with what its handler raised; `Release` gives it back.
@@ -265,12 +273,14 @@ cdef class Serving(Engine):
         `Cancelled` says that nobody waits for the task any more; it is no failure then.
         """
         if not task.task.answered:
-            if task.task.cancelled and isinstance(error, Cancelled):
-                answer_words(task.task, CODE_CANCELLED, sentence(error))
-            else:
-                self.failed(task.task, error)
-            task_keep(task.task)
-            tasks_answer(&self.tasks, task.task)
+            try:
+                if task.task.cancelled and isinstance(error, Cancelled):
+                    answer_words(task.task, CODE_CANCELLED, sentence(error))
+                else:
+                    self.failed(task.task, error)
+            finally:
+                task_keep(task.task)
+                tasks_answer(&self.tasks, task.task)
 
     def try_partial(self, Task task not None, body, meta=None):
         """Do as `Task.partial` does; where that would wait return False, and ring later."""

@@ -398,7 +398,7 @@ cdef void abandon(tasks_t *t, task_t *task) noexcept nogil:
     if t.fd >= 0 and task.taken and not task.answered and not task.told:
         task.told = 1
         task_keep(task)
-        task.next = t.cancelled
+        task.next_told = t.cancelled
         t.cancelled = task
         tell = rings(t)
     pthread_mutex_unlock(&t.lock)
@@ -575,9 +575,10 @@ cdef int service_find(const tasks_t *t, const record_t *record) noexcept nogil:
 
 
 cdef void heard(engine_t *e) noexcept nogil:
-    """Let go of the answers sent: the connection stood after them."""
+    """Let go of the answers sent: the connection stood after them, unless libzmq refused them."""
     cdef tasks_t *t = tasks_of(e)
-    answers_drop(&t.sent)
+    if dealer_flushed(&e.dealer):
+        answers_drop(&t.sent)
 
 
 cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
@@ -783,7 +784,7 @@ cdef void tasks_free(tasks_t *t) noexcept nogil:
     running_outdate(t)
     task = tasks_take_cancelled(t)
     while task != NULL:
-        following = task.next
+        following = task.next_told
         task_drop(task)
         task = following
     drop_all(t)
