@@ -8,7 +8,6 @@ fire, and sends what follows; whatever it touches is C.
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport read
 
 import os
@@ -20,8 +19,7 @@ from pound._actions cimport (
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
-from pound._dispatcher cimport disp_next_due
-from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_tick, service_t
+from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
@@ -37,6 +35,9 @@ from pound._state cimport (
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
+
+cdef extern from "_clock.h" nogil:
+    int64_t clock_ns()
 
 cdef extern from "poll.h" nogil:
     ctypedef struct pollfd_t "struct pollfd":
@@ -71,7 +72,7 @@ cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
     CROWD = 4                # messages of a turn from which on more are expected at once
-    YIELDS = 4
+    YIELDS = 16
     YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
     YIELD_PAUSE_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
@@ -79,6 +80,7 @@ cdef enum:
     REPORT_NS = 1_000_000_000
     REPORT_ROWS = 256        # services, connections or routes looked at in one report
     SIDES = 2
+    BESIDE_BODY = 1 << 20    # bytes of a request's record and envelope, at most
     TRIM_AFTER = 65536       # requests more or fewer that wait, until free memory is given back
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
@@ -93,6 +95,7 @@ WHY_REFUSED = (
     "", "too much waits: foreign_window, waiting_max or another limit",
     "the service takes bodies of one part", "the broker is draining",
     "the name is reserved for the broker", "services_max",
+    "no worker offers the service (unknown_service)",
 )
 DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
 LOOP_COUNTERS = (
@@ -114,12 +117,6 @@ DISPATCHER_COUNTERS = (
 
 
 # -- one turn ---------------------------------------------------------------------------------
-
-cdef int64_t clock_ns() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return <int64_t> t.tv_sec * 1_000_000_000 + t.tv_nsec
-
 
 # run_turns turns until the loop has ended (0) or Python is wanted (1).
 cdef int run_turns(broker_t *b) noexcept nogil:
@@ -218,7 +215,7 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
 cdef int unread(broker_t *b) noexcept nogil:
     return (b.settings.overflow_blocks and not b.sides[FRONTEND].has_workers
             and (b.d.counters.waiting >= b.d.limits.waiting_max
-                 or b.d.counters.waiting_bytes >= b.d.limits.waiting_bytes_max))
+                 or b.d.counters.waiting_bytes >= b.settings.unread_bytes))
 
 
 cdef void clock_read(broker_t *b) noexcept nogil:
@@ -569,6 +566,7 @@ cdef class Core:
         s.requests_max = config.requests_max
         s.undelivered_bytes_max = config.undelivered_bytes_max
         s.overflow_blocks = config.foreign_overflow == "block"
+        s.unread_bytes = config.waiting_bytes_max
         self.b.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
 
     cdef _take_limits(self, object config, limits_t *limits):
@@ -577,9 +575,11 @@ cdef class Core:
         limits.clients_max = limits.workers_max = config.sessions_max
         limits.services_max = config.services_max
         limits.waiting_max = config.waiting_max
-        limits.waiting_bytes_max = config.waiting_bytes_max
         limits.service_waiting_max = config.service_waiting_max
-        limits.service_waiting_bytes_max = config.service_waiting_bytes_max
+        # A frontend is left unread from the bound on: the message that crosses it was read already.
+        slack = config.body_bytes_max + BESIDE_BODY if config.foreign_overflow == "block" else 0
+        limits.waiting_bytes_max = config.waiting_bytes_max + slack
+        limits.service_waiting_bytes_max = config.service_waiting_bytes_max + slack
         limits.requests_max = config.requests_max
         limits.foreign_window = config.foreign_window
         limits.answers_bytes_max = config.answers_bytes_max

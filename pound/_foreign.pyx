@@ -11,8 +11,8 @@ from pound._dialects cimport (
     SAID_PARTIAL, SAID_READY, SAID_REQUEST, message_t,
 )
 from pound._dispatcher cimport (
-    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, disp_heard, disp_partial, disp_service_drop,
-    disp_worker_gone,
+    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, REQ_NO_SERVICE, disp_heard, disp_partial,
+    disp_service_drop, disp_worker_gone,
 )
 from pound._intake cimport (
     accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial,
@@ -25,7 +25,7 @@ from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
     C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
     LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES,
-    broker_t, peer_t, route_t, slot_t, stored_t,
+    WHY_UNKNOWN, broker_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._wire cimport part_put
 
@@ -97,6 +97,7 @@ cdef void request(
     cdef uint8_t page = page_of(name, size)
     cdef stored_t record
     cdef uint32_t slot
+    cdef int result
     if frames_bytes(b, 1, m.envelope) > ENVELOPE_BYTES_MAX:
         strike(b, route, m.dialect, "an envelope of more than 64 KiB")
         return
@@ -126,11 +127,13 @@ cdef void request(
         act(b)
         return
     peer.next_request += 1
-    if accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record,
-              <uint32_t> frames_bytes(b, 1, m.envelope), &slot):
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size, WHY_LIMIT)
-    else:
+    result = accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record,
+                    <uint32_t> frames_bytes(b, 1, m.envelope), &slot)
+    if result == REQ_ACCEPTED:
         store_envelope(b, &b.slots[slot], m)
+    else:
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size,
+                       WHY_UNKNOWN if result == REQ_NO_SERVICE else WHY_LIMIT)
 
 
 # store_envelope keeps what goes before the answer; one empty frame needs no memory.

@@ -12,6 +12,7 @@ cdef enum:
     PUBLIC_ID_SIZE = 16      # bytes
     DURABLE_SIZE = 20        # bytes that DURABLE adds to a head: public id, delay_ms
     PACKET_RECORDS_MAX = 65535  # the header's count is a u16
+    PART_ATTACHED_FROM = 4096  # bytes; below, a copy is cheaper than a frame of its own
     SERVICE_BYTES_MAX = 255  # a longer name is a wrong value, not broken framing
 
 cdef enum kind_t:

@@ -18,13 +18,13 @@ from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
 from pound._peers cimport item_push, log_event, stored_clear, stored_fill
 from pound._state cimport (
-    ANSWER_BYTES, ATTACH_FROM, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND,
-    C_BAD_PPP, C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE,
-    LOG_STRUCK, STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
+    ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
+    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
+    STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
 )
 from pound._wire cimport (
-    CODE_INTERNAL, FLAG_ATTACHED, part_put, put_error, put_partial, put_reply, put_request,
-    record_t,
+    CODE_INTERNAL, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put, put_error, put_partial, put_reply,
+    put_request, record_t,
 )
 
 cdef enum:
@@ -74,7 +74,7 @@ cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept
 cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint32_t i
     for i in range(first, first + count):
-        if b.views[i].size >= ATTACH_FROM:
+        if b.views[i].size >= PART_ATTACHED_FROM:
             return 1
     return 0
 
@@ -92,7 +92,7 @@ cdef int attach(broker_t *b, stored_t *out, uint32_t first, uint32_t count) noex
     for i in range(count):
         to = &out.attached[i]
         out.attached_bytes += <uint32_t> b.views[first + i].size
-        if b.views[first + i].size >= ATTACH_FROM:
+        if b.views[first + i].size >= PART_ATTACHED_FROM:
             zmq.msg_init(to)
             zmq.msg_move(to, &b.frames[first + i])
         elif zmq.msg_init_size(to, b.views[first + i].size) == 0:

@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from pound._check cimport CHECK
-from pound._format cimport FLAG_ATTACHED, FLAG_META, load_u32
+from pound._format cimport FLAG_ATTACHED, FLAG_META, PART_ATTACHED_FROM, load_u32
 from pound._libzmq cimport zmq
 from pound._wire cimport part_next, part_put, part_t
 
@@ -69,7 +69,6 @@ cdef extern from "pythread.h" nogil:
         PyThread_type_lock lock, long long microseconds, int interruptible)
 
 cdef enum:
-    PART_ATTACHED_FROM = 4096  # bytes; ATTACH_FROM of _wire.pyx
     PARTS_MAX = 65535          # a record counts its parts in a u16
     WAIT_US_MAX = 3600000000   # at a time; a lock of Python counts no more than a C long long
 

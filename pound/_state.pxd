@@ -25,7 +25,6 @@ from pound._spares cimport spares_t
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
     STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
-    ATTACH_FROM = 4096       # bytes: smaller bodies are copied; a kept message pins its buffer
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
     COUNTERS = 48            # room in the published statistics
     LOGS = 512               # events that wait for Python; a power of two
@@ -177,6 +176,7 @@ cdef struct settings_t:
     uint32_t frames_max
     uint32_t requests_max
     uint64_t undelivered_bytes_max
+    uint64_t unread_bytes    # waiting bytes from which on a frontend is left unread, if
     uint8_t overflow_blocks
 
 cdef enum:         # what the loop itself counts; the dispatcher has its own
@@ -228,6 +228,7 @@ cdef enum refused_why:       # LOG_REQUESTS_REFUSED
     WHY_DRAINING
     WHY_RESERVED
     WHY_SERVICES             # services_max
+    WHY_UNKNOWN              # no worker, and unknown_service = "reject"
 
 cdef enum log_kind:
     LOG_WORKER_READY = 1

@@ -20,9 +20,6 @@ import enum
 
 from pound.errors import ProtocolError
 
-cdef enum:
-    PART_ATTACHED_FROM = 4096  # bytes; below, a copy is cheaper than a frame of its own
-
 
 # --- the broker's writers ------------------------------------------------------------------
 
