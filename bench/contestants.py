@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
+
+import zmq  # noqa: F401 - has the process load libzmq
 
 from bench.peers import PEERS
 from bench.subjects import BENCH, OUT, Contestant
@@ -21,14 +25,31 @@ def _floor(capacity: int) -> Contestant:
     return Contestant(f"floor-{capacity}", (str(OUT / "floor"),), "floor", capacity)
 
 
+def _libzmq() -> str:
+    """Return the file of the libzmq that pyzmq, and so the broker, is on; "" if it has none."""
+    maps = Path("/proc/self/maps")
+    found = re.search(r"/\S*libzmq\S*\.so\S*", maps.read_text()) if maps.exists() else None
+    return found[0] if found else ""
+
+
+def _zmq_floor(capacity: int) -> Contestant:
+    program = OUT / "zmq_floor"
+    command = ("env", f"LD_PRELOAD={_libzmq()}", str(program))
+    floor = f"floor-{capacity}"
+    return Contestant(f"zmq_floor-{capacity}", command, "pnd", capacity, floor, (program,))
+
+
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         _floor(64),
+        _zmq_floor(64),
         _pound("pnd-64", "pnd", 64),
         _floor(8),
+        _zmq_floor(8),
         _pound("pnd-8", "pnd", 8),
         _floor(1),
+        _zmq_floor(1),
         _pound("pnd-1", "pnd", 1),
         _pound("ppp", "plain"),
         _pound("mdp1", "mdp1"),

@@ -23,7 +23,7 @@ SATURATED = 0.95  # of one core: above it the generator is what limits the run
 OPTIONAL = ("waiting_bytes", "copies")  # figures that only some measurements have
 
 HEADINGS = (
-    *("", "requests/s", "spread", "x floor", "x proxy", "x guide"),
+    *("", "requests/s", "spread", "x floor", "x zmq_floor", "x proxy", "x guide"),
     *("CPU us/req", "of it io", "p50 us", "p99 us", "p99.9 us", "load"),
 )
 
@@ -66,6 +66,7 @@ def summary(rounds: Sequence[Round], name: str) -> dict[str, Any]:
         "per_s": median(rates),
         "spread": spread(rates),
         "floor": ratio(rounds, name, floor) if floor else None,
+        "zmq_floor": ratio(rounds, name, f"zmq_{floor}") if floor else None,
         "proxy": ratio(rounds, name, "zmq_proxy"),
         "guide": ratio(rounds, name, "guide_queue"),
         **{key: median(one.get(key, 0.0) for one in mine) for key in keys},
@@ -110,7 +111,7 @@ def cells(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
         name,
         f"{found['per_s']:,.0f}",
         f"{found['spread']:.0%}",
-        *(_times(found[base]) for base in ("floor", "proxy", "guide")),
+        *(_times(found[base]) for base in ("floor", "zmq_floor", "proxy", "guide")),
         f"{found['subject_us']:.2f}",
         f"{found['io_us']:.2f}",
         *(f"{found[key]:,.0f}" for key in ("p50_us", "p99_us", "p999_us")),

@@ -103,6 +103,37 @@ def test_baselines_on_libzmq_serve_the_load(programs: Path, spawn: Callable[...,
         demand_clean(*load(programs, dialect, (line[1], line[2])))
 
 
+@pytest.fixture
+def zmq_floor(spawn: Callable[..., Process], programs: Path) -> tuple[str, str]:
+    """Give the two endpoints of a running zmq_floor, on the libzmq that a measurement has it on."""
+    need("zmq.h")
+    *environ, _ = CONTESTANTS["zmq_floor-1"].command
+    process = spawn([*environ, str(programs / "zmq_floor")])
+    line = process.wait_line(r"ready frontend=(\S+) backend=(\S+)")
+    return line[1], line[2]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--capacity", "1"],
+        ["--capacity", "8", "--outstanding", "600", "--bytes", "4000"],  # more than a packet holds
+        ["--capacity", "64"],
+    ],
+)
+def test_zmq_floor_serves_the_load(
+    programs: Path, zmq_floor: tuple[str, str], more: list[str]
+) -> None:
+    demand_clean(*load(programs, "pnd", zmq_floor, *more))
+
+
+def test_zmq_floor_refuses_what_it_does_not_relay(
+    programs: Path, zmq_floor: tuple[str, str]
+) -> None:
+    code, figures = load(programs, "pnd", zmq_floor, "--bytes", "5000")
+    assert (code, figures["first_error"]) == (1, "ERROR 12: only inline bodies come by")
+
+
 HEAD = struct.Struct("<IQ")
 BODY_BYTES = 64
 
