@@ -28,7 +28,7 @@ def _floor(capacity: int) -> Contestant:
 def _libzmq() -> str:
     """Return the file of the libzmq that pyzmq, and so the broker, is on; "" if it has none."""
     maps = Path("/proc/self/maps")
-    found = re.search(r"/\S*libzmq\S*\.so\S*", maps.read_text()) if maps.exists() else None
+    found = re.search(r"/\S*/libzmq\S*\.so\S*", maps.read_text()) if maps.exists() else None
     return found[0] if found else ""
 
 

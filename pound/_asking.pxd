@@ -9,10 +9,13 @@ from pound._requests cimport ask_t, asking_t, flow_t
 
 cdef class Box:
     cdef mailbox_t mailbox
-    cdef uint32_t open                    # requests whose answer comes here and was not taken
+    cdef uint32_t open                    # requests whose end comes here and was not taken
+    cdef set keeper                       # where its client holds it as long as there are any
     cdef bint share
     cdef uint32_t born                    # forks() when made
     cdef int check(self) except -1        # ForkError in a child
+    cdef int hold(self, Asking asking, uint32_t requests) except -1
+    cdef int let_go(self, uint32_t requests) except -1
     cdef list tell(self, mail_t *mails)
     # await_mail waits until there is some, `timeout_ns` < 0: for ever; 0: timed out. Signals raise.
     cdef int await_mail(self, int64_t timeout_ns) except -1
@@ -33,6 +36,7 @@ cdef class Asking(Engine):
     cdef readonly bint share
     cdef uint64_t next_number
     cdef list boxes                       # idle ones, for `ask`
+    cdef set awaited                      # boxes that requests answer to
     cdef bint quick                       # the last answer that `ask` waited for was
     cdef bint awake                       # a caller of `ask` stays awake: one is enough
     cdef int64_t awake_from               # ns, monotonic; none does before
@@ -40,6 +44,7 @@ cdef class Asking(Engine):
         self, mailbox_t *box, object service, object timeout, int priority
     ) except NULL
     cdef uint64_t post_ask(self, ask_t *ask) except 0      # the number of the first request
+    cdef uint64_t post_to(self, Box box, ask_t *ask) except 0
     cdef int await_answer(self, Box box) except -1
     cdef int cancel_some(self, const uint64_t *numbers, uint32_t count) except -1
 

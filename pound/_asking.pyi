@@ -5,13 +5,12 @@ from typing import Any, TypeAlias, final
 import zmq
 from typing_extensions import Self, disjoint_base
 
-from pound._body import Answer, Body, Partial
+from pound._body import Answer, Body, Partial, Reply
 from pound._peer import Engine
 
-_Value: TypeAlias = bytes | list[bytes]  # with `share` read-only memoryviews among them
 # (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
 # with a Partial, or with the reason why a partial can't be read (the request goes on: cancel it).
-Told: TypeAlias = tuple[Any, bool | None, _Value | Answer | Partial | BaseException]
+Told: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
 
 LOGGER: logging.Logger
 PRIORITY_MAX: int

@@ -3,7 +3,8 @@
 `Asking` posts requests to the engine, a `Box` is where their answers wait, a `Flow` is how far a
 stream is. Nothing is decided here: what becomes of a request is in _requests.pyx.
 Invariant: a tag, and the Box that its answer comes to, are held from the asking until the mail of
-           the request's end is taken.
+           the request's end is taken. It is the Asking that holds the Box: mails that nobody takes
+           go with the two.
 """
 
 cimport cython
@@ -15,8 +16,8 @@ from libc.string cimport memcpy, memset
 from pound._format cimport CODE_INTERNAL
 from pound._mail cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts,
-    body_text, body_value, mail_free, mail_new, mail_t, mailbox_free, mailbox_init, mailbox_t,
-    mailbox_take, mailbox_wait, mails_live, released_drop)
+    body_text, body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
+    mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
 from pound._peer cimport FAR, Engine, clock_now, command_t, engine_post, forks
 from pound._requests cimport (
     RECORD_BYTES, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
@@ -182,7 +183,8 @@ cdef class Box:
             raise OSError("no memory or no descriptor for a mailbox")
 
     def __dealloc__(self):
-        if self.born == forks():  # a child of a fork may have got its locks locked
+        if self.born == forks() and self.mailbox.bell != NULL:
+            mailbox_drop(&self.mailbox)  # a child of a fork may have got its locks locked
             mailbox_free(&self.mailbox)
 
     cdef int check(self) except -1:
@@ -203,13 +205,26 @@ cdef class Box:
                     timeout_ns = max(0, until - clock_now())
         return came
 
+    cdef int hold(self, Asking asking, uint32_t requests) except -1:
+        """hold has the client keep this box until so many more requests have ended."""
+        if self.open and self.keeper is not asking.awaited:
+            raise ValueError("answers of another client are to come to this box")
+        asking.awaited.add(self)
+        self.keeper = asking.awaited
+        self.open += requests
+        return 0
+
+    cdef int let_go(self, uint32_t requests) except -1:
+        self.open -= requests
+        if self.open == 0 and self.keeper is not None:
+            self.keeper.discard(self)
+            self.keeper = None
+        return 0
+
     cdef list tell(self, mail_t *mails):
         cdef uint32_t ends = 0
         told = mails_told(mails, self.share, &ends)
-        self.open -= ends
-        while ends:
-            Py_DECREF(self)
-            ends -= 1
+        self.let_go(ends)
         return told
 
     def take(self, timeout=0.0):
@@ -285,6 +300,7 @@ cdef class Asking(Engine):
     def __cinit__(self, *args, **kwargs):
         self.next_number = 1
         self.boxes = []
+        self.awaited = set()
 
     def __init__(
         self, endpoints, context, heartbeat, liveness, bytes label, bint waits, bint share=False,
@@ -346,6 +362,20 @@ cdef class Asking(Engine):
             raise ClosedError("it is closed")
         return first
 
+    cdef uint64_t post_to(self, Box box, ask_t *ask) except 0:
+        """post_to posts requests whose answers are taken from the box, which is held for them."""
+        cdef uint32_t count = ask.count
+        try:
+            box.hold(self, count)
+        except BaseException:
+            ask_free(ask)
+            raise
+        try:
+            return self.post_ask(ask)
+        except BaseException:
+            box.let_go(count)
+            raise
+
     def submit(
         self, Box box, tag, body, service, timeout, int priority, meta, bint full=False
     ):
@@ -362,11 +392,8 @@ cdef class Asking(Engine):
             raise
         if stream:
             ask.flow = &(<Flow> tag).flow
-        number = self.post_ask(ask)
+        number = self.post_ask(ask) if box is None else self.post_to(box, ask)
         Py_INCREF(tag)
-        if box is not None:
-            Py_INCREF(box)
-            box.open += 1
         return number
 
     def submit_many(self, Box box not None, first_tag, bodies, service, timeout, int priority):
@@ -383,11 +410,9 @@ cdef class Asking(Engine):
         except BaseException:
             ask_free(ask)
             raise
-        number = self.post_ask(ask)
+        number = self.post_to(box, ask)
         for tag in tags:
             Py_INCREF(tag)
-            Py_INCREF(box)
-        box.open += len(tags)
         return range(number, number + len(tags))
 
     def ask(self, body, service, timeout, int priority, meta, bint full):
@@ -456,6 +481,7 @@ cdef class Asking(Engine):
 
     def leave(self):
         """Say BYE and finish; nothing if it has ended."""
+        self.check_fork()
         cdef command_t *command = <command_t *> malloc(sizeof(command_t))
         if command == NULL:
             raise MemoryError

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from pound.config import NAME_BYTES_MAX
 from pound.errors import ProtocolError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+    from typing_extensions import TypeVar as Defaulted
 
     Body: TypeAlias = Buffer | Sequence[Buffer]  # what callers and handlers may give
+
+# What they get. With ``copy=False`` a part of 4096 bytes and more is a memoryview.
+Part: TypeAlias = bytes | memoryview
+Reply: TypeAlias = Part | list[Part]  # a list when there are other than one part
+if TYPE_CHECKING:
+    P = Defaulted("P", bound=Part, default=bytes)  # what the parts are that a client gets
+else:
+    P = TypeVar("P")
 
 
 class Answer(NamedTuple):
@@ -53,7 +62,7 @@ class Partial(NamedTuple):
         Empty when the worker sent none.
     """
 
-    body: bytes | list[bytes]
+    body: Reply
     attempt: int
     sequence: int
     final: bool

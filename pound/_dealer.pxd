@@ -34,6 +34,7 @@ cdef struct dealer_t:
     uint8_t session[16]                  # a secret between the broker and us: never logged
     uint8_t epoch[16]
     uint8_t has_epoch
+    uint8_t near                         # inproc: there is no connection that could be lost
     uint8_t up                           # a connection stands (inproc: always)
     uint8_t welcomed
     uint8_t leaving                      # we said BYE: to lose the broker is no news any more

@@ -168,7 +168,7 @@ cdef void dealer_open(dealer_t *d, int64_t now) noexcept nogil:
     if watch_start(d) or zmq.connect(d.socket, endpoint(d)):
         log_failure(d)
     d.monitor_readable = d.monitor != NULL
-    d.up = strncmp(endpoint(d), b"inproc:", 7) == 0
+    d.up = d.near = strncmp(endpoint(d), b"inproc:", 7) == 0
 
 
 cdef void dealer_close(dealer_t *d, int linger_ms) noexcept nogil:

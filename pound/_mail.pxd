@@ -131,3 +131,5 @@ cdef list body_parts(body_t *body, bint share)
 cdef object body_value(body_t *body, bint share)    # the body alone when META isn't asked for
 cdef dict body_meta(body_t *body)                   # META decoded and removed; {} if none
 cdef void released_drop()                           # gives back buffers that nobody shares any more
+# mailbox_drop frees the mails that nobody took, with the references that final ones own.
+cdef void mailbox_drop(mailbox_t *box)

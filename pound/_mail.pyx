@@ -10,6 +10,7 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT32_MAX
 from libc.stdlib cimport calloc, free, malloc
@@ -453,6 +454,18 @@ cdef void released_drop():
         free(item)
         count_add(&live, -1)
         item = next
+
+
+cdef void mailbox_drop(mailbox_t *box):
+    cdef mail_t *mail = mailbox_take(box)
+    cdef mail_t *next
+    while mail != NULL:
+        next = mail.next
+        if mail.tag != NULL and (mail.kind == MAIL_REPLY or mail.kind == MAIL_ERROR):
+            Py_DECREF(<object>mail.tag)
+        mail_free(mail)
+        mail = next
+    released_drop()
 
 
 cdef list body_parts(body_t *body, bint share):

@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from typing import final
+from typing import Any, final
 
 from typing_extensions import Self
 
@@ -18,5 +18,5 @@ class Map:
         priority: int,
     ) -> None: ...
     def __iter__(self) -> Self: ...
-    def __next__(self) -> bytes | list[bytes]: ...
+    def __next__(self) -> Any: ...  # as the client of `asking` says
     def close(self) -> None: ...

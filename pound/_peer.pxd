@@ -95,6 +95,7 @@ cdef class Engine:
     cdef object own_context
     cdef object news_thread               # None: an event loop takes the news by `news()`
     cdef readonly object connected        # a threading.Event: a broker has welcomed us
+    cdef object settled                   # another: `connected` is set, or it never will be again
     cdef uint8_t started
     cdef uint8_t told_closed              # MAIL_CLOSED was taken: no more news will come
     cdef int check(self) except -1        # ForkError in a child, ClosedError after the end

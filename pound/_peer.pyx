@@ -10,7 +10,6 @@ nor for results. The news thread, Python's, waits on the main mailbox, logs, and
 else came; where an event loop does that by `news()`, there is none.
 """
 
-from cpython.ref cimport Py_DECREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -28,9 +27,9 @@ from pound._dealer cimport (
     dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable,
 )
 from pound._mail cimport (
-    MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_ERROR, MAIL_LOG, MAIL_REPLY, body_parts,
-    mail_free, mail_log, mail_new, mailbox_free, mailbox_init, mailbox_put, mailbox_take,
-    mailbox_wait, released_drop,
+    MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_log,
+    mail_new, mailbox_drop, mailbox_free, mailbox_init, mailbox_put, mailbox_take, mailbox_wait,
+    released_drop,
 )
 from pound._reader cimport packet_next, packet_t, part_next, part_t
 from pound._wire cimport (
@@ -365,6 +364,7 @@ cdef class Engine:
         self.context = context
         self.logger = logger
         self.connected = threading.Event()
+        self.settled = threading.Event()
         self.e.last_mail = mail_new(MAIL_CLOSED, NULL, 0)
         if self.e.last_mail == NULL:
             raise MemoryError
@@ -380,7 +380,7 @@ cdef class Engine:
         wake_close(self.e.wake_in, self.e.wake_out)
         if self.e.main == NULL or self.born != forks():
             return
-        news_drop(&self.mailbox)
+        mailbox_drop(&self.mailbox)
         mail_free(self.e.last_mail)
         dealer_free(&self.e.dealer)
         mailbox_free(&self.mailbox)
@@ -436,6 +436,22 @@ cdef class Engine:
             self.news_thread.join(None if until is None else max(0.0, until - time.monotonic()))
             return not (self.thread.is_alive() or self.news_thread.is_alive())
         return not self.thread.is_alive()
+
+    def wait_connected(self, timeout=None):
+        """Wait until a broker has welcomed us; True when one has.
+
+        Raises
+        ------
+        ClosedError
+            It is closed, or was meanwhile.
+        ForkError
+            This is a child process of the one that made it.
+        """
+        self.check()
+        connected = self.settled.wait(timeout)
+        if self.told_closed:
+            raise ClosedError("it is closed")
+        return connected
 
     def alive(self):
         """Tell whether the I/O thread runs."""
@@ -529,29 +545,19 @@ cdef int dealer_make(Engine self, double heartbeat, long liveness, bint follows)
     return 0
 
 
-# news_drop frees the news that nobody took, with the references that final mails own.
-cdef void news_drop(mailbox_t *box):
-    cdef mail_t *mail = mailbox_take(box)
-    cdef mail_t *next
-    while mail != NULL:
-        next = mail.next
-        if mail.tag != NULL and (mail.kind == MAIL_REPLY or mail.kind == MAIL_ERROR):
-            Py_DECREF(<object>mail.tag)
-        mail_free(mail)
-        mail = next
-    released_drop()
-
-
 # news_note acts on news of the engine's own.
 cdef void news_note(Engine self, mail_t *mail):
     if mail.kind == MAIL_LOG:
         news_log(self.logger, mail)
     elif mail.kind == MAIL_CONNECTED:
         self.connected.set()
+        self.settled.set()
     elif mail.kind == MAIL_DISCONNECTED:
         self.connected.clear()
+        self.settled.clear()
     elif mail.kind == MAIL_CLOSED:
         self.told_closed = 1
+        self.settled.set()
 
 
 # news_log writes a line. A handler of the program's that raises stops nothing: it is reported.

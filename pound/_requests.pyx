@@ -18,8 +18,8 @@ from libc.string cimport memcpy, memset, strlen
 from pound._cancels cimport (
     cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next)
 from pound._dealer cimport (
-    dealer_bye, dealer_greets, dealer_hello, dealer_request, dealer_resting, dealer_simple,
-    dealer_t, jitter, limits_excess, limits_told_t)
+    dealer_bye, dealer_flushed, dealer_greets, dealer_hello, dealer_request, dealer_resting,
+    dealer_simple, dealer_t, jitter, limits_excess, limits_told_t)
 from pound._format cimport (
     BYE_GOING, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED,
     CODE_INVALID_ARGUMENT, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, FLAG_RETRY, KIND_ACCEPTED,
@@ -247,7 +247,7 @@ cdef int64_t collect_fresh(
 
 # collect_bye writes BYE, once, and a HEARTBEAT, which is answered (by BYE 0: the session has
 # ended). A socket closed with unread input resets its connection, and a reset may overtake what was
-# sent: so the answer is waited for.
+# sent: so the answer is waited for, except over inproc, where nothing is overtaken.
 cdef void collect_bye(asking_t *a, dealer_t *d) noexcept nogil:
     if not a.said_bye:
         a.said_bye = d.leaving = 1
@@ -546,6 +546,8 @@ cdef int asking_finished(engine_t *e, int64_t now) noexcept nogil:
     cdef asking_t *a = <asking_t *> e.end.state
     if a.leave_by == FAR:
         return 0
+    if a.said_bye and e.dealer.near and dealer_flushed(&e.dealer):
+        return 1
     return a.heard_bye or not e.dealer.up or now >= a.leave_by
 
 

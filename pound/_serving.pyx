@@ -135,6 +135,8 @@ cdef class Serving(Engine):
                     self.spawn()
                 begun = clock_now()
                 self.perform(task)
+                if self.born != forks():  # the handler came back in a child, too: its last thread
+                    return
                 took = clock_now() - begun
                 done += 1
                 if done % YIELD_EVERY == 0:
@@ -156,7 +158,8 @@ cdef class Serving(Engine):
         except BaseException as error:  # SystemExit too: the answer is owed whatever happened
             self.failed(task, error)
         finally:
-            tasks_answer(&self.tasks, task)
+            if self.born == forks():
+                tasks_answer(&self.tasks, task)
         return 0
 
     cdef int call(self, task_t *task) except -1:
@@ -258,6 +261,7 @@ cdef class Serving(Engine):
 
     def answer(self, Task task not None, value):
         """Answer `task` with what its handler returned; a wrong value fails it."""
+        self.check_fork()
         if not task.task.answered:
             try:
                 self.reply(task.task, value)
@@ -272,6 +276,7 @@ cdef class Serving(Engine):
 
         `Cancelled` says that nobody waits for the task any more; it is no failure then.
         """
+        self.check_fork()
         if not task.task.answered:
             try:
                 if task.task.cancelled and isinstance(error, Cancelled):
@@ -286,6 +291,7 @@ cdef class Serving(Engine):
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
         cdef body_t part
         cdef bint sent
+        self.check_fork()
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
         self.check_body(&part)
@@ -408,8 +414,11 @@ cdef class Task:
             `body` is not bytes-like or a sequence of those.
         ValueError
             The partial exceeds a limit of the broker.
+        ForkError
+            This is a child process of the worker's.
         """
         cdef body_t part
+        self.serving.check_fork()
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
         self.serving.check_body(&part)

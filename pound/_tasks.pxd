@@ -8,7 +8,8 @@
 # answer is dropped. Answers and partials leave in the order in which the handlers gave them.
 # A leaving worker closes after the BYE 2 that answers the BYE behind its last answer, and so after
 # as many as it said BYEs: a socket closed with unread input resets its connection, and a reset may
-# overtake what was sent.
+# overtake what was sent. When the broker is lost before, it waits for it as long as it has time,
+# since what no sign of life followed may have to be sent again.
 # Before WELCOME a route carries READY only: answers wait for it, because a token means nothing in
 # another epoch. What was sent and not followed by a sign of life is sent again after a reconnect to
 # the same epoch: until the broker has given the task to another worker, its token still counts.
@@ -83,7 +84,7 @@ cdef struct tasks_t:
     int64_t gathers_from     # when answers left last, or several tasks came
     int64_t drain_by         # FAR: it serves
     int64_t bye_at           # when to say BYE (again)
-    int64_t idle_since       # while leaving: since when nothing is left to answer
+    int64_t idle_since       # while leaving: since when all is answered, and was heard
     uint8_t ready_again      # READY has other values than it told
     uint8_t gave_back
     uint8_t bye_due

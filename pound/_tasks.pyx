@@ -648,10 +648,7 @@ cdef void tick(engine_t *e, int64_t now) noexcept nogil:
         t.bye_at = now + jitter(<int64_t>GREETING_EVERY_MS * MILLISECOND)
     if now >= t.drain_by and not t.gave_back:
         give_back(e, t)
-    if leaving(t) and t.running.count == 0 and t.unsent.count == 0:
-        t.idle_since = min(t.idle_since, now)
-    else:
-        t.idle_since = FAR
+    t.idle_since = min(t.idle_since, now) if leaving(t) and not owes(t) else FAR
 
 
 cdef void give_back(engine_t *e, tasks_t *t) noexcept nogil:
@@ -664,6 +661,11 @@ cdef void give_back(engine_t *e, tasks_t *t) noexcept nogil:
     if t.given_back:
         engine_log(e, LOG_GIVEN_BACK, t.given_back, 0, NULL, 0)
     running_outdate(t)
+
+
+# owes says that a task is not answered yet, or no sign of life has followed its answer.
+cdef inline bint owes(const tasks_t *t) noexcept nogil:
+    return t.running.count > 0 or t.unsent.count > 0 or t.sent.count > 0
 
 
 # last_words is when a worker that leaves ends whatever is still to be said.
@@ -695,7 +697,7 @@ cdef int finished(engine_t *e, int64_t now) noexcept nogil:
     cdef tasks_t *t = tasks_of(e)
     if not leaving(t):
         return 0
-    if t.running.count or t.unsent.count or not dealer_flushed(&e.dealer):
+    if owes(t) or not dealer_flushed(&e.dealer):
         return now >= last_words(t)
     if t.agreed or not e.dealer.welcomed:
         return 1

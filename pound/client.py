@@ -6,34 +6,34 @@ into futures, bytes and iterators. What the rules of PND/1 ask of a client is in
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import zmq
 
 from pound._asking import Asking, Box, Flow
-from pound._body import Answer, Partial
+from pound._body import Answer, P, Partial
 from pound._checks import check_endpoints, check_rates, label_bytes
 from pound._map import Map
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pound._body import Body
+    from pound._body import Body, Part
 
 __all__ = ["Answer", "Client", "Partial"]
 
 DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
 CLOSE_WITHIN = 5.0  # seconds; a close needs milliseconds
 T = TypeVar("T")
-Reply = bytes | list[bytes]  # memoryviews among them with copy=False
 
 
-class Client:
+class Client(Generic[P]):
     """A client of one broker, or of the first of several that answers.
 
     May be used by any number of threads at once; all their requests share one connection. After
@@ -88,6 +88,30 @@ class Client:
     b'hello'
     """
 
+    @overload
+    def __init__(
+        self: Client[bytes],
+        endpoints: str | Sequence[str] = ...,
+        *,
+        context: zmq.Context[Any] | None = ...,
+        overflow: Literal["wait", "raise"] = ...,
+        heartbeat: float = ...,
+        liveness: int = ...,
+        label: str | None = ...,
+        copy: Literal[True] = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Client[Part],
+        endpoints: str | Sequence[str] = ...,
+        *,
+        context: zmq.Context[Any] | None = ...,
+        overflow: Literal["wait", "raise"] = ...,
+        heartbeat: float = ...,
+        liveness: int = ...,
+        label: str | None = ...,
+        copy: bool,
+    ) -> None: ...
     def __init__(
         self,
         endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
@@ -123,7 +147,7 @@ class Client:
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Reply:
+    ) -> P | list[P]:
         """Ask for an answer and wait for it.
 
         Parameters
@@ -143,7 +167,8 @@ class Client:
         Returns
         -------
         bytes or list of bytes
-            A list when the answer has other than one part.
+            A list when the answer has other than one part. With ``copy=False`` parts of 4096
+            bytes and more are memoryviews.
 
         Raises
         ------
@@ -154,7 +179,7 @@ class Client:
         ClosedError, ForkError
             The client is closed, or was made before a fork.
         """
-        reply: Reply = self._engine.ask(body, service, timeout, priority, meta, False)
+        reply: P | list[P] = self._engine.ask(body, service, timeout, priority, meta, False)
         return reply
 
     def request_full(
@@ -176,7 +201,7 @@ class Client:
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Future[Reply]:
+    ) -> Future[P | list[P]]:
         """Ask as `request` does, without waiting.
 
         Returns
@@ -185,7 +210,7 @@ class Client:
             Its ``cancel()`` cancels the request at the broker too. Callbacks added to it run on
             the client's news thread and must not block.
         """
-        future: _Asked[Reply] = _Asked(self._engine)
+        future: _Asked[P | list[P]] = _Asked(self._engine)
         future.number = self._engine.submit(None, future, body, service, timeout, priority, meta)
         return future
 
@@ -197,7 +222,7 @@ class Client:
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
-    ) -> Iterator[Reply]:
+    ) -> Iterator[P | list[P]]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
         Parameters
@@ -230,7 +255,8 @@ class Client:
 
         The last partial has ``final`` set and is the handler's return reply. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
-        Leaving the iteration early cancels the request.
+        Leaving the iteration early cancels the request, and so does ``close()``, which any
+        thread may call: then the iteration is over for the one that reads.
 
         Raises
         ------
@@ -249,9 +275,13 @@ class Client:
         """Wait until a broker has welcomed this client; True when it has.
 
         Not needed before asking: requests wait for the broker by themselves.
+
+        Raises
+        ------
+        ClosedError
+            The client is closed, or was meanwhile.
         """
-        self._engine.check_fork()
-        return self._engine.connected.wait(timeout)
+        return self._engine.wait_connected(timeout)
 
     def close(self) -> None:
         """Say goodbye and close; requests still open fail with `ClosedError`."""
@@ -288,7 +318,7 @@ class _Asked(Future[T]):
 
 
 class _Stream:
-    """An iterator over the partials of one answer."""
+    """An iterator over the partials of one answer; one thread reads at a time, any may close."""
 
     def __init__(
         self,
@@ -300,12 +330,14 @@ class _Stream:
         meta: Mapping[str, str] | None,
     ) -> None:
         self._engine = engine
-        self._box: Box | None = None
+        self._over = True  # until it has begun
         self._partials: deque[Any] = deque()  # at its end perhaps an exception
         self._flow = Flow()
-        box = Box(engine.share)
-        self._number = engine.submit(box, self._flow, body, service, timeout, priority, meta)
-        self._box = box
+        self._lock = threading.Lock()  # held by the one that takes from the box
+        self._reader = 0  # the thread that is inside `__next__`
+        self._box = Box(engine.share)
+        self._number = engine.submit(self._box, self._flow, body, service, timeout, priority, meta)
+        self._over = False
 
     def __iter__(self) -> Self:
         """Return the stream itself."""
@@ -313,9 +345,34 @@ class _Stream:
 
     def __next__(self) -> Partial:
         """Wait for the next partial."""
-        while self._box is not None and not self._partials:
+        self._engine.check_fork()
+        with self._lock:
+            self._reader = threading.get_ident()
+            try:
+                return self._read()
+            finally:
+                self._reader = 0
+                if self._over:
+                    self._drop()
+
+    def close(self) -> None:
+        """Cancel the request unless it has ended; the iteration is over."""
+        if self._over or self._engine.forked():
+            return
+        self._over = True
+        self._engine.cancel(self._number)  # whose end wakes the one that reads
+        if self._reader != threading.get_ident():
+            with self._lock:
+                self._drop()
+
+    def __del__(self) -> None:
+        """Close: nobody reads on."""
+        self.close()
+
+    def _read(self) -> Partial:
+        while not (self._over or self._partials):
             self._partials.extend(value for _, _, value in self._box.take(None))
-        if not self._partials:
+        if self._over:
             raise StopIteration
         partial = self._partials.popleft()
         if isinstance(partial, BaseException):
@@ -326,17 +383,10 @@ class _Stream:
             self.close()
         return cast(Partial, partial)
 
-    def close(self) -> None:
-        """Cancel the request unless it has ended; the iteration is over."""
-        box, self._box = self._box, None
+    def _drop(self) -> None:
+        """Forget what was not read, and what comes until the request has ended."""
+        self._box.drain()
         self._partials.clear()
-        if box is not None and not self._engine.forked():
-            self._engine.cancel(self._number)
-            box.drain()
-
-    def __del__(self) -> None:
-        """Close: nobody reads on."""
-        self.close()
 
 
 def _close(engine: Asking) -> None:

@@ -123,7 +123,7 @@ class Worker:
             self.start()
             while not self._engine.join(LOOK_UP_EVERY):
                 continue  # a signal that came just before the wait began does not interrupt it
-        atexit.unregister(self.stop)
+        atexit.unregister(self._stop_at_exit)
 
     def start(self) -> None:
         """Serve on threads of the worker's own, and return.
@@ -134,7 +134,7 @@ class Worker:
             It was started before; a worker serves once.
         """
         self._engine.start()
-        atexit.register(self.stop)
+        atexit.register(self._stop_at_exit)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more tasks, finish the held ones, close.
@@ -152,7 +152,7 @@ class Worker:
         seconds = self._drain_timeout if timeout is None else timeout
         self._engine.leave(seconds)
         if not self._engine.inside_news() and self._engine.join(seconds + CLOSE_WITHIN):
-            atexit.unregister(self.stop)
+            atexit.unregister(self._stop_at_exit)
         return self._engine.given_back == 0 and not self._engine.alive()
 
     def stop(self) -> None:
@@ -160,9 +160,14 @@ class Worker:
         self.drain(0.0)
 
     def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this worker; True when it has."""
-        self._engine.check_fork()
-        return self._engine.connected.wait(timeout)
+        """Wait until a broker has welcomed this worker; True when it has.
+
+        Raises
+        ------
+        ClosedError
+            The worker has ended, or did meanwhile.
+        """
+        return self._engine.wait_connected(timeout)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -179,6 +184,10 @@ class Worker:
         self.drain()
 
     # -- below the API ----------------------------------------------------------------------
+
+    def _stop_at_exit(self) -> None:
+        if not self._engine.forked():  # a child exits without a word
+            self.stop()
 
     @contextmanager
     def _signals_drain(self) -> Iterator[None]:

@@ -90,16 +90,24 @@ class Binding(Generic[E]):
             )
 
     async def connected(self, timeout: float | None) -> bool:
-        """Wait until a broker has welcomed the engine; True when it has."""
-        if self.engine.connected.is_set() or self._ended.done():
-            return self.engine.connected.is_set()
+        """Wait until a broker has welcomed the engine; True when it has.
+
+        Raises
+        ------
+        ClosedError
+            The engine has ended, or did meanwhile.
+        """
         waiter: asyncio.Future[None] = self.loop.create_future()
+        if self.engine.connected.is_set() or self._ended.done():
+            waiter.set_result(None)
         self._connecting.append(waiter)
         try:
             await asyncio.wait((waiter,), timeout=timeout)
         finally:
             self._connecting.remove(waiter)
-        return self.engine.connected.is_set()
+        if self._ended.done():
+            raise ClosedError("it is closed")
+        return waiter.done()
 
     async def ended(self, timeout: float | None = None) -> bool:
         """Wait until the engine and its thread have ended; True when they have."""

@@ -22,29 +22,29 @@ from collections.abc import (
 )
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 import zmq
 
 from pound._asking import Asking, Flow
-from pound._body import Answer, Partial
+from pound._body import Answer, P, Partial
 from pound._checks import check_endpoints, check_rates, label_bytes
 from pound.aio._loop import Binding
-from pound.client import DEFAULT_FRONTEND, Reply
+from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pound._asking import Told
-    from pound._body import Body
+    from pound._body import Body, Part
 
-    Ask: TypeAlias = Callable[[Body], asyncio.Future[Reply]]
+    Ask: TypeAlias = Callable[[Body], asyncio.Future[Any]]
 
 __all__ = ["Client", "Stream"]
 
 
-class Client:
+class Client(Generic[P]):
     """A client of one broker, or of the first of several that answers, for one event loop.
 
     It belongs to the loop that it is first used on, and connects then.
@@ -73,6 +73,30 @@ class Client:
     ...         print(await client.request(b"hello", service="echo", timeout=2.0))
     """
 
+    @overload
+    def __init__(
+        self: Client[bytes],
+        endpoints: str | Sequence[str] = ...,
+        *,
+        context: zmq.Context[Any] | None = ...,
+        overflow: Literal["wait", "raise"] = ...,
+        heartbeat: float = ...,
+        liveness: int = ...,
+        label: str | None = ...,
+        copy: Literal[True] = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Client[Part],
+        endpoints: str | Sequence[str] = ...,
+        *,
+        context: zmq.Context[Any] | None = ...,
+        overflow: Literal["wait", "raise"] = ...,
+        heartbeat: float = ...,
+        liveness: int = ...,
+        label: str | None = ...,
+        copy: bool,
+    ) -> None: ...
     def __init__(
         self,
         endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
@@ -105,7 +129,7 @@ class Client:
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> asyncio.Future[Reply]:
+    ) -> asyncio.Future[P | list[P]]:
         """Ask for an answer: ``answer = await client.request(...)``.
 
         The request is on its way when this returns, so any number of them may be awaited together
@@ -153,7 +177,7 @@ class Client:
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
-    ) -> AsyncGenerator[Reply, None]:
+    ) -> AsyncGenerator[P | list[P], None]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
         Parameters
@@ -175,7 +199,7 @@ class Client:
         if window < 1:
             raise ValueError(f"window is 1 or more, not {window}")
 
-        def ask(body: Body) -> asyncio.Future[Reply]:
+        def ask(body: Body) -> asyncio.Future[P | list[P]]:
             return self.request(body, service, timeout, priority)
 
         if isinstance(bodies, AsyncIterable):
@@ -221,6 +245,11 @@ class Client:
         """Wait until a broker has welcomed this client; True when it has.
 
         Not needed before asking: requests wait for the broker by themselves.
+
+        Raises
+        ------
+        ClosedError
+            The client is closed, or was meanwhile.
         """
         return await self._bound().connected(timeout)
 
@@ -388,9 +417,9 @@ def _hear(mails: list[Told]) -> None:
             tag.set_exception(value)
 
 
-async def _map(ask: Ask, bodies: Iterable[Body], window: int) -> AsyncGenerator[Reply, None]:
+async def _map(ask: Ask, bodies: Iterable[Body], window: int) -> AsyncGenerator[Any, None]:
     """Map bodies that are at hand."""
-    answers: deque[asyncio.Future[Reply]] = deque()
+    answers: deque[asyncio.Future[Any]] = deque()
     try:
         for body in bodies:
             answers.append(ask(body))
@@ -405,10 +434,10 @@ async def _map(ask: Ask, bodies: Iterable[Body], window: int) -> AsyncGenerator[
 
 async def _map_arriving(
     ask: Ask, bodies: AsyncIterable[Body], window: int
-) -> AsyncGenerator[Reply, None]:
+) -> AsyncGenerator[Any, None]:
     """Map bodies that take their time: no answer waits for the next body."""
     source = aiter(bodies)
-    answers: deque[asyncio.Future[Reply]] = deque()
+    answers: deque[asyncio.Future[Any]] = deque()
     coming: asyncio.Future[Body] | None = None
     more = True
     try:

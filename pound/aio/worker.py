@@ -161,7 +161,13 @@ class Worker:
         await self.drain(0.0)
 
     async def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this worker; True when it has."""
+        """Wait until a broker has welcomed this worker; True when it has.
+
+        Raises
+        ------
+        ClosedError
+            The worker has ended, or did meanwhile.
+        """
         return await self._bound().connected(timeout)
 
     async def __aenter__(self) -> Self:

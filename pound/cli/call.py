@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
@@ -21,6 +20,7 @@ from pound.cli.common import (
     complain,
     connect_option,
 )
+from pound.cli.lines import Lines, Pipeline, pipe
 from pound.cli.progress import Progress
 
 
@@ -53,9 +53,9 @@ def call(
     several parts is written one part a line.
 
     With --map each line of input is the body of a request, and each answer is written as a line,
-    in the order of the input; the parts of one answer are separated by tabs. A bar on stderr
-    shows how far it is when stderr is a terminal and stdout is not. The first request that fails
-    ends the command.
+    as soon as its turn in the order of the input has come; the parts of one answer are separated
+    by tabs. A bar on stderr shows how far it is when stderr is a terminal and stdout is not. The
+    first request that fails ends the command.
 
     Exits with 10 if the task failed, 11 if there is no such service, 12 if the deadline passed.
     """
@@ -88,7 +88,7 @@ def _write(answer: bytes | list[bytes]) -> None:
         if sys.stdout.isatty():
             out.write(b"\n")
     else:
-        out.writelines(bytes(part) + b"\n" for part in answer)
+        out.writelines(part + b"\n" for part in answer)
     out.flush()
 
 
@@ -102,23 +102,21 @@ def _map(
 ) -> None:
     """Write the answer to each line of a file, in order."""
     out = sys.stdout.buffer
-    person_reads = sys.stdout.isatty()
+    shows = sys.stderr.isatty() and not sys.stdout.isatty()
     with (
         _source(name) as source,
+        pipe() as (rung, ring),
         client_of(endpoints) as client,
-        Progress(_size(source), shown=sys.stderr.isatty() and not person_reads) as progress,
+        Progress(_size(source), shown=shows) as progress,
     ):
-        bodies = _lines(source, progress)
-        answers = client.map(service, bodies, window=window, timeout=timeout, priority=priority)
-        try:
+        pipeline = Pipeline(client, rung, ring, service, timeout, priority)
+        for size, answers in pipeline.answers(Lines(source.fileno()), window):
+            progress.read(size)
             for answer in answers:
-                out.write(answer if isinstance(answer, bytes) else b"\t".join(answer))
+                out.write(b"\t".join(answer) if isinstance(answer, list) else answer)
                 out.write(b"\n")
-                progress.answered()
-                if person_reads:
-                    out.flush()
-        finally:
             out.flush()
+            progress.answered(len(answers))
 
 
 def _source(name: str | None) -> AbstractContextManager[BinaryIO]:
@@ -134,9 +132,3 @@ def _size(source: BinaryIO) -> int:
     """Return the bytes of a regular file, 0 for a pipe or a terminal."""
     status = os.fstat(source.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
-def _lines(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
-    for line in source:
-        progress.read(len(line))
-        yield line.removesuffix(b"\n")

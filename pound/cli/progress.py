@@ -1,7 +1,7 @@
 """A bar on a terminal: how much of the input was read, how many answers came, how fast.
 
 Shown on stderr, redrawn at most ten times a second, gone without a trace when it was not to be
-shown. Between two redraws an answer costs a counter and a look at the clock.
+shown. Between two redraws a batch of answers costs a counter and a look at the clock.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Progress:
         """Note that `size` bytes of the input were read."""
         self._bytes += size
 
-    def answered(self) -> None:
-        """Note that an answer came."""
-        self._answers += 1
+    def answered(self, count: int) -> None:
+        """Note that so many answers more came."""
+        self._answers += count
         if self._shown:
             now = time.monotonic()
             if now - self._drawn_at >= REDRAW_S:

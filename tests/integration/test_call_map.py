@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import pound
+from pound.cli.lines import Lines
 from pound.cli.progress import Progress
-from tests.support import WAIT_S, clean_environ, pound_command, run_pound
+from tests.support import WAIT_S, clean_environ, pound_command, readable, run_pound
 
 Call = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -93,6 +94,40 @@ def test_a_terminal_shows_a_bar_and_keeps_the_answers_apart(
     assert "50 answers" in shown
 
 
+def test_an_answer_is_told_before_the_next_line_comes(call: Call, broker: Any) -> None:
+    """As with ``tail -f``: the input goes on later, or never."""
+    at = ("--connect", broker.frontend_endpoints[0])
+    with subprocess.Popen(
+        pound_command("call", "upper", "--map", *at),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environ(),
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        try:
+            told = b""
+            for given, expected in ((b"a\nb\nc", b"A\nB\n"), (b"d\n", b"A\nB\nCD\n")):
+                process.stdin.write(given)
+                process.stdin.flush()
+                while told != expected:
+                    assert readable(process.stdout.fileno()), f"{told!r}, then nothing"
+                    told += os.read(process.stdout.fileno(), 100)
+                    assert expected.startswith(told)
+        finally:
+            process.kill()
+
+
+def test_lines_are_taken_apart_however_they_come() -> None:
+    rest, given = os.pipe()
+    lines = Lines(rest)
+    for chunk, complete in ((b"a", []), (b"b\n\nc", [b"ab", b""]), (b"\n", [b"c"]), (b"d", [])):
+        os.write(given, chunk)
+        assert lines.read() == len(chunk)
+        assert lines.take(9) == complete
+    os.close(given)
+    assert (lines.read(), lines.ended, lines.take(9)) == (0, True, [b"d"])
+    os.close(rest)
+
+
 # -- the bar --------------------------------------------------------------------------------
 
 
@@ -100,7 +135,7 @@ def test_a_bar_that_is_not_shown_writes_nothing() -> None:
     out = io.StringIO()
     with Progress(100, shown=False, out=out) as progress:
         progress.read(50)
-        progress.answered()
+        progress.answered(1)
     assert out.getvalue() == ""
 
 
@@ -108,7 +143,7 @@ def test_a_bar_tells_how_far_it_is() -> None:
     out = io.StringIO()
     with Progress(100, shown=True, out=out) as progress:
         progress.read(50)
-        progress.answered()
+        progress.answered(1)
     first, *_, last = out.getvalue().split("\r")[1:]
     assert "0%" in first
     assert f"[{'#' * 15}{' ' * 15}]  50%  1 answers" in last
@@ -119,6 +154,6 @@ def test_without_a_size_there_are_numbers_only() -> None:
     out = io.StringIO()
     with Progress(0, shown=True, out=out) as progress:
         progress.read(50)
-        progress.answered()
+        progress.answered(1)
     assert "%" not in out.getvalue()
     assert "1 answers" in out.getvalue()

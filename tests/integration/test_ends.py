@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pound
+from pound import _asking
 from tests.chaos.proxy import Proxy
 from tests.support import WAIT_S, wait_until
 
@@ -143,6 +144,21 @@ def test_inproc_with_a_shared_context(context, start_broker):
     with worker, pound.Client("inproc://front", context=context) as client:
         assert client.request(b"near", "echo", timeout=WAIT_S) == b"near"
     assert broker.stats()["answered"] == 1
+
+
+def test_closing_over_inproc_waits_for_nobody_and_loses_nothing(
+    context, start_broker, monkeypatch
+):
+    monkeypatch.setattr(_asking, "LEAVE_WITHIN", 10 * WAIT_S)
+    broker = start_broker(context=context, frontend=("inproc://front",), heartbeat=60.0)
+    client = pound.Client("inproc://front", context=context, heartbeat=60.0)
+    future = client.submit(b"", "nobody")
+    wait_until(lambda: broker.stats()["waiting"] == 1)
+    client.close()
+    assert not client._engine.alive()
+    with pytest.raises(pound.ClosedError):
+        result(future)
+    wait_until(lambda: broker.stats()["waiting"] == 0)
 
 
 # -- errors, deadlines, limits --------------------------------------------------------------

@@ -15,6 +15,8 @@ import pickle
 import random
 import select
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ import pytest
 
 import pound
 import pound.aio
-from tests.support import WAIT_S, wait_until
+from tests.support import ROOT, WAIT_S, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -92,8 +94,9 @@ def in_child(act: Callable[[], object]) -> str:
         lambda client: list(client.map("echo", [b"1"])),
         lambda client: next(client.stream(b"", "echo")),
         lambda client: client.wait_connected(1.0),
+        lambda client: client._engine.leave(),
     ],
-    ids=["request", "request_full", "submit", "map", "stream", "wait_connected"],
+    ids=["request", "request_full", "submit", "map", "stream", "wait_connected", "leave"],
 )
 def test_a_client_is_refused_in_a_forked_child(client, use):
     assert client.request(b"1", "echo") == b"1"
@@ -160,8 +163,9 @@ def test_a_forked_child_may_fork_with_everything_busy(broker, client):
         lambda worker: worker.stop(),
         lambda worker: worker.run(),
         lambda worker: worker.wait_connected(1.0),
+        lambda worker: worker._engine.leave(0.1),
     ],
-    ids=["start", "drain", "stop", "run", "wait_connected"],
+    ids=["start", "drain", "stop", "run", "wait_connected", "leave"],
 )
 def test_a_worker_is_refused_in_a_forked_child(client, worker, use):
     said = in_child(lambda: use(worker))
@@ -192,6 +196,51 @@ def test_a_handler_may_fork(broker, client):
 
     with pound.Worker(broker.backend_endpoints, {"fork": fork}):
         assert bytes(client.request(b"", "fork")).startswith(b"ForkError")
+
+
+def test_a_task_is_refused_in_a_forked_child(broker, client):
+    def handler(task: pound.Task) -> bytes:
+        told = [in_child(lambda: task.partial(b"child")), in_child(lambda: task.progress(1, 2))]
+        task.partial(b"parent")
+        return b"".join(b"F" for said in told if said.startswith("ForkError"))
+
+    with pound.Worker(broker.backend_endpoints, {"fork": handler}):
+        assert [part.body for part in client.stream(b"", "fork")] == [b"parent", b"FF"]
+
+
+EXITING = """
+import os, sys
+import pound
+
+worker = pound.Worker(sys.argv[1], {"echo": lambda body: body})
+worker.start()
+assert worker.wait_connected(15)
+with pound.Client(sys.argv[2]) as client:
+    child = os.fork()
+    if child == 0:
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert client.request(b"the parent's", "echo", timeout=15) == b"the parent's"
+"""
+
+
+def test_a_forked_child_exits_without_a_word_and_its_parent_goes_on(broker):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EXITING,
+         broker.backend_endpoints[0], broker.frontend_endpoints[0]],
+        capture_output=True, cwd=ROOT, timeout=2 * WAIT_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_child_in_which_a_handler_returns_too_ends(broker, client):
+    with pound.Worker(broker.backend_endpoints, {"fork": lambda body: b"%d" % os.fork()}):
+        child = int(bytes(client.request(b"", "fork")))
+        try:
+            wait_until(lambda: os.waitpid(child, os.WNOHANG)[0])
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            raise
 
 
 def test_ends_for_asyncio_in_a_forked_child(broker, worker):

@@ -7,14 +7,15 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from typing import Any
 
 import pytest
 
 import pound
-from pound._asking import Box, Flow
-from tests.support import readable
+from pound._asking import Box, Flow, live
+from tests.support import readable, wait_until
 from tests.unit.reference_broker import (
     CANCEL,
     REQUEST,
@@ -140,6 +141,41 @@ def test_a_dropped_box_lives_until_its_answers_have_come(client, broker):
     broker.expect(REQUEST)
     broker.say(reply(2, b"next"))
     assert future.result(WAIT_S) == b"next"
+
+
+def test_answers_that_nobody_takes_go_with_their_client(hands, broker):
+    class Tag:
+        pass
+
+    gc.collect()
+    before = live()
+    client, box, tag = pound.Client(broker.endpoint), Box(), Tag()
+    broker.greet()
+    left = weakref.ref(tag)
+    ask(client, box, tag)
+    ask(client, box, Tag())
+    ask(client, Box(), Tag())
+    for _ in range(3):
+        broker.expect(REQUEST)
+    broker.say(reply(1, b"nobody takes it"))
+    client.close()  # which answers the other two
+    with pytest.raises(pound.ClosedError):
+        ask(client, box, Tag())
+    del client, box, tag
+    wait_until(lambda: gc.collect() >= 0 and live() <= before)
+    assert left() is None
+
+
+def test_a_box_takes_the_answers_of_one_client_at_a_time(make_client, client, broker):
+    box, other = Box(), make_client(endpoints="tcp://127.0.0.1:1")
+    ask(client, box, 1)
+    with pytest.raises(ValueError, match="another client"):
+        ask(other, box, 2)
+    broker.expect(REQUEST)
+    broker.say(reply(1, b"answer"))
+    assert take(box, 1) == [(1, True, b"answer")]
+    other._engine.cancel(ask(other, box, 2))
+    assert [tag for tag, _, _ in take(box, 1)] == [2]
 
 
 def test_draining_waits_for_what_was_cancelled(client, broker):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -483,6 +484,62 @@ def test_leaving_a_stream_early_cancels_it(client, broker):
     assert broker.expect(CANCEL).id == 1
 
 
+def test_closing_a_stream_ends_the_iteration_of_the_thread_that_reads(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(partial(1, 0, b"a"))
+    bodies: list[Any] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def read() -> None:
+        for part in stream:
+            bodies.append(part.body)
+            begun.set()
+        ended.set()
+
+    threads = [threading.Thread(target=read, daemon=True)]
+    threads[0].start()
+    assert begun.wait(WAIT_S)
+    threads += [threading.Thread(target=stream.close, daemon=True) for _ in range(2)]
+    for thread in threads[1:]:
+        thread.start()
+    assert broker.expect(CANCEL).id == 1
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    assert (bodies, ended.is_set()) == ([b"a"], True)
+    assert list(stream) == []
+
+
+def test_threads_may_share_a_stream(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    bodies: list[list[Any]] = [[], []]
+    threads = [
+        threading.Thread(target=lambda got: got.extend(part.body for part in stream), args=(got,))
+        for got in bodies
+    ]
+    for thread in threads:
+        thread.start()
+    broker.say(*(partial(1, n, b"%d" % n) for n in range(20)), reply(1, b"end"))
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert sorted(bodies[0] + bodies[1]) == sorted([b"%d" % n for n in range(20)] + [b"end"])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_a_signal_may_close_the_stream_that_its_thread_reads(client, broker):
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    before = signal.signal(signal.SIGALRM, lambda *_: stream.close())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert list(stream) == []
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert broker.expect(CANCEL).id == 1
+
+
 def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
     monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
     client = make_client()
@@ -560,6 +617,26 @@ def test_closing_waits_until_bye_has_arrived(make_client, broker, monkeypatch):
     thread.join(WAIT_S / 2)
     assert not thread.is_alive()
     assert broker.read(0) is None  # no HELLO, though the broker does not know us any more
+
+
+@pytest.mark.parametrize("timeout", [None, WAIT_S])
+def test_waiting_for_a_broker_ends_when_the_client_is_closed(make_client, timeout):
+    client = make_client(endpoints="tcp://127.0.0.1:1")
+    assert not client.wait_connected(0.01)
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(pound.ClosedError) as raised:
+            client.wait_connected(timeout)
+        told.append(raised.value)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    client.close()
+    thread.join(WAIT_S / 2)
+    assert told, "it waits on"
+    with pytest.raises(pound.ClosedError):
+        client.wait_connected(timeout)
 
 
 def test_a_forgotten_client_closes(make_client, broker):

@@ -231,6 +231,45 @@ def test_partials_given_while_the_broker_is_away_follow_in_order(listen, broker)
     worker.stop()
 
 
+def test_answers_that_libzmq_still_refuses_are_kept(context, listen):
+    """A sign of life does not confirm what never left: a full pipe holds most of the answers."""
+    count = 600
+    context.setsockopt(zmq.RCVHWM, 1)
+    broker = listen("inproc://full")
+    done: list[bytes] = []
+    worker = pound.Worker(broker.endpoint, {"echo": done.append}, capacity=count, context=context)
+    worker.start()
+    broker.greet(heartbeat_ms=100, liveness=3, packet_bytes_max=1)  # an answer fills a packet
+    broker.expect(READY)
+    tokens = set(range(1, count + 1))
+    broker.say(*map(task, tokens))
+    wait_for(lambda: len(done) == count and worker._engine.held == 0)
+    broker.say(record(HEARTBEAT))  # the last: the worker gives this route up
+    wait_for(lambda: not worker.wait_connected(0))
+    route = broker.route
+    ready = broker.seek(READY, lambda said: said.route != route)
+    assert set(ready.head[1]) == tokens
+    broker.close()
+    worker.stop()
+
+
+def test_waiting_for_a_broker_ends_with_the_worker(gate):
+    worker = pound.Worker("tcp://127.0.0.1:1", {"echo": gate})
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(pound.ClosedError) as raised:
+            worker.wait_connected()
+        told.append(raised.value)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()  # before the worker: whoever waits may come first
+    worker.start()
+    worker.stop()
+    thread.join(WAIT_S)
+    assert told, "it waits on"
+
+
 # -- the worker leaves ----------------------------------------------------------------------
 
 
@@ -308,6 +347,65 @@ def test_stop_gives_back_at_once(serve, broker, gate):
     assert not worker._engine.alive()
     said = {broker.read().kind, broker.read().kind}
     assert said == {ERROR, BYE}
+
+
+def test_an_answer_that_nothing_followed_outlives_a_lost_connection_while_draining(
+    serve, broker, gate
+):
+    worker = serve(heartbeat_ms=100)
+    broker.say(task(1))
+    gate.wait_entered()
+    thread, told = draining(worker)
+    broker.expect(BYE)
+    gate.open.set()
+    route = broker.expect(REPLY).route
+    ready = broker.seek(READY, lambda said: said.route != route)
+    assert ready.head == (1, (1,))
+    broker.say(welcome())
+    again = broker.seek(REPLY)
+    assert (again.id, again.parts) == (1, [b"done"])
+    while not told:
+        said = broker.read(0.05)
+        if said is not None and said.kind == BYE:
+            broker.say(bye(2))
+        thread.join(0)
+    assert told == [True]
+
+
+def test_an_answer_that_nothing_followed_is_given_up_at_the_drains_end(serve, broker, gate):
+    worker = serve()
+    broker.say(task(1))
+    gate.wait_entered()
+    thread, told = draining(worker, 0.3)
+    gate.open.set()
+    broker.seek(REPLY)
+    broker.close()
+    thread.join(WAIT_S)
+    assert told == [True]
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="needs a thread's clock")
+@pytest.mark.parametrize("lost", [False, True], ids=["task held", "answer not confirmed"])
+def test_a_leaving_worker_sleeps(serve, broker, gate, lost):
+    before = set(threading.enumerate())
+    worker = serve()
+    (engine,) = (
+        thread for thread in set(threading.enumerate()) - before if thread.name == "pound-worker"
+    )
+    broker.say(task(1))
+    gate.wait_entered()
+    draining(worker)
+    broker.expect(BYE)
+    if lost:
+        gate.open.set()
+        broker.seek(REPLY)
+        broker.close()
+        wait_for(lambda: not worker.wait_connected(0))
+    clock = time.pthread_getcpuclockid(engine.ident)
+    began = time.clock_gettime(clock)
+    engine.join(1.3 if lost else 0.3)  # past the second that a broker has to agree within
+    assert engine.is_alive()
+    assert time.clock_gettime(clock) - began < 0.1
 
 
 def test_a_broker_that_never_agrees_does_not_hold_the_worker(serve, broker, gate):
