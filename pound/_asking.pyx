@@ -434,9 +434,11 @@ cdef class Asking(Engine):
         try:
             self.await_answer(box)
         except BaseException:
-            self.cancel_some(&number, 1)
-            with nogil:
-                drain(&box.mailbox, 1)
+            try:
+                self.cancel_some(&number, 1)
+            finally:
+                with nogil:
+                    drain(&box.mailbox, 1)
             raise
         mail = mailbox_take(&box.mailbox)
         value = mail_value(mail, self.share)

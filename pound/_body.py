@@ -49,7 +49,8 @@ class Partial(NamedTuple):
     Parameters
     ----------
     body : bytes or list of bytes
-        A list when the body has other than one part.
+        A list when the body has other than one part. A client made with ``copy=False`` gets parts
+        of 4096 bytes and more as memoryviews.
     attempt : int
         Which run of the task this partial is from. A higher attempt than the partial before means
         that the task was lost with its worker and that the stream starts anew: forget the

@@ -576,10 +576,13 @@ cdef class Core:
         limits.services_max = config.services_max
         limits.waiting_max = config.waiting_max
         limits.service_waiting_max = config.service_waiting_max
-        # A frontend is left unread from the bound on: the message that crosses it was read already.
-        slack = config.body_bytes_max + BESIDE_BODY if config.foreign_overflow == "block" else 0
-        limits.waiting_bytes_max = config.waiting_bytes_max + slack
-        limits.service_waiting_bytes_max = config.service_waiting_bytes_max + slack
+        limits.waiting_bytes_max = config.waiting_bytes_max
+        limits.service_waiting_bytes_max = config.service_waiting_bytes_max
+        if config.foreign_overflow == "block":
+            # A frontend is left unread from the bound on: what crosses it was read already.
+            limits.waiting_bytes_max += config.body_bytes_max + BESIDE_BODY
+            if config.service_waiting_bytes_max >= config.waiting_bytes_max:
+                limits.service_waiting_bytes_max += config.body_bytes_max + BESIDE_BODY
         limits.requests_max = config.requests_max
         limits.foreign_window = config.foreign_window
         limits.answers_bytes_max = config.answers_bytes_max

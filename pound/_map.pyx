@@ -101,7 +101,11 @@ cdef class Map:
         """Cancel what is open; the iteration is over."""
         if self.busy:
             raise ValueError("the answers of a map are for one thread at a time")
-        self.end()
+        self.busy = True
+        try:
+            self.end()
+        finally:
+            self.busy = False
 
     cdef object step(self):
         """step returns the next answer, and asks ahead."""

@@ -446,8 +446,12 @@ cdef class Engine:
             It is closed, or was meanwhile.
         ForkError
             This is a child process of the one that made it.
+        RuntimeError
+            A callback of a future called: the thread that it holds up would hear of it.
         """
         self.check()
+        if self.inside_news() and not self.settled.is_set():
+            raise RuntimeError("a callback of a future can't wait for a broker")
         connected = self.settled.wait(timeout)
         if self.told_closed:
             raise ClosedError("it is closed")

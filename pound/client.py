@@ -250,7 +250,7 @@ class Client(Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Iterator[Partial]:
+    ) -> Stream:
         """Ask as `request` does, and yield the answer partial by partial.
 
         The last partial has ``final`` set and is the handler's return reply. When the task is
@@ -267,7 +267,7 @@ class Client(Generic[P]):
         RequestError
             As in `request`.
         """
-        return _Stream(self._engine, body, service, timeout, priority, meta)
+        return Stream(self._engine, body, service, timeout, priority, meta)
 
     # -- the life of the client -------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class _Asked(Future[T]):
         return cancelled
 
 
-class _Stream:
+class Stream:
     """An iterator over the partials of one answer; one thread reads at a time, any may close."""
 
     def __init__(
@@ -333,8 +333,9 @@ class _Stream:
         self._over = True  # until it has begun
         self._partials: deque[Any] = deque()  # at its end perhaps an exception
         self._flow = Flow()
-        self._lock = threading.Lock()  # held by the one that takes from the box
-        self._reader = 0  # the thread that is inside `__next__`
+        # Held by the one that takes from the box; a signal handler of its thread may close too.
+        self._lock = threading.RLock()
+        self._reading = False
         self._box = Box(engine.share)
         self._number = engine.submit(self._box, self._flow, body, service, timeout, priority, meta)
         self._over = False
@@ -347,11 +348,11 @@ class _Stream:
         """Wait for the next partial."""
         self._engine.check_fork()
         with self._lock:
-            self._reader = threading.get_ident()
+            self._reading = True
             try:
                 return self._read()
             finally:
-                self._reader = 0
+                self._reading = False
                 if self._over:
                     self._drop()
 
@@ -361,8 +362,8 @@ class _Stream:
             return
         self._over = True
         self._engine.cancel(self._number)  # whose end wakes the one that reads
-        if self._reader != threading.get_ident():
-            with self._lock:
+        with self._lock:
+            if not self._reading:  # else it does on its way out
                 self._drop()
 
     def __del__(self) -> None:

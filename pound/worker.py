@@ -98,6 +98,7 @@ class Worker:
         check_capacity(capacity)
         check_rates(heartbeat, liveness)
         self._drain_timeout = drain_timeout
+        self._started = False
         self._signals = 0
         self._engine = Serving(
             check_endpoints(endpoint),
@@ -134,6 +135,7 @@ class Worker:
             It was started before; a worker serves once.
         """
         self._engine.start()
+        self._started = True
         atexit.register(self._stop_at_exit)
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -147,8 +149,10 @@ class Worker:
         Returns
         -------
         bool
-            True if every task was finished.
+            True if every task was finished; so it is when it was never started.
         """
+        if not self._started:
+            return True
         seconds = self._drain_timeout if timeout is None else timeout
         self._engine.leave(seconds)
         if not self._engine.inside_news() and self._engine.join(seconds + CLOSE_WITHIN):

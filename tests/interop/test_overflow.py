@@ -33,6 +33,16 @@ def test_a_frontend_left_unread_loses_nothing(rig_of: Callable[..., Rig], own: O
     assert rig.stat("refused_foreign") == 0
 
 
+def test_a_service_keeps_its_own_bound(rig_of: Callable[..., Rig], own: Own) -> None:
+    """One service must not hold up the clients of all: what is beyond its bound is dropped."""
+    rig = rig_of(service_waiting_bytes_max=BOUND_BYTES, foreign_overflow="block")
+    client = own(DealerClient(rig.frontend))
+    for _ in range(8):
+        client.ask([BODY])
+    rig.wait_stat("refused_foreign", 8 - BOUND_BYTES // len(BODY))
+    assert rig.stat("waiting") == BOUND_BYTES // len(BODY)
+
+
 def test_a_service_without_workers_is_named_as_the_reason(
     rig_of: Callable[..., Rig], own: Own, caplog: pytest.LogCaptureFixture
 ) -> None:

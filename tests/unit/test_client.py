@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from concurrent.futures import CancelledError, Future
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -540,6 +541,19 @@ def test_a_signal_may_close_the_stream_that_its_thread_reads(client, broker):
     assert broker.expect(CANCEL).id == 1
 
 
+def test_a_stream_may_be_closed_by_the_thread_that_is_about_to_read(client, broker):
+    """As by a signal handler, between the taking of the lock and the wait."""
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    with stream._lock:
+        closing = threading.Thread(target=stream.close, daemon=True)
+        stream.close()
+    closing.start()
+    closing.join(WAIT_S)
+    assert not closing.is_alive()
+    assert list(stream) == []
+
+
 def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
     monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
     client = make_client()
@@ -637,6 +651,20 @@ def test_waiting_for_a_broker_ends_when_the_client_is_closed(make_client, timeou
     assert told, "it waits on"
     with pytest.raises(pound.ClosedError):
         client.wait_connected(timeout)
+
+
+def test_a_callback_is_told_that_it_cannot_wait_for_a_broker(make_client):
+    client = make_client(endpoints="tcp://127.0.0.1:1")
+    told: Queue[Any] = Queue()
+
+    def wait(_: Any) -> None:
+        try:
+            told.put(client.wait_connected(WAIT_S))
+        except RuntimeError as error:
+            told.put(error)
+
+    client.submit(b"", timeout=0.01).add_done_callback(wait)
+    assert isinstance(told.get(timeout=WAIT_S / 2), RuntimeError)
 
 
 def test_a_forgotten_client_closes(make_client, broker):

@@ -86,6 +86,28 @@ def test_map_fails_at_the_turn_of_the_failed_one_and_cancels_the_rest(client, br
     assert isinstance(got[-1], pound.TaskFailed)
 
 
+def test_a_map_that_is_being_closed_is_not_read(client, broker):
+    told: list[BaseException] = []
+
+    def bodies() -> Iterator[bytes]:
+        try:
+            yield b"first"
+            yield b"second"
+        finally:
+            try:
+                next(answers)
+            except BaseException as error:
+                told.append(error)
+
+    answers = client.map("echo", bodies(), window=1)
+    reading = threading.Thread(target=next, args=(answers,))
+    reading.start()
+    answer(broker, 1)
+    reading.join(WAIT_S)
+    answers.close()
+    assert [type(error) for error in told] == [ValueError]
+
+
 def test_map_checks_its_window_at_once(client):
     with pytest.raises(ValueError, match="window"):
         client.map("echo", [], window=0)

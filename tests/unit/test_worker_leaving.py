@@ -273,6 +273,15 @@ def test_waiting_for_a_broker_ends_with_the_worker(gate):
 # -- the worker leaves ----------------------------------------------------------------------
 
 
+def test_a_worker_that_was_never_started_has_nothing_to_drain(broker, gate):
+    worker = pound.Worker(broker.endpoint, {"echo": gate})
+    assert worker.drain()
+    worker.start()
+    broker.greet()
+    assert worker.wait_connected(WAIT_S)
+    worker.stop()
+
+
 def test_drain_says_bye_finishes_what_it_holds_and_waits_for_consent(serve, broker, gate):
     worker = serve()
     broker.say(task(1))
