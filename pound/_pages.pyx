@@ -8,7 +8,7 @@ from pound._actions cimport service_find
 from pound._buffer cimport buffer_extend, buffer_t
 from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport NONE, service_t, worker_t
-from pound._state cimport C_COUNT, broker_t, peer_t, service_name_t
+from pound._state cimport C_ANSWERS_UNKNOWN, C_COUNT, broker_t, peer_t, service_name_t
 from pound._wire cimport RECORD_SIZE, put_reply, store_u32
 
 cdef enum:
@@ -200,7 +200,8 @@ cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
     put_number(out, "losses", <int64_t> b.d.counters.losses)
     put_number(out, "released", <int64_t> b.d.counters.released)
     put_number(out, "redelivered", <int64_t> b.d.counters.redelivered)
-    put_number(out, "answers_late", <int64_t> b.d.counters.answers_late)
+    put_number(out, "answers_late",
+               <int64_t> (b.d.counters.answers_late + b.counters[C_ANSWERS_UNKNOWN]))
     put_number(out, "answers_dropped", <int64_t> b.d.counters.answers_dropped)
     put_number(out, "answers_evicted", <int64_t> b.d.counters.answers_evicted)
     put_number(out, "partials_late", <int64_t> b.d.counters.partials_late)

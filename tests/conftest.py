@@ -17,9 +17,12 @@ import pytest
 import zmq
 
 from tests import support
+from tests.ahead import ahead, pytest_collection_finish, pytest_sessionfinish
 from tests.support import Process, Served, need, wait_until
 
-__all__ = ["need", "wait_until"]
+__all__ = [
+    "ahead", "need", "pytest_collection_finish", "pytest_sessionfinish", "wait_until",
+]  # fmt: skip
 
 HARD_EXTRA_S = 30.0  # after the soft limit
 RECEIVE_MS = 15_000  # no socket of a test waits longer
@@ -30,6 +33,7 @@ _WATCHDOG = pytest.StashKey[TextIO]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a stderr that pytest does not capture, for the watchdog."""
+    config.addinivalue_line("markers", "ahead(*words): runs before its test; see tests/ahead.py")
     stream = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.stash[_WATCHDOG] = stream
 

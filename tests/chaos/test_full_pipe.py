@@ -37,7 +37,7 @@ def test_its_death_is_nobody_elses(
     flood.wait_line("sent")
     flood.signal(signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):
-        served.process.popen.wait(3.0)
+        served.process.popen.wait(2.0)
     with connect(zmq.REQ, served.backend) as worker:
         worker.send(b"READY")
         assert worker.recv_multipart()[2] == bytes(2000)

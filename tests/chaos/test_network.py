@@ -90,7 +90,7 @@ def test_slow_network(
     status = status_of(broker.frontend)
     status.wait_workers(len(names))
     load = load_on(front.url)
-    load.wait_answers(100)
+    load.wait_answers(50)
     assert load.finish() == NOTHING_WRONG, load.journal.unexpected[:5]
     assert status.counter("losses") == 0
     assert status.counter("expired_workers") == 0

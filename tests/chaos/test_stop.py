@@ -93,7 +93,7 @@ def test_workers_stopped_and_continued_under_load(
     stopped: Callable[[int], None],
 ) -> None:
     """Each stands still with a task in its hands until the broker has given it up."""
-    broker = pound_serve(heartbeat="0.2", liveness="3", lease="1.0")
+    broker = pound_serve(heartbeat="0.2", liveness="3", lease="0.5")
     flags = ("--work", "0.005")
     names = ["req", "ppp", "mdp1", "mdp2", "pnd"]
     crew = [work(name, broker.backend, *flags) for name in names]

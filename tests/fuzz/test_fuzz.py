@@ -95,5 +95,6 @@ def test_a_read_outside_a_frame_ends_the_process() -> None:
             capture_output=True,
             check=False,
             timeout=60,
+            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},  # its report is no finding
         )
         assert done.returncode < 0 or b"AddressSanitizer: SEGV" in done.stderr, done

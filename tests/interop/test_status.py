@@ -11,9 +11,10 @@ import pytest
 
 from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
 from tests.interop.rig import Own, Rig
-from tests.peers.base import Peer
+from tests.peers.base import Peer, Task
 from tests.peers.dealer_client import DealerClient
 from tests.peers.mdp1 import Mdp1AsyncClient
+from tests.peers.mdp2 import Mdp2Worker
 from tests.peers.pnd_client import PndClient
 from tests.support import wait_until
 
@@ -32,6 +33,15 @@ def test_status_shows_every_counter(rig: Rig, own: Own) -> None:
     assert counters["bad_messages"] == counters["bad_mdp1"] == 1
     assert set(LOOP_COUNTERS) <= set(counters)
     assert set(DISPATCHER_COUNTERS) - set(counters) == {"workers", "clients", "services"}
+
+
+def test_status_counts_answers_of_unknown_workers_among_the_late_ones(rig: Rig, own: Own) -> None:
+    """As `Broker.stats` does."""
+    stranger = own(Mdp2Worker(rig.backend, service=b"work"))
+    stranger.answer(Task(b"0123456789abcdef", [], []), [b"of another life"])
+    rig.wait_stat("answers_late", 1)
+    counters = status(own(PndClient(rig.frontend)))["counters"]
+    assert counters["answers_late"] == counters["answers_unknown"] == 1
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

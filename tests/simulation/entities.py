@@ -50,13 +50,14 @@ class Worker:
 
     @property
     def held(self) -> int:
-        return sum(task.holds for task in self.tasks)
+        return len([task for task in self.tasks if task.holds])
 
     @property
     def eligible(self) -> bool:
-        barred = self.gone or self.leaving or self.blocked or self.reserved_for is not None
-        isolating = any(task.holds and task.isolated for task in self.tasks)
-        return not barred and not isolating and self.held < self.capacity
+        if self.gone or self.leaving or self.blocked or self.reserved_for is not None:
+            return False
+        holds = [task.isolated for task in self.tasks if task.holds]
+        return True not in holds and len(holds) < self.capacity
 
 
 @dataclass(eq=False)

@@ -85,14 +85,15 @@ class Hand:
 
     @property
     def held(self) -> int:
-        return sum(task.holds for task in self.tasks.values())
+        return len([task for task in self.tasks.values() if task.holds])
 
     @property
     def able(self) -> bool:
         """Eligible, unless it is reserved."""
-        barred = self.gone or self.leaving or self.blocked_until is not None
-        isolating = any(task.holds and task.isolates for task in self.tasks.values())
-        return not barred and not isolating and self.held < self.capacity
+        if self.gone or self.leaving or self.blocked_until is not None:
+            return False
+        holds = [task.isolates for task in self.tasks.values() if task.holds]
+        return True not in holds and len(holds) < self.capacity
 
 
 class Ledger:
@@ -509,22 +510,22 @@ class Ledger:
             must(due > self.now, "I13", "grace not over", c)
 
     def _recount(self, counters: dict[str, int]) -> None:
-        phases = [a.phase for a in self.asked.values()]
+        waiting = [a.size for a in self.asked.values() if a.phase == "waiting"]
         expected = {
-            "waiting": phases.count("waiting"),
-            "running": phases.count("running"),
-            "waiting_bytes": sum(a.size for a in self.asked.values() if a.phase == "waiting"),
+            "waiting": len(waiting),
+            "running": len([a for a in self.asked.values() if a.phase == "running"]),
+            "waiting_bytes": sum(waiting),
             "kept": len(self.kept),
-            "kept_bytes": sum(a.size for a in self.kept),
+            "kept_bytes": sum([a.size for a in self.kept]),
             "clients": len(self.clients),
-            "workers": sum(not hand.gone for hand in self.hands.values()),
+            "workers": len([hand for hand in self.hands.values() if not hand.gone]),
             "services": len(self.services),
         }
         found = {name: counters[name] for name in expected}
         must(found == expected, "I12", found, "should be", expected)
         must(counters["kept_bytes"] <= self.limits.answers_bytes_max, "I12", "kept", found)
         parts = ("waiting", "running", "answered", "failed", "cancelled", "expired")
-        must(counters["accepted"] == sum(counters[p] for p in parts), "I1", counters)
+        must(counters["accepted"] == sum([counters[p] for p in parts]), "I1", counters)
 
     def _nothing_left_to_match(self) -> None:
         """I4, and who may be chosen by the next call."""
@@ -534,7 +535,7 @@ class Ledger:
             if hand.able and self.reserved_for(number) is None
         }
         waiting = [a for a in self.asked.values() if a.phase == "waiting"]
-        for number in self.candidates:
+        for number in self.candidates if waiting else ():
             hand = self.hands[number]
             for asked in waiting:
                 takes = asked.service in hand.services and (hand.held == 0 or not asked.isolated)

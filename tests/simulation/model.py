@@ -63,15 +63,16 @@ class Model:
         return queued
 
     def counters(self) -> dict[str, int]:
-        waiting = [r for s in self.services.values() for r in s.waiting]
+        waiting = [r.bytes for s in self.services.values() for r in s.waiting]
+        running = State.RUNNING
         return self.sums | {
             "waiting": len(waiting),
-            "running": sum(r.state is State.RUNNING for r in self.slots.values()),
-            "waiting_bytes": sum(r.bytes for r in waiting),
+            "running": len([r for r in self.slots.values() if r.state is running]),
+            "waiting_bytes": sum(waiting),
             "kept": len(self.kept),
-            "kept_bytes": sum(r.bytes for r in self.kept),
+            "kept_bytes": sum([r.bytes for r in self.kept]),
             "clients": len(self.clients),
-            "workers": sum(not w.gone for w in self.workers.values()),
+            "workers": len([w for w in self.workers.values() if not w.gone]),
             "services": len(self.services),
         }
 

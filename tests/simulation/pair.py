@@ -39,6 +39,8 @@ CALLS = {
     "tick": ("now", "live"),
 }
 TRACE_KEPT = 40
+Note = tuple[Any, ...]
+"""a call's number, name and values, or its result and actions: text only when somebody reads it"""
 
 
 class DifferentError(AssertionError):
@@ -52,31 +54,35 @@ class Pair:
         self.real = factory(token_seed=token_seed, **asdict(limits))
         self.model = Model(limits, token_seed)
         self.ledger = Ledger(limits, token_seed, self._reserved_for)
-        self.trace: deque[str] = deque(maxlen=TRACE_KEPT)
+        self._trace: deque[Note] = deque(maxlen=TRACE_KEPT)
         self.show: Callable[[str], None] | None = None
         self.calls = 0
 
     def __call__(self, name: str, *values: Any) -> tuple[Any, list[Action]]:
-        call = dict(zip(CALLS[name], values, strict=True))
         self.calls += 1
         expected, expected_actions = getattr(self.model, name)(*values), self.model.actions()
-        self._note(f"{self.calls}: {name}({', '.join(f'{k}={v}' for k, v in call.items())})")
+        self._note(self.calls, name, values)
         result = getattr(self.real, name)(*values)
         self._same("result", result, expected)
         if name == "unsent_slot":
             return result, []
         actions = [tuple(action) for action in self.real.actions()]
         counters = self.real.counters()
-        self._note(f"    = {result} {actions}")
+        self._note(result, actions)
         self._same("actions", actions, expected_actions)
         self._same("counters", counters, self.model.counters())
-        self.ledger.called({"call": name} | call, result, actions, counters)
+        call = dict(zip(CALLS[name], values, strict=True), call=name)
+        self.ledger.called(call, result, actions, counters)
         return result, actions
 
-    def _note(self, line: str) -> None:
-        self.trace.append(line)
+    def trace(self) -> list[str]:
+        """The last calls with their results, a line for each."""
+        return [text_of(note) for note in self._trace]
+
+    def _note(self, *note: Any) -> None:
+        self._trace.append(note)
         if self.show is not None:
-            self.show(line)
+            self.show(text_of(note))
 
     def _same(self, what: str, found: Any, expected: Any) -> None:
         if found == expected:
@@ -90,3 +96,12 @@ class Pair:
     def _reserved_for(self, w: int) -> int | None:
         reserved: int | None = self.real.worker(w)["reserved_for"]
         return reserved
+
+
+def text_of(note: Note) -> str:
+    if len(note) == 2:
+        result, actions = note
+        return f"    = {result} {actions}"
+    number, name, values = note
+    told = ", ".join(f"{key}={value}" for key, value in zip(CALLS[name], values, strict=True))
+    return f"{number}: {name}({told})"

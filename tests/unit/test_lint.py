@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -13,42 +10,41 @@ import pytest
 from tests.support import need
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sysconfig.get_path("scripts")
+STUBS = sorted((ROOT / "pound").glob("*.pyi"))
 FACES = ("def ", "class ", "cdef class ", "cpdef ")
+ALLOWED = ("--allowlist", "tests/unit/stubtest-allow.txt", "--ignore-unused-allowlist")
+
+Ended = subprocess.CompletedProcess[str]
 
 
-def check(*command: str) -> None:
-    path = os.pathsep.join([SCRIPTS, os.environ["PATH"]])  # cython-lint starts pycodestyle by name
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PATH": path},
-        capture_output=True, text=True, check=False,
-    )
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+def check(ended: Ended, module: str) -> None:
+    need(f"module:{module}")
+    assert ended.returncode == 0, f"{ended.args}\n{ended.stdout}"
 
 
-def test_ruff() -> None:
-    need("module:ruff")
-    check(sys.executable, "-m", "ruff", "check", ".")
-
-
-def test_cython_lint() -> None:
-    need("module:cython_lint")
-    check(sys.executable, "-m", "cython_lint.cython_lint", "pound", "tests")
-
-
+@pytest.mark.ahead("ruff", "check", ".")
 @pytest.mark.timeout(240)
-def test_mypy_strict() -> None:
-    need("module:mypy")
-    check(sys.executable, "-m", "mypy")
+def test_ruff(ahead: Ended) -> None:
+    check(ahead, "ruff")
 
 
+@pytest.mark.ahead("cython_lint.cython_lint", "pound", "tests")
 @pytest.mark.timeout(240)
-def test_the_stubs_tell_the_truth_about_the_built_modules() -> None:
-    need("module:mypy")
-    modules = [f"pound.{stub.stem}" for stub in sorted((ROOT / "pound").glob("*.pyi"))]
-    assert len(modules) >= 3
-    allowed = ("--allowlist", "tests/unit/stubtest-allow.txt", "--ignore-unused-allowlist")
-    check(sys.executable, "-m", "mypy.stubtest", "--concise", *allowed, *modules)
+def test_cython_lint(ahead: Ended) -> None:
+    check(ahead, "cython_lint")
+
+
+@pytest.mark.ahead("mypy")
+@pytest.mark.timeout(240)
+def test_mypy_strict(ahead: Ended) -> None:
+    check(ahead, "mypy")
+
+
+@pytest.mark.ahead("mypy.stubtest", "--concise", *ALLOWED, *(f"pound.{s.stem}" for s in STUBS))
+@pytest.mark.timeout(240)
+def test_the_stubs_tell_the_truth_about_the_built_modules(ahead: Ended) -> None:
+    assert len(STUBS) >= 3
+    check(ahead, "mypy")
 
 
 def test_every_compiled_module_that_python_imports_has_a_stub() -> None:

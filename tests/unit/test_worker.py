@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.support import wait_until
 from tests.unit.reference_broker import (
     ATTACHED,
     ERROR,
+    HEARTBEAT,
     META,
     PARTIAL,
     READY,
@@ -58,7 +60,9 @@ def start(broker: ReferenceBroker) -> Iterator[Callable[..., pound.Worker]]:
         return worker
 
     yield start
-    broker.close()  # so that no worker waits for an answer to its BYE
+    with suppress(zmq.ZMQError):  # a test may have closed it
+        broker.say(record(HEARTBEAT))  # so that no worker waits to hear that its answers came
+    broker.close(linger=1)  # so that none waits for an answer to its BYE
     for worker in workers:
         worker.stop()
 
