@@ -28,8 +28,8 @@
 
 enum {
     BATCH_MESSAGES = 256,      /* of one socket in a turn */
-    CROWD = 4,                 /* messages of a turn from which on more are expected at once */
-    YIELDS = 16,
+    WORTH_A_YIELD = 4,         /* messages and records of the last turn */
+    YIELDS_MAX = 64,
     YIELD_NS = 1000000,        /* they take less, unless somebody else computes */
     YIELD_PAUSE_NS = 1000000000,
     REQUESTS_MAX = 1 << 20,    /* open at once */
@@ -81,7 +81,7 @@ static struct {
     int64_t waiting, waiting_last;
     uint64_t sent_seq;
     struct peer *dirty;
-    uint32_t crowd;            /* messages of the last turn */
+    uint32_t crowd;            /* messages and records of the last turn */
     int64_t yield_from_ns;
     struct packet header;      /* of every packet, but for the number of records */
 } the = {.free = NONE, .waiting = NONE, .waiting_last = NONE};
@@ -271,6 +271,7 @@ static void on_packet(struct peer *peer, const uint8_t *data, size_t size) {
             return;
         on_record(peer, record);
         at += record->size;
+        the.crowd++;
     }
 }
 
@@ -326,14 +327,19 @@ static int64_t clock_ns(void) {
  * the first of many messages, and what is read together leaves together. A yield that comes back
  * late gave the core to somebody else's computation: then there are none for a while. */
 static void gather(void) {
-    int64_t begun_ns = the.crowd < CROWD ? 0 : clock_ns();
-    if (begun_ns <= the.yield_from_ns)
+    int64_t begun_ns = clock_ns(), now_ns = begun_ns;
+    uint32_t yields = the.crowd / WORTH_A_YIELD;
+    if (yields > YIELDS_MAX)
+        yields = YIELDS_MAX;
+    if (begun_ns < the.yield_from_ns)
         return;
-    for (int i = 0; i < YIELDS; i++)
+    for (; yields && now_ns - begun_ns < YIELD_NS; yields--) {
+        int64_t before_ns = now_ns;
         sched_yield();
-    int64_t now_ns = clock_ns();
-    if (now_ns - begun_ns > YIELD_NS)
-        the.yield_from_ns = now_ns + YIELD_PAUSE_NS;
+        now_ns = clock_ns();
+        if (now_ns - before_ns > YIELD_NS)
+            the.yield_from_ns = now_ns + YIELD_PAUSE_NS;
+    }
 }
 
 static void flush(void) {

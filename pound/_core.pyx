@@ -29,9 +29,10 @@ from pound._peers cimport (
 )
 from pound._spares cimport spares_free
 from pound._state cimport (
-    COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_PAUSES, C_TURNS, LOGS, LOG_DRAINED, LOG_DRAINING,
-    LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t,
-    connection_t, log_t, peer_t, roster_t, route_t, service_name_t, settings_t, socket_t,
+    COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOGS,
+    LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
+    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, log_t, peer_t, roster_t, route_t,
+    service_name_t, settings_t, socket_t,
 )
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
@@ -71,8 +72,8 @@ cdef extern from "_seqlock.h" nogil:
 cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
-    CROWD = 4                # messages of a turn from which on more are expected at once
-    YIELDS = 16
+    WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
+    YIELDS_MAX = 64
     YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
     YIELD_PAUSE_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
@@ -129,15 +130,16 @@ cdef int run_turns(broker_t *b) noexcept nogil:
 
 
 cdef void turn(broker_t *b) noexcept nogil:
+    cdef uint64_t read_before = read_so_far(b)
     wait(b)
     gather(b)
     clock_read(b)
     command(b)
     monitor_read(b, BACKEND)
     monitor_read(b, FRONTEND)
-    b.crowd = 0
     read_batch(b, BACKEND)
     read_batch(b, FRONTEND)
+    b.crowd = read_so_far(b) - read_before
     judge(b, BACKEND)
     judge(b, FRONTEND)
     tick(b)
@@ -182,6 +184,11 @@ cdef void wait(broker_t *b) noexcept nogil:
         read(b.wake_fd, wakes, sizeof(wakes))
 
 
+cdef uint64_t read_so_far(const broker_t *b) noexcept nogil:
+    """Count messages and records: what has come, and what it asks for."""
+    return b.counters[C_MESSAGES_IN] + b.counters[C_RECORDS_IN]
+
+
 cdef void gather(broker_t *b) noexcept nogil:
     """Under load, let libzmq's thread hand over all that it is reading before a batch is read.
 
@@ -189,15 +196,18 @@ cdef void gather(broker_t *b) noexcept nogil:
     a fraction of the packets. A yield that comes back late gave the core to somebody else's
     computation: then there are none for a while.
     """
-    cdef int64_t begun, taken
-    if b.crowd < CROWD or b.now < b.yield_from:
+    cdef uint64_t yields = min(YIELDS_MAX, b.crowd // WORTH_A_YIELD)
+    cdef int64_t begun, before, now
+    if yields == 0 or b.now < b.yield_from:
         return
-    begun = clock_ns()
-    for _ in range(YIELDS):
+    begun = now = clock_ns()
+    while yields and now - begun < YIELD_NS:
+        yields -= 1
+        before = now
         sched_yield()
-    taken = clock_ns() - begun
-    if taken > YIELD_NS:
-        b.yield_from = begun + taken + YIELD_PAUSE_NS
+        now = clock_ns()
+        if now - before > YIELD_NS:
+            b.yield_from = now + YIELD_PAUSE_NS
 
 
 # waiting_time returns for how long, in ns, nothing need be done unless something comes.
@@ -260,7 +270,6 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
         if side == FRONTEND and unread(b):
             return
         result = receive(b, side)
-        b.crowd += result > 0
         if result <= 0:
             s.readable = 0
             b.finished |= result < 0

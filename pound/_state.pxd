@@ -305,7 +305,7 @@ cdef struct broker_t:
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
     spares_t spares          # images of stored records
     buffer_t scratch         # scratch of pages and images
-    uint32_t crowd           # messages that the last turn read
+    uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t yield_from       # no yields before: the core is shared with a computation
     int wake_fd              # readable: a command waits
