@@ -5,17 +5,19 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
+from pound._array cimport fetch
 from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
     REQUEST_ANSWERED, action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
-    disp_client_open, disp_service_open, disp_undeliverable, disp_worker_gone, disp_worker_open,
-    disp_worker_ready,
+    disp_client_open, disp_later, disp_service_open, disp_undeliverable, disp_worker_gone,
+    disp_worker_open, disp_worker_ready,
 )
 from pound._peers cimport (
-    array_room, item_pop, item_push, items_clear, log_event, peer_beats, peer_release, peer_rests,
-    peer_task, peer_touch, route_free, route_settle, slot_clear, stored_clear, stored_fill,
+    array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
+    peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle, slot_clear,
+    stored_clear, stored_fill,
 )
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
@@ -31,6 +33,7 @@ from pound._wire cimport (
 )
 
 cdef enum:
+    AHEAD = 8                # actions: a slot is fetched so many steps before it is cleared
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
@@ -38,13 +41,28 @@ cdef enum:
 
 # -- the actions ------------------------------------------------------------------------------
 
+# free_fetch fetches the slot that a later action frees, and what is stored in an earlier one's.
+cdef void free_fetch(broker_t *b) noexcept nogil:
+    cdef const action_t *later = disp_later(b.d, AHEAD)
+    if later != NULL:
+        fetch(&b.slots[later.slot])
+        later = disp_later(b.d, AHEAD // 2)
+        if later.kind == ACT_FREE:
+            fetch(b.slots[later.slot].record.image)
+
+
 cdef void act(broker_t *b) noexcept nogil:
     """Carry out every action that the dispatcher has queued."""
     cdef action_t a
+    cdef uint32_t i
+    if b.d.actions_count > AHEAD:
+        for i in range(AHEAD):
+            fetch(&b.slots[disp_later(b.d, i).slot])
     while disp_action(b.d, &a):
         if a.kind == ACT_TASK:
-            peer_task(b, b.worker_peer[a.peer], a.token)
+            peer_task(b, b.worker_peer[a.peer], a.token, a.slot)
         elif a.kind == ACT_FREE:
+            free_fetch(b)
             slot_clear(b, &b.slots[a.slot])
         elif a.kind == ACT_FAIL:
             # The same tick may have ended its client, and freed the request with it.
@@ -178,7 +196,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     if peer.blocked_since == 0 and peer.route != NULL and peer.route.alive:
         return 0
-    return peer.items_head != NONE and peer.items_bytes + size > b.settings.undelivered_bytes_max
+    return peer.items_count and peer.items_bytes + size > b.settings.undelivered_bytes_max
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
@@ -200,9 +218,9 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
 cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
     """Give up what a client has not read for too long."""
     cdef item_t *item
-    while peer.items_head != NONE:
-        item = &b.items[peer.items_head]
-        if item.final and b.slots[item.slot].generation == item.generation:
+    while peer.items_count:
+        item = item_at(peer, 0)
+        if item.partial == NULL and item_lives(b, item):
             b.counters[C_UNDELIVERABLE] += 1
             disp_undeliverable(b.d, item.slot)
         item_pop(b, peer)

@@ -14,9 +14,10 @@ from pound._dispatcher cimport (
     REQ_NO_SERVICE, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
 from pound._limits cimport limits_t
+from pound._lru cimport hand, next_offer
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport queue_append
-from pound._table cimport table_put
+from pound._table cimport table_fetch, table_put
 
 
 cdef inline int known_result(
@@ -59,30 +60,35 @@ cdef inline uint32_t request_make(
     dispatcher_t *d, uint32_t c, uint64_t id, int64_t deadline
 ) noexcept nogil:
     """request_make gives a slot that can be found by its id and expires, or NONE: no memory."""
-    cdef uint32_t r = pool_take(&d.request_pool, <void **> &d.requests)
+    cdef uint32_t r = pool_take(&d.request_pool, <void **> &d.requests, sizeof(request_t))
     cdef request_t *request
     if r == NONE:
         return NONE
     request = &d.requests[r]
     request.id = id
     request.client = c
-    request.deadline = deadline
     request.deadline_at = request.task = NONE
     if deadline and heap_push(&d.deadlines, deadline_places(d), deadline, r) < 0:
-        pool_give(&d.request_pool, <void **> &d.requests, r)
+        pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
-    if not d.clients[c].foreign and table_put(&d.by_id, request_hash(d, c, id), r) < 0:
+    if d.clients[c].foreign:
+        return r
+    if table_put(&d.by_id, request_hash(&d.clients[c], id), r) < 0:
         disarm(&d.deadlines, deadline_places(d), r)
-        pool_give(&d.request_pool, <void **> &d.requests, r)
+        pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
+    table_fetch(&d.by_id, request_hash(&d.clients[c], id + 1))
     return r
 
 
 cdef inline void request_accept(
     dispatcher_t *d, uint32_t r, uint32_t s, uint8_t priority, uint32_t bytes, uint8_t internal
 ) noexcept nogil:
+    """request_accept hands a new request to a worker at once, or has it wait for one."""
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
+    cdef const service_t *service = &d.services[s]
+    cdef uint32_t offer = next_offer(service)
     request.service = s
     request.priority = priority
     request.seq = d.next_seq
@@ -98,4 +104,7 @@ cdef inline void request_accept(
         return
     request.bytes = bytes
     client.open += 1
-    waiting_enter(d, r, QUEUED_FRESH)
+    if service.waiting == 0 and offer != NONE:
+        hand(d, r, offer)
+    else:
+        waiting_enter(d, r, QUEUED_FRESH)

@@ -47,8 +47,7 @@ cdef inline void audit_request(const dispatcher_t *d, uint32_t r, uint64_t *refs
     CHECK(client.foreign or request_find(d, request.client, request.id) == r,
           "request %u is not found", r)
     CHECK(request.id <= client.highest, "request %u above the highest id", r)
-    CHECK((request.deadline_at != NONE) == (is_open and request.deadline != 0),
-          "request %u has a wrong timer", r)
+    CHECK(is_open or request.deadline_at == NONE, "request %u has ended and a timer", r)
     CHECK(request.attempts <= d.limits.attempts_max, "request %u: %u attempts", r,
           <uint32_t> request.attempts)
     refs[request.service] += 1

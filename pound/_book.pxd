@@ -22,7 +22,7 @@ from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport links_of, links_t, queue_append, queue_remove
-from pound._table cimport mix, table_first, table_next, table_put, table_remove
+from pound._table cimport mix, table_fetch, table_first, table_next, table_put, table_remove
 
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
@@ -106,9 +106,19 @@ cdef inline void service_unmatched(dispatcher_t *d, uint32_t s) noexcept nogil:
         enter(&d.unmatched, unmatched_places(d), 0, s)
 
 
+cdef inline bint worker_awaited(const dispatcher_t *d, const worker_t *worker) noexcept nogil:
+    """worker_awaited tells whether a service of a worker has requests that wait."""
+    cdef uint32_t i
+    for i in range(worker.n_offers):
+        if d.services[d.offers[worker.offers[i]].service].waiting > 0:
+            return True
+    return False
+
+
 cdef inline void worker_unserved(dispatcher_t *d, uint32_t w) noexcept nogil:
-    """worker_unserved notes that a worker may be able to take more."""
-    if not d.workers[w].gone and d.workers[w].unserved_at == NONE:
+    """worker_unserved notes that a worker may be able to take more, if there is more."""
+    cdef const worker_t *worker = &d.workers[w]
+    if not worker.gone and worker.unserved_at == NONE and worker_awaited(d, worker):
         enter(&d.unserved, unserved_places(d), 0, w)
 
 
@@ -159,7 +169,7 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
     d.counters.services -= 1
-    pool_give(&d.service_pool, <void **> &d.services, s)
+    pool_give(&d.service_pool, <void **> &d.services, sizeof(service_t), s)
     act(d, ACT_SERVICE_FREE, NONE, s, 0, 0)
 
 
@@ -233,7 +243,7 @@ cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
     cdef worker_t *worker = &d.workers[w]
     if not worker.gone or worker.pinned or worker.tasks.head != NONE:
         return
-    pool_give(&d.worker_pool, <void **> &d.workers, w)
+    pool_give(&d.worker_pool, <void **> &d.workers, sizeof(worker_t), w)
     act(d, ACT_WORKER_FREE, NONE, w, 0, 0)
 
 
@@ -241,7 +251,7 @@ cdef inline void offer_make(
     dispatcher_t *d, uint32_t w, uint32_t s, uint32_t *offers, uint32_t index
 ) noexcept nogil:
     """offer_make writes a new offer, in no heap yet, into offers[index]."""
-    cdef uint32_t o = pool_take(&d.offer_pool, <void **> &d.offers)
+    cdef uint32_t o = pool_take(&d.offer_pool, <void **> &d.offers, sizeof(offer_t))
     cdef service_t *service = &d.services[s]
     CHECK(o != NONE, "no memory for %u offers", d.offer_pool.used)
     offers[index] = o
@@ -261,7 +271,7 @@ cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
     if d.services[s].workers == 0:
         d.services[s].workerless_since = d.now
         service_await(d, s)
-    pool_give(&d.offer_pool, <void **> &d.offers, o)
+    pool_give(&d.offer_pool, <void **> &d.offers, sizeof(offer_t), o)
     service_unref(d, s)
 
 
@@ -358,7 +368,7 @@ cdef inline uint32_t task_find(const dispatcher_t *d, uint64_t token) noexcept n
 
 cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept nogil:
     """task_make gives an UNSENT task, with a token of its own, that holds no credit yet."""
-    cdef uint32_t t = pool_take(&d.task_pool, <void **> &d.tasks)
+    cdef uint32_t t = pool_take(&d.task_pool, <void **> &d.tasks, sizeof(task_t))
     cdef task_t *task
     CHECK(t != NONE, "no memory for %u tasks", d.task_pool.used)
     task = &d.tasks[t]
@@ -369,6 +379,7 @@ cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept
     d.next_token += 1
     CHECK(table_put(&d.by_token, task_hash(task.token), t) == 0,
           "no memory for %u tokens", d.by_token.count)
+    table_fetch(&d.by_token, task_hash(d.next_token))
     queue_append(&d.workers[w].tasks, worker_links(d), t)
     return t
 
@@ -379,7 +390,7 @@ cdef inline void task_free(dispatcher_t *d, uint32_t t) noexcept nogil:
     credit_give(d, t)
     table_remove(&d.by_token, task_cell(d, d.tasks[t].token))
     queue_remove(&d.workers[w].tasks, worker_links(d), t)
-    pool_give(&d.task_pool, <void **> &d.tasks, t)
+    pool_give(&d.task_pool, <void **> &d.tasks, sizeof(task_t), t)
     worker_bury(d, w)
 
 
@@ -486,13 +497,13 @@ cdef inline void lease_start(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 # --- requests as a whole ---
 
-cdef inline uint32_t request_hash(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
-    return <uint32_t> mix(id ^ mix(c ^ d.hash_seed))
+cdef inline uint32_t request_hash(const client_t *client, uint64_t id) noexcept nogil:
+    return <uint32_t> mix(id ^ client.salt)
 
 
 cdef inline uint32_t request_find(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
     """request_find gives the slot of a client's request, or NONE. Foreign ones aren't found."""
-    cdef uint32_t hash = request_hash(d, c, id)
+    cdef uint32_t hash = request_hash(&d.clients[c], id)
     cdef uint32_t at = table_first(&d.by_id, hash)
     cdef const request_t *request
     while at != NONE:
@@ -504,7 +515,7 @@ cdef inline uint32_t request_find(const dispatcher_t *d, uint32_t c, uint64_t id
 
 
 cdef inline void request_unfind(dispatcher_t *d, uint32_t r) noexcept nogil:
-    cdef uint32_t hash = request_hash(d, d.requests[r].client, d.requests[r].id)
+    cdef uint32_t hash = request_hash(&d.clients[d.requests[r].client], d.requests[r].id)
     cdef uint32_t at = table_first(&d.by_id, hash)
     while d.by_id.cells[at].item != r:
         at = table_next(&d.by_id, hash, at)
@@ -567,6 +578,6 @@ cdef inline void request_free(dispatcher_t *d, uint32_t r) noexcept nogil:
         request_unfind(d, r)
     queue_remove(&client.requests, client_links(d), r)
     client.count -= 1
-    pool_give(&d.request_pool, <void **> &d.requests, r)
+    pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
     act(d, ACT_FREE, r, NONE, 0, 0)
     service_unref(d, s)

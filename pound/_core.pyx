@@ -73,9 +73,10 @@ cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
     WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
-    YIELDS_MAX = 64
+    YIELDS_MAX = 32
     YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
-    YIELD_PAUSE_NS = 1_000_000_000
+    YIELD_PAUSE_MIN_NS = 2_000_000
+    YIELD_PAUSE_MAX_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
     LOG_NS = 50_000_000      # between two visits to Python
     REPORT_NS = 1_000_000_000
@@ -145,6 +146,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     tick(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
+    b.worked_ns = clock_ns() - b.now
     b.due = next_due(b)
     peers_bury(b)
     drain_check(b)
@@ -193,21 +195,25 @@ cdef void gather(broker_t *b) noexcept nogil:
     """Under load, let libzmq's thread hand over all that it is reading before a batch is read.
 
     It wakes the loop for the first of many messages; what is read together leaves together, in
-    a fraction of the packets. A yield that comes back late gave the core to somebody else's
-    computation: then there are none for a while.
+    a fraction of the packets. To wait for that twice as long as the last turn worked is no loss.
+    Yields that take longer gave the core to somebody else's computation: then there are none for a
+    while, which doubles each time; by each that is in time it falls by an eighth.
     """
     cdef uint64_t yields = min(YIELDS_MAX, b.crowd // WORTH_A_YIELD)
-    cdef int64_t begun, before, now
-    if yields == 0 or b.now < b.yield_from:
+    cdef int64_t begun = clock_ns()
+    cdef int64_t now = begun
+    cdef int64_t patience_ns = max(2 * b.worked_ns, YIELD_NS)
+    if yields == 0 or begun < b.yield_from:
         return
-    begun = now = clock_ns()
-    while yields and now - begun < YIELD_NS:
+    while yields and now - begun <= patience_ns:
         yields -= 1
-        before = now
         sched_yield()
         now = clock_ns()
-        if now - before > YIELD_NS:
-            b.yield_from = now + YIELD_PAUSE_NS
+    if now - begun > patience_ns:
+        b.yield_pause_ns = min(max(2 * b.yield_pause_ns, YIELD_PAUSE_MIN_NS), YIELD_PAUSE_MAX_NS)
+        b.yield_from = now + b.yield_pause_ns
+    else:
+        b.yield_pause_ns -= b.yield_pause_ns // 8
 
 
 # waiting_time returns for how long, in ns, nothing need be done unless something comes.
@@ -495,7 +501,6 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.client_peer)
     free(b.worker_peer)
     free(b.services)
-    free(b.items)
     free(b.frames)
     free(b.views)
     free(b.attach)
@@ -548,7 +553,6 @@ cdef class Core:
         self.names = [name.encode() for name in LOOP_COUNTERS]
         for i, name in enumerate(self.names):
             self.b.counter_names[i] = name
-        self.b.items_free = NONE
         self.b.now = self.b.started = clock_ns()
         self._take_settings(config)
         self._take_limits(config, &limits)

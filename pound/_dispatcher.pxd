@@ -10,11 +10,12 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from pound._array cimport fetch
 from pound._heap cimport heap_t
 from pound._limits cimport limits_t
 from pound._pool cimport NONE, pool_t
 from pound._queue cimport link_t, queue_t
-from pound._table cimport table_t
+from pound._table cimport mix, table_fetch, table_guess, table_t
 
 cdef enum:
     PRIORITIES = 10          # 0 normal .. 9
@@ -99,10 +100,9 @@ cdef enum listed_where:      # an offer, and with it all offers of its worker
 
 # A request's `queue` is its neighbours in the list of fresh or kept ones; else queue.prev is its
 # place in a heap: of returned or isolated ones while WAITING, of leases while RUNNING.
-cdef struct request_t:       # 72 bytes
+cdef struct request_t:       # 64 bytes: a cache line
     uint64_t id              # the client's number for it
     uint64_t seq             # its order of acceptance among all requests
-    int64_t deadline         # monotonic ns; 0: none
     int64_t since            # monotonic ns: when it was accepted, or returned last
     link_t queue             # neighbours, or a place; see above
     link_t sibling           # in its client's requests
@@ -110,7 +110,7 @@ cdef struct request_t:       # 72 bytes
     uint32_t service
     uint32_t task            # RUNNING: its task. WAITING: the returned one that counts, or NONE
     uint32_t bytes           # of the request; of its answer once it has ended
-    uint32_t deadline_at     # place in the heap of deadlines
+    uint32_t deadline_at     # place in the heap of deadlines, which has its time; NONE: none
     uint8_t attempts         # TASKs sent and not taken back
     uint8_t priority
     uint8_t state            # request_state
@@ -162,6 +162,7 @@ cdef struct worker_t:
 cdef struct client_t:
     uint64_t highest         # id accepted
     uint64_t done            # it is done with all ids below
+    uint64_t salt            # of the hashes of its ids
     queue_t requests         # all its requests, oldest first
     uint32_t count           # of them
     uint32_t open            # of them, WAITING or RUNNING
@@ -291,10 +292,10 @@ cdef int disp_answer(
     dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
-# 0, or -1: there is no such UNSENT task.
-cdef int disp_sent(dispatcher_t *d, uint64_t token, int64_t now) noexcept nogil
-# NONE: the task was undone meanwhile.
-cdef uint32_t disp_unsent_slot(dispatcher_t *d, uint64_t token) noexcept nogil
+# disp_unsent says whether the task of an ACT_TASK is still to be sent: it may have been undone.
+cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil
+# 0, or -1: the task is not UNSENT.
+cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil
 
 # The next due time in monotonic ns, or -1: nothing is armed.
 cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil
@@ -304,6 +305,42 @@ cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil
 
 # Recounts every invariant, O(n); aborts and says which does not hold.
 cdef void disp_check(dispatcher_t *d) noexcept nogil
+
+
+cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept nogil:
+    """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
+    cdef uint32_t place = d.requests[slot].deadline_at
+    return 0 if place == NONE else d.deadlines.nodes[place].key
+
+
+cdef inline uint32_t disp_foresee(
+    const dispatcher_t *d, uint64_t token, uint32_t steps
+) noexcept nogil:
+    """disp_foresee fetches what an answer under a token that comes in so many steps touches.
+
+    Each call needs what the one before it has brought: three steps ahead the cell of the token,
+    then the task, then the request, whose slot it gives, if it guesses right. Else it gives NONE.
+    """
+    cdef uint32_t hash = <uint32_t> mix(token)
+    cdef uint32_t t
+    if steps == 3:
+        table_fetch(&d.by_token, hash)
+        return NONE
+    t = table_guess(&d.by_token, hash)
+    if t == NONE:
+        return NONE
+    if steps == 2:
+        fetch(&d.tasks[t])
+        return NONE
+    fetch(&d.requests[d.tasks[t].request])
+    return d.tasks[t].request
+
+
+cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:
+    """disp_later shows the action that has `i` others before it, or NULL: there are fewer."""
+    if i >= d.actions_count:
+        return NULL
+    return &d.actions[(d.actions_head + i) & (d.actions_room - 1)]
 
 
 cdef inline int disp_action(dispatcher_t *d, action_t *out) noexcept nogil:

@@ -19,7 +19,7 @@
 #
 # Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
 #   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
-#   waiting request: 72 bytes, 11 to 21 for its id, 16 for a deadline.
+#   waiting request: 64 bytes, 11 to 21 for its id, 16 for a deadline.
 #
 # Each call changes state first and matches last: services that got requests back, in order of
 #   number, then workers that may take more. In a tick each timer that fires is such a call of its
@@ -29,11 +29,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 
 from pound._admission cimport known_result, refusal, request_accept, request_make
+from pound._array cimport fetch
 from pound._audit cimport audit
 from pound._book cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
-    queue_links, request_find, request_free, request_stop, reservation_break, service_drop,
-    task_find, task_free, worker_file, worker_unblock, worker_unserved)
+    queue_links, request_find, request_free, request_hash, request_stop, reservation_break,
+    service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from pound._check cimport CHECK, POUND_CHECKS
 from pound._expiry cimport due, expire, next_due, silence, wait_over
 from pound._heap cimport heap_free
@@ -42,18 +43,20 @@ from pound._loss cimport (
     client_end, request_fail, request_lost, task_release, tasks_compare, tasks_lose,
     tasks_recredit, tasks_undo, token_held, worker_end)
 from pound._lru cimport settle
-from pound._pool cimport pool_init, pool_reserve, pool_take
+from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
 from pound._queue cimport queue_append, queue_init
-from pound._table cimport mix, table_free
+from pound._table cimport mix, table_fetch, table_free, table_guess
 
 cdef enum:
+    AHEAD = 4                # ids: a request is fetched so many steps before it is needed
     CODE_CANCELLED = 1       # PND's error codes
     CODE_RELEASE = 14
 
 
 cdef void finish(dispatcher_t *d) noexcept nogil:
     """finish ends a call."""
-    settle(d)
+    if d.unmatched.count > 0 or d.unserved.count > 0:
+        settle(d)
     if POUND_CHECKS:
         audit(d)
 
@@ -62,18 +65,18 @@ cdef void finish(dispatcher_t *d) noexcept nogil:
 
 cdef int pools_init(dispatcher_t *d) noexcept nogil:
     """pools_init gives each array its first room; -1: no memory."""
-    pool_init(&d.request_pool, sizeof(request_t))
-    pool_init(&d.task_pool, sizeof(task_t))
-    pool_init(&d.client_pool, sizeof(client_t))
-    pool_init(&d.worker_pool, sizeof(worker_t))
-    pool_init(&d.service_pool, sizeof(service_t))
-    pool_init(&d.offer_pool, sizeof(offer_t))
-    if (pool_reserve(&d.request_pool, <void **> &d.requests) < 0
-            or pool_reserve(&d.task_pool, <void **> &d.tasks) < 0
-            or pool_reserve(&d.client_pool, <void **> &d.clients) < 0
-            or pool_reserve(&d.worker_pool, <void **> &d.workers) < 0
-            or pool_reserve(&d.service_pool, <void **> &d.services) < 0
-            or pool_reserve(&d.offer_pool, <void **> &d.offers) < 0):
+    pool_init(&d.request_pool)
+    pool_init(&d.task_pool)
+    pool_init(&d.client_pool)
+    pool_init(&d.worker_pool)
+    pool_init(&d.service_pool)
+    pool_init(&d.offer_pool)
+    if (pool_reserve(&d.request_pool, <void **> &d.requests, sizeof(request_t)) < 0
+            or pool_reserve(&d.task_pool, <void **> &d.tasks, sizeof(task_t)) < 0
+            or pool_reserve(&d.client_pool, <void **> &d.clients, sizeof(client_t)) < 0
+            or pool_reserve(&d.worker_pool, <void **> &d.workers, sizeof(worker_t)) < 0
+            or pool_reserve(&d.service_pool, <void **> &d.services, sizeof(service_t)) < 0
+            or pool_reserve(&d.offer_pool, <void **> &d.offers, sizeof(offer_t)) < 0):
         return -1
     return 0
 
@@ -117,12 +120,12 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil:
     heap_free(&d.scratch)
     table_free(&d.by_id)
     table_free(&d.by_token)
-    free(d.requests)
-    free(d.tasks)
-    free(d.clients)
-    free(d.workers)
-    free(d.services)
-    free(d.offers)
+    pool_free(&d.request_pool)
+    pool_free(&d.task_pool)
+    pool_free(&d.client_pool)
+    pool_free(&d.worker_pool)
+    pool_free(&d.service_pool)
+    pool_free(&d.offer_pool)
     free(d.actions)
     free(d)
 
@@ -134,7 +137,7 @@ cdef uint32_t disp_service_open(
     cdef service_t *service
     if d.service_pool.used >= d.limits.services_max:
         return NONE
-    s = pool_take(&d.service_pool, <void **> &d.services)
+    s = pool_take(&d.service_pool, <void **> &d.services, sizeof(service_t))
     if s == NONE:
         return NONE
     service = &d.services[s]
@@ -159,11 +162,12 @@ cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
     cdef uint32_t c
     if d.client_pool.used >= d.limits.clients_max:
         return NONE
-    c = pool_take(&d.client_pool, <void **> &d.clients)
+    c = pool_take(&d.client_pool, <void **> &d.clients, sizeof(client_t))
     if c == NONE:
         return NONE
     d.clients[c].used = 1
     d.clients[c].foreign = foreign
+    d.clients[c].salt = mix(c ^ d.hash_seed)
     d.clients[c].grace_at = NONE
     queue_init(&d.clients[c].requests)
     d.counters.clients += 1
@@ -179,6 +183,14 @@ cdef void forget_ended(dispatcher_t *d, uint32_t r) noexcept nogil:
         request_free(d, r)
 
 
+cdef void done_fetch(const dispatcher_t *d, const client_t *client, uint64_t id) noexcept nogil:
+    """done_fetch fetches a client's request, whose cell is there, and the cell of a later one."""
+    cdef uint32_t r = table_guess(&d.by_id, request_hash(client, id))
+    table_fetch(&d.by_id, request_hash(client, id + AHEAD))
+    if r != NONE:
+        fetch(&d.requests[r])
+
+
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
     cdef client_t *client = &d.clients[c]
     cdef uint64_t id = client.done
@@ -189,7 +201,10 @@ cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept 
     client.done = done
     # Each id is looked at once in a client's life, or each of its requests, whichever is less.
     if done - first <= client.count:
+        for r in range(2 * AHEAD):
+            table_fetch(&d.by_id, request_hash(client, id + r))
         while id < done:
+            done_fetch(d, client, id + AHEAD)
             r = request_find(d, c, id)
             if r != NONE:
                 forget_ended(d, r)
@@ -301,7 +316,7 @@ cdef uint32_t disp_worker_open(
     cdef worker_t *worker
     if d.worker_pool.used >= d.limits.workers_max:
         return NONE
-    w = pool_take(&d.worker_pool, <void **> &d.workers)
+    w = pool_take(&d.worker_pool, <void **> &d.workers, sizeof(worker_t))
     if w == NONE:
         return NONE
     worker = &d.workers[w]
@@ -442,26 +457,21 @@ cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept
     return d.tasks[t].request
 
 
-cdef uint32_t unsent_task(const dispatcher_t *d, uint64_t token) noexcept nogil:
-    cdef uint32_t t = task_find(d, token)
-    return t if t != NONE and d.tasks[t].state == TASK_UNSENT else NONE
+cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil:
+    cdef const task_t *task
+    if d.requests[slot].state != REQUEST_RUNNING:
+        return False
+    task = &d.tasks[d.requests[slot].task]
+    return task.token == token and task.state == TASK_UNSENT
 
 
-cdef uint32_t disp_unsent_slot(dispatcher_t *d, uint64_t token) noexcept nogil:
-    cdef uint32_t t = unsent_task(d, token)
-    return NONE if t == NONE else d.tasks[t].request
-
-
-cdef int disp_sent(dispatcher_t *d, uint64_t token, int64_t now) noexcept nogil:
-    cdef uint32_t t = unsent_task(d, token)
-    cdef uint32_t r
-    if t == NONE:
+cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil:
+    if not disp_unsent(d, slot, token):
         return -1
     d.now = now
-    r = d.tasks[t].request
-    d.tasks[t].state = TASK_SENT
-    d.requests[r].attempts += 1
-    lease_start(d, r)
+    d.tasks[d.requests[slot].task].state = TASK_SENT
+    d.requests[slot].attempts += 1
+    lease_start(d, slot)
     finish(d)
     return 0
 
@@ -675,11 +685,11 @@ cdef class Dispatcher:
     def partial(self, uint32_t w, uint64_t token):
         return number(disp_partial(self.d, self.worker_number(w), token))
 
-    def sent(self, uint64_t token, int64_t now):
-        return disp_sent(self.d, token, now) == 0
+    def unsent(self, uint32_t slot, uint64_t token):
+        return slot < self.d.request_pool.fresh and disp_unsent(self.d, slot, token)
 
-    def unsent_slot(self, uint64_t token):
-        return number(disp_unsent_slot(self.d, token))
+    def sent(self, uint32_t slot, uint64_t token, int64_t now):
+        return slot < self.d.request_pool.fresh and disp_sent(self.d, slot, token, now) == 0
 
     def tick(self, int64_t now, int64_t live):
         due_at = disp_tick(self.d, now, live)
@@ -707,8 +717,8 @@ cdef class Dispatcher:
         return {
             "id": request.id, "seq": request.seq, "client": request.client,
             "service": request.service, "priority": request.priority, "bytes": request.bytes,
-            "deadline": request.deadline, "attempts": request.attempts, "state": request.state,
-            "queued": request.queued,
+            "deadline": disp_deadline(self.d, slot), "attempts": request.attempts,
+            "state": request.state, "queued": request.queued,
             "token": None if t == NONE else self.d.tasks[t].token,
             "worker": None if t == NONE else self.d.tasks[t].worker,
             "sent": t != NONE and self.d.tasks[t].state == TASK_SENT,

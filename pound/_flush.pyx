@@ -1,26 +1,32 @@
 """The end of a turn: what waits for each touched peer is sent (see _flush.pxd for the rules)."""
 
 from libc.errno cimport EHOSTUNREACH
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._actions cimport act, items_drop, route_lost
+from pound._array cimport LINE, fetch
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t,
 )
-from pound._dispatcher cimport NONE, disp_blocked, disp_delivered, disp_sent, disp_unsent_slot
+from pound._dispatcher cimport (
+    NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent,
+)
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
-from pound._peers cimport item_pop, peer_block, peer_touch
+from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
-    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, item_t, peer_t, route_t, service_name_t, slot_t,
-    stored_t,
+    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, handed_t, item_t, peer_t, route_t, service_name_t,
+    slot_t, stored_t,
 )
 from pound._wire cimport (
     CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
     PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, packet_begin,
     packet_end, part_next, part_t, put_error, put_image, put_simple,
 )
+
+cdef enum:
+    AHEAD = 8                # a record is fetched so many steps before it is packed
 
 cdef enum sent_t:
     SENT
@@ -32,7 +38,6 @@ cdef struct load_t:          # one packet on its way
     uint32_t attached
     uint32_t tasks           # one past the last of the peer's tasks that it carries
     uint32_t items           # how many of the client's items it carries
-    uint32_t last            # the last of them; NONE
     uint8_t control
 
 
@@ -161,7 +166,6 @@ cdef void load_begin(
         broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
     """Begin a packet with the peer's small records."""
     load.records = load.attached = load.items = 0
-    load.last = NONE
     load.tasks = first_task
     load.control = 0
     packet_begin(&b.packet, b.epoch, 0)
@@ -195,59 +199,70 @@ cdef uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nog
     return image
 
 
+# slot_fetch fetches a request; image_fetch then what is stored under it, or a partial.
+cdef void slot_fetch(broker_t *b, uint32_t slot) noexcept nogil:
+    fetch(&b.d.requests[slot])
+    fetch(&b.slots[slot])
+
+
+cdef void image_fetch(const stored_t *record) noexcept nogil:
+    if record.image != NULL:
+        fetch(record.image)
+        fetch(record.image + LINE)
+
+
 cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
-    cdef uint32_t slot
+    cdef handed_t *task
     cdef uint8_t *image
     cdef int64_t remaining
     while load.tasks < peer.tasks_count:
-        slot = disp_unsent_slot(b.d, peer.tasks[load.tasks])
-        if slot != NONE:
-            image = load_put(b, load, &b.slots[slot].record)
+        task = &peer.tasks[load.tasks]
+        if load.tasks + AHEAD < peer.tasks_count:
+            slot_fetch(b, task[AHEAD].slot)
+            fetch(&b.d.tasks[b.d.requests[task[AHEAD // 2].slot].task])
+            image_fetch(&b.slots[task[AHEAD // 2].slot].record)
+        if disp_unsent(b.d, task.slot, task.token):
+            image = load_put(b, load, &b.slots[task.slot].record)
             if image == NULL:
                 return
-            remaining = b.d.requests[slot].deadline
+            remaining = disp_deadline(b.d, task.slot)
             if remaining:
                 remaining = (remaining - b.now) // 1000000
                 remaining = remaining if remaining > 0 else 1
-            image_to_task(image, peer.tasks[load.tasks], <uint32_t> remaining,
-                          <uint8_t> (b.d.requests[slot].attempts + 1))
+            image_to_task(image, task.token, <uint32_t> remaining,
+                          <uint8_t> (b.d.requests[task.slot].attempts + 1))
         load.tasks += 1
 
 
 cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
-    cdef uint32_t number = peer.items_head
     cdef item_t *item
-    cdef stored_t *record
     cdef uint8_t *image
     if load.tasks < peer.tasks_count:
         return
-    while number != NONE:
-        item = &b.items[number]
-        if b.slots[item.slot].generation == item.generation:
-            record = &b.slots[item.slot].record if item.final else &item.record
-            image = load_put(b, load, record)
+    while load.items < peer.items_count:
+        item = item_at(peer, load.items)
+        if load.items + AHEAD < peer.items_count:
+            slot_fetch(b, item_at(peer, load.items + AHEAD).slot)
+            image_fetch(item_record(b, item_at(peer, load.items + AHEAD // 2)))
+        if item_lives(b, item):
+            image = load_put(b, load, item_record(b, item))
             if image == NULL:
                 return
             image_to_reply(image, b.d.requests[item.slot].id)
         load.items += 1
-        number = item.next
 
 
 cdef void load_sent(
         broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
     """The packet is with libzmq: attempts count, answers are delivered."""
     cdef uint32_t i, _
-    cdef item_t *item
     peer.blocked_since = 0
     if load.control:
         peer.control.size = peer.control_records = 0
     for i in range(first_task, load.tasks):
-        disp_sent(b.d, peer.tasks[i], b.now)
+        disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
     for _ in range(load.items):
-        item = &b.items[peer.items_head]
-        if item.final and b.slots[item.slot].generation == item.generation:
-            disp_delivered(b.d, item.slot)
-        item_pop(b, peer)
+        item_sent(b, peer)
     act(b)
 
 
@@ -278,13 +293,13 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
     cdef uint32_t i
     if how == SENT:
         for i in range(peer.tasks_count):
-            how = send_task(b, peer, peer.tasks[i])
+            how = send_task(b, peer, &peer.tasks[i])
             if how != SENT:
                 break
     if how == SENT:
         peer.tasks_count = 0
-        while peer.items_head != NONE and how == SENT:
-            how = send_item(b, peer, &b.items[peer.items_head])
+        while peer.items_count and how == SENT:
+            how = send_item(b, peer, item_at(peer, 0))
             if how == SENT:
                 item_sent(b, peer)
     if how != SENT:
@@ -295,8 +310,8 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
-    cdef item_t *item = &b.items[peer.items_head]
-    if item.final and b.slots[item.slot].generation == item.generation:
+    cdef item_t *item = item_at(peer, 0)
+    if item.partial == NULL and item_lives(b, item):
         disp_delivered(b.d, item.slot)
     item_pop(b, peer)
 
@@ -331,22 +346,21 @@ cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
     return how
 
 
-cdef sent_t send_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+cdef sent_t send_task(broker_t *b, peer_t *peer, handed_t *task) noexcept nogil:
     cdef frame_t head[HEAD_MAX]
     cdef uint8_t digits[TOKEN_DIGITS]
-    cdef uint32_t slot = disp_unsent_slot(b.d, token)
     cdef uint32_t n, i
     cdef sent_t how
-    if slot == NONE:
+    if not disp_unsent(b.d, task.slot, task.token):
         return SENT
     n = dialect_head(
-        peer.dialect, TELL_TASK, peer.delimited, peer.text, token, NULL, 0, digits, head)
+        peer.dialect, TELL_TASK, peer.delimited, peer.text, task.token, NULL, 0, digits, head)
     how = send_route(b, peer.route)
     if how == SENT:
         for i in range(n):
             send_frame(b, peer.route, head[i].data, head[i].size, 1)
-        send_body(b, peer.route, &b.slots[slot].record)
-        disp_sent(b.d, token, b.now)
+        send_body(b, peer.route, &b.slots[task.slot].record)
+        disp_sent(b.d, task.slot, task.token, b.now)
     return how
 
 
@@ -355,22 +369,21 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
     cdef frame_t head[HEAD_MAX]
     cdef uint8_t digits[TOKEN_DIGITS]
     cdef slot_t *slot = &b.slots[item.slot]
-    cdef stored_t *record = &slot.record if item.final else &item.record
     cdef service_name_t *service
     cdef uint32_t n, i
     cdef sent_t how
-    if slot.generation != item.generation:
+    if not item_lives(b, item):
         return SENT
     service = &b.services[b.d.requests[item.slot].service]
     n = dialect_head(
-        slot.dialect, TELL_ANSWER if item.final else TELL_PARTIAL, 0, 0, 0,
+        slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0, 0, 0,
         service.name, service.size, digits, head)
     how = send_route(b, peer.route)
     if how == SENT:
         send_envelope(b, peer.route, slot)
         for i in range(n):
             send_frame(b, peer.route, head[i].data, head[i].size, 1)
-        send_body(b, peer.route, record)
+        send_body(b, peer.route, item_record(b, item))
     return how
 
 

@@ -1,5 +1,6 @@
 """One message at a time, from a socket to those who understand it (rules: _inbound.pxd)."""
 
+from libc.limits cimport INT_MAX
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy
 
@@ -22,6 +23,10 @@ from pound._state cimport (
 )
 
 
+cdef enum:
+    FRAME_KEPT = 32          # bytes that lie in the message itself: it need not be given back
+
+
 cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
     cdef uint32_t frames = 0
     cdef int crowded = 0
@@ -32,8 +37,9 @@ cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
     b.counters[C_MESSAGES_IN] += 1
     message(b, side, frames, crowded)
     for i in range(frames):
-        zmq.msg_close(&b.frames[i])
-        zmq.msg_init(&b.frames[i])
+        if b.views[i].size > FRAME_KEPT:
+            zmq.msg_close(&b.frames[i])
+            zmq.msg_init(&b.frames[i])
     return 1
 
 
@@ -43,15 +49,17 @@ cdef int read_frames(
         broker_t *b, void *socket, uint32_t *frames, int *crowded) noexcept nogil:
     cdef zmq_msg_t *msg
     cdef int more = 1
+    cdef int size
     while more:
         if frames[0] == b.frames_count:
             crowded[0] = 1
             frames[0] -= 1
         msg = &b.frames[frames[0]]
-        if zmq.msg_recv(msg, socket, ZMQ_DONTWAIT) < 0:
+        size = zmq.msg_recv(msg, socket, ZMQ_DONTWAIT)
+        if size < 0:
             return -1 if zmq.errnum() == ETERM else 0
         b.views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
-        b.views[frames[0]].size = zmq.msg_size(msg)
+        b.views[frames[0]].size = size if size < INT_MAX else zmq.msg_size(msg)
         b.counters[C_BYTES_IN] += b.views[frames[0]].size
         more = zmq.msg_more(msg)
         frames[0] += 1
@@ -94,11 +102,15 @@ cdef int through_hop(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
 
 # sender returns the route of the message in b.frames, made on its first message; NULL: no memory.
 # Before a route is bound to a connection every event is read: the descriptor may be a new one.
+# An id that libzmq made never comes back, so its route need not be looked at twice.
 cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
     cdef const uint8_t *id = b.views[0].data
     cdef size_t size = b.views[0].size
     cdef route_t *route = route_find(b, side, id, size)
-    cdef int fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
+    cdef int fd
+    if route != NULL and route.alive and route.fd >= 0 and not route.explicit_id:
+        return route
+    fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
     if route != NULL and route.fd == fd and route.alive:
         return route
     if fd >= 0:

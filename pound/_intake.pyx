@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset, strlen
 from pound._actions cimport (
     act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
 )
+from pound._array cimport fetch
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
@@ -204,6 +205,7 @@ cdef int accept(
     else:
         b.slots[slot[0]].record = request[0]
         b.slots[slot[0]].dialect = dialect
+        fetch(&b.slots[b.d.request_pool.free])
         b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
     if result == REQ_ANSWERED:
         deliver(b, slot[0])

@@ -165,7 +165,7 @@ cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:
         request_free(d, r)
     disarm(&d.graces, grace_places(d), c)
     d.counters.clients -= 1
-    pool_give(&d.client_pool, <void **> &d.clients, c)
+    pool_give(&d.client_pool, <void **> &d.clients, sizeof(client_t), c)
     act(d, ACT_CLIENT_FREE, NONE, c, 0, 0)
 
 

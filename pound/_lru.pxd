@@ -49,15 +49,12 @@ cdef inline uint32_t next_offer(const service_t *service) noexcept nogil:
     return service.idle.nodes[0].item
 
 
-cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
-    """dispatch makes a task of a waiting request for the worker of an offer."""
+cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
+    """hand makes a task of a request, which has none and is in no queue, for an offer's worker."""
     cdef uint32_t w = d.offers[o].worker
     cdef request_t *request = &d.requests[r]
     cdef worker_t *worker = &d.workers[w]
-    cdef uint32_t t
-    waiting_leave(d, r)
-    request_drop_task(d, r)
-    t = task_make(d, r, w)
+    cdef uint32_t t = task_make(d, r, w)
     d.tasks[t].isolates = request.attempts >= ATTEMPTS_SHARED
     request.task = t
     running_enter(d, r)
@@ -69,6 +66,13 @@ cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogi
     d.services[request.service].dispatches += 1
     d.counters.redelivered += request.attempts > 0
     act(d, ACT_TASK, r, w, d.tasks[t].token, request.attempts + 1)
+
+
+cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
+    """dispatch hands a waiting request to the worker of an offer."""
+    waiting_leave(d, r)
+    request_drop_task(d, r)
+    hand(d, r, o)
 
 
 cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:

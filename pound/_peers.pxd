@@ -31,15 +31,30 @@ cdef void peers_bury(broker_t *b) noexcept nogil
 cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
-cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
+cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
 
 # item_push queues the answer in `slot` (partial NULL) or a partial, which it then owns; 0, or -1.
 cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil
 cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil
-cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil
+
+
+cdef inline item_t *item_at(const peer_t *peer, uint32_t i) noexcept nogil:
+    """item_at gives the peer's item that has `i` others before it."""
+    return &peer.items[(peer.items_first + i) & (peer.items_room - 1)]
+
+
+cdef inline bint item_lives(const broker_t *b, const item_t *item) noexcept nogil:
+    """item_lives says whether the item's request is still there; else the item is nothing."""
+    return b.slots[item.slot].generation == item.generation
+
+
+cdef inline stored_t *item_record(const broker_t *b, const item_t *item) noexcept nogil:
+    """item_record gives what a living item says."""
+    return item.partial if item.partial != NULL else &b.slots[item.slot].record
+
 
 cdef route_t *route_find(
     broker_t *b, uint8_t side, const uint8_t *id, size_t size) noexcept nogil

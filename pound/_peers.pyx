@@ -1,7 +1,7 @@
 """Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from pound._dialects cimport BACKEND, DIALECT_PND
@@ -10,11 +10,15 @@ from pound._libzmq cimport zmq
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_IMAGES, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS, C_QUEUED,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, item_t, log_t,
-    peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, handed_t, item_t,
+    log_t, peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free
+
+cdef enum:
+    ITEMS_ROOM_MIN = 16
+    ITEMS_ROOM_KEPT = 1024   # of an empty ring
 
 
 # -- numbers for pointers ---------------------------------------------------------------------
@@ -92,9 +96,10 @@ cdef int stored_again(
 
 cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     cdef uint32_t i
-    for i in range(record.attached_count):
-        zmq.msg_close(&record.attached[i])
-    free(record.attached)
+    if record.attached != NULL:
+        for i in range(record.attached_count):
+            zmq.msg_close(&record.attached[i])
+        free(record.attached)
     b.counters[C_IMAGES] -= record.image != NULL
     spare_give(&b.spares, record.image, record.size)
     memset(record, 0, sizeof(stored_t))
@@ -104,7 +109,8 @@ cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
 cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
     cdef uint32_t generation = slot.generation + 1
     stored_clear(b, &slot.record)
-    free(slot.envelope)
+    if slot.envelope != NULL:
+        free(slot.envelope)
     memset(slot, 0, sizeof(slot_t))
     slot.generation = generation
 
@@ -125,7 +131,6 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
     b.counters[C_PEERS] += 1
     peer.dialect = dialect
     peer.client = peer.worker = peer.worker_service = NONE
-    peer.items_head = peer.items_tail = NONE
     return peer
 
 
@@ -202,12 +207,13 @@ cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept n
     memcpy(peer.label, label, peer.label_size)
 
 
-cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
     """Queue a task for the next flush; 0, or -1 when there is no memory."""
-    if array_room(<void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(uint64_t)):
+    if array_room(<void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(handed_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
-    peer.tasks[peer.tasks_count] = token
+    peer.tasks[peer.tasks_count].token = token
+    peer.tasks[peer.tasks_count].slot = slot
     peer.tasks_count += 1
     peer_touch(b, peer)
     return 0
@@ -244,77 +250,84 @@ cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil:
 
 # -- what a client is to be sent --------------------------------------------------------------
 
-cdef int items_grow(broker_t *b) noexcept nogil:
-    cdef uint32_t first = b.items_room
+cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef uint32_t room = 2 * peer.items_room if peer.items_room else ITEMS_ROOM_MIN
+    cdef item_t *items = <item_t *> malloc(room * sizeof(item_t))
     cdef uint32_t i
-    if array_room(<void **> &b.items, &b.items_room, first, sizeof(item_t)):
+    if items == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
-    for i in range(first, b.items_room):
-        b.items[i].next = i + 1 if i + 1 < b.items_room else NONE
-    b.items_free = first
+    for i in range(peer.items_count):
+        items[i] = item_at(peer, i)[0]
+    free(peer.items)
+    peer.items = items
+    peer.items_first = 0
+    peer.items_room = room
     return 0
 
 
 cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil:
-    cdef uint32_t number
+    cdef stored_t *own = NULL
+    cdef stored_t *record = &b.slots[slot].record
     cdef item_t *item
-    if b.items_free == NONE and items_grow(b):
+    if peer.items_count == peer.items_room and items_grow(b, peer):
         return -1
-    number = b.items_free
-    item = &b.items[number]
-    b.items_free = item.next
-    memset(item, 0, sizeof(item_t))
-    item.next = NONE
+    if partial != NULL:
+        own = <stored_t *> spare_take(&b.spares, sizeof(stored_t))
+        if own == NULL:
+            b.counters[C_NO_MEMORY] += 1
+            return -1
+        own[0] = partial[0]
+        record = own
+    else:
+        b.slots[slot].queued = 1
+    item = item_at(peer, peer.items_count)
+    item.partial = own
     item.slot = slot
     item.generation = b.slots[slot].generation
-    item.final = partial == NULL
-    if partial == NULL:
-        b.slots[slot].queued = 1
-    else:
-        item.record = partial[0]
-    if peer.items_tail == NONE:
-        peer.items_head = number
-    else:
-        b.items[peer.items_tail].next = number
-    peer.items_tail = number
+    peer.items_count += 1
+    peer.items_bytes += record.size + record.attached_bytes + ANSWER_BYTES
     b.counters[C_QUEUED] += 1
-    peer.items_bytes += item_bytes(b, item)
     peer_touch(b, peer)
     return 0
 
 
+# item_bytes returns what the item counts for; nothing for an answer whose slot is gone.
 cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil:
-    """What the item counts for; nothing when its slot is gone."""
-    cdef stored_t *record = &item.record
-    if item.final:
-        if b.slots[item.slot].generation != item.generation:
-            return 0
-        record = &b.slots[item.slot].record
+    cdef stored_t *record = item_record(b, item)
+    if item.partial == NULL and not item_lives(b, item):
+        return 0
     return record.size + record.attached_bytes + ANSWER_BYTES
 
 
 cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     """Drop the first item of the queue; a partial is freed, an answer stays in its slot."""
-    cdef uint32_t number = peer.items_head
-    cdef item_t *item = &b.items[number]
+    cdef item_t *item = item_at(peer, 0)
     cdef uint32_t size = item_bytes(b, item)
-    peer.items_bytes -= size if size < peer.items_bytes else peer.items_bytes
-    if item.final and b.slots[item.slot].generation == item.generation:
+    if item.partial != NULL:
+        stored_clear(b, item.partial)
+        spare_give(&b.spares, item.partial, sizeof(stored_t))
+    elif item_lives(b, item):
         b.slots[item.slot].queued = 0
-    peer.items_head = item.next
-    if peer.items_head == NONE:
-        peer.items_tail = NONE
-        peer.items_bytes = 0
-    stored_clear(b, &item.record)
+    peer.items_bytes -= size if size < peer.items_bytes else peer.items_bytes
+    peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
+    peer.items_count -= 1
     b.counters[C_QUEUED] -= 1
-    item.next = b.items_free
-    b.items_free = number
+    if peer.items_count == 0:
+        peer.items_bytes = 0
+        if peer.items_room > ITEMS_ROOM_KEPT:
+            free(peer.items)
+            peer.items = NULL
+            peer.items_room = peer.items_first = 0
 
 
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil:
-    while peer.items_head != NONE:
+    """Drop all items, and the ring."""
+    while peer.items_count:
         item_pop(b, peer)
+    free(peer.items)
+    peer.items = NULL
+    peer.items_room = peer.items_first = 0
 
 
 # -- routes -----------------------------------------------------------------------------------

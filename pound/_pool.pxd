@@ -3,12 +3,15 @@
 # A number names an entity from pool_take to pool_give; numbers are given out last freed first,
 # fresh ones counting up from 0. Pointers into the array are good until the next pool_take of the
 # same pool: keep numbers, not pointers. Both operations are O(1) amortized; memory is never given
-# back before the end. A taken entity is all zero. The first four bytes of a free one are the
-# pool's.
+# back before pool_free. A taken entity is all zero; a free one too, but for its first four bytes,
+# which are the pool's. Its size goes with each call: a constant there, it is cleared by few
+# instructions.
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
+
+from pound._array cimport array_grow, fetch
 
 cdef enum:
     NONE = 0xFFFFFFFF        # no number
@@ -16,57 +19,61 @@ cdef enum:
 
 
 cdef struct pool_t:
-    uint32_t size            # bytes of an entity
+    void *block              # owned: what the array lies in
     uint32_t used            # entities that are taken
     uint32_t fresh           # numbers ever given out: the next fresh one
     uint32_t room            # entities that the array has room for
     uint32_t free            # the last freed one, or NONE
 
 
-cdef inline void pool_init(pool_t *p, size_t size) noexcept nogil:
+cdef inline void pool_init(pool_t *p) noexcept nogil:
     memset(p, 0, sizeof(pool_t))
-    p.size = <uint32_t> size
     p.free = NONE
 
 
-cdef inline int pool_reserve(pool_t *p, void **array) noexcept nogil:
+cdef inline void pool_free(pool_t *p) noexcept nogil:
+    """pool_free gives the array's memory back."""
+    free(p.block)
+    pool_init(p)
+
+
+cdef inline int pool_reserve(pool_t *p, void **array, size_t size) noexcept nogil:
     """pool_reserve makes sure that the next pool_take succeeds; -1: no memory."""
     cdef size_t room
-    cdef void *bigger
     if p.free != NONE or p.fresh < p.room:
         return 0
     room = 2 * <size_t> p.room if p.room else POOL_ROOM_MIN
     if room >= NONE:
         return -1
-    bigger = realloc(array[0], room * p.size)
-    if bigger == NULL:
+    if array_grow(array, &p.block, p.room * size, room * size) < 0:
         return -1
-    array[0] = bigger
     p.room = <uint32_t> room
     return 0
 
 
-cdef inline uint32_t pool_take(pool_t *p, void **array) noexcept nogil:
+cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept nogil:
     """pool_take gives the number of a zeroed entity, or NONE when there is no memory."""
-    cdef uint32_t number
+    cdef uint32_t number = p.free
     cdef uint8_t *entity
-    if pool_reserve(p, array) < 0:
-        return NONE
-    number = p.free if p.free != NONE else p.fresh
-    entity = <uint8_t *> array[0] + <size_t> number * p.size
-    if p.free != NONE:
+    if number != NONE:
+        entity = <uint8_t *> array[0] + number * size
         p.free = (<uint32_t *> entity)[0]
-    else:
+        (<uint32_t *> entity)[0] = 0
+        fetch(<uint8_t *> array[0] + p.free * size)
+    elif pool_reserve(p, array, size) == 0:
+        number = p.fresh
         p.fresh += 1
-    memset(entity, 0, p.size)
+        memset(<uint8_t *> array[0] + number * size, 0, size)
+    else:
+        return NONE
     p.used += 1
     return number
 
 
-cdef inline void pool_give(pool_t *p, void **array, uint32_t number) noexcept nogil:
+cdef inline void pool_give(pool_t *p, void **array, size_t size, uint32_t number) noexcept nogil:
     """pool_give frees a number and zeroes its entity."""
-    cdef uint8_t *entity = <uint8_t *> array[0] + <size_t> number * p.size
-    memset(entity, 0, p.size)
+    cdef uint8_t *entity = <uint8_t *> array[0] + number * size
+    memset(entity, 0, size)
     (<uint32_t *> entity)[0] = p.free
     p.free = number
     p.used -= 1

@@ -13,6 +13,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
+from pound._array cimport LINE, fetch
 from pound._format cimport (
     DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED,
     KIND_BYE, KIND_CANCEL, KIND_END, KIND_ERROR, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
@@ -21,6 +22,7 @@ from pound._format cimport (
 )
 
 cdef enum:
+    FETCH_AHEAD = 4 * LINE   # of what another thread has just written
     FLAGS_ALL = FLAG_ATTACHED | FLAG_DURABLE | FLAG_RETRY | FLAG_META
 
 cdef enum wire_error:
@@ -44,6 +46,7 @@ cdef struct packet_t:
     const uint8_t *at        # the next record; after a failed packet_open: where it failed
     const uint8_t *end       # one past the frame's last byte
     uint32_t attached        # attached frames claimed so far
+    uint16_t filled          # 1 + the kind of the record that packet_next read last; 0: none
 
 
 cdef struct record_t:        # pointers go into the packet's frame
@@ -237,6 +240,7 @@ cdef inline int packet_open(
     p.at = data + HEADER_SIZE
     left = p.records
     while left:
+        fetch(p.at + FETCH_AHEAD)
         error = record_check(p.at, p.end - p.at, &claimed)
         if error:
             return error
@@ -250,6 +254,8 @@ cdef inline int packet_open(
 
 # --- walking -------------------------------------------------------------------------------
 
+# Heads are filled in whole, so that what another record of the same kind left needs no clearing.
+
 # named_read fills in the head of a REQUEST or TASK and returns where its body begins.
 cdef inline const uint8_t *named_read(const uint8_t *image, record_t *r) noexcept nogil:
     cdef const uint8_t *at = image + 24
@@ -259,6 +265,8 @@ cdef inline const uint8_t *named_read(const uint8_t *image, record_t *r) noexcep
     r.service_size = load_u16(image + 22)
     r.service = at
     at += r.service_size
+    r.public_id = NULL
+    r.delay_ms = 0
     if r.flags & FLAG_DURABLE:
         r.public_id = at
         r.delay_ms = load_u32(at + PUBLIC_ID_SIZE)
@@ -292,19 +300,25 @@ cdef inline const uint8_t *fixed_read(const uint8_t *image, record_t *r) noexcep
     return image + RECORD_SIZE if kind_known(r.kind) else NULL
 
 
-# packet_next reads the next record of an opened packet: 1, or 0 after the last one.
+# packet_next reads the next record of an opened packet: 1, or 0 after the last one. A packet is
+# read into one and the same record_t.
 cdef inline int packet_next(packet_t *p, record_t *r) noexcept nogil:
     cdef const uint8_t *image = p.at
     cdef const uint8_t *body
     if image == p.end:
         return 0
-    memset(r, 0, sizeof(record_t))
+    if p.filled != 1 + <uint16_t>image[4]:
+        memset(r, 0, sizeof(record_t))
+        p.filled = 1 + <uint16_t>image[4]
     r.image = image
     r.size = load_u32(image)
     r.kind = image[4]
     r.flags = image[5]
     r.parts = load_u16(image + 6)
     r.id = load_u64(image + 8)
+    r.attached = 0
+    r.body = NULL
+    r.body_size = 0
     p.at = image + r.size
     if r.kind == KIND_REQUEST or r.kind == KIND_TASK:
         body = named_read(image, r)

@@ -22,7 +22,7 @@ from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
 from pound._mail cimport body_clear, body_t, mail_t, mailbox_t
 from pound._peer cimport FAR, command_t, end_t, engine_t
-from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._table cimport (
@@ -100,7 +100,7 @@ cdef inline void service_drop(service_t *service) noexcept nogil:
 cdef inline void requests_init(requests_t *q) noexcept nogil:
     cdef int place
     memset(q, 0, sizeof(requests_t))
-    pool_init(&q.pool, sizeof(request_t))
+    pool_init(&q.pool)
     for place in range(PLACES):
         queue_init(&q.places[place])
     queue_init(&q.silent)
@@ -110,7 +110,7 @@ cdef inline void requests_init(requests_t *q) noexcept nogil:
 
 cdef inline void requests_free(requests_t *q) noexcept nogil:
     """requests_free gives the memory back; no request is left."""
-    free(q.all)
+    pool_free(&q.pool)
     heap_free(&q.timers)
     table_free(&q.numbers)
     table_free(&q.ids)
@@ -254,11 +254,11 @@ cdef inline uint32_t requests_due(const requests_t *q, int64_t now) noexcept nog
 
 cdef inline uint32_t request_new(requests_t *q, uint64_t number) noexcept nogil:
     """request_new gives a fresh request that has nothing but its number, or NONE: no memory."""
-    cdef uint32_t r = pool_take(&q.pool, <void **> &q.all)
+    cdef uint32_t r = pool_take(&q.pool, <void **> &q.all, sizeof(request_t))
     if r == NONE:
         return NONE
     if table_put(&q.numbers, <uint32_t> mix(number), r) < 0:
-        pool_give(&q.pool, <void **> &q.all, r)
+        pool_give(&q.pool, <void **> &q.all, sizeof(request_t), r)
         return NONE
     q.all[r].number = number
     q.all[r].timer = NONE
@@ -277,7 +277,7 @@ cdef inline mail_t *request_end(requests_t *q, uint32_t r) noexcept nogil:
     table_forget(&q.numbers, request.number, r)
     body_clear(&request.body)
     service_drop(request.service)
-    pool_give(&q.pool, <void **> &q.all, r)
+    pool_give(&q.pool, <void **> &q.all, sizeof(request_t), r)
     return end
 
 

@@ -13,6 +13,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 
+from pound._array cimport fetch
+
 cdef extern from "_check.h" nogil:
     int POUND_CHECKS
 
@@ -37,6 +39,7 @@ cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     if block == NULL:
         return malloc((number + 1) * SPARE_STEP)
     s.first[number] = (<void **> block)[0]
+    fetch(s.first[number])
     s.count[number] -= 1
     return block
 

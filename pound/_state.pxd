@@ -8,7 +8,7 @@
 #           of the turn in which it has neither route, client nor worker any more
 #   route   a ZeroMQ routing id on one socket; belongs to one peer; owned by its side's table
 #   item    one thing to be sent to a client, in order: an answer (kept in its slot) or a partial
-#           (owned by the item)
+#           (owned by the item); in a ring of its peer's
 #
 # Everything is allocated by malloc and owned by the struct that lists it, except where a comment
 # says otherwise. Only the loop's thread touches any of it; `published` is the one exception.
@@ -51,11 +51,9 @@ cdef struct slot_t:
     uint8_t queued           # its answer is in the client's queue
 
 cdef struct item_t:
-    stored_t record          # a partial; empty for an answer, whose record is in the slot
-    uint32_t next            # in its peer's queue, or in the free list
+    stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
     uint32_t slot
     uint32_t generation
-    uint8_t final
 
 cdef struct service_name_t:
     uint8_t *name            # owned
@@ -93,6 +91,10 @@ cdef enum lost_t:            # an idle REQ worker with an explicit id whose conn
     LOST_CUT = 1             # it may come back, and would not say so
     LOST_TRIED = 2           # taken for ready again, not heard of yet
 
+cdef struct handed_t:        # a task that a worker is to be sent
+    uint64_t token
+    uint32_t slot
+
 cdef struct peer_t:
     uint8_t session[16]      # PND; secret
     route_t *route           # where it is reached now; NULL: nowhere
@@ -107,11 +109,13 @@ cdef struct peer_t:
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
-    uint64_t *tasks          # tokens to be sent at the next flush, in order; owned
+    handed_t *tasks          # what it is to be sent at the next flush, in order; owned
     uint32_t tasks_count
     uint32_t tasks_room
-    uint32_t items_head      # what waits to be sent to the client; NONE
-    uint32_t items_tail
+    item_t *items            # what waits to be sent to the client: a ring; owned
+    uint32_t items_first     # its place in the ring
+    uint32_t items_count
+    uint32_t items_room      # of the ring: 0 or a power of two
     uint64_t items_bytes
     uint64_t next_request    # foreign clients: the number of their next request
     buffer_t control         # PND records for it that carry no body, without packet header
@@ -285,9 +289,6 @@ cdef struct broker_t:
     uint32_t default_service
     names_t sessions         # session → number of its peer
     roster_t peers
-    item_t *items            # pool; owned
-    uint32_t items_room
-    uint32_t items_free
     peer_t *dirty            # peers with something to send
     peer_t *dirty_tail
     peer_t *dead             # peers to be freed at the end of the turn
@@ -303,11 +304,13 @@ cdef struct broker_t:
     uint32_t frames_count
     buffer_t packet          # scratch of the flush
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
-    spares_t spares          # images of stored records
+    spares_t spares          # images of stored records, and partials
     buffer_t scratch         # scratch of pages and images
     uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t yield_from       # no yields before: the core is shared with a computation
+    int64_t yield_pause_ns   # how long there were none when that was noticed last
+    int64_t worked_ns        # what the last turn took from its reading of the clock on
     int wake_fd              # readable: a command waits
     int64_t now              # monotonic ns, at the start of the turn
     int64_t paused           # ns of own pauses, which liveness does not count

@@ -17,6 +17,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from pound._array cimport fetch
 from pound._pool cimport NONE
 
 cdef enum:
@@ -50,6 +51,16 @@ cdef inline uint32_t table_first(const table_t *t, uint32_t hash) noexcept nogil
     if t.cells == NULL:
         return NONE
     return table_next(t, hash, hash - 1)
+
+
+cdef inline void table_fetch(const table_t *t, uint32_t hash) noexcept nogil:
+    """table_fetch says that this hash is looked for next."""
+    fetch(&t.cells[hash & t.mask])
+
+
+cdef inline uint32_t table_guess(const table_t *t, uint32_t hash) noexcept nogil:
+    """table_guess gives an item that may have this hash, or NONE; the table is not empty."""
+    return t.cells[hash & t.mask].item
 
 
 cdef inline void table_place(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:
@@ -183,6 +194,18 @@ cdef inline uint32_t hash_bytes(
     return <uint32_t> (v[0] ^ v[1] ^ v[2] ^ v[3])
 
 
+cdef inline uint32_t hash_name(
+    const uint64_t *seed, const uint8_t *key, size_t size
+) noexcept nogil:
+    """hash_name hashes short keys, as libzmq's routing ids are, by two keyed rounds of mix."""
+    cdef uint64_t word = 0
+    if size > 8:
+        return hash_bytes(seed, key, size)
+    if size > 0:
+        memcpy(&word, key, size)
+    return <uint32_t> mix(mix(word ^ seed[0]) ^ seed[1] ^ size)
+
+
 cdef inline void names_init(names_t *n, uint64_t seed0, uint64_t seed1) noexcept nogil:
     """names_init makes an empty table; the seeds must be random and secret."""
     memset(n, 0, sizeof(names_t))
@@ -213,7 +236,7 @@ cdef inline uint32_t names_get(
     const names_t *n, const uint8_t *key, size_t size
 ) noexcept nogil:
     """names_get gives the number stored under a key, or NONE."""
-    cdef uint32_t at = names_cell(n, hash_bytes(n.seed, key, size), key, size)
+    cdef uint32_t at = names_cell(n, hash_name(n.seed, key, size), key, size)
     return NONE if at == NONE else n.entries[n.table.cells[at].item].value
 
 
@@ -255,7 +278,7 @@ cdef inline int names_put(
     names_t *n, const uint8_t *key, size_t size, uint32_t value
 ) noexcept nogil:
     """names_put stores a number (not NONE) under a key, new or not; -1: no memory, unchanged."""
-    cdef uint32_t hash = hash_bytes(n.seed, key, size)
+    cdef uint32_t hash = hash_name(n.seed, key, size)
     cdef uint32_t at = names_cell(n, hash, key, size)
     cdef uint32_t e, next_free
     if at != NONE:
@@ -280,7 +303,7 @@ cdef inline int names_put(
 
 cdef inline uint32_t names_remove(names_t *n, const uint8_t *key, size_t size) noexcept nogil:
     """names_remove forgets a key; the number that was stored under it, or NONE."""
-    cdef uint32_t at = names_cell(n, hash_bytes(n.seed, key, size), key, size)
+    cdef uint32_t at = names_cell(n, hash_name(n.seed, key, size), key, size)
     cdef uint32_t e
     if at == NONE:
         return NONE

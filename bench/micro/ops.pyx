@@ -17,7 +17,7 @@ from pound._dispatcher cimport (
 )
 from pound._heap cimport heap_free, heap_move, heap_push, heap_t, heap_top, places_of, places_t
 from pound._limits cimport limits_default, limits_t
-from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t,
 )
@@ -102,8 +102,8 @@ cdef int queue_run(queue_t *q, links_t links, uint32_t count, uint32_t n) noexce
 cdef int pool_run(pool_t *p, void **array, uint32_t count, uint32_t n) noexcept nogil:
     cdef uint32_t i
     for i in range(n):
-        pool_give(p, array, scattered(i, count))
-        if pool_take(p, array) == NONE:
+        pool_give(p, array, BODY_SIZE, scattered(i, count))
+        if pool_take(p, array, BODY_SIZE) == NONE:
             return -1
     return 0
 
@@ -124,7 +124,7 @@ cdef int take_off(
     cdef action_t act
     if disp_request(d, client, id, service, 0, 0, BODY_SIZE, 0, 1, &slot) != REQ_ACCEPTED:
         return -1
-    if not disp_action(d, &act) or act.kind != ACT_TASK or disp_sent(d, act.token, 1) != 0:
+    if not disp_action(d, &act) or act.kind != ACT_TASK or disp_sent(d, act.slot, act.token, 1) != 0:
         return -1
     flight.token[flight.count] = act.token
     flight.worker[flight.count] = act.peer
@@ -320,12 +320,12 @@ cdef class Pool:
     def __cinit__(self, uint32_t count):
         cdef uint32_t _
         self.count = count
-        pool_init(&self.pool, BODY_SIZE)
+        pool_init(&self.pool)
         for _ in range(count):
-            done(pool_take(&self.pool, &self.entities) == NONE)
+            done(pool_take(&self.pool, &self.entities, BODY_SIZE) == NONE)
 
     def __dealloc__(self):
-        free(self.entities)
+        pool_free(&self.pool)
 
     def run(self, uint32_t n):
         cdef int result

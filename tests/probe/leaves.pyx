@@ -9,7 +9,7 @@ from pound._dispatcher cimport offer_t, request_t, task_t
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
 from pound._limits cimport limits_default
-from pound._pool cimport NONE, pool_give, pool_init, pool_t, pool_take
+from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._table cimport (
@@ -155,16 +155,16 @@ cdef class Pool:
     cdef entity_t *entities
 
     def __cinit__(self):
-        pool_init(&self.pool, sizeof(entity_t))
+        pool_init(&self.pool)
 
     def __dealloc__(self):
-        free(self.entities)
+        pool_free(&self.pool)
 
     def take(self):
-        return number(pool_take(&self.pool, <void **> &self.entities))
+        return number(pool_take(&self.pool, <void **> &self.entities, sizeof(entity_t)))
 
     def give(self, uint32_t n):
-        pool_give(&self.pool, <void **> &self.entities, n)
+        pool_give(&self.pool, <void **> &self.entities, sizeof(entity_t), n)
 
     def write(self, uint32_t n, uint64_t value):
         self.entities[n].first = self.entities[n].second = value

@@ -66,7 +66,7 @@ class Broker:
         self.clients: dict[int, ClientSeat] = {}
         self.workers: dict[int, WorkerSeat] = {}
         self.slots: dict[int, tuple[ClientSeat, int]] = {}  # whose, and its id for that client
-        self.tokens: deque[tuple[int, Worker]] = deque(maxlen=50)
+        self.tokens: deque[tuple[int, int, Worker]] = deque(maxlen=50)
         self.to_flush: dict[int, WorkerSeat] = {}
         self.pinned = 0
         for name in ("pound.status", *(n for n in leases if self.rng.random() < 0.3)):
@@ -103,7 +103,8 @@ class Broker:
                 name = self.rng.choice(("blocked", "worker_leave", "worker_gone"))
                 self.call(name, seat.number, self.now)
             if self.tokens:
-                self.call("sent", self.rng.choice(self.tokens)[0], self.now)
+                slot, token, _ = self.rng.choice(self.tokens)
+                self.call("sent", slot, token, self.now)
 
     def _read_some(self, most: int) -> None:
         links = self.network.readable()
@@ -356,7 +357,8 @@ class Broker:
         kind, _, slot, peer, token = action
         if kind == Act.TASK:
             assert peer is not None
-            self.tokens.append((token, self.workers[peer].worker))
+            assert slot is not None
+            self.tokens.append((slot, token, self.workers[peer].worker))
             self._to_worker(peer, ("task", token, slot))
         elif kind == Act.CANCEL:
             assert peer is not None
@@ -410,7 +412,7 @@ class Broker:
         if sent is Sent.SENT:
             for record in records:
                 if record[0] == "task":
-                    self.call("sent", record[1], self.now)
+                    self.call("sent", record[2], record[1], self.now)
         elif sent is Sent.BLOCKED:
             self.call("blocked", seat.number, self.now)
         else:
@@ -422,9 +424,7 @@ class Broker:
                 self.call("blocked", seat.number, self.now)
 
     def _is_unsent(self, record: Record) -> bool:
-        slot = self.call("unsent_slot", record[1])
-        assert slot is None or slot == record[2]
-        return slot is not None
+        return bool(self.call("unsent", record[2], record[1]))
 
     def _flush_client(self, seat: ClientSeat) -> None:
         while seat.answers:

@@ -76,11 +76,11 @@ class Model:
             "services": len(self.services),
         }
 
-    def unsent_slot(self, token: int) -> int | None:
+    def unsent(self, slot: int, token: int) -> bool:
         task = self.tasks.get(token)
         if task is None or task.sent or task.request is None:
-            return None
-        return task.request.slot
+            return False
+        return task.request.slot == slot
 
     # -- services and clients ------------------------------------------------------------------
 
@@ -377,9 +377,9 @@ class Model:
 
     # -- tasks ---------------------------------------------------------------------------------
 
-    def sent(self, token: int, now: int) -> bool:
+    def sent(self, slot: int, token: int, now: int) -> bool:
         task = self.tasks.get(token)
-        if task is None or task.sent or task.request is None:
+        if task is None or task.sent or task.request is None or task.request.slot != slot:
             return False
         self.now = now
         task.sent = True

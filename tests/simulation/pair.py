@@ -31,8 +31,8 @@ CALLS = {
     "blocked": ("w", "now"),
     "answer": ("w", "token", "code", "size", "now", "live"),
     "partial": ("w", "token"),
-    "sent": ("token", "now"),
-    "unsent_slot": ("token",),
+    "sent": ("slot", "token", "now"),
+    "unsent": ("slot", "token"),
     "delivered": ("slot",),
     "undeliverable": ("slot",),
     "answer_bytes": ("slot", "size"),
@@ -64,7 +64,7 @@ class Pair:
         self._note(self.calls, name, values)
         result = getattr(self.real, name)(*values)
         self._same("result", result, expected)
-        if name == "unsent_slot":
+        if name == "unsent":
             return result, []
         actions = [tuple(action) for action in self.real.actions()]
         counters = self.real.counters()

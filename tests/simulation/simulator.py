@@ -103,7 +103,7 @@ class Simulation:
     def token_of_another(self, worker: Worker) -> int:
         """A token that the worker has no right to: live, or no longer, or never."""
         live = [t for peer in self.workers if peer is not worker for t in peer.tasks]
-        past = [t for t, peer in self.broker.tokens if peer is not worker]
+        past = [t for _, t, peer in self.broker.tokens if peer is not worker]
         return self.rng.choice(self.rng.choice((live, past, [])) or [self._random_token()])
 
     def _random_token(self) -> int:

@@ -112,7 +112,7 @@ class Desk:
 
     def give(self, task: Task) -> Task:
         """Report a task as sent."""
-        assert self.sent(task.token, self.now)
+        assert self.sent(task.slot, task.token, self.now)
         return task
 
     def send_all(self) -> list[Task]:

@@ -415,8 +415,8 @@ def test_cancelling_an_unsent_task_leaves_no_trace_of_it(desk: Desk) -> None:
     desk.cancel(0, 1, desk.now)
     assert desk.others == [("fail", slot, CANCELLED)]
     assert desk.d.worker(w)["held"] == 0
-    assert desk.unsent_slot(task.token) is None
-    assert not desk.sent(task.token, desk.now)
+    assert not desk.unsent(slot, task.token)
+    assert not desk.sent(slot, task.token, desk.now)
 
 
 @pytest.mark.parametrize("running", [False, True])

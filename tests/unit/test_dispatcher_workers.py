@@ -115,7 +115,7 @@ def test_ready_on_the_same_route_changes_no_task(leased: Desk) -> None:
     leased.ready(w, 0, capacity=4, how=READY_SAME_ROUTE)
     assert (leased.tasks, leased.others) == ([], [])
     assert leased.partial(w, returned.token) == returned.slot
-    assert leased.unsent_slot(unsent.token) == unsent.slot
+    assert leased.unsent(unsent.slot, unsent.token)
     assert leased.reply(orphan) == ANS_DROPPED
     assert leased.reply(running) == ANS_COUNTED
 
@@ -263,7 +263,7 @@ def test_orphans_of_a_lost_worker_are_forgotten(desk: Desk) -> None:
     desk.cancel(0, 1, desk.now)
     desk.worker_gone(w, desk.now)
     assert desk.others == [("worker free", w)]
-    assert desk.unsent_slot(task.token) is None
+    assert not desk.unsent(task.slot, task.token)
 
 
 def test_a_lost_worker_at_the_limit_fails_the_request() -> None:
