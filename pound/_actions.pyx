@@ -114,6 +114,8 @@ cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
 # -- answers ----------------------------------------------------------------------------------
 
 cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
+    if slot < b.slots_room:
+        return 0
     if array_room(<void **> &b.slots, &b.slots_room, slot, sizeof(slot_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1

@@ -10,12 +10,11 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from pound._array cimport fetch
 from pound._heap cimport heap_t
 from pound._limits cimport limits_t
 from pound._pool cimport NONE, pool_t
 from pound._queue cimport link_t, queue_t
-from pound._table cimport mix, table_fetch, table_guess, table_t
+from pound._table cimport table_t
 
 cdef enum:
     PRIORITIES = 10          # 0 normal .. 9
@@ -313,27 +312,10 @@ cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept
     return 0 if place == NONE else d.deadlines.nodes[place].key
 
 
-cdef inline uint32_t disp_foresee(
-    const dispatcher_t *d, uint64_t token, uint32_t steps
-) noexcept nogil:
-    """disp_foresee fetches what an answer under a token that comes in so many steps touches.
-
-    Each call needs what the one before it has brought: three steps ahead the cell of the token,
-    then the task, then the request, whose slot it gives, if it guesses right. Else it gives NONE.
-    """
-    cdef uint32_t hash = <uint32_t> mix(token)
-    cdef uint32_t t
-    if steps == 3:
-        table_fetch(&d.by_token, hash)
-        return NONE
-    t = table_guess(&d.by_token, hash)
-    if t == NONE:
-        return NONE
-    if steps == 2:
-        fetch(&d.tasks[t])
-        return NONE
-    fetch(&d.requests[d.tasks[t].request])
-    return d.tasks[t].request
+cdef inline uint32_t disp_expected(const dispatcher_t *d, uint32_t w) noexcept nogil:
+    """disp_expected gives the slot of a worker's oldest task, or NONE: it answers that next."""
+    cdef uint32_t t = d.workers[w].tasks.head
+    return NONE if t == NONE else d.tasks[t].request
 
 
 cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:

@@ -34,7 +34,7 @@ from pound._audit cimport audit
 from pound._book cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
     queue_links, request_find, request_free, request_hash, request_stop, reservation_break,
-    service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
+    service_drop, task_find, task_free, task_hash, worker_file, worker_unblock, worker_unserved)
 from pound._check cimport CHECK, POUND_CHECKS
 from pound._expiry cimport due, expire, next_due, silence, wait_over
 from pound._heap cimport heap_free
@@ -421,6 +421,18 @@ cdef void request_answer(dispatcher_t *d, uint32_t r, uint32_t bytes) noexcept n
     d.counters.answered += 1
 
 
+cdef void answer_fetch(const dispatcher_t *d, uint32_t w) noexcept nogil:
+    """answer_fetch fetches what the worker's next answer touches, and its task after that."""
+    cdef uint32_t t = d.workers[w].tasks.head
+    if t == NONE:
+        return
+    table_fetch(&d.by_token, task_hash(d.tasks[t].token))
+    if d.tasks[t].request != NONE:
+        fetch(&d.requests[d.tasks[t].request])
+    if d.tasks[t].sibling.next != NONE:
+        fetch(&d.tasks[d.tasks[t].sibling.next])
+
+
 cdef int disp_answer(
     dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
     int64_t live, uint32_t *slot
@@ -444,6 +456,7 @@ cdef int disp_answer(
         result = ANS_RELEASED
     else:
         request_answer(d, slot[0], bytes)
+        answer_fetch(d, w)
         result = ANS_COUNTED
     finish(d)
     return result

@@ -8,13 +8,12 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_of,
 )
-from pound._array cimport fetch
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
     REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
-    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_foresee, disp_heard,
-    disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_heard, disp_partial,
+    disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
 from pound._intake cimport (
@@ -36,9 +35,8 @@ from pound._wire cimport (
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u32, load_u64,
-    packet_next, packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16,
-    wire_error_text,
+    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_next,
+    packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16, wire_error_text,
 )
 
 cdef enum:
@@ -72,21 +70,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         act(b)
     while packet_next(&packet, &record):
         b.counters[C_RECORDS_IN] += 1
-        if record.kind == KIND_REPLY:
-            replies_fetch(b, packet.at, packet.end)
         record_acts(b, route, peer, &record)
-
-
-# replies_fetch looks at the next three records of a packet, for what they will touch.
-cdef void replies_fetch(broker_t *b, const uint8_t *at, const uint8_t *end) noexcept nogil:
-    cdef uint32_t steps = 1
-    cdef uint32_t slot
-    while at != end and steps <= 3 and b.d.by_token.count:
-        slot = disp_foresee(b.d, load_u64(at + 8), steps)
-        if slot != NONE:
-            fetch(&b.slots[slot])
-        at += load_u32(at)
-        steps += 1
 
 
 cdef void record_acts(

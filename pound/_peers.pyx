@@ -209,7 +209,8 @@ cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept n
 
 cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
     """Queue a task for the next flush; 0, or -1 when there is no memory."""
-    if array_room(<void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(handed_t)):
+    if peer.tasks_count == peer.tasks_room and array_room(
+            <void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(handed_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
     peer.tasks[peer.tasks_count].token = token
