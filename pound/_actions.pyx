@@ -5,7 +5,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
-from pound._array cimport fetch
+from pound._array cimport array_grow, fetch
 from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
@@ -33,7 +33,8 @@ from pound._wire cimport (
 )
 
 cdef enum:
-    AHEAD = 8                # actions: a slot is fetched so many steps before it is cleared
+    SLOTS_MIN = 16
+    FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
@@ -41,28 +42,22 @@ cdef enum:
 
 # -- the actions ------------------------------------------------------------------------------
 
-# free_fetch fetches the slot that a later action frees, and what is stored in an earlier one's.
-cdef void free_fetch(broker_t *b) noexcept nogil:
-    cdef const action_t *later = disp_later(b.d, AHEAD)
-    if later != NULL:
-        fetch(&b.slots[later.slot])
-        later = disp_later(b.d, AHEAD // 2)
-        if later.kind == ACT_FREE:
-            fetch(b.slots[later.slot].record.image)
+# actions_fetch fetches the slots of actions that come together, as those do that free requests.
+cdef void actions_fetch(broker_t *b) noexcept nogil:
+    cdef uint32_t i
+    for i in range(min(b.d.actions_count, <uint32_t> FETCHED_MAX)):
+        fetch(&b.slots[disp_later(b.d, i).slot])
 
 
 cdef void act(broker_t *b) noexcept nogil:
     """Carry out every action that the dispatcher has queued."""
     cdef action_t a
-    cdef uint32_t i
-    if b.d.actions_count > AHEAD:
-        for i in range(AHEAD):
-            fetch(&b.slots[disp_later(b.d, i).slot])
+    if b.d.actions_count > 1:
+        actions_fetch(b)
     while disp_action(b.d, &a):
         if a.kind == ACT_TASK:
             peer_task(b, b.worker_peer[a.peer], a.token, a.slot)
         elif a.kind == ACT_FREE:
-            free_fetch(b)
             slot_clear(b, &b.slots[a.slot])
         elif a.kind == ACT_FAIL:
             # The same tick may have ended its client, and freed the request with it.
@@ -114,11 +109,16 @@ cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
 # -- answers ----------------------------------------------------------------------------------
 
 cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
-    if slot < b.slots_room:
+    cdef size_t room = b.slots_room
+    cdef size_t wanted = 2 * room if room else SLOTS_MIN
+    if slot < room:
         return 0
-    if array_room(<void **> &b.slots, &b.slots_room, slot, sizeof(slot_t)):
+    if array_grow(<void **> &b.slots, &b.slots_block, room * sizeof(slot_t),
+                  wanted * sizeof(slot_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
+    memset(&b.slots[room], 0, (wanted - room) * sizeof(slot_t))
+    b.slots_room = <uint32_t> wanted
     return 0
 
 

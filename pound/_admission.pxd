@@ -2,7 +2,8 @@
 #
 # A request is refused before it costs anything: the limits are looked at first, then all the memory
 # that it needs to wait is taken, and only then does anything change. A refused one leaves no trace
-# but a counter. Limits on what waits don't matter while a worker could take it at once.
+# but a counter. Limits on what waits don't matter while a worker could take it at once: it gets it
+# then, and the request never waits.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 

@@ -23,8 +23,8 @@ cdef inline int array_grow(
     void **array, void **block, size_t used, size_t wanted
 ) noexcept nogil:
     """array_grow makes room for `wanted` bytes and keeps the first `used`; -1: no memory."""
-    cdef char *grown = <char *> realloc(block[0], wanted + LINE - 1)
     cdef size_t before = <uintptr_t> array[0] - <uintptr_t> block[0]
+    cdef char *grown = <char *> realloc(block[0], wanted + LINE - 1)
     cdef size_t after
     if grown == NULL:
         return -1

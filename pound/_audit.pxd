@@ -69,17 +69,21 @@ cdef inline void audit_requests(const dispatcher_t *d, uint64_t *refs) noexcept 
     cdef uint64_t running = 0
     cdef uint64_t kept = 0
     cdef uint64_t used = 0
+    cdef uint64_t timers = 0
     cdef uint32_t r
     for r in range(d.request_pool.fresh):
         if d.requests[r].state == REQUEST_FREE:
             continue
         used += 1
+        timers += d.requests[r].deadline_at != NONE
         waiting += d.requests[r].state == REQUEST_WAITING
         running += d.requests[r].state == REQUEST_RUNNING
         kept += d.requests[r].state == REQUEST_KEPT
         audit_request(d, r, refs)
     CHECK(waiting == counters.waiting and running == counters.running, "%lu wait, %lu run",
           waiting, running)
+    CHECK(timers == d.deadlines.count, "%lu requests have one of %u deadlines", timers,
+          d.deadlines.count)
     CHECK(kept == counters.kept and used == d.request_pool.used, "%lu kept, %lu in all", kept,
           used)
     CHECK(counters.accepted == counters.waiting + counters.running + counters.answered

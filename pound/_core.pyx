@@ -75,6 +75,7 @@ cdef enum:
     WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
     YIELDS_MAX = 32
     YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
+    YIELD_MAX_NS = 5_000_000  # a turn may have been long because it was held up itself
     YIELD_PAUSE_MIN_NS = 2_000_000
     YIELD_PAUSE_MAX_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
@@ -197,12 +198,12 @@ cdef void gather(broker_t *b) noexcept nogil:
     It wakes the loop for the first of many messages; what is read together leaves together, in
     a fraction of the packets. To wait for that twice as long as the last turn worked is no loss.
     Yields that take longer gave the core to somebody else's computation: then there are none for a
-    while, which doubles each time; by each that is in time it falls by an eighth.
+    while, which doubles each time, and falls by an eighth each time that they are in time.
     """
     cdef uint64_t yields = min(YIELDS_MAX, b.crowd // WORTH_A_YIELD)
     cdef int64_t begun = clock_ns()
     cdef int64_t now = begun
-    cdef int64_t patience_ns = max(2 * b.worked_ns, YIELD_NS)
+    cdef int64_t patience_ns = min(max(2 * b.worked_ns, YIELD_NS), YIELD_MAX_NS)
     if yields == 0 or begun < b.yield_from:
         return
     while yields and now - begun <= patience_ns:
@@ -497,7 +498,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     buffer_free(&b.packet)
     buffer_free(&b.scratch)
     spares_free(&b.spares)
-    free(b.slots)
+    free(b.slots_block)
     free(b.client_peer)
     free(b.worker_peer)
     free(b.services)

@@ -5,7 +5,7 @@
 # liveness clock. Decisions leave as actions: whoever calls drains disp_action after every call,
 # before the next one, since a number that an action frees may be given out again by the next call.
 #
-# Others read fields of requests, workers and services; only the dispatcher writes them. The arrays
+# Others read its fields; only the dispatcher writes them. The arrays
 # move when they grow: keep numbers, not pointers. All memory belongs to the dispatcher.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -102,7 +102,7 @@ cdef enum listed_where:      # an offer, and with it all offers of its worker
 cdef struct request_t:       # 64 bytes: a cache line
     uint64_t id              # the client's number for it
     uint64_t seq             # its order of acceptance among all requests
-    int64_t since            # monotonic ns: when it was accepted, or returned last
+    int64_t since            # WAITING: monotonic ns, when it was accepted or returned last
     link_t queue             # neighbours, or a place; see above
     link_t sibling           # in its client's requests
     uint32_t client
@@ -290,6 +290,9 @@ cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 cdef int disp_answer(
     dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
+# disp_expect fetches what the worker's next answer is likely to touch, that of its oldest task, and
+# returns its slot, or NONE. After an answer; a guess, which changes nothing.
+cdef uint32_t disp_expect(const dispatcher_t *d, uint32_t w) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
 # disp_unsent says whether the task of an ACT_TASK is still to be sent: it may have been undone.
 cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil
@@ -310,12 +313,6 @@ cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept
     """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
     cdef uint32_t place = d.requests[slot].deadline_at
     return 0 if place == NONE else d.deadlines.nodes[place].key
-
-
-cdef inline uint32_t disp_expected(const dispatcher_t *d, uint32_t w) noexcept nogil:
-    """disp_expected gives the slot of a worker's oldest task, or NONE: it answers that next."""
-    cdef uint32_t t = d.workers[w].tasks.head
-    return NONE if t == NONE else d.tasks[t].request
 
 
 cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:

@@ -22,8 +22,9 @@
 #   waiting request: 64 bytes, 11 to 21 for its id, 16 for a deadline.
 #
 # Each call changes state first and matches last: services that got requests back, in order of
-#   number, then workers that may take more. In a tick each timer that fires is such a call of its
-#   own.
+#   number, then workers that may take more of what waits. Only a new request that finds a worker
+#   and nobody before it is handed out as it comes. In a tick each timer that fires is such a call
+#   of its own.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -48,7 +49,7 @@ from pound._queue cimport queue_append, queue_init
 from pound._table cimport mix, table_fetch, table_free, table_guess
 
 cdef enum:
-    AHEAD = 4                # ids: a request is fetched so many steps before it is needed
+    FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
     CODE_CANCELLED = 1       # PND's error codes
     CODE_RELEASE = 14
 
@@ -183,12 +184,19 @@ cdef void forget_ended(dispatcher_t *d, uint32_t r) noexcept nogil:
         request_free(d, r)
 
 
-cdef void done_fetch(const dispatcher_t *d, const client_t *client, uint64_t id) noexcept nogil:
-    """done_fetch fetches a client's request, whose cell is there, and the cell of a later one."""
-    cdef uint32_t r = table_guess(&d.by_id, request_hash(client, id))
-    table_fetch(&d.by_id, request_hash(client, id + AHEAD))
-    if r != NONE:
-        fetch(&d.requests[r])
+cdef void done_fetch(
+    const dispatcher_t *d, const client_t *client, uint64_t id, uint64_t end
+) noexcept nogil:
+    """done_fetch fetches the requests of a client from `id` on, `end` excluded; not all of many."""
+    cdef uint64_t at
+    cdef uint32_t r
+    end = min(end, id + FETCHED_MAX)
+    for at in range(id, end):
+        table_fetch(&d.by_id, request_hash(client, at))
+    for at in range(id, end):
+        r = table_guess(&d.by_id, request_hash(client, at))
+        if r != NONE:
+            fetch(&d.requests[r])
 
 
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
@@ -201,10 +209,9 @@ cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept 
     client.done = done
     # Each id is looked at once in a client's life, or each of its requests, whichever is less.
     if done - first <= client.count:
-        for r in range(2 * AHEAD):
-            table_fetch(&d.by_id, request_hash(client, id + r))
+        if done - first > 1:
+            done_fetch(d, client, first, done)
         while id < done:
-            done_fetch(d, client, id + AHEAD)
             r = request_find(d, c, id)
             if r != NONE:
                 forget_ended(d, r)
@@ -421,18 +428,6 @@ cdef void request_answer(dispatcher_t *d, uint32_t r, uint32_t bytes) noexcept n
     d.counters.answered += 1
 
 
-cdef void answer_fetch(const dispatcher_t *d, uint32_t w) noexcept nogil:
-    """answer_fetch fetches what the worker's next answer touches, and its task after that."""
-    cdef uint32_t t = d.workers[w].tasks.head
-    if t == NONE:
-        return
-    table_fetch(&d.by_token, task_hash(d.tasks[t].token))
-    if d.tasks[t].request != NONE:
-        fetch(&d.requests[d.tasks[t].request])
-    if d.tasks[t].sibling.next != NONE:
-        fetch(&d.tasks[d.tasks[t].sibling.next])
-
-
 cdef int disp_answer(
     dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
     int64_t live, uint32_t *slot
@@ -456,10 +451,21 @@ cdef int disp_answer(
         result = ANS_RELEASED
     else:
         request_answer(d, slot[0], bytes)
-        answer_fetch(d, w)
         result = ANS_COUNTED
     finish(d)
     return result
+
+
+cdef uint32_t disp_expect(const dispatcher_t *d, uint32_t w) noexcept nogil:
+    cdef uint32_t t = d.workers[w].tasks.head
+    if t == NONE:
+        return NONE
+    table_fetch(&d.by_token, task_hash(d.tasks[t].token))
+    if d.tasks[t].sibling.next != NONE:
+        fetch(&d.tasks[d.tasks[t].sibling.next])
+    if d.tasks[t].request != NONE:
+        fetch(&d.requests[d.tasks[t].request])
+    return d.tasks[t].request
 
 
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:

@@ -16,7 +16,7 @@ from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
 from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
-    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, handed_t, item_t, peer_t, route_t, service_name_t,
+    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t, peer_t, route_t, service_name_t,
     slot_t, stored_t,
 )
 from pound._wire cimport (
@@ -212,7 +212,7 @@ cdef void image_fetch(const stored_t *record) noexcept nogil:
 
 
 cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
-    cdef handed_t *task
+    cdef unsent_t *task
     cdef uint8_t *image
     cdef int64_t remaining
     while load.tasks < peer.tasks_count:
@@ -346,7 +346,7 @@ cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
     return how
 
 
-cdef sent_t send_task(broker_t *b, peer_t *peer, handed_t *task) noexcept nogil:
+cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
     cdef frame_t head[HEAD_MAX]
     cdef uint8_t digits[TOKEN_DIGITS]
     cdef uint32_t n, i

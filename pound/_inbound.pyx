@@ -23,10 +23,6 @@ from pound._state cimport (
 )
 
 
-cdef enum:
-    FRAME_KEPT = 32          # bytes that lie in the message itself: it need not be given back
-
-
 cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
     cdef uint32_t frames = 0
     cdef int crowded = 0
@@ -37,10 +33,16 @@ cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
     b.counters[C_MESSAGES_IN] += 1
     message(b, side, frames, crowded)
     for i in range(frames):
-        if b.views[i].size > FRAME_KEPT:
+        if not frame_whole(b, i):
             zmq.msg_close(&b.frames[i])
             zmq.msg_init(&b.frames[i])
     return 1
+
+
+# frame_whole says whether a frame's bytes lie in its zmq_msg_t: then there is nothing to give back,
+# and it may stay until the next message takes its place.
+cdef int frame_whole(broker_t *b, uint32_t i) noexcept nogil:
+    return (<size_t> b.views[i].data - <size_t> &b.frames[i]) < sizeof(zmq_msg_t)
 
 
 # read_frames reads a whole message into b.frames: 1; 0: there was none; -1: terminated.

@@ -13,7 +13,7 @@ from pound._dialects cimport (
 )
 from pound._dispatcher cimport (
     ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer,
-    disp_answer_bytes, disp_cancel, disp_expected, disp_request, disp_service_drop,
+    disp_answer_bytes, disp_cancel, disp_expect, disp_request, disp_service_drop,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
@@ -221,7 +221,7 @@ cdef int answer(
         b.d, peer.worker, token, code, record.size + record.attached_bytes + ANSWER_BYTES, b.now,
         live_now(b), &slot)
     if result == ANS_COUNTED:
-        expected = disp_expected(b.d, peer.worker)
+        expected = disp_expect(b.d, peer.worker)
         if expected != NONE:
             fetch(&b.slots[expected])
         stored_clear(b, &b.slots[slot].record)

@@ -66,8 +66,8 @@ cdef void route_free(broker_t *b, route_t *route) noexcept nogil
 cdef void route_closing(broker_t *b, route_t *route) noexcept nogil
 cdef void route_settle(broker_t *b, route_t *route) noexcept nogil
 
-# connection_of returns the route now known on `fd`; connection_bind makes `route` that route and
-# puts the older one on the closing list: a descriptor carries one connection at a time.
+# connection_bind makes `route` the one that is known on `fd` and puts the older one on the closing
+# list: a descriptor carries one connection at a time.
 cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void connection_shaken(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil

@@ -10,7 +10,7 @@ from pound._libzmq cimport zmq
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_IMAGES, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS, C_QUEUED,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, handed_t, item_t,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, unsent_t, item_t,
     log_t, peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
 )
 from pound._table cimport names_get, names_put, names_remove
@@ -210,7 +210,7 @@ cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept n
 cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
     """Queue a task for the next flush; 0, or -1 when there is no memory."""
     if peer.tasks_count == peer.tasks_room and array_room(
-            <void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(handed_t)):
+            <void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(unsent_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
     peer.tasks[peer.tasks_count].token = token

@@ -12,6 +12,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from pound._array cimport array_grow, fetch
+from pound._check cimport CHECK, POUND_CHECKS
 
 cdef enum:
     NONE = 0xFFFFFFFF        # no number
@@ -51,6 +52,15 @@ cdef inline int pool_reserve(pool_t *p, void **array, size_t size) noexcept nogi
     return 0
 
 
+cdef inline bint pool_clear(const uint8_t *entity, size_t size) noexcept nogil:
+    """pool_clear tells whether an entity is all zero."""
+    cdef size_t i
+    for i in range(size):
+        if entity[i]:
+            return False
+    return True
+
+
 cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept nogil:
     """pool_take gives the number of a zeroed entity, or NONE when there is no memory."""
     cdef uint32_t number = p.free
@@ -59,6 +69,8 @@ cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept no
         entity = <uint8_t *> array[0] + number * size
         p.free = (<uint32_t *> entity)[0]
         (<uint32_t *> entity)[0] = 0
+        if POUND_CHECKS:
+            CHECK(pool_clear(entity, size), "entity %u was written to when it was free", number)
         fetch(<uint8_t *> array[0] + p.free * size)
     elif pool_reserve(p, array, size) == 0:
         number = p.fresh

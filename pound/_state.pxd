@@ -91,7 +91,7 @@ cdef enum lost_t:            # an idle REQ worker with an explicit id whose conn
     LOST_CUT = 1             # it may come back, and would not say so
     LOST_TRIED = 2           # taken for ready again, not heard of yet
 
-cdef struct handed_t:        # a task that a worker is to be sent
+cdef struct unsent_t:        # a task that a worker is to be sent
     uint64_t token
     uint32_t slot
 
@@ -109,7 +109,7 @@ cdef struct peer_t:
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
-    handed_t *tasks          # what it is to be sent at the next flush, in order; owned
+    unsent_t *tasks          # what it is to be sent at the next flush, in order; owned
     uint32_t tasks_count
     uint32_t tasks_room
     item_t *items            # what waits to be sent to the client: a ring; owned
@@ -276,7 +276,8 @@ cdef struct broker_t:
     settings_t settings
     socket_t sides[2]          # FRONTEND, BACKEND
     uint8_t epoch[16]
-    slot_t *slots            # by slot; owned
+    slot_t *slots            # by slot; each in a cache line of its own
+    void *slots_block        # what they lie in; owned
     uint32_t slots_room
     peer_t **client_peer     # by client; the array is owned
     uint32_t clients_room

@@ -13,8 +13,8 @@ from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_tak
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._table cimport (
-    cell_t, hash_bytes, mix, names_free, names_get, names_init, names_put, names_remove, names_t,
-    table_first, table_free, table_next, table_put, table_remove, table_t)
+    cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
+    names_t, table_first, table_free, table_next, table_put, table_remove, table_t)
 
 cdef object number(uint32_t n):
     return None if n == NONE else n
@@ -43,6 +43,13 @@ def sip(bytes key, uint64_t seed0, uint64_t seed1):
     seed[0] = seed0
     seed[1] = seed1
     return hash_bytes(seed, key, len(key))
+
+
+def name_hash(bytes key, uint64_t seed0, uint64_t seed1):
+    cdef uint64_t seed[2]
+    seed[0] = seed0
+    seed[1] = seed1
+    return hash_name(seed, key, len(key))
 
 
 def mixed(uint64_t value):

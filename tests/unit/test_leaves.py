@@ -178,6 +178,16 @@ def test_hashing_is_siphash_1_3(leaves: Any) -> None:
         assert leaves.sip(key, *seeds) == siphash_1_3(key, *seeds) % 2**32
 
 
+def test_a_routing_id_of_libzmq_is_hashed_by_its_number(leaves: Any) -> None:
+    seeds = 0x0123456789ABCDEF, 0xFEDCBA9876543210
+    ids = [b"\0" + number.to_bytes(4, "little") for number in range(10_000)]
+    hashes = [leaves.name_hash(id, *seeds) for id in ids]
+    assert len({h % 2**14 for h in hashes}) > 7_000  # of 16,384 places, as chance has it
+    assert hashes != [leaves.name_hash(id, *reversed(seeds)) for id in ids]
+    for key in (b"", b"\0", b"\0abc", b"1abcd", b"\0abcde", bytes(255)):
+        assert leaves.name_hash(key, *seeds) == leaves.sip(key, *seeds)
+
+
 def siphash_1_3(key: bytes, seed0: int, seed1: int) -> int:
     """SipHash with one round a word and three at the end, as its paper tells it."""
     ones = 2**64 - 1
