@@ -36,6 +36,19 @@ def test_peers_meet(inproc_rig: Rig, own: Own, name: str) -> None:
     assert client.take() == (1, [b"a"])
 
 
+def test_a_frame_that_its_sender_lent_is_given_back_at_once(inproc_rig: Rig) -> None:
+    """However small it is, and though no other message follows."""
+    import zmq
+
+    with zmq.Context.instance().socket(zmq.DEALER) as client:
+        client.linger = 0
+        client.copy_threshold = 0
+        client.connect(inproc_rig.frontend)
+        tracker = client.send(b"abc", copy=False, track=True)
+        tracker.wait(5)
+    assert inproc_rig.stat("messages_in") == 1
+
+
 @pytest.mark.parametrize("name", ["ppp", "mdp1", "mdp2", "pnd"])
 def test_task_of_a_busy_worker_that_closed_goes_to_the_next(
     inproc_rig: Rig, own: Own, name: str

@@ -126,6 +126,12 @@ PLANTS = (
         "task.state == TASK_UNSENT or d.workers[task.worker].gone",
         "1",
     ),
+    bug(
+        "a worker with credit again is not looked at",
+        BOOK,
+        "d.services[d.offers[worker.offers[i]].service].waiting > 0",
+        "0",
+    ),
     # isolation
     bug(
         "isolated one attempt too late",
@@ -154,6 +160,12 @@ PLANTS = (
     # tokens, answers, attempts
     bug("the token of another worker counts", MAIN, "d.tasks[t].worker != w", "0"),
     step("the old token counts after a redelivery", LRU, "request_drop_task(d, r)"),
+    bug(
+        "a task that was undone is taken for the one that came after it",
+        MAIN,
+        "task.token == token and task.state == TASK_UNSENT",
+        "task.state == TASK_UNSENT",
+    ),
     bug(
         "one attempt more than the limit",
         LOSS,
