@@ -3,7 +3,8 @@
  * to the worker that was sent a task longest ago and has credit; what finds none waits in order.
  * What lies between it and floor.c is libzmq's price; between Pound and it, Pound's.
  *
- * A turn is that of Pound's loop: poll libzmq's own descriptors, let its thread hand over what it
+ * A turn is that of Pound's loop, but for the pause after a late yield, which is always a second
+ * here and in Pound grows from 2 ms: poll libzmq's own descriptors, let its thread hand over what it
  * is reading, read a bounded batch of each socket, send each touched peer all its records in one
  * packet. A record is copied into its peer's packet as it came, with a new id and kind in place;
  * one that must wait is copied once more. libzmq copies the packet when it is sent.
