@@ -12,15 +12,15 @@ from pound._dispatcher cimport (
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
     REQUEST_ANSWERED, action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
     disp_client_open, disp_later, disp_service_open, disp_undeliverable, disp_worker_gone,
-    disp_worker_open, disp_worker_ready,
+    disp_worker_open, disp_worker_ready, request_t,
 )
 from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
-    peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle, slot_clear,
-    stored_clear, stored_fill,
+    peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,
+    slot_clear, stored_clear, stored_fill,
 )
 from pound._state cimport (
-    ANSWER_BYTES, C_CONTROL_DROPPED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
+    ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
     LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE,
     LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
     peer_t, route_t, service_name_t, slot_t, stored_t,
@@ -37,6 +37,8 @@ cdef enum:
     FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
+    DEFER_NS = 1_000_000     # what an answer waits at most
+    DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
 
 
@@ -193,6 +195,23 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot, NULL):
         disp_undeliverable(b.d, slot)
+    elif may_wait(b, peer, &b.d.requests[slot]):
+        b.counters[C_DEFERRED] += 1
+        peer_defer(b, peer, DEFER_NS)
+    else:
+        peer_touch(b, peer)
+
+
+cdef int may_wait(broker_t *b, const peer_t *peer, const request_t *answered) noexcept nogil:
+    """Whether an answer may wait for others, so that fewer messages carry them.
+
+    So it is while requests wait for the same service: its workers are what is short, and the next
+    request of this client would only wait, too. An answer that is the client's last is not held
+    back, nor are so many bytes of them that the send is worth its price.
+    """
+    return (b.d.services[answered.service].waiting > 0
+            and b.d.clients[answered.client].open > 0
+            and peer.items_bytes < DEFER_BYTES)
 
 
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
@@ -215,6 +234,7 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
         disp_undeliverable(b.d, slot)
     else:
         disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
+        peer_touch(b, peer)
 
 
 cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:

@@ -5,7 +5,7 @@ has ended or Python is wanted (events to be logged). A turn reads what has come,
 fire, and sends what follows; whatever it touches is C.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport read
@@ -20,7 +20,7 @@ from pound._actions cimport (
 from pound._buffer cimport buffer_free
 from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
-from pound._flush cimport flush, flush_blocked
+from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
@@ -106,10 +106,10 @@ LOOP_COUNTERS = (
     "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",
     "unknown_versions", "struck_messages", "struck_routes", "reserved_services",
     "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining", "stale_requests",
-    "answers_unknown", "partials", "partials_dropped", "undeliverable", "sends_blocked",
-    "sends_unreachable", "closed_connections", "unrouted_connections", "disconnects", "pauses",
-    "logs_dropped", "control_dropped", "no_memory", "turns", "peers", "routes", "queued",
-    "images",
+    "answers_unknown", "partials", "partials_dropped", "undeliverable", "answers_deferred",
+    "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
+    "disconnects", "pauses", "logs_dropped", "control_dropped", "no_memory", "turns", "peers",
+    "routes", "queued", "images",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -303,6 +303,7 @@ cdef void tick(broker_t *b) noexcept nogil:
     """Fire what is due."""
     cdef uint8_t dialect
     flush_blocked(b)
+    flush_deferred(b, b.now)
     disp_tick(b.d, b.now, live_now(b))
     act(b)
     for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
@@ -321,6 +322,8 @@ cdef int64_t next_due(broker_t *b) noexcept nogil:
             due = sooner(due, b.beats[dialect].beat_due)
     if b.blocked != NULL:
         due = sooner(due, b.blocked.retry_at)
+    if b.deferred != NULL:
+        due = sooner(due, b.deferred.deferred_until)
     if b.draining:
         due = sooner(due, b.drain_until)
     return due
@@ -437,7 +440,7 @@ cdef int drained(broker_t *b) noexcept nogil:
 
 
 cdef void farewell(broker_t *b) noexcept nogil:
-    """Tell every peer whose dialect has a word for it that the broker goes away."""
+    """Send what was deferred, and tell every peer that has a word for it: the broker goes away."""
     cdef peer_t *peer
     cdef uint32_t i
     for i in range(b.peers.count):
@@ -450,6 +453,7 @@ cdef void farewell(broker_t *b) noexcept nogil:
                 peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2):
             peer.owed |= OWE_DISCONNECT
             peer_touch(b, peer)
+    flush_deferred(b, INT64_MAX)
     flush(b)
 
 

@@ -74,6 +74,16 @@ cdef void flush_blocked(broker_t *b) noexcept nogil:
         peer = b.blocked
 
 
+cdef void flush_deferred(broker_t *b, int64_t until) noexcept nogil:
+    cdef peer_t *peer = b.deferred
+    while peer != NULL and peer.deferred_until <= until:
+        b.deferred = peer.next_deferred
+        peer.deferred = 0
+        if peer.items_count:
+            peer_touch(b, peer)
+        peer = b.deferred
+
+
 # tasks_undo gives back what was dispatched to a worker that can't be sent to; it is left out of
 # the dispatch until it speaks or the dispatcher's block_ns pass.
 cdef void tasks_undo(broker_t *b, peer_t *peer) noexcept nogil:

@@ -17,7 +17,7 @@ from pound._dispatcher cimport (
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
-from pound._peers cimport item_push, log_event, stored_clear, stored_fill
+from pound._peers cimport item_push, log_event, peer_touch, stored_clear, stored_fill
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
     C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
@@ -262,6 +262,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
         stored_clear(b, record)
     else:
         b.counters[C_PARTIALS] += 1
+        peer_touch(b, peer)
 
 
 cdef int answer_page(

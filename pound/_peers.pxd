@@ -30,12 +30,14 @@ cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peers_bury(broker_t *b) noexcept nogil
 cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
+cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
 cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
 
 # item_push queues the answer in `slot` (partial NULL) or a partial, which it then owns; 0, or -1.
+# When it is sent is for the caller to say: peer_touch or peer_defer.
 cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil
 cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil

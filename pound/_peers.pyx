@@ -160,7 +160,7 @@ cdef void peers_bury(broker_t *b) noexcept nogil:
     b.dead = NULL
     while peer != NULL:
         after = peer.next_dead
-        if peer.waits or peer.dirty:
+        if peer.waits or peer.dirty or peer.deferred:
             peer.next_dead = b.dead
             b.dead = peer
         else:
@@ -200,6 +200,20 @@ cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
     else:
         b.blocked_tail.next_blocked = peer
     b.blocked_tail = peer
+
+
+cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
+    """See to it that the peer is touched after delay_ns (the same for all), if not before."""
+    if peer.deferred or peer.dead:
+        return
+    peer.deferred = 1
+    peer.deferred_until = b.now + delay_ns
+    peer.next_deferred = NULL
+    if b.deferred == NULL:
+        b.deferred = peer
+    else:
+        b.deferred_tail.next_deferred = peer
+    b.deferred_tail = peer
 
 
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil:
@@ -289,7 +303,6 @@ cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) 
     peer.items_count += 1
     peer.items_bytes += record.size + record.attached_bytes + ANSWER_BYTES
     b.counters[C_QUEUED] += 1
-    peer_touch(b, peer)
     return 0
 
 

@@ -102,10 +102,12 @@ cdef struct peer_t:
     peer_t *next_dirty
     peer_t *next_dead
     peer_t *next_blocked
+    peer_t *next_deferred
     peer_t *beat_prev        # list of its dialect's workers by next heartbeat
     peer_t *beat_next
     int64_t beat_due         # monotonic ns
     int64_t retry_at         # a refused send is tried again then
+    int64_t deferred_until   # when its deferred answers are sent
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
@@ -132,6 +134,7 @@ cdef struct peer_t:
     uint8_t dirty            # on the list of peers with something to send
     uint8_t dead             # to be freed at the end of the turn
     uint8_t waits            # on the list of blocked peers
+    uint8_t deferred         # on the list of peers with answers that may wait
     uint8_t beating          # on its dialect's list of heartbeats
     uint8_t lost             # LOST_*
     uint8_t label_size
@@ -210,6 +213,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_PARTIALS
     C_PARTIALS_DROPPED       # for clients whose dialect has none
     C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
+    C_DEFERRED               # answers that were to wait, so that more leave together
     C_BLOCKED                # sends refused because the peer's pipe was full
     C_UNREACHABLE            # sends refused because the peer's connection was closed
     C_CLOSED_CONNECTIONS
@@ -297,6 +301,8 @@ cdef struct broker_t:
     peer_t *beats_tail[8]
     peer_t *blocked          # peers whose send was refused, by time of the next try
     peer_t *blocked_tail
+    peer_t *deferred         # peers with answers that may wait, by how long
+    peer_t *deferred_tail
     peer_t *lost[64]         # REQ workers that may be reachable again, if a task waits
     uint32_t lost_count
     uint64_t routes_seen

@@ -1,0 +1,142 @@
+"""Answers of a service for which requests wait may wait for one another, for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.interop.rig import Own, Rig
+from tests.peers.catalogue import BEAT
+from tests.peers.dealer_client import DealerClient
+from tests.peers.pnd_client import PndClient
+from tests.peers.pnd_worker import PndWorker
+
+DEFER_S = 0.001
+TRIALS = 20
+
+
+@pytest.fixture
+def rig(rig_of: Callable[..., Rig]) -> Rig:
+    """A broker that has no other timer within a test's bound: only the deferring wakes it."""
+    return rig_of(heartbeat=30.0, ppp_heartbeat=30.0, mdp_heartbeat=30.0)
+
+
+@pytest.fixture
+def worker(rig: Rig, own: Own) -> Any:
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT))
+    rig.ready(worker)
+    return worker
+
+
+@pytest.fixture(params=[PndClient, DealerClient])
+def client(rig: Rig, own: Own, request: Any) -> Any:
+    client = own(request.param(rig.frontend))
+    if isinstance(client, PndClient):
+        client.welcome()
+    return client
+
+
+def answered(client: Any, body: list[bytes]) -> bool:
+    """Whether the next answer is this one."""
+    answer = client.take(2.0)
+    return bool(answer[1] == body if isinstance(client, PndClient) else answer == body)
+
+
+def test_an_answer_waits_while_requests_wait_but_not_for_long(
+    rig: Rig, own: Own, worker: PndWorker, client: Any
+) -> None:
+    for _ in range(TRIALS + 1):
+        client.ask([b"q"])
+    rig.wait_stat("waiting", TRIALS)
+    for i in range(TRIALS):
+        task = worker.task()
+        begun = time.monotonic()
+        worker.answer(task, [b"%d" % i])
+        assert answered(client, [b"%d" % i])
+        # One waits behind the one that is answered, but for the last time.
+        assert i == TRIALS - 1 or time.monotonic() - begun >= DEFER_S
+    assert rig.stat("answers_deferred") == TRIALS - 1
+
+
+def test_answers_that_wait_together_leave_in_one_message(
+    rig: Rig, own: Own, worker: PndWorker
+) -> None:
+    client = own(PndClient(rig.frontend))
+    client.welcome()
+
+    def messages() -> int:
+        """Tasks go out one by one, since each follows an answer: eight messages, beside answers."""
+        sent = rig.stat("messages_out")
+        for _ in range(8):
+            client.ask([b"q"])
+        rig.wait_stat("waiting", 7)
+        for _ in range(8):
+            worker.answer(worker.task(), [b"a"])
+        for _ in range(8):
+            client.take()
+        return rig.stat("messages_out") - sent
+
+    assert min(messages() for _ in range(TRIALS)) < 16
+
+
+def test_nothing_is_deferred_while_workers_are_free(
+    rig: Rig, worker: PndWorker, client: Any
+) -> None:
+    client.ask([b"q"])
+    worker.answer(worker.task(), [b"a"])
+    assert answered(client, [b"a"])
+    assert rig.stat("answers_deferred") == 0
+
+
+def test_the_last_answer_of_a_client_takes_the_deferred_ones_along(
+    rig: Rig, own: Own, worker: PndWorker, client: Any
+) -> None:
+    """Nothing is left that it could wait for, though others' requests wait for the service."""
+    client.ask([b"q"])
+    rig.wait_stat("running", 1)
+    other = own(PndClient(rig.frontend))
+    other.welcome()
+    other.ask([b"behind"])
+    other.ask([b"behind"])
+    rig.wait_stat("waiting", 2)
+    worker.answer(worker.task(), [b"a"])
+    assert answered(client, [b"a"])
+    assert rig.stat("answers_deferred") == 0
+
+
+def test_deferred_answers_are_sent_before_a_draining_broker_ends(
+    rig: Rig, worker: PndWorker, client: Any
+) -> None:
+    for _ in range(3):
+        client.ask([b"q"])
+    rig.wait_stat("waiting", 2)
+    worker.answer(worker.task(), [b"a"])
+    while rig.stat("answers_deferred") == 0:
+        pass
+    rig.broker.drain(0.0)
+    assert answered(client, [b"a"])
+
+
+@pytest.mark.parametrize("client_type", [PndClient, DealerClient])
+def test_a_client_that_goes_away_meanwhile_costs_nobody_anything(
+    rig: Rig, own: Own, worker: PndWorker, client_type: type
+) -> None:
+    stayer = own(PndClient(rig.frontend))
+    stayer.welcome()
+    for trial in range(1, TRIALS + 1):
+        leaver = own(client_type(rig.frontend))
+        leaver.ask([b"q"])
+        leaver.ask([b"q"])
+        rig.wait_stat("waiting", 1)
+        stayer.ask([b"stays"])
+        rig.wait_stat("waiting", 2)
+        worker.answer(worker.task(), [b"a"])
+        while rig.stat("answers_deferred") < trial:
+            pass
+        leaver.close()
+        worker.answer(worker.task(), [b"a"])
+        worker.answer(worker.task(), [b"b"])
+        assert stayer.take() == (trial, [b"b"])
