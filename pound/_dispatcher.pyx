@@ -458,6 +458,7 @@ cdef int disp_answer(
 
 cdef uint32_t disp_expect(const dispatcher_t *d, uint32_t w) noexcept nogil:
     cdef uint32_t t = d.workers[w].tasks.head
+    t = NONE if t == NONE else d.tasks[t].sibling.next
     if t == NONE:
         return NONE
     table_fetch(&d.by_token, task_hash(d.tasks[t].token))

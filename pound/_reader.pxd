@@ -320,6 +320,7 @@ cdef inline int packet_next(packet_t *p, record_t *r) noexcept nogil:
     r.body = NULL
     r.body_size = 0
     p.at = image + r.size
+    fetch(p.at + LINE)
     if r.kind == KIND_REQUEST or r.kind == KIND_TASK:
         body = named_read(image, r)
     elif r.kind == KIND_REPLY:
