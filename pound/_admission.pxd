@@ -46,7 +46,7 @@ cdef inline int refusal(
         return REQ_BUSY_SESSION
     if limits.unknown_reject and service.workers == 0:
         return REQ_NO_SERVICE
-    if service.idle.count > 0 or service.busy.count > 0:
+    if next_offer(d, service) != NONE:
         return REQ_ACCEPTED
     if (d.counters.waiting >= limits.waiting_max
             or d.counters.waiting_bytes + bytes > limits.waiting_bytes_max):
@@ -89,7 +89,7 @@ cdef inline void request_accept(
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
     cdef const service_t *service = &d.services[s]
-    cdef uint32_t offer = next_offer(service)
+    cdef uint32_t offer = next_offer(d, service)
     request.service = s
     request.priority = priority
     request.seq = d.next_seq

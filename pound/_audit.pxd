@@ -5,16 +5,17 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pound._book cimport (
-    blocked_places, deadline_places, grace_places, liveness_places, offer_heap, queue_places,
-    request_find, returned_where, task_find, wait_places, worker_place)
+    blocked_places, deadline_places, grace_places, liveness_places, offer_roster, offer_seats,
+    queue_places, request_find, returned_where, task_find, wait_places, worker_place)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
-    LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE,
-    QUEUED_RETURNED, REQUEST_ANSWERED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_FREE, TASK_SENT, TASK_UNSENT, client_t, counters_t, dispatcher_t,
-    request_t, service_t, task_t, worker_t)
+    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED,
+    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_ANSWERED, REQUEST_FREE, REQUEST_KEPT,
+    REQUEST_RUNNING, REQUEST_WAITING, TASK_FREE, TASK_SENT, TASK_UNSENT, client_t, counters_t,
+    dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
 from pound._lru cimport has_work_for
+from pound._roster cimport LATE, late_places, roster_t
 
 
 cdef inline void audit_heap(const heap_t *h, places_t places) noexcept nogil:
@@ -143,9 +144,8 @@ cdef inline void audit_task(const dispatcher_t *d, uint32_t t) noexcept nogil:
 
 
 cdef inline void audit_offers(const dispatcher_t *d, uint32_t w, uint64_t *refs) noexcept nogil:
-    """An eligible worker's offers, and no others, are in the heaps, by its sent_seq."""
+    """A worker is listed as its state wants, and knows its offers."""
     cdef const worker_t *worker = &d.workers[w]
-    cdef const heap_t *h
     cdef uint32_t i, o
     CHECK(worker.listed == worker_place(worker), "worker %u listed in %u", w,
           <uint32_t> worker.listed)
@@ -153,12 +153,6 @@ cdef inline void audit_offers(const dispatcher_t *d, uint32_t w, uint64_t *refs)
         o = worker.offers[i]
         refs[d.offers[o].service] += 1
         CHECK(d.offers[o].worker == w and d.offers[o].index == i, "offer %u of worker %u", o, w)
-        CHECK((d.offers[o].place == NONE) == (worker.listed == LISTED_NOWHERE), "offer %u", o)
-        if worker.listed != LISTED_NOWHERE:
-            h = offer_heap(&d.services[d.offers[o].service], worker.listed)
-            CHECK(d.offers[o].place < h.count, "offer %u", o)
-            CHECK(h.nodes[d.offers[o].place].item == o, "offer %u", o)
-            CHECK(<uint64_t> h.nodes[d.offers[o].place].key == worker.sent_seq, "offer %u", o)
 
 
 cdef inline void audit_worker(const dispatcher_t *d, uint32_t w, uint64_t *refs) noexcept nogil:
@@ -214,6 +208,58 @@ cdef inline uint64_t audit_priority(
         r = d.requests[r].queue.next
     CHECK((service.filled >> p & 1) == (count > 0), "priority %u holds %lu", p, count)
     return count
+
+
+cdef inline void audit_listed(
+    const dispatcher_t *d, uint32_t s, uint8_t listed, uint32_t o
+) noexcept nogil:
+    """An offer in a roster is of its service, and of a worker that is listed so."""
+    cdef const offer_t *offer = &d.offers[o]
+    cdef const worker_t *worker = &d.workers[offer.worker]
+    CHECK(offer.service == s and worker.listed == listed, "offer %u of service %u", o, s)
+    CHECK(offer.index < worker.n_offers and worker.offers[offer.index] == o, "offer %u", o)
+    CHECK(<uint64_t> offer.seat.key == worker.sent_seq, "offer %u", o)
+
+
+cdef inline uint64_t audit_roster(
+    const dispatcher_t *d, uint32_t s, uint8_t listed
+) noexcept nogil:
+    """Keys rise along the list, late ones are in the heap: how many offers they are."""
+    cdef const roster_t *roster = offer_roster(&d.services[s], listed)
+    cdef uint64_t count = roster.late.count
+    cdef uint32_t previous = NONE
+    cdef uint32_t o = roster.order.head
+    cdef uint32_t i
+    while o != NONE:
+        CHECK(d.offers[o].seat.link.prev == previous, "offer %u", o)
+        CHECK(previous == NONE or d.offers[previous].seat.key < d.offers[o].seat.key,
+              "offer %u is late", o)
+        audit_listed(d, s, listed, o)
+        count += 1
+        previous = o
+        o = d.offers[o].seat.link.next
+    CHECK(roster.order.tail == previous, "service %u", s)
+    audit_heap(&roster.late, late_places(offer_seats(d)))
+    for i in range(roster.late.count):
+        o = roster.late.nodes[i].item
+        CHECK(d.offers[o].seat.link.next == LATE, "offer %u", o)
+        CHECK(d.offers[o].seat.key == roster.late.nodes[i].key, "offer %u", o)
+        audit_listed(d, s, listed, o)
+    return count
+
+
+cdef inline void audit_rosters(const dispatcher_t *d) noexcept nogil:
+    """All offers of eligible workers, and no others, are in the rosters, each once."""
+    cdef uint64_t count = 0
+    cdef uint64_t wanted = 0
+    cdef uint32_t i
+    for i in range(d.service_pool.fresh):
+        if d.services[i].used:
+            count += audit_roster(d, i, LISTED_IDLE) + audit_roster(d, i, LISTED_BUSY)
+    for i in range(d.worker_pool.fresh):
+        if d.workers[i].used and d.workers[i].listed != LISTED_NOWHERE:
+            wanted += d.workers[i].n_offers
+    CHECK(count == wanted, "%lu offers listed, not %lu", count, wanted)
 
 
 cdef inline void audit_service(dispatcher_t *d, uint32_t s, uint64_t refs) noexcept nogil:
@@ -314,6 +360,7 @@ cdef inline void audit(dispatcher_t *d) noexcept nogil:
         if d.workers[i].used:
             audit_worker(d, i, refs)
     audit_totals(d, refs)
+    audit_rosters(d)
     audit_matched(d)
     audit_limits(d)
     audit_heaps(d)

@@ -22,6 +22,8 @@ from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport links_of, links_t, queue_append, queue_remove
+from pound._roster cimport (
+    roster_enter, roster_free, roster_leave, roster_t, seats_of, seats_t)
 from pound._table cimport mix, table_fetch, table_first, table_next, table_put, table_remove
 
 cdef enum:
@@ -30,7 +32,7 @@ cdef enum:
     ACTIONS_ROOM_MIN = 64    # a power of two
 
 
-# --- where entities keep their places and links ---
+# --- where entities keep their places, links and seats ---
 
 cdef inline places_t queue_places(dispatcher_t *d) noexcept nogil:
     return places_of(&d.requests[0].queue.prev, sizeof(request_t))
@@ -64,10 +66,6 @@ cdef inline places_t unmatched_places(dispatcher_t *d) noexcept nogil:
     return places_of(&d.services[0].unmatched_at, sizeof(service_t))
 
 
-cdef inline places_t offer_places(dispatcher_t *d) noexcept nogil:
-    return places_of(&d.offers[0].place, sizeof(offer_t))
-
-
 cdef inline links_t queue_links(dispatcher_t *d) noexcept nogil:
     return links_of(&d.requests[0].queue, sizeof(request_t))
 
@@ -78,6 +76,10 @@ cdef inline links_t client_links(dispatcher_t *d) noexcept nogil:
 
 cdef inline links_t worker_links(dispatcher_t *d) noexcept nogil:
     return links_of(&d.tasks[0].sibling, sizeof(task_t))
+
+
+cdef inline seats_t offer_seats(const dispatcher_t *d) noexcept nogil:
+    return seats_of(&d.offers[0].seat, sizeof(offer_t))
 
 
 # --- heaps, timers and the two sets ---
@@ -163,8 +165,8 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
         return
     disarm(&d.service_waits, wait_places(d), s)
     disarm(&d.unmatched, unmatched_places(d), s)
-    heap_free(&service.idle)
-    heap_free(&service.busy)
+    roster_free(&service.idle)
+    roster_free(&service.busy)
     heap_free(&service.isolated)
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
@@ -194,26 +196,27 @@ cdef inline bint worker_eligible(const worker_t *worker) noexcept nogil:
             and not (worker.isolating or worker.leaving or worker.gone))
 
 
-cdef inline heap_t *offer_heap(service_t *service, uint8_t listed) noexcept nogil:
+cdef inline roster_t *offer_roster(service_t *service, uint8_t listed) noexcept nogil:
     return &service.idle if listed == LISTED_IDLE else &service.busy
 
 
+cdef inline void enlist(roster_t *r, seats_t seats, int64_t key, uint32_t o) noexcept nogil:
+    CHECK(roster_enter(r, seats, key, o) == 0, "no memory for %u late offers", r.late.count + 1)
+
+
 cdef inline void worker_list(dispatcher_t *d, uint32_t w, uint8_t wanted) noexcept nogil:
-    """worker_list moves a worker's offers to the wanted heaps, under its present sent_seq."""
+    """worker_list moves a worker's offers to the wanted rosters, under its present sent_seq."""
     cdef worker_t *worker = &d.workers[w]
-    cdef places_t places = offer_places(d)
+    cdef seats_t seats = offer_seats(d)
     cdef service_t *service
     cdef uint32_t i, o
     for i in range(worker.n_offers):
         o = worker.offers[i]
         service = &d.services[d.offers[o].service]
-        if worker.listed == wanted and wanted != LISTED_NOWHERE:
-            heap_move(offer_heap(service, wanted), places, <int64_t> worker.sent_seq, o)
-            continue
         if worker.listed != LISTED_NOWHERE:
-            heap_remove(offer_heap(service, worker.listed), places, o)
+            roster_leave(offer_roster(service, worker.listed), seats, o)
         if wanted != LISTED_NOWHERE:
-            enter(offer_heap(service, wanted), places, <int64_t> worker.sent_seq, o)
+            enlist(offer_roster(service, wanted), seats, <int64_t> worker.sent_seq, o)
     worker.listed = wanted
 
 
@@ -250,7 +253,7 @@ cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
 cdef inline void offer_make(
     dispatcher_t *d, uint32_t w, uint32_t s, uint32_t *offers, uint32_t index
 ) noexcept nogil:
-    """offer_make writes a new offer, in no heap yet, into offers[index]."""
+    """offer_make writes a new offer, in no roster yet, into offers[index]."""
     cdef uint32_t o = pool_take(&d.offer_pool, <void **> &d.offers, sizeof(offer_t))
     cdef service_t *service = &d.services[s]
     CHECK(o != NONE, "no memory for %u offers", d.offer_pool.used)
@@ -258,14 +261,13 @@ cdef inline void offer_make(
     d.offers[o].service = s
     d.offers[o].worker = w
     d.offers[o].index = index
-    d.offers[o].place = NONE
     service.refs += 1
     service.workers += 1
     disarm(&d.service_waits, wait_places(d), s)
 
 
 cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
-    """offer_drop frees an offer that is in no heap."""
+    """offer_drop frees an offer that is in no roster."""
     cdef uint32_t s = d.offers[o].service
     d.services[s].workers -= 1
     if d.services[s].workers == 0:
@@ -302,7 +304,7 @@ cdef inline void offers_replace(
 cdef inline void reservation_make(dispatcher_t *d, uint32_t s, uint32_t w) noexcept nogil:
     d.services[s].reserved = w
     d.workers[w].reserved_for = s
-    worker_list(d, w, LISTED_NOWHERE)
+    worker_file(d, w)
 
 
 cdef inline void reservation_end(dispatcher_t *d, uint32_t s) noexcept nogil:

@@ -46,6 +46,7 @@ from pound._loss cimport (
 from pound._lru cimport settle
 from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
 from pound._queue cimport queue_append, queue_init
+from pound._roster cimport roster_free, roster_init
 from pound._table cimport mix, table_fetch, table_free, table_guess
 
 cdef enum:
@@ -105,8 +106,8 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil:
             free(d.workers[i].offers)
     for i in range(d.service_pool.fresh):
         if d.services[i].used:
-            heap_free(&d.services[i].idle)
-            heap_free(&d.services[i].busy)
+            roster_free(&d.services[i].idle)
+            roster_free(&d.services[i].busy)
             heap_free(&d.services[i].isolated)
             for p in range(PRIORITIES):
                 heap_free(&d.services[i].returned[p])
@@ -147,6 +148,8 @@ cdef uint32_t disp_service_open(
     service.pinned = pinned
     service.workerless_since = now
     service.reserved = service.wait_at = service.unmatched_at = NONE
+    roster_init(&service.idle)
+    roster_init(&service.busy)
     for p in range(PRIORITIES):
         queue_init(&service.fresh[p])
     d.counters.services += 1
@@ -761,7 +764,6 @@ cdef class Dispatcher:
         return {
             "waiting": service.waiting, "waiting_bytes": service.waiting_bytes,
             "running": service.running, "isolated": service.isolated.count,
-            "idle": service.idle.count, "busy": service.busy.count,
             "dispatches": service.dispatches, "workers": service.workers, "refs": service.refs,
             "reserved": number(service.reserved), "workerless_since": service.workerless_since,
         }

@@ -1,9 +1,9 @@
 # Indexed heaps: numbers ordered by (key, number), least first.
 #
-# One idea serves the LRU of offers (key: when their worker was last sent a task), the timers (key:
-# due time in ns) and the queues of returned requests (key: order of acceptance). Each node carries
-# its key, so a comparison never touches the entities; each entity knows its own place, so moving or
-# removing one needs no search.
+# One idea serves the timers (key: due time in ns), the queues of returned requests (key: order of
+# acceptance) and the late ones of a roster (key: when their worker was last sent a task). Each node
+# carries its key, so a comparison never touches the entities; each entity knows its own place, so
+# moving or removing one needs no search.
 #
 # Invariant: key(i) <= key of its children 4i+1..4i+4, and for each i: place of nodes[i].item == i.
 # An entity that is in no heap has the place NONE; whoever makes the entity sets it so.

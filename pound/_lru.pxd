@@ -1,24 +1,26 @@
 # Who gets the next task: the eligible worker that was sent one longest ago.
 #
-# A service keeps the offers of its eligible workers in two heaps by sent_seq: idle ones (the worker
-# holds nothing) and busy ones (it has credit left). The least of both tops is next. What waits goes
-# out in this order: isolated requests, to idle workers only; then the highest priority (one
+# A service keeps the offers of its eligible workers in two rosters by sent_seq: idle ones (the
+# worker holds nothing) and busy ones (it has credit left). The least of both is next. What waits
+# goes out in this order: isolated requests, to idle workers only; then the highest priority (one
 # dispatch in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the
 # fresh. An isolated request that finds no idle worker reserves the next busy one, which then runs
 # empty.
 #
-# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(log n)
-# for each service that the worker offers; serving a worker looks at its offers once for each task.
+# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(1) for
+# each service that the worker offers, or O(log n) where workers answer out of turn; serving a
+# worker looks at its offers once for each task.
 
 from libc.stdint cimport uint8_t, uint32_t
 
 from pound._book cimport (
-    ATTEMPTS_SHARED, act, credit_take, request_drop_task, reservation_end, reservation_make,
-    running_enter, task_make, unmatched_places, unserved_places, waiting_leave, worker_list,
-    worker_place)
+    ATTEMPTS_SHARED, act, credit_take, offer_seats, request_drop_task, reservation_end,
+    reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
+    worker_list, worker_place)
 from pound._dispatcher cimport (
     ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
 from pound._heap cimport heap_remove, heap_top
+from pound._roster cimport roster_first
 
 cdef extern from *:
     int __builtin_ctz(unsigned int) nogil
@@ -40,13 +42,15 @@ cdef inline uint32_t next_request(const service_t *service) noexcept nogil:
     return heap_top(&service.returned[p]) if service.returned[p].count else service.fresh[p].head
 
 
-cdef inline uint32_t next_offer(const service_t *service) noexcept nogil:
+cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service) noexcept nogil:
     """next_offer gives the offer of the eligible worker that was sent a task longest ago."""
-    if service.busy.count == 0:
-        return heap_top(&service.idle)
-    if service.idle.count == 0 or service.busy.nodes[0].key < service.idle.nodes[0].key:
-        return service.busy.nodes[0].item
-    return service.idle.nodes[0].item
+    cdef uint32_t idle = roster_first(&service.idle, offer_seats(d))
+    cdef uint32_t busy = roster_first(&service.busy, offer_seats(d))
+    if busy == NONE:
+        return idle
+    if idle == NONE or d.offers[busy].seat.key < d.offers[idle].seat.key:
+        return busy
+    return idle
 
 
 cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
@@ -81,12 +85,14 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef uint32_t r, o
     while True:
         if service.isolated.count > 0:
-            if service.idle.count > 0:
-                dispatch(d, heap_top(&service.isolated), heap_top(&service.idle))
+            o = roster_first(&service.idle, offer_seats(d))
+            if o != NONE:
+                dispatch(d, heap_top(&service.isolated), o)
                 continue
-            if service.reserved == NONE and service.busy.count > 0:
-                reservation_make(d, s, d.offers[heap_top(&service.busy)].worker)
-        o = next_offer(service)
+            o = roster_first(&service.busy, offer_seats(d))
+            if service.reserved == NONE and o != NONE:
+                reservation_make(d, s, d.offers[o].worker)
+        o = next_offer(d, service)
         r = next_request(service)
         if o == NONE or r == NONE:
             return

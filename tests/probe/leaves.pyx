@@ -12,6 +12,9 @@ from pound._limits cimport limits_default
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
+from pound._roster cimport (
+    LATE, roster_enter, roster_first, roster_free, roster_init, roster_leave, roster_t, seat_t,
+    seats_of, seats_t)
 from pound._table cimport (
     cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
     names_t, table_first, table_free, table_next, table_put, table_remove, table_t)
@@ -148,6 +151,56 @@ cdef class Queue:
             items.append(item)
             item = self.link[item].prev
         return items
+
+
+cdef class Roster:
+    """A roster of the items 0..count-1, with its seats."""
+
+    cdef roster_t roster
+    cdef seat_t *seat
+    cdef uint32_t count
+
+    def __cinit__(self, uint32_t count):
+        self.count = count
+        self.seat = <seat_t *> calloc(count, sizeof(seat_t))
+        roster_init(&self.roster)
+
+    def __dealloc__(self):
+        roster_free(&self.roster)
+        free(self.seat)
+
+    cdef seats_t seats(self):
+        return seats_of(self.seat, sizeof(seat_t))
+
+    def enter(self, int64_t key, uint32_t item):
+        assert roster_enter(&self.roster, self.seats(), key, item) == 0
+
+    def leave(self, uint32_t item):
+        roster_leave(&self.roster, self.seats(), item)
+
+    def first(self):
+        return number(roster_first(&self.roster, self.seats()))
+
+    def order(self):
+        """The items of the list, or None when it is not the same backwards."""
+        cdef uint32_t item = self.roster.order.head
+        cdef uint32_t previous = NONE
+        items = []
+        while item != NONE:
+            if self.seat[item].link.prev != previous:
+                return None
+            items.append(item)
+            previous = item
+            item = self.seat[item].link.next
+        return items if self.roster.order.tail == previous else None
+
+    def late(self):
+        """The items of the heap, or None when one does not know that it is there."""
+        cdef uint32_t i
+        items = [self.roster.late.nodes[i].item for i in range(self.roster.late.count)]
+        if any(self.seat[item].link.next != LATE for item in items):
+            return None
+        return sorted(items)
 
 
 cdef struct entity_t:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 MAIN, BOOK, LRU, LOSS = "_dispatcher.pyx", "_book.pxd", "_lru.pxd", "_loss.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
+ROSTER = "_roster.pxd"
 SEEDS, STEPS = 60, 500
 """the bound within which each plant is to be caught"""
 PATIENCE_S = 4.0
@@ -72,7 +73,7 @@ PLANTS = (
     bug(
         "busy workers come last",
         LRU,
-        "service.busy.nodes[0].key < service.idle.nodes[0].key",
+        "d.offers[busy].seat.key < d.offers[idle].seat.key",
         "0",
     ),
     step(
@@ -276,6 +277,19 @@ PLANTS = (
         "heap_down(h, places, i, last)",
     ),
     step("a list forgets its new tail", QUEUE, "q.tail = link.prev", "pass"),
+    bug(
+        "whoever comes late is last",
+        ROSTER,
+        "seat_of(seats, r.order.tail).key < key",
+        "1",
+    ),
+    bug("those who came late are forgotten", ROSTER, "r.late.count == 0", "1"),
+    bug(
+        "those who came late wait for all others",
+        ROSTER,
+        "node_less(r.late.nodes[0], head)",
+        "0",
+    ),
 )
 
 HEADER = """\

@@ -1,0 +1,101 @@
+# Rosters: numbers ordered by (key, number), least first, for keys that mostly come in order.
+#
+# A heap that uses this order. The LRU of offers (key: when their worker was last sent a task) gives
+# nearly every entry a key above all that are there: whoever was just sent a task goes last, and
+# answers mostly come in the order of the tasks. Such an entry is appended to a list; another, with
+# a key not above the last one's, is *late* and goes into a heap. The lesser of the list's head and
+# the heap's top is first.
+#
+# Invariant: keys in the list rise strictly; a late item's link.next is LATE and its link.prev its
+# place in the heap; each item's seat has its key. The seats belong to the entities and are found
+# through seats_t; that of an entity in no roster means nothing, so whoever lists it must know.
+# Cost: first is O(1). Enter and leave are O(1), and O(log late) for a late item. At worst, with
+# workers that answer in random order, most are late and a roster costs what its heap does; a late
+# item that gets a new key is in the list again. The roster owns the heap's nodes: 16 bytes for as
+# many late items as there ever were at once.
+
+from libc.stdint cimport int64_t, uint32_t
+
+from pound._heap cimport (
+    heap_free, heap_push, heap_remove, heap_t, node_less, node_t, places_of, places_t)
+from pound._pool cimport NONE
+from pound._queue cimport (
+    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
+
+cdef enum:
+    LATE = NONE - 1          # no item's number
+
+
+cdef struct seat_t:          # of an item in a roster
+    int64_t key
+    link_t link              # neighbours in the list, or LATE and a place; see above
+
+
+cdef struct roster_t:
+    queue_t order
+    heap_t late              # owned
+
+
+cdef struct seats_t:         # where the entities of a roster keep their seats
+    seat_t *first            # the seat of entity 0
+    size_t stride            # bytes of an entity
+
+
+cdef inline seats_t seats_of(seat_t *first, size_t stride) noexcept nogil:
+    cdef seats_t seats
+    seats.first = first
+    seats.stride = stride
+    return seats
+
+
+cdef inline seat_t *seat_of(seats_t seats, uint32_t item) noexcept nogil:
+    return <seat_t *> (<char *> seats.first + item * seats.stride)
+
+
+cdef inline links_t order_links(seats_t seats) noexcept nogil:
+    return links_of(&seats.first.link, seats.stride)
+
+
+cdef inline places_t late_places(seats_t seats) noexcept nogil:
+    return places_of(&seats.first.link.prev, seats.stride)
+
+
+cdef inline void roster_init(roster_t *r) noexcept nogil:
+    """roster_init makes an empty roster of a zeroed one."""
+    queue_init(&r.order)
+
+
+cdef inline int roster_enter(roster_t *r, seats_t seats, int64_t key, uint32_t item) noexcept nogil:
+    """roster_enter adds an item that is in no roster; -1: no memory, it is in none."""
+    cdef seat_t *seat = seat_of(seats, item)
+    seat.key = key
+    if r.order.tail == NONE or seat_of(seats, r.order.tail).key < key:
+        queue_append(&r.order, order_links(seats), item)
+        return 0
+    seat.link.next = LATE
+    return heap_push(&r.late, late_places(seats), key, item)
+
+
+cdef inline void roster_leave(roster_t *r, seats_t seats, uint32_t item) noexcept nogil:
+    """roster_leave takes an item of this roster out of it."""
+    if seat_of(seats, item).link.next == LATE:
+        heap_remove(&r.late, late_places(seats), item)
+    else:
+        queue_remove(&r.order, order_links(seats), item)
+
+
+cdef inline uint32_t roster_first(const roster_t *r, seats_t seats) noexcept nogil:
+    """roster_first gives the item with the least key, or NONE."""
+    cdef node_t head
+    if r.late.count == 0:
+        return r.order.head
+    head.item = r.order.head
+    if head.item == NONE:
+        return r.late.nodes[0].item
+    head.key = seat_of(seats, head.item).key
+    return r.late.nodes[0].item if node_less(r.late.nodes[0], head) else head.item
+
+
+cdef inline void roster_free(roster_t *r) noexcept nogil:
+    heap_free(&r.late)
+    roster_init(r)
