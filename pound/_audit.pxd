@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pound._book cimport (
-    blocked_places, deadline_places, grace_places, liveness_places, offer_roster, offer_seats,
+    blocked_places, deadline_places, grace_places, liveness_places, offer_rank, offer_seats,
     queue_places, request_find, returned_where, task_find, wait_places, worker_place)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
@@ -15,7 +15,7 @@ from pound._dispatcher cimport (
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
 from pound._lru cimport has_work_for
-from pound._roster cimport LATE, late_places, roster_t
+from pound._rank cimport LATE, late_places, rank_t
 
 
 cdef inline void audit_heap(const heap_t *h, places_t places) noexcept nogil:
@@ -213,7 +213,7 @@ cdef inline uint64_t audit_priority(
 cdef inline void audit_listed(
     const dispatcher_t *d, uint32_t s, uint8_t listed, uint32_t o
 ) noexcept nogil:
-    """An offer in a roster is of its service, and of a worker that is listed so."""
+    """An offer in a rank is of its service, and of a worker that is listed so."""
     cdef const offer_t *offer = &d.offers[o]
     cdef const worker_t *worker = &d.workers[offer.worker]
     CHECK(offer.service == s and worker.listed == listed, "offer %u of service %u", o, s)
@@ -221,14 +221,14 @@ cdef inline void audit_listed(
     CHECK(<uint64_t> offer.seat.key == worker.sent_seq, "offer %u", o)
 
 
-cdef inline uint64_t audit_roster(
+cdef inline uint64_t audit_rank(
     const dispatcher_t *d, uint32_t s, uint8_t listed
 ) noexcept nogil:
     """Keys rise along the list, late ones are in the heap: how many offers they are."""
-    cdef const roster_t *roster = offer_roster(&d.services[s], listed)
-    cdef uint64_t count = roster.late.count
+    cdef const rank_t *rank = offer_rank(&d.services[s], listed)
+    cdef uint64_t count = rank.late.count
     cdef uint32_t previous = NONE
-    cdef uint32_t o = roster.order.head
+    cdef uint32_t o = rank.order.head
     cdef uint32_t i
     while o != NONE:
         CHECK(d.offers[o].seat.link.prev == previous, "offer %u", o)
@@ -238,24 +238,24 @@ cdef inline uint64_t audit_roster(
         count += 1
         previous = o
         o = d.offers[o].seat.link.next
-    CHECK(roster.order.tail == previous, "service %u", s)
-    audit_heap(&roster.late, late_places(offer_seats(d)))
-    for i in range(roster.late.count):
-        o = roster.late.nodes[i].item
+    CHECK(rank.order.tail == previous, "service %u", s)
+    audit_heap(&rank.late, late_places(offer_seats(d)))
+    for i in range(rank.late.count):
+        o = rank.late.nodes[i].item
         CHECK(d.offers[o].seat.link.next == LATE, "offer %u", o)
-        CHECK(d.offers[o].seat.key == roster.late.nodes[i].key, "offer %u", o)
+        CHECK(d.offers[o].seat.key == rank.late.nodes[i].key, "offer %u", o)
         audit_listed(d, s, listed, o)
     return count
 
 
-cdef inline void audit_rosters(const dispatcher_t *d) noexcept nogil:
-    """All offers of eligible workers, and no others, are in the rosters, each once."""
+cdef inline void audit_ranks(const dispatcher_t *d) noexcept nogil:
+    """All offers of eligible workers, and no others, are in the ranks, each once."""
     cdef uint64_t count = 0
     cdef uint64_t wanted = 0
     cdef uint32_t i
     for i in range(d.service_pool.fresh):
         if d.services[i].used:
-            count += audit_roster(d, i, LISTED_IDLE) + audit_roster(d, i, LISTED_BUSY)
+            count += audit_rank(d, i, LISTED_IDLE) + audit_rank(d, i, LISTED_BUSY)
     for i in range(d.worker_pool.fresh):
         if d.workers[i].used and d.workers[i].listed != LISTED_NOWHERE:
             wanted += d.workers[i].n_offers
@@ -360,7 +360,7 @@ cdef inline void audit(dispatcher_t *d) noexcept nogil:
         if d.workers[i].used:
             audit_worker(d, i, refs)
     audit_totals(d, refs)
-    audit_rosters(d)
+    audit_ranks(d)
     audit_matched(d)
     audit_limits(d)
     audit_heaps(d)

@@ -22,8 +22,8 @@ from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport links_of, links_t, queue_append, queue_remove
-from pound._roster cimport (
-    roster_enter, roster_free, roster_leave, roster_t, seats_of, seats_t)
+from pound._rank cimport (
+    rank_enter, rank_free, rank_leave, rank_t, seats_of, seats_t)
 from pound._table cimport mix, table_fetch, table_first, table_next, table_put, table_remove
 
 cdef enum:
@@ -165,8 +165,8 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
         return
     disarm(&d.service_waits, wait_places(d), s)
     disarm(&d.unmatched, unmatched_places(d), s)
-    roster_free(&service.idle)
-    roster_free(&service.busy)
+    rank_free(&service.idle)
+    rank_free(&service.busy)
     heap_free(&service.isolated)
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
@@ -196,16 +196,16 @@ cdef inline bint worker_eligible(const worker_t *worker) noexcept nogil:
             and not (worker.isolating or worker.leaving or worker.gone))
 
 
-cdef inline roster_t *offer_roster(service_t *service, uint8_t listed) noexcept nogil:
+cdef inline rank_t *offer_rank(service_t *service, uint8_t listed) noexcept nogil:
     return &service.idle if listed == LISTED_IDLE else &service.busy
 
 
-cdef inline void enlist(roster_t *r, seats_t seats, int64_t key, uint32_t o) noexcept nogil:
-    CHECK(roster_enter(r, seats, key, o) == 0, "no memory for %u late offers", r.late.count + 1)
+cdef inline void enlist(rank_t *r, seats_t seats, int64_t key, uint32_t o) noexcept nogil:
+    CHECK(rank_enter(r, seats, key, o) == 0, "no memory for %u late offers", r.late.count + 1)
 
 
 cdef inline void worker_list(dispatcher_t *d, uint32_t w, uint8_t wanted) noexcept nogil:
-    """worker_list moves a worker's offers to the wanted rosters, under its present sent_seq."""
+    """worker_list moves a worker's offers to the wanted ranks, under its present sent_seq."""
     cdef worker_t *worker = &d.workers[w]
     cdef seats_t seats = offer_seats(d)
     cdef service_t *service
@@ -214,9 +214,9 @@ cdef inline void worker_list(dispatcher_t *d, uint32_t w, uint8_t wanted) noexce
         o = worker.offers[i]
         service = &d.services[d.offers[o].service]
         if worker.listed != LISTED_NOWHERE:
-            roster_leave(offer_roster(service, worker.listed), seats, o)
+            rank_leave(offer_rank(service, worker.listed), seats, o)
         if wanted != LISTED_NOWHERE:
-            enlist(offer_roster(service, wanted), seats, <int64_t> worker.sent_seq, o)
+            enlist(offer_rank(service, wanted), seats, <int64_t> worker.sent_seq, o)
     worker.listed = wanted
 
 
@@ -253,7 +253,7 @@ cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
 cdef inline void offer_make(
     dispatcher_t *d, uint32_t w, uint32_t s, uint32_t *offers, uint32_t index
 ) noexcept nogil:
-    """offer_make writes a new offer, in no roster yet, into offers[index]."""
+    """offer_make writes a new offer, in no rank yet, into offers[index]."""
     cdef uint32_t o = pool_take(&d.offer_pool, <void **> &d.offers, sizeof(offer_t))
     cdef service_t *service = &d.services[s]
     CHECK(o != NONE, "no memory for %u offers", d.offer_pool.used)
@@ -267,7 +267,7 @@ cdef inline void offer_make(
 
 
 cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
-    """offer_drop frees an offer that is in no roster."""
+    """offer_drop frees an offer that is in no rank."""
     cdef uint32_t s = d.offers[o].service
     d.services[s].workers -= 1
     if d.services[s].workers == 0:

@@ -14,7 +14,7 @@ from pound._heap cimport heap_t
 from pound._limits cimport limits_t
 from pound._pool cimport NONE, pool_t
 from pound._queue cimport link_t, queue_t
-from pound._roster cimport roster_t, seat_t
+from pound._rank cimport rank_t, seat_t
 from pound._table cimport table_t
 
 cdef enum:
@@ -132,7 +132,7 @@ cdef struct offer_t:         # 32 bytes
     uint32_t service
     uint32_t worker
     uint32_t index           # in its worker's offers
-    seat_t seat              # in the service's idle or busy roster, while its worker is listed
+    seat_t seat              # in the service's idle or busy rank, while its worker is listed
 
 
 cdef struct worker_t:
@@ -180,8 +180,8 @@ cdef struct service_t:
     uint64_t dispatches
     uint64_t refs            # requests of any state, and offers
     uint64_t mark            # stamp of the READY that named it last
-    roster_t idle            # offers of eligible workers that hold nothing, by sent_seq
-    roster_t busy            # offers of eligible workers that hold something
+    rank_t idle              # offers of eligible workers that hold nothing, by sent_seq
+    rank_t busy              # offers of eligible workers that hold something
     heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
     heap_t returned[PRIORITIES]  # requests that come before the fresh ones, by seq
     queue_t fresh[PRIORITIES]

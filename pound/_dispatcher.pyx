@@ -46,7 +46,7 @@ from pound._loss cimport (
 from pound._lru cimport settle
 from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
 from pound._queue cimport queue_append, queue_init
-from pound._roster cimport roster_free, roster_init
+from pound._rank cimport rank_free, rank_init
 from pound._table cimport mix, table_fetch, table_free, table_guess
 
 cdef enum:
@@ -106,8 +106,8 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil:
             free(d.workers[i].offers)
     for i in range(d.service_pool.fresh):
         if d.services[i].used:
-            roster_free(&d.services[i].idle)
-            roster_free(&d.services[i].busy)
+            rank_free(&d.services[i].idle)
+            rank_free(&d.services[i].busy)
             heap_free(&d.services[i].isolated)
             for p in range(PRIORITIES):
                 heap_free(&d.services[i].returned[p])
@@ -148,8 +148,8 @@ cdef uint32_t disp_service_open(
     service.pinned = pinned
     service.workerless_since = now
     service.reserved = service.wait_at = service.unmatched_at = NONE
-    roster_init(&service.idle)
-    roster_init(&service.busy)
+    rank_init(&service.idle)
+    rank_init(&service.busy)
     for p in range(PRIORITIES):
         queue_init(&service.fresh[p])
     d.counters.services += 1

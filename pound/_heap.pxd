@@ -1,7 +1,7 @@
 # Indexed heaps: numbers ordered by (key, number), least first.
 #
 # One idea serves the timers (key: due time in ns), the queues of returned requests (key: order of
-# acceptance) and the late ones of a roster (key: when their worker was last sent a task). Each node
+# acceptance) and the late ones of a rank (key: when their worker was last sent a task). Each node
 # carries its key, so a comparison never touches the entities; each entity knows its own place, so
 # moving or removing one needs no search.
 #

@@ -1,6 +1,6 @@
 # Who gets the next task: the eligible worker that was sent one longest ago.
 #
-# A service keeps the offers of its eligible workers in two rosters by sent_seq: idle ones (the
+# A service keeps the offers of its eligible workers in two ranks by sent_seq: idle ones (the
 # worker holds nothing) and busy ones (it has credit left). The least of both is next. What waits
 # goes out in this order: isolated requests, to idle workers only; then the highest priority (one
 # dispatch in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the
@@ -20,7 +20,7 @@ from pound._book cimport (
 from pound._dispatcher cimport (
     ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
 from pound._heap cimport heap_remove, heap_top
-from pound._roster cimport roster_first
+from pound._rank cimport rank_first
 
 cdef extern from *:
     int __builtin_ctz(unsigned int) nogil
@@ -44,8 +44,8 @@ cdef inline uint32_t next_request(const service_t *service) noexcept nogil:
 
 cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service) noexcept nogil:
     """next_offer gives the offer of the eligible worker that was sent a task longest ago."""
-    cdef uint32_t idle = roster_first(&service.idle, offer_seats(d))
-    cdef uint32_t busy = roster_first(&service.busy, offer_seats(d))
+    cdef uint32_t idle = rank_first(&service.idle, offer_seats(d))
+    cdef uint32_t busy = rank_first(&service.busy, offer_seats(d))
     if busy == NONE:
         return idle
     if idle == NONE or d.offers[busy].seat.key < d.offers[idle].seat.key:
@@ -85,11 +85,11 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef uint32_t r, o
     while True:
         if service.isolated.count > 0:
-            o = roster_first(&service.idle, offer_seats(d))
+            o = rank_first(&service.idle, offer_seats(d))
             if o != NONE:
                 dispatch(d, heap_top(&service.isolated), o)
                 continue
-            o = roster_first(&service.busy, offer_seats(d))
+            o = rank_first(&service.busy, offer_seats(d))
             if service.reserved == NONE and o != NONE:
                 reservation_make(d, s, d.offers[o].worker)
         o = next_offer(d, service)

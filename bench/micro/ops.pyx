@@ -21,8 +21,8 @@ from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_tak
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t,
 )
-from pound._roster cimport (
-    roster_enter, roster_first, roster_free, roster_init, roster_leave, roster_t, seat_t, seats_of,
+from pound._rank cimport (
+    rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
     seats_t,
 )
 from pound._table cimport (
@@ -57,15 +57,15 @@ cdef int heap_run(heap_t *h, places_t places, int64_t *key, uint32_t n) noexcept
     return 0
 
 
-# roster_run gives the first n times a later key, as the LRU does with the worker that was sent a
+# rank_run gives the first n times a later key, as the LRU does with the worker that was sent a
 # task.
-cdef int roster_run(roster_t *r, seats_t seats, int64_t *key, uint32_t n) noexcept nogil:
+cdef int rank_run(rank_t *r, seats_t seats, int64_t *key, uint32_t n) noexcept nogil:
     cdef uint32_t _, first
     for _ in range(n):
         key[0] += 1
-        first = roster_first(r, seats)
-        roster_leave(r, seats, first)
-        if roster_enter(r, seats, key[0], first) != 0:
+        first = rank_first(r, seats)
+        rank_leave(r, seats, first)
+        if rank_enter(r, seats, key[0], first) != 0:
             return -1
     return 0
 
@@ -257,29 +257,29 @@ cdef class Heap:
             heap_run(&self.heap, places_of(self.place, sizeof(uint32_t)), &self.key, n)
 
 
-cdef class Roster:
-    """A roster of `count` items."""
+cdef class Rank:
+    """A rank of `count` items."""
 
-    cdef roster_t roster
+    cdef rank_t rank
     cdef seat_t *seat
     cdef int64_t key
 
     def __cinit__(self, uint32_t count):
         cdef uint32_t i
         self.seat = <seat_t *> calloc(count, sizeof(seat_t))
-        roster_init(&self.roster)
+        rank_init(&self.rank)
         for i in range(count):
             self.key += 1
-            done(roster_enter(&self.roster, seats_of(self.seat, sizeof(seat_t)), self.key, i))
+            done(rank_enter(&self.rank, seats_of(self.seat, sizeof(seat_t)), self.key, i))
 
     def __dealloc__(self):
-        roster_free(&self.roster)
+        rank_free(&self.rank)
         free(self.seat)
 
     def run(self, uint32_t n):
         cdef int result
         with nogil:
-            result = roster_run(&self.roster, seats_of(self.seat, sizeof(seat_t)), &self.key, n)
+            result = rank_run(&self.rank, seats_of(self.seat, sizeof(seat_t)), &self.key, n)
         done(result)
 
 

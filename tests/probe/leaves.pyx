@@ -12,8 +12,8 @@ from pound._limits cimport limits_default
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
-from pound._roster cimport (
-    LATE, roster_enter, roster_first, roster_free, roster_init, roster_leave, roster_t, seat_t,
+from pound._rank cimport (
+    LATE, rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t,
     seats_of, seats_t)
 from pound._table cimport (
     cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
@@ -153,37 +153,37 @@ cdef class Queue:
         return items
 
 
-cdef class Roster:
-    """A roster of the items 0..count-1, with its seats."""
+cdef class Rank:
+    """A rank of the items 0..count-1, with its seats."""
 
-    cdef roster_t roster
+    cdef rank_t rank
     cdef seat_t *seat
     cdef uint32_t count
 
     def __cinit__(self, uint32_t count):
         self.count = count
         self.seat = <seat_t *> calloc(count, sizeof(seat_t))
-        roster_init(&self.roster)
+        rank_init(&self.rank)
 
     def __dealloc__(self):
-        roster_free(&self.roster)
+        rank_free(&self.rank)
         free(self.seat)
 
     cdef seats_t seats(self):
         return seats_of(self.seat, sizeof(seat_t))
 
     def enter(self, int64_t key, uint32_t item):
-        assert roster_enter(&self.roster, self.seats(), key, item) == 0
+        assert rank_enter(&self.rank, self.seats(), key, item) == 0
 
     def leave(self, uint32_t item):
-        roster_leave(&self.roster, self.seats(), item)
+        rank_leave(&self.rank, self.seats(), item)
 
     def first(self):
-        return number(roster_first(&self.roster, self.seats()))
+        return number(rank_first(&self.rank, self.seats()))
 
     def order(self):
         """The items of the list, or None when it is not the same backwards."""
-        cdef uint32_t item = self.roster.order.head
+        cdef uint32_t item = self.rank.order.head
         cdef uint32_t previous = NONE
         items = []
         while item != NONE:
@@ -192,12 +192,12 @@ cdef class Roster:
             items.append(item)
             previous = item
             item = self.seat[item].link.next
-        return items if self.roster.order.tail == previous else None
+        return items if self.rank.order.tail == previous else None
 
     def late(self):
         """The items of the heap, or None when one does not know that it is there."""
         cdef uint32_t i
-        items = [self.roster.late.nodes[i].item for i in range(self.roster.late.count)]
+        items = [self.rank.late.nodes[i].item for i in range(self.rank.late.count)]
         if any(self.seat[item].link.next != LATE for item in items):
             return None
         return sorted(items)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 MAIN, BOOK, LRU, LOSS = "_dispatcher.pyx", "_book.pxd", "_lru.pxd", "_loss.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
-ROSTER = "_roster.pxd"
+RANK = "_rank.pxd"
 SEEDS, STEPS = 60, 500
 """the bound within which each plant is to be caught"""
 PATIENCE_S = 4.0
@@ -279,14 +279,14 @@ PLANTS = (
     step("a list forgets its new tail", QUEUE, "q.tail = link.prev", "pass"),
     bug(
         "whoever comes late is last",
-        ROSTER,
+        RANK,
         "seat_of(seats, r.order.tail).key < key",
         "1",
     ),
-    bug("those who came late are forgotten", ROSTER, "r.late.count == 0", "1"),
+    bug("those who came late are forgotten", RANK, "r.late.count == 0", "1"),
     bug(
         "those who came late wait for all others",
-        ROSTER,
+        RANK,
         "node_less(r.late.nodes[0], head)",
         "0",
     ),

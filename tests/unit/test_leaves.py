@@ -92,56 +92,56 @@ def test_a_queue_keeps_order_and_loses_from_anywhere(leaves: Any, seed: int) -> 
         assert queue.backwards() == plain[::-1]
 
 
-# --- roster ---
+# --- rank ---
 
 
-def test_a_roster_lists_what_comes_in_order_and_heaps_what_is_late(leaves: Any) -> None:
-    roster = leaves.Roster(10)
-    assert roster.first() is None
+def test_a_rank_lists_what_comes_in_order_and_heaps_what_is_late(leaves: Any) -> None:
+    rank = leaves.Rank(10)
+    assert rank.first() is None
     for key, item in ((1, 3), (5, 0), (4, 8), (5, 2), (7, 1), (2, 6)):
-        roster.enter(key, item)
-    assert roster.order() == [3, 0, 1]
-    assert roster.late() == [2, 6, 8]
+        rank.enter(key, item)
+    assert rank.order() == [3, 0, 1]
+    assert rank.late() == [2, 6, 8]
     order = []
-    while (first := roster.first()) is not None:
+    while (first := rank.first()) is not None:
         order.append(first)
-        roster.leave(first)
+        rank.leave(first)
     assert order == [3, 6, 8, 0, 2, 1]  # among equals the least number
 
 
 def test_whoever_gets_later_keys_is_never_late(leaves: Any) -> None:
     """What the LRU does with workers that answer in turn."""
-    roster = leaves.Roster(5)
+    rank = leaves.Rank(5)
     for item in (2, 0, 4, 1, 3):
-        roster.enter(-1 - item, item)
+        rank.enter(-1 - item, item)
     for key in range(20):
-        first = roster.first()
-        roster.leave(first)
-        roster.enter(key, first)
-    assert roster.order() == [4, 3, 2, 1, 0]
-    assert roster.late() == []
+        first = rank.first()
+        rank.leave(first)
+        rank.enter(key, first)
+    assert rank.order() == [4, 3, 2, 1, 0]
+    assert rank.late() == []
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_roster_gives_the_first_whatever_comes(leaves: Any, seed: int) -> None:
+def test_a_rank_gives_the_first_whatever_comes(leaves: Any, seed: int) -> None:
     rng = random.Random(seed)
     count = rng.choice([1, 2, 5, 60])
     lateness = rng.choice([0, 3, 1000])
-    roster, keys = leaves.Roster(count), dict[int, int]()
+    rank, keys = leaves.Rank(count), dict[int, int]()
     for now in range(600):
         item = rng.randrange(count)
         if item in keys:
-            roster.leave(item)
+            rank.leave(item)
             del keys[item]
         else:
             keys[item] = now - rng.randint(0, lateness)
-            roster.enter(keys[item], item)
-        order, late = roster.order(), roster.late()
+            rank.enter(keys[item], item)
+        order, late = rank.order(), rank.late()
         assert sorted(order + late) == sorted(keys)
         assert all(keys[a] < keys[b] for a, b in itertools.pairwise(order))
         assert lateness or not late
         least = min((key, item) for item, key in keys.items())[1] if keys else None
-        assert roster.first() == least
+        assert rank.first() == least
 
 
 # --- pool ---

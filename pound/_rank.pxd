@@ -1,4 +1,4 @@
-# Rosters: numbers ordered by (key, number), least first, for keys that mostly come in order.
+# Ranks: numbers ordered by (key, number), least first, for keys that mostly come in order.
 #
 # A heap that uses this order. The LRU of offers (key: when their worker was last sent a task) gives
 # nearly every entry a key above all that are there: whoever was just sent a task goes last, and
@@ -8,10 +8,10 @@
 #
 # Invariant: keys in the list rise strictly; a late item's link.next is LATE and its link.prev its
 # place in the heap; each item's seat has its key. The seats belong to the entities and are found
-# through seats_t; that of an entity in no roster means nothing, so whoever lists it must know.
+# through seats_t; that of an entity in no rank means nothing, so whoever lists it must know.
 # Cost: first is O(1). Enter and leave are O(1), and O(log late) for a late item. At worst, with
-# workers that answer in random order, most are late and a roster costs what its heap does; a late
-# item that gets a new key is in the list again. The roster owns the heap's nodes: 16 bytes for as
+# workers that answer in random order, most are late and a rank costs what its heap does; a late
+# item that gets a new key is in the list again. The rank owns the heap's nodes: 16 bytes for as
 # many late items as there ever were at once.
 
 from libc.stdint cimport int64_t, uint32_t
@@ -26,17 +26,17 @@ cdef enum:
     LATE = NONE - 1          # no item's number
 
 
-cdef struct seat_t:          # of an item in a roster
+cdef struct seat_t:          # of an item in a rank
     int64_t key
     link_t link              # neighbours in the list, or LATE and a place; see above
 
 
-cdef struct roster_t:
+cdef struct rank_t:
     queue_t order
     heap_t late              # owned
 
 
-cdef struct seats_t:         # where the entities of a roster keep their seats
+cdef struct seats_t:         # where the entities of a rank keep their seats
     seat_t *first            # the seat of entity 0
     size_t stride            # bytes of an entity
 
@@ -60,13 +60,13 @@ cdef inline places_t late_places(seats_t seats) noexcept nogil:
     return places_of(&seats.first.link.prev, seats.stride)
 
 
-cdef inline void roster_init(roster_t *r) noexcept nogil:
-    """roster_init makes an empty roster of a zeroed one."""
+cdef inline void rank_init(rank_t *r) noexcept nogil:
+    """rank_init makes an empty rank of a zeroed one."""
     queue_init(&r.order)
 
 
-cdef inline int roster_enter(roster_t *r, seats_t seats, int64_t key, uint32_t item) noexcept nogil:
-    """roster_enter adds an item that is in no roster; -1: no memory, it is in none."""
+cdef inline int rank_enter(rank_t *r, seats_t seats, int64_t key, uint32_t item) noexcept nogil:
+    """rank_enter adds an item that is in no rank; -1: no memory, it is in none."""
     cdef seat_t *seat = seat_of(seats, item)
     seat.key = key
     if r.order.tail == NONE or seat_of(seats, r.order.tail).key < key:
@@ -76,16 +76,16 @@ cdef inline int roster_enter(roster_t *r, seats_t seats, int64_t key, uint32_t i
     return heap_push(&r.late, late_places(seats), key, item)
 
 
-cdef inline void roster_leave(roster_t *r, seats_t seats, uint32_t item) noexcept nogil:
-    """roster_leave takes an item of this roster out of it."""
+cdef inline void rank_leave(rank_t *r, seats_t seats, uint32_t item) noexcept nogil:
+    """rank_leave takes an item of this rank out of it."""
     if seat_of(seats, item).link.next == LATE:
         heap_remove(&r.late, late_places(seats), item)
     else:
         queue_remove(&r.order, order_links(seats), item)
 
 
-cdef inline uint32_t roster_first(const roster_t *r, seats_t seats) noexcept nogil:
-    """roster_first gives the item with the least key, or NONE."""
+cdef inline uint32_t rank_first(const rank_t *r, seats_t seats) noexcept nogil:
+    """rank_first gives the item with the least key, or NONE."""
     cdef node_t head
     if r.late.count == 0:
         return r.order.head
@@ -96,6 +96,6 @@ cdef inline uint32_t roster_first(const roster_t *r, seats_t seats) noexcept nog
     return r.late.nodes[0].item if node_less(r.late.nodes[0], head) else head.item
 
 
-cdef inline void roster_free(roster_t *r) noexcept nogil:
+cdef inline void rank_free(rank_t *r) noexcept nogil:
     heap_free(&r.late)
-    roster_init(r)
+    rank_init(r)
