@@ -29,9 +29,8 @@
 enum {
     BATCH_MESSAGES = 256,      /* of one socket in a turn */
     WORTH_A_YIELD = 4,         /* messages and records of the last turn */
-    YIELDS_MAX = 32,
-    YIELD_NS = 1000000,        /* they take less, unless somebody else computes */
-    YIELD_MAX_NS = 5000000,
+    YIELDS_MAX = 16,
+    YIELDS_NS = 5000000,       /* they take less, unless somebody else computes */
     YIELD_PAUSE_MIN_NS = 2000000,
     YIELD_PAUSE_MAX_NS = 1000000000,
     REQUESTS_MAX = 1 << 20,    /* open at once */
@@ -84,7 +83,6 @@ static struct {
     uint64_t sent_seq;
     struct peer *dirty;
     uint32_t crowd;            /* messages and records of the last turn */
-    int64_t worked_ns;         /* by the last turn, without the wait and the yields */
     int64_t yield_pause_ns, yield_from_ns;
     struct packet header;      /* of every packet, but for the number of records */
 } the = {.free = NONE, .waiting = NONE, .waiting_last = NONE};
@@ -326,27 +324,27 @@ static int64_t clock_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int64_t between(int64_t least, int64_t value, int64_t most) {
-    return value < least ? least : value > most ? most : value;
-}
-
 /* gather lets libzmq's thread hand over all that it is reading, under load: it wakes the loop for
  * the first of many messages, and what is read together leaves together. Yields that take longer
- * than the last turn twice gave the core to somebody else's computation: then there are none for a
+ * than the load needs gave the core to somebody else's computation: then there are none for a
  * while, which doubles each time, and falls by an eighth each time that they are in time. */
 static void gather(void) {
-    int64_t yields = between(0, the.crowd / WORTH_A_YIELD, YIELDS_MAX);
-    int64_t patience_ns = between(YIELD_NS, 2 * the.worked_ns, YIELD_MAX_NS);
+    uint32_t yields = the.crowd / WORTH_A_YIELD;
+    if (yields > YIELDS_MAX)
+        yields = YIELDS_MAX;
     int64_t begun_ns = clock_ns(), now_ns = begun_ns;
     if (!yields || begun_ns < the.yield_from_ns)
         return;
-    for (; yields && now_ns - begun_ns <= patience_ns; yields--) {
+    for (; yields && now_ns - begun_ns <= YIELDS_NS; yields--) {
         sched_yield();
         now_ns = clock_ns();
     }
-    if (now_ns - begun_ns > patience_ns) {
-        the.yield_pause_ns =
-            between(YIELD_PAUSE_MIN_NS, 2 * the.yield_pause_ns, YIELD_PAUSE_MAX_NS);
+    if (now_ns - begun_ns > YIELDS_NS) {
+        the.yield_pause_ns *= 2;
+        if (the.yield_pause_ns < YIELD_PAUSE_MIN_NS)
+            the.yield_pause_ns = YIELD_PAUSE_MIN_NS;
+        if (the.yield_pause_ns > YIELD_PAUSE_MAX_NS)
+            the.yield_pause_ns = YIELD_PAUSE_MAX_NS;
         the.yield_from_ns = now_ns + the.yield_pause_ns;
     } else {
         the.yield_pause_ns -= the.yield_pause_ns / 8;
@@ -395,11 +393,9 @@ int main(void) {
     for (;;) {
         wait_input();
         gather();
-        int64_t begun_ns = clock_ns();
         the.crowd = 0;
         read_batch(&the.backend, frames);
         read_batch(&the.frontend, frames);
         flush();
-        the.worked_ns = clock_ns() - begun_ns;
     }
 }

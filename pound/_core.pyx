@@ -73,9 +73,8 @@ cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
     WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
-    YIELDS_MAX = 32
-    YIELD_NS = 1_000_000     # longer than libzmq's thread and a few others need to go on
-    YIELD_MAX_NS = 5_000_000  # a turn may have been long because it was held up itself
+    YIELDS_MAX = 16
+    YIELDS_NS = 5_000_000    # longer than libzmq's thread and a few others need to go on
     YIELD_PAUSE_MIN_NS = 2_000_000
     YIELD_PAUSE_MAX_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
@@ -147,7 +146,6 @@ cdef void turn(broker_t *b) noexcept nogil:
     tick(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
-    b.worked_ns = clock_ns() - b.now
     b.due = next_due(b)
     peers_bury(b)
     drain_check(b)
@@ -196,21 +194,20 @@ cdef void gather(broker_t *b) noexcept nogil:
     """Under load, let libzmq's thread hand over all that it is reading before a batch is read.
 
     It wakes the loop for the first of many messages; what is read together leaves together, in
-    a fraction of the packets. To wait for that twice as long as the last turn worked is no loss.
-    Yields that take longer gave the core to somebody else's computation: then there are none for a
-    while, which doubles each time, and falls by an eighth each time that they are in time.
+    a fraction of the packets. Yields that take longer than clients and workers on the same cores
+    need gave the core to somebody else's computation: then there are none for a while, which
+    doubles each time, and falls by an eighth each time that they are in time.
     """
     cdef uint64_t yields = min(YIELDS_MAX, b.crowd // WORTH_A_YIELD)
     cdef int64_t begun = clock_ns()
     cdef int64_t now = begun
-    cdef int64_t patience_ns = min(max(2 * b.worked_ns, YIELD_NS), YIELD_MAX_NS)
     if yields == 0 or begun < b.yield_from:
         return
-    while yields and now - begun <= patience_ns:
+    while yields and now - begun <= YIELDS_NS:
         yields -= 1
         sched_yield()
         now = clock_ns()
-    if now - begun > patience_ns:
+    if now - begun > YIELDS_NS:
         b.yield_pause_ns = min(max(2 * b.yield_pause_ns, YIELD_PAUSE_MIN_NS), YIELD_PAUSE_MAX_NS)
         b.yield_from = now + b.yield_pause_ns
     else:

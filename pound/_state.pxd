@@ -317,7 +317,6 @@ cdef struct broker_t:
     int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t yield_from       # no yields before: the core is shared with a computation
     int64_t yield_pause_ns   # how long there were none when that was noticed last
-    int64_t worked_ns        # what the last turn took from its reading of the clock on
     int wake_fd              # readable: a command waits
     int64_t now              # monotonic ns, at the start of the turn
     int64_t paused           # ns of own pauses, which liveness does not count
