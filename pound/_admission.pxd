@@ -8,7 +8,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._book cimport (
-    client_links, deadline_places, disarm, kept_leave, request_find, request_hash, waiting_enter)
+    CELLS_AHEAD, client_links, deadline_places, disarm, kept_leave, request_find, request_hash,
+    waiting_enter)
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING,
     REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD,
@@ -78,7 +79,7 @@ cdef inline uint32_t request_make(
         disarm(&d.deadlines, deadline_places(d), r)
         pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
-    table_fetch(&d.by_id, request_hash(&d.clients[c], id + 1))
+    table_fetch(&d.by_id, request_hash(&d.clients[c], id + CELLS_AHEAD))
     return r
 
 

@@ -30,6 +30,7 @@ cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
     ISOLATED_SHIFT = 58      # bits of seq in the key of an isolated request
     ACTIONS_ROOM_MIN = 64    # a power of two
+    CELLS_AHEAD = 4          # a cell is fetched so many requests before its own
 
 
 # --- where entities keep their places, links and seats ---
@@ -177,7 +178,8 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
 
 cdef inline void service_unref(dispatcher_t *d, uint32_t s) noexcept nogil:
     d.services[s].refs -= 1
-    service_drop(d, s)
+    if d.services[s].refs == 0:
+        service_drop(d, s)
 
 
 cdef inline void service_await(dispatcher_t *d, uint32_t s) noexcept nogil:
@@ -347,11 +349,14 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
             and not worker.gone):
         enter(&d.liveness, liveness_places(d), d.now, w)
     worker_file(d, w)
-    worker_unserved(d, w)
+    if d.counters.waiting > 0:
+        worker_unserved(d, w)
 
 
 cdef inline uint32_t task_hash(uint64_t token) noexcept nogil:
-    return <uint32_t> mix(token)  # no seed: nobody but the broker chooses tokens
+    # Tokens are the broker's own, one after the other: multiplied by the golden ratio they fall
+    # evenly among the cells, and nobody can choose others.
+    return <uint32_t> ((token * <uint64_t> 0x9E3779B97F4A7C15) >> 32)
 
 
 cdef inline uint32_t task_cell(const dispatcher_t *d, uint64_t token) noexcept nogil:
@@ -381,7 +386,7 @@ cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept
     d.next_token += 1
     CHECK(table_put(&d.by_token, task_hash(task.token), t) == 0,
           "no memory for %u tokens", d.by_token.count)
-    table_fetch(&d.by_token, task_hash(d.next_token))
+    table_fetch(&d.by_token, task_hash(d.next_token + CELLS_AHEAD))
     queue_append(&d.workers[w].tasks, worker_links(d), t)
     return t
 

@@ -291,9 +291,10 @@ cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 cdef int disp_answer(
     dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
-# disp_expect fetches what the worker's next answer but one is likely to touch, that of the oldest
-# task but one, and returns its slot, or NONE. After an answer; a guess, which changes nothing.
-cdef uint32_t disp_expect(const dispatcher_t *d, uint32_t w) noexcept nogil
+# disp_expect fetches what answers with these tokens are likely to touch, and writes their slots, or
+# NONE: guesses, which change nothing.
+cdef void disp_expect(
+    const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
 # disp_unsent says whether the task of an ACT_TASK is still to be sent: it may have been undone.
 cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil

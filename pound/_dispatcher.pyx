@@ -19,7 +19,7 @@
 #
 # Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
 #   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
-#   waiting request: 64 bytes, 11 to 21 for its id, 16 for a deadline.
+#   waiting request: 64 bytes, 16 to 32 for its id, 16 for a deadline.
 #
 # Each call changes state first and matches last: services that got requests back, in order of
 #   number, then workers that may take more of what waits. Only a new request that finds a worker
@@ -459,17 +459,21 @@ cdef int disp_answer(
     return result
 
 
-cdef uint32_t disp_expect(const dispatcher_t *d, uint32_t w) noexcept nogil:
-    cdef uint32_t t = d.workers[w].tasks.head
-    t = NONE if t == NONE else d.tasks[t].sibling.next
-    if t == NONE:
-        return NONE
-    table_fetch(&d.by_token, task_hash(d.tasks[t].token))
-    if d.tasks[t].sibling.next != NONE:
-        fetch(&d.tasks[d.tasks[t].sibling.next])
-    if d.tasks[t].request != NONE:
-        fetch(&d.requests[d.tasks[t].request])
-    return d.tasks[t].request
+cdef void disp_expect(
+    const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots
+) noexcept nogil:
+    cdef uint32_t i, t
+    for i in range(n):
+        table_fetch(&d.by_token, task_hash(tokens[i]))
+    for i in range(n):
+        slots[i] = table_guess(&d.by_token, task_hash(tokens[i]))
+        if slots[i] != NONE:
+            fetch(&d.tasks[slots[i]])
+    for i in range(n):
+        t = slots[i]
+        slots[i] = NONE if t == NONE else d.tasks[t].request
+        if slots[i] != NONE:
+            fetch(&d.requests[slots[i]])
 
 
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:

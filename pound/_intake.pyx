@@ -13,7 +13,7 @@ from pound._dialects cimport (
 )
 from pound._dispatcher cimport (
     ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer,
-    disp_answer_bytes, disp_cancel, disp_expect, disp_request, disp_service_drop,
+    disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
@@ -191,10 +191,11 @@ cdef int accept(
         broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
         int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
         ) noexcept nogil:
-    cdef uint32_t client = client_of(b, peer)
+    cdef uint32_t client = peer.client if peer.client != NONE else client_of(b, peer)
+    cdef uint32_t fresh = b.d.request_pool.fresh
     cdef int result = REQ_BUSY
     slot[0] = NONE
-    if client == NONE or slot_room(b, b.d.request_pool.fresh):
+    if client == NONE or (fresh >= b.slots_room and slot_room(b, fresh)):
         disp_service_drop(b.d, service)
     else:
         result = disp_request(
@@ -216,14 +217,11 @@ cdef int accept(
 cdef int answer(
         broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record
         ) noexcept nogil:
-    cdef uint32_t slot, expected
+    cdef uint32_t slot
     cdef int result = disp_answer(
         b.d, peer.worker, token, code, record.size + record.attached_bytes + ANSWER_BYTES, b.now,
         live_now(b), &slot)
     if result == ANS_COUNTED:
-        expected = disp_expect(b.d, peer.worker)
-        if expected != NONE:
-            fetch(&b.slots[expected])
         stored_clear(b, &b.slots[slot].record)
         b.slots[slot].record = record[0]
         deliver(b, slot)

@@ -8,12 +8,13 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_of,
 )
+from pound._array cimport fetch
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
     REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
-    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_heard, disp_partial,
-    disp_service_drop, disp_worker_leave, disp_worker_ready,
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
+    disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
 from pound._intake cimport (
@@ -35,8 +36,9 @@ from pound._wire cimport (
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_next,
-    packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16, wire_error_text,
+    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_ids,
+    packet_next, packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16,
+    wire_error_text,
 )
 
 cdef enum:
@@ -68,9 +70,23 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     if peer.worker != NONE:
         disp_heard(b.d, peer.worker, b.now, live_now(b))
         act(b)
+        if packet.records > 1:
+            answers_fetch(b, &packet)
     while packet_next(&packet, &record):
         b.counters[C_RECORDS_IN] += 1
         record_acts(b, route, peer, &record)
+
+
+cdef void answers_fetch(broker_t *b, const packet_t *packet) noexcept nogil:
+    """Fetch what a worker's answers are about to touch: one after the other, each would wait."""
+    cdef uint64_t tokens[64]
+    cdef uint32_t slots[64]
+    cdef uint32_t n = packet_ids(packet, tokens, 64)
+    cdef uint32_t i
+    disp_expect(b.d, tokens, n, slots)
+    for i in range(n):
+        if slots[i] != NONE:
+            fetch(&b.slots[slots[i]])
 
 
 cdef void record_acts(

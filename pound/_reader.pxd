@@ -336,6 +336,18 @@ cdef inline int packet_next(packet_t *p, record_t *r) noexcept nogil:
     return 1
 
 
+# packet_ids writes the ids of the records that packet_next reads next, `room` of them at most, and
+# returns how many.
+cdef inline uint32_t packet_ids(const packet_t *p, uint64_t *ids, uint32_t room) noexcept nogil:
+    cdef const uint8_t *image = p.at
+    cdef uint32_t n = 0
+    while image != p.end and n < room:
+        ids[n] = load_u64(image + 8)
+        image += load_u32(image)
+        n += 1
+    return n
+
+
 # part_next reads the inline part at *at and steps over it: 1, or 0 at the end. Only for the body
 # of a record of an opened packet.
 cdef inline int part_next(const uint8_t **at, const uint8_t *end, part_t *part) noexcept nogil:

@@ -25,6 +25,7 @@ cdef enum:
     SPARE_STEP = 32          # bytes between two classes
     SPARE_CLASSES = 16       # so blocks of up to 512 bytes are kept
     SPARES_MAX = 4096
+    SPARES_AHEAD = 4         # a block is fetched so many takes before its own
 
 
 cdef struct spares_t:        # all zero: none are kept
@@ -42,8 +43,8 @@ cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     if count == 0:
         return malloc((number + 1) * SPARE_STEP)
     s.count[number] = count - 1
-    if count > 1:
-        fetch(s.kept[number][count - 2])
+    if count > SPARES_AHEAD:
+        fetch(s.kept[number][count - 1 - SPARES_AHEAD])
     return s.kept[number][count - 1]
 
 

@@ -4,8 +4,8 @@
 #           compares them, walking the candidates that have the wanted hash:
 #               at = table_first(t, hash)
 #               while at != NONE and <item's key differs>: at = table_next(t, hash, at)
-#           8 bytes a cell, at most 3 cells in 4 used. Lookup, put and remove are O(1) expected and
-#           stay in one cache line; growth moves cells without a look at the entities.
+#           8 bytes a cell, at most every other one used. Lookup, put and remove are O(1) expected
+#           and stay in one cache line; growth moves cells without a look at the entities.
 # names_t   bytes (0..255: routing ids, sessions, service names) → number. Owns copies of its keys;
 #           keys up to NAME_INLINE bytes live inside the entry.
 #
@@ -60,8 +60,8 @@ cdef inline void table_fetch(const table_t *t, uint32_t hash) noexcept nogil:
 
 
 cdef inline uint32_t table_guess(const table_t *t, uint32_t hash) noexcept nogil:
-    """table_guess gives an item that may have this hash, or NONE; the table has cells."""
-    return t.cells[hash & t.mask].item
+    """table_guess gives an item that may have this hash, or NONE."""
+    return NONE if t.cells == NULL else t.cells[hash & t.mask].item
 
 
 cdef inline void table_place(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:
@@ -95,7 +95,7 @@ cdef inline int table_grow(table_t *t) noexcept nogil:
 
 cdef inline int table_put(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:
     """table_put adds an item, whose key must not be in the table; -1: no memory."""
-    if t.cells == NULL or t.count + 1 > t.mask - t.mask // 4:
+    if t.cells == NULL or t.count > t.mask // 2:
         if table_grow(t) < 0:
             return -1
     table_place(t, hash, item)

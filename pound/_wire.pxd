@@ -25,7 +25,7 @@ from pound._format cimport (
 from pound._reader cimport (
     FLAGS_ALL, WIRE_COUNT, WIRE_FLAGS, WIRE_FRAMES, WIRE_HEAD, WIRE_MAGIC, WIRE_OK, WIRE_PARTS,
     WIRE_RESERVED, WIRE_SHORT, WIRE_SIZE, WIRE_VERSION, kind_flags, kind_has_body, kind_has_id,
-    kind_known, named_head_size, packet_next, packet_open, packet_t, part_next, part_t,
+    kind_known, named_head_size, packet_ids, packet_next, packet_open, packet_t, part_next, part_t,
     record_check, record_t,
 )
 

@@ -208,9 +208,9 @@ def test_a_table_does_not_decay(leaves: Any) -> None:
     table = leaves.Table()
     for i in range(20000):
         table.put(leaves.mixed(i) % 2**32, i)
-        if i >= 10:
-            table.remove(leaves.mixed(i - 10) % 2**32, i - 10)
-    assert len(table) == 10
+        if i >= 7:
+            table.remove(leaves.mixed(i - 7) % 2**32, i - 7)
+    assert len(table) == 7
     assert table.cells == 16
 
 
