@@ -341,7 +341,13 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
     return worker
 
 
-# worker_interval returns how often a worker of this peer's dialect is sent a heartbeat; 0: never.
+cdef void worker_beats(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef int64_t interval_ns = worker_interval(b, peer)
+    if interval_ns:
+        peer_beats(b, peer, interval_ns // 2)
+
+
+# worker_interval returns how often a silent worker of this dialect is sent a heartbeat; 0: never.
 cdef int64_t worker_interval(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.dialect == DIALECT_PND:
         return b.settings.heartbeat_ns
@@ -365,8 +371,8 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
     peer.capacity = 1
     disp_worker_ready(b.d, worker, 1, &service, 1, NULL, 0, how, b.now, live_now(b))
     act(b)
-    if worker_interval(b, peer) and not peer.beating:
-        peer_beats(b, peer, worker_interval(b, peer))
+    if not peer.beating:
+        worker_beats(b, peer)
 
 
 cdef void refuse_foreign(

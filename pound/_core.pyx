@@ -15,7 +15,7 @@ import os
 from zmq import FD
 
 from pound._actions cimport (
-    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_interval,
+    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_beats,
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
@@ -25,7 +25,7 @@ from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
 from pound._peers cimport (
-    items_clear, log_event, peer_beats, peer_touch, peers_bury, roster_free, route_free, slot_clear,
+    items_clear, log_event, peer_touch, peers_bury, roster_free, route_free, slot_clear,
 )
 from pound._spares cimport spares_free
 from pound._state cimport (
@@ -331,14 +331,16 @@ cdef int64_t sooner(int64_t due, int64_t other) noexcept nogil:
 
 
 cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
-    """Owe a heartbeat to each worker of the dialect whose turn it is."""
+    """Owe a heartbeat to each worker of the dialect that was sent nothing since the last look."""
     cdef peer_t *peer = b.beats[dialect]
     while peer != NULL and peer.beat_due <= b.now:
-        if dialect == DIALECT_PND or (peer.worker != NONE and (
+        if peer.sent_to:
+            peer.sent_to = 0
+        elif dialect == DIALECT_PND or (peer.worker != NONE and (
                 b.d.workers[peer.worker].held == 0 or peer.route.fd < 0)):
             peer.owed |= OWE_HEARTBEAT
             peer_touch(b, peer)
-        peer_beats(b, peer, worker_interval(b, peer))
+        worker_beats(b, peer)
         peer = b.beats[dialect]
 
 

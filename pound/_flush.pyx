@@ -120,6 +120,8 @@ cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
     if zmq.send(b.sides[route.side].socket, route.id, route.size,
                 ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0:
         b.counters[C_MESSAGES_OUT] += 1
+        if route.peer != NULL:
+            route.peer.sent_to = 1
         return SENT
     return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
 

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy
 
 from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
-    tell_error, tell_welcome, worker_of,
+    tell_error, tell_welcome, worker_beats, worker_of,
 )
 from pound._array cimport fetch
 from pound._dialects cimport DIALECT_PND
@@ -22,7 +22,7 @@ from pound._intake cimport (
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_beats, peer_label, peer_open, peer_release, route_attach, route_closing,
+    log_event, peer_label, peer_open, peer_release, route_attach, route_closing,
     route_detach, stored_again, stored_clear,
 )
 from pound._state cimport (
@@ -354,7 +354,7 @@ cdef void ready(
     route.ready = 1
     ready_acts(b, peer, r, services, count, how)
     if not peer.beating:
-        peer_beats(b, peer, b.settings.heartbeat_ns)
+        worker_beats(b, peer)
 
 
 # ready_drop gives up the services of a READY that is refused, unless others use them.

@@ -105,7 +105,7 @@ cdef struct peer_t:
     peer_t *next_deferred
     peer_t *beat_prev        # list of its dialect's workers by next heartbeat
     peer_t *beat_next
-    int64_t beat_due         # monotonic ns
+    int64_t beat_due         # monotonic ns: when its heartbeat is looked at
     int64_t retry_at         # a refused send is tried again then
     int64_t deferred_until   # when its deferred answers are sent
     int64_t blocked_since    # when its first refused send was; 0: not blocked
@@ -135,6 +135,7 @@ cdef struct peer_t:
     uint8_t dead             # to be freed at the end of the turn
     uint8_t waits            # on the list of blocked peers
     uint8_t deferred         # on the list of peers with answers that may wait
+    uint8_t sent_to          # since its heartbeat was looked at last
     uint8_t beating          # on its dialect's list of heartbeats
     uint8_t lost             # LOST_*
     uint8_t label_size

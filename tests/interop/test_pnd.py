@@ -6,12 +6,13 @@ The peers pack their records themselves; the numbered rules are those of docs/pr
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.interop.rig import Own, Rig
+from tests.interop.rig import QUICK, Own, Rig
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Body, Peer, Task
 from tests.peers.catalogue import BEAT
@@ -464,3 +465,37 @@ def test_unknown_service_may_be_refused_at_once(rig_of: Callable[..., Rig], own:
     client = own(PndClient(rig.frontend))
     id = client.ask([b"q"], b"nobody")
     assert code_of(client) == (id, 5)
+
+
+# ---- heartbeats ----
+
+
+def heartbeats(worker: PndWorker, seconds: float, act: Callable[[], None]) -> int:
+    """Count the broker's heartbeats while `act` is called each quarter of BEAT."""
+    end = time.monotonic() + seconds
+    beats = 0
+    while time.monotonic() < end:
+        act()
+        worker.keep_alive()
+        while (frames := worker.poll(BEAT / 4)) is not None:
+            beats += kinds(frames).count(wire.HEARTBEAT)
+            task = worker.parse(frames)
+            if task is not None:
+                worker.answer(task, [b"a"])
+    return beats
+
+
+def test_a_worker_that_is_sent_nothing_else_gets_heartbeats(rig: Rig, worker: PndWorker) -> None:
+    interval = float(QUICK["heartbeat"])
+    assert 3 <= heartbeats(worker, 5 * interval, lambda: None) <= 6
+
+
+def test_a_worker_that_is_sent_tasks_needs_none(
+    rig: Rig, worker: PndWorker, client: PndClient
+) -> None:
+    """A task is a sign of life; a task that is late on a busy machine lets one slip in."""
+    interval = float(QUICK["heartbeat"])
+    asked: list[int] = []
+    beats = heartbeats(worker, 10 * interval, lambda: asked.append(client.ask([b"q"])))
+    assert len(asked) > 10
+    assert beats <= 3
