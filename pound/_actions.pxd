@@ -46,8 +46,8 @@ cdef uint32_t service_named(
     broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
 ) noexcept nogil
 
-# worker_beats sets when a worker's heartbeat is looked at next: twice in its dialect's interval. One
-# that was sent anything since the last look needs none; so no silence outlasts the interval.
+# worker_beats sets when a worker's heartbeat is looked at next: twice in its dialect's interval.
+# One that was sent anything since the last look needs none; so no silence outlasts the interval.
 cdef void worker_beats(broker_t *b, peer_t *peer) noexcept nogil
 
 cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how) noexcept nogil
