@@ -37,7 +37,7 @@ cdef enum:
     FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
-    DEFER_NS = 1_000_000     # what an answer waits at most
+    DEFER_NS = 1_000_000     # after which deferred answers are due
     DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
     CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
 
@@ -195,23 +195,26 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot, NULL):
         disp_undeliverable(b.d, slot)
-    elif may_wait(b, peer, &b.d.requests[slot]):
+    elif may_defer(b, peer, slot):
         b.counters[C_DEFERRED] += 1
         peer_defer(b, peer, DEFER_NS)
     else:
         peer_touch(b, peer)
 
 
-cdef int may_wait(broker_t *b, const peer_t *peer, const request_t *answered) noexcept nogil:
+cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogil:
     """Whether an answer may wait for others, so that fewer messages carry them.
 
-    So it is while requests wait for the same service: its workers are what is short, and the next
-    request of this client would only wait, too. An answer that is the client's last is not held
-    back, nor are so many bytes of them that the send is worth its price.
+    So it is while requests of its priority or a higher one wait for the same service: its workers
+    are what is short, and the next request of this client would only wait, too. No ERROR is held
+    back, nor an answer that is the client's last, nor so many bytes of them that the send is worth
+    its price.
     """
-    return (b.d.services[answered.service].waiting > 0
+    cdef const request_t *answered = &b.d.requests[slot]
+    return (b.d.services[answered.service].filled >> answered.priority
             and b.d.clients[answered.client].open > 0
-            and peer.items_bytes < DEFER_BYTES)
+            and peer.items_bytes < DEFER_BYTES
+            and b.slots[slot].record.image[4] != KIND_ERROR)
 
 
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:

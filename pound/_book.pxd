@@ -354,8 +354,8 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
 
 
 cdef inline uint32_t task_hash(uint64_t token) noexcept nogil:
-    # Tokens are the broker's own, one after the other: multiplied by the golden ratio they fall
-    # evenly among the cells, and nobody can choose others.
+    # Tokens are the broker's own, one after the other, and nobody can choose others: an odd factor
+    # with mixed bits spreads them.
     return <uint32_t> ((token * <uint64_t> 0x9E3779B97F4A7C15) >> 32)
 
 

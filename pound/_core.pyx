@@ -427,10 +427,10 @@ cdef void drain_check(broker_t *b) noexcept nogil:
                   <int64_t> b.d.counters.waiting)
 
 
-# drained says whether nothing runs, nothing that waits could still run, and no answer is stuck.
+# drained says whether nothing runs, nothing that waits could still run, and no answer is unsent.
 cdef int drained(broker_t *b) noexcept nogil:
     cdef uint32_t i
-    if b.d.counters.running or b.blocked != NULL:
+    if b.d.counters.running or b.blocked != NULL or b.deferred != NULL:
         return 0
     for i in range(b.services_count):
         if b.services[i].open and b.d.services[i].waiting and b.d.services[i].workers:
@@ -439,9 +439,11 @@ cdef int drained(broker_t *b) noexcept nogil:
 
 
 cdef void farewell(broker_t *b) noexcept nogil:
-    """Send what was deferred, and tell every peer that has a word for it: the broker goes away."""
+    """Send what is deferred, then tell every peer that has a word for it: the broker goes away."""
     cdef peer_t *peer
     cdef uint32_t i
+    flush_deferred(b, INT64_MAX)
+    flush(b)
     for i in range(b.peers.count):
         peer = <peer_t *> b.peers.at[i]
         if peer == NULL or peer.dead:
@@ -452,7 +454,6 @@ cdef void farewell(broker_t *b) noexcept nogil:
                 peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2):
             peer.owed |= OWE_DISCONNECT
             peer_touch(b, peer)
-    flush_deferred(b, INT64_MAX)
     flush(b)
 
 

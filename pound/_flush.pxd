@@ -2,8 +2,8 @@
 #
 # A refused send is decided here, after the dispatcher spoke: a full pipe or a closed connection
 # undoes the worker's unsent tasks, uncounted; a client's answers stay queued, in order.
-# Answers that may wait for others are deferred by _actions, and sent when that time is over or the
-# peer is touched for something else.
+# Answers that _actions has deferred are sent when they are due or the peer is touched for something
+# else.
 # Cost: O(what is sent). Bodies of attached parts are shared with libzmq, not copied.
 
 from libc.stdint cimport int64_t

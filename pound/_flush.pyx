@@ -164,6 +164,7 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
             if load.tasks < peer.tasks_count:
                 tasks_undo(b, peer)
             peer.tasks_count = 0
+            items_forget(b, peer, load.items)
             return
         packet_end(&b.packet, load.records)
         how = send_packet(b, peer.route, load.attached)
@@ -188,6 +189,13 @@ cdef void load_begin(
     if peer.owed & OWE_HEARTBEAT:
         load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
         peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+
+
+# items_forget drops the first items, whose requests are gone.
+cdef void items_forget(broker_t *b, peer_t *peer, uint32_t count) noexcept nogil:
+    cdef uint32_t _
+    for _ in range(count):
+        item_pop(b, peer)
 
 
 # load_put appends a stored record to the packet and returns its place there;

@@ -214,7 +214,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_PARTIALS
     C_PARTIALS_DROPPED       # for clients whose dialect has none
     C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
-    C_DEFERRED               # answers that were to wait, so that more leave together
+    C_DEFERRED               # answers that might wait, so that more leave together
     C_BLOCKED                # sends refused because the peer's pipe was full
     C_UNREACHABLE            # sends refused because the peer's connection was closed
     C_CLOSED_CONNECTIONS
@@ -302,7 +302,7 @@ cdef struct broker_t:
     peer_t *beats_tail[8]
     peer_t *blocked          # peers whose send was refused, by time of the next try
     peer_t *blocked_tail
-    peer_t *deferred         # peers with answers that may wait, by how long
+    peer_t *deferred         # peers with deferred answers, by when they are due
     peer_t *deferred_tail
     peer_t *lost[64]         # REQ workers that may be reachable again, if a task waits
     uint32_t lost_count
