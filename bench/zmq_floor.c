@@ -8,11 +8,11 @@
  * packet. A record is copied into its peer's packet as it came, with a new id and kind in place;
  * one that must wait is copied once more. libzmq copies the packet when it is sent.
  *
- * Nothing else: no answers deferred, no services, priorities, deadlines, cancelling; no timers, no liveness, no retries,
- * no answers kept for a repeated request. It believes what it is told, except where that would
- * crash it. A worker that leaves keeps its credit and what it held is lost. Bodies are inline:
- * one that came attached, as those of 4 KiB and more do, is refused by ERROR 12. MESSAGE_MAX bounds
- * a message; libzmq closes the connection of a larger one.
+ * Nothing else: no answers deferred, no services, priorities, deadlines, cancelling; no timers, no
+ * liveness, no retries, no answers kept for a repeated request. It believes what it is told, except
+ * where that would crash it. A worker that leaves keeps its credit and what it held is lost. Bodies
+ * are inline: one that came attached, as those of 4 KiB and more do, is refused by ERROR 12.
+ * MESSAGE_MAX bounds a message; libzmq closes the connection of a larger one.
  *
  * Prints "zmq_floor: ready frontend=URL backend=URL".
  */
