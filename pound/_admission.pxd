@@ -8,18 +8,17 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._book cimport (
-    CELLS_AHEAD, client_links, deadline_places, disarm, kept_leave, request_find, request_hash,
-    waiting_enter)
+    client_links, deadline_places, disarm, id_keys, kept_leave, request_find, waiting_enter)
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING,
     REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD,
     REQ_NO_SERVICE, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
+from pound._index cimport index_put
 from pound._limits cimport limits_t
 from pound._lru cimport hand, next_offer
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport queue_append
-from pound._table cimport table_fetch, table_put
 
 
 cdef inline int known_result(
@@ -75,11 +74,10 @@ cdef inline uint32_t request_make(
         return NONE
     if d.clients[c].foreign:
         return r
-    if table_put(&d.by_id, request_hash(&d.clients[c], id), r) < 0:
+    if index_put(&d.clients[c].ids, id_keys(d), id, r) < 0:
         disarm(&d.deadlines, deadline_places(d), r)
         pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
-    table_fetch(&d.by_id, request_hash(&d.clients[c], id + CELLS_AHEAD))
     return r
 
 

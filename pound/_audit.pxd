@@ -14,6 +14,7 @@ from pound._dispatcher cimport (
     REQUEST_RUNNING, REQUEST_WAITING, TASK_FREE, TASK_SENT, TASK_UNSENT, client_t, counters_t,
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
+from pound._index cimport index_count
 from pound._lru cimport has_work_for
 from pound._rank cimport LATE, late_places, rank_t
 
@@ -125,6 +126,8 @@ cdef inline void audit_client(const dispatcher_t *d, uint32_t c) noexcept nogil:
         r = d.requests[r].sibling.next
     CHECK(count == client.count and n_open == client.open, "client %u has %u, %u open", c, count,
           n_open)
+    CHECK(index_count(&client.ids) == (0 if client.foreign else count), "client %u finds %u", c,
+          index_count(&client.ids))
     CHECK(previous == client.requests.tail, "client %u", c)
 
 
@@ -312,7 +315,7 @@ cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     CHECK(counters.workers == living, "%lu workers", counters.workers)
     CHECK(counters.services == d.service_pool.used and counters.services <= d.limits.services_max,
           "%lu services", counters.services)
-    CHECK(d.by_token.count == d.task_pool.used, "%u tokens", d.by_token.count)
+    CHECK(index_count(&d.by_token) == d.task_pool.used, "%u tokens", index_count(&d.by_token))
     CHECK(d.unmatched.count == 0 and d.unserved.count == 0 and d.scratch.count == 0,
           "%u not matched, %u not served", d.unmatched.count, d.unserved.count)
 

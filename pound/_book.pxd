@@ -20,17 +20,16 @@ from pound._dispatcher cimport (
     action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
+from pound._index cimport index_find, index_put, index_remove, keys_of, keys_t
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport links_of, links_t, queue_append, queue_remove
 from pound._rank cimport (
     rank_enter, rank_free, rank_leave, rank_t, seats_of, seats_t)
-from pound._table cimport mix, table_fetch, table_first, table_next, table_put, table_remove
 
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
     ISOLATED_SHIFT = 58      # bits of seq in the key of an isolated request
     ACTIONS_ROOM_MIN = 64    # a power of two
-    CELLS_AHEAD = 4          # a cell is fetched so many requests before its own
 
 
 # --- where entities keep their places, links and seats ---
@@ -53,6 +52,14 @@ cdef inline places_t liveness_places(dispatcher_t *d) noexcept nogil:
 
 cdef inline places_t unserved_places(dispatcher_t *d) noexcept nogil:
     return places_of(&d.workers[0].unserved_at, sizeof(worker_t))
+
+
+cdef inline keys_t id_keys(const dispatcher_t *d) noexcept nogil:
+    return keys_of(&d.requests[0].id, sizeof(request_t))
+
+
+cdef inline keys_t token_keys(const dispatcher_t *d) noexcept nogil:
+    return keys_of(&d.tasks[0].token, sizeof(task_t))
 
 
 cdef inline places_t grace_places(dispatcher_t *d) noexcept nogil:
@@ -353,24 +360,9 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
         worker_unserved(d, w)
 
 
-cdef inline uint32_t task_hash(uint64_t token) noexcept nogil:
-    # Tokens are the broker's own, one after the other, and nobody can choose others: an odd factor
-    # with mixed bits spreads them.
-    return <uint32_t> ((token * <uint64_t> 0x9E3779B97F4A7C15) >> 32)
-
-
-cdef inline uint32_t task_cell(const dispatcher_t *d, uint64_t token) noexcept nogil:
-    cdef uint32_t hash = task_hash(token)
-    cdef uint32_t at = table_first(&d.by_token, hash)
-    while at != NONE and d.tasks[d.by_token.cells[at].item].token != token:
-        at = table_next(&d.by_token, hash, at)
-    return at
-
-
 cdef inline uint32_t task_find(const dispatcher_t *d, uint64_t token) noexcept nogil:
     """task_find gives the task that a token names, or NONE."""
-    cdef uint32_t at = task_cell(d, token)
-    return NONE if at == NONE else d.by_token.cells[at].item
+    return index_find(&d.by_token, token_keys(d), token)
 
 
 cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept nogil:
@@ -384,9 +376,8 @@ cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept
     task.request = r
     task.state = TASK_UNSENT
     d.next_token += 1
-    CHECK(table_put(&d.by_token, task_hash(task.token), t) == 0,
-          "no memory for %u tokens", d.by_token.count)
-    table_fetch(&d.by_token, task_hash(d.next_token + CELLS_AHEAD))
+    CHECK(index_put(&d.by_token, token_keys(d), task.token, t) == 0,
+          "no memory for %u tokens", d.task_pool.used)
     queue_append(&d.workers[w].tasks, worker_links(d), t)
     return t
 
@@ -395,7 +386,7 @@ cdef inline void task_free(dispatcher_t *d, uint32_t t) noexcept nogil:
     """task_free ends a task: its token is dead, its credit back. No request may refer to it."""
     cdef uint32_t w = d.tasks[t].worker
     credit_give(d, t)
-    table_remove(&d.by_token, task_cell(d, d.tasks[t].token))
+    index_remove(&d.by_token, d.tasks[t].token, t)
     queue_remove(&d.workers[w].tasks, worker_links(d), t)
     pool_give(&d.task_pool, <void **> &d.tasks, sizeof(task_t), t)
     worker_bury(d, w)
@@ -504,29 +495,9 @@ cdef inline void lease_start(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 # --- requests as a whole ---
 
-cdef inline uint32_t request_hash(const client_t *client, uint64_t id) noexcept nogil:
-    return <uint32_t> mix(id ^ client.salt)
-
-
 cdef inline uint32_t request_find(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
     """request_find gives the slot of a client's request, or NONE. Foreign ones aren't found."""
-    cdef uint32_t hash = request_hash(&d.clients[c], id)
-    cdef uint32_t at = table_first(&d.by_id, hash)
-    cdef const request_t *request
-    while at != NONE:
-        request = &d.requests[d.by_id.cells[at].item]
-        if request.id == id and request.client == c:
-            return d.by_id.cells[at].item
-        at = table_next(&d.by_id, hash, at)
-    return NONE
-
-
-cdef inline void request_unfind(dispatcher_t *d, uint32_t r) noexcept nogil:
-    cdef uint32_t hash = request_hash(&d.clients[d.requests[r].client], d.requests[r].id)
-    cdef uint32_t at = table_first(&d.by_id, hash)
-    while d.by_id.cells[at].item != r:
-        at = table_next(&d.by_id, hash, at)
-    table_remove(&d.by_id, at)
+    return index_find(&d.clients[c].ids, id_keys(d), id)
 
 
 cdef inline void request_drop_task(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -582,7 +553,7 @@ cdef inline void request_free(dispatcher_t *d, uint32_t r) noexcept nogil:
     if request.state == REQUEST_KEPT:
         kept_leave(d, r)
     if not client.foreign:
-        request_unfind(d, r)
+        index_remove(&client.ids, request.id, r)
     queue_remove(&client.requests, client_links(d), r)
     client.count -= 1
     pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)

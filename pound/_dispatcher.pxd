@@ -11,11 +11,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pound._heap cimport heap_t
+from pound._index cimport index_t
 from pound._limits cimport limits_t
 from pound._pool cimport NONE, pool_t
 from pound._queue cimport link_t, queue_t
 from pound._rank cimport rank_t, seat_t
-from pound._table cimport table_t
 
 cdef enum:
     PRIORITIES = 10          # 0 normal .. 9
@@ -162,7 +162,7 @@ cdef struct worker_t:
 cdef struct client_t:
     uint64_t highest         # id accepted
     uint64_t done            # it is done with all ids below
-    uint64_t salt            # of the hashes of its ids
+    index_t ids              # id → request; empty for a foreign one
     queue_t requests         # all its requests, oldest first
     uint32_t count           # of them
     uint32_t open            # of them, WAITING or RUNNING
@@ -227,8 +227,7 @@ cdef struct dispatcher_t:
     pool_t worker_pool
     pool_t service_pool
     pool_t offer_pool
-    table_t by_id            # (client, id) → request; not of foreign clients
-    table_t by_token         # token → task
+    index_t by_token         # token → task
     uint64_t hash_seed
     uint64_t next_token
     uint64_t next_seq        # of requests

@@ -34,11 +34,12 @@ from pound._array cimport fetch
 from pound._audit cimport audit
 from pound._book cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
-    queue_links, request_find, request_free, request_hash, request_stop, reservation_break,
-    service_drop, task_find, task_free, task_hash, worker_file, worker_unblock, worker_unserved)
+    queue_links, request_find, request_free, request_stop, reservation_break,
+    service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from pound._check cimport CHECK, POUND_CHECKS
 from pound._expiry cimport due, expire, next_due, silence, wait_over
 from pound._heap cimport heap_free
+from pound._index cimport index_fetch, index_free, index_guess
 from pound._limits cimport limits_default, limits_t
 from pound._loss cimport (
     client_end, request_fail, request_lost, task_release, tasks_compare, tasks_lose,
@@ -47,7 +48,7 @@ from pound._lru cimport settle
 from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
 from pound._queue cimport queue_append, queue_init
 from pound._rank cimport rank_free, rank_init
-from pound._table cimport mix, table_fetch, table_free, table_guess
+from pound._table cimport mix
 
 cdef enum:
     FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
@@ -101,6 +102,9 @@ cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcep
 
 cdef void disp_delete(dispatcher_t *d) noexcept nogil:
     cdef uint32_t i, p
+    for i in range(d.client_pool.fresh):
+        if d.clients[i].used:
+            index_free(&d.clients[i].ids)
     for i in range(d.worker_pool.fresh):
         if d.workers[i].used:
             free(d.workers[i].offers)
@@ -120,8 +124,7 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil:
     heap_free(&d.unmatched)
     heap_free(&d.unserved)
     heap_free(&d.scratch)
-    table_free(&d.by_id)
-    table_free(&d.by_token)
+    index_free(&d.by_token)
     pool_free(&d.request_pool)
     pool_free(&d.task_pool)
     pool_free(&d.client_pool)
@@ -171,7 +174,7 @@ cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
         return NONE
     d.clients[c].used = 1
     d.clients[c].foreign = foreign
-    d.clients[c].salt = mix(c ^ d.hash_seed)
+    d.clients[c].ids.salt = mix(c ^ d.hash_seed)
     d.clients[c].grace_at = NONE
     queue_init(&d.clients[c].requests)
     d.counters.clients += 1
@@ -195,9 +198,7 @@ cdef void done_fetch(
     cdef uint32_t r
     end = min(end, id + FETCHED_MAX)
     for at in range(id, end):
-        table_fetch(&d.by_id, request_hash(client, at))
-    for at in range(id, end):
-        r = table_guess(&d.by_id, request_hash(client, at))
+        r = index_guess(&client.ids, at)
         if r != NONE:
             fetch(&d.requests[r])
 
@@ -464,9 +465,9 @@ cdef void disp_expect(
 ) noexcept nogil:
     cdef uint32_t i, t
     for i in range(n):
-        table_fetch(&d.by_token, task_hash(tokens[i]))
+        index_fetch(&d.by_token, tokens[i])
     for i in range(n):
-        slots[i] = table_guess(&d.by_token, task_hash(tokens[i]))
+        slots[i] = index_guess(&d.by_token, tokens[i])
         if slots[i] != NONE:
             fetch(&d.tasks[slots[i]])
     for i in range(n):

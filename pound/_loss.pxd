@@ -19,6 +19,7 @@ from pound._book cimport (
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, NONE, REQUEST_ANSWERED, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
+from pound._index cimport index_free
 from pound._pool cimport pool_give
 
 cdef enum:
@@ -165,6 +166,7 @@ cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:
         request_free(d, r)
     disarm(&d.graces, grace_places(d), c)
     d.counters.clients -= 1
+    index_free(&client.ids)
     pool_give(&d.client_pool, <void **> &d.clients, sizeof(client_t), c)
     act(d, ACT_CLIENT_FREE, NONE, c, 0, 0)
 

@@ -20,13 +20,13 @@ from libc.string cimport memset
 from pound._cancels cimport cancels_t
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
+from pound._index cimport (
+    index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t)
 from pound._mail cimport body_clear, body_t, mail_t, mailbox_t
 from pound._peer cimport FAR, command_t, end_t, engine_t
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
-from pound._table cimport (
-    mix, table_first, table_free, table_next, table_put, table_remove, table_t)
 
 cdef enum:
     RECORD_BYTES = 64             # what a record costs beside its body, roughly
@@ -83,8 +83,8 @@ cdef struct requests_t:
     queue_t places[PLACES]
     queue_t silent             # by age
     heap_t timers
-    table_t numbers            # of all requests
-    table_t ids                # of the open ones
+    index_t numbers            # of all requests
+    index_t ids                # of the open ones
     uint32_t open              # requests in OPEN
     uint32_t again
     uint64_t next_id
@@ -112,8 +112,8 @@ cdef inline void requests_free(requests_t *q) noexcept nogil:
     """requests_free gives the memory back; no request is left."""
     pool_free(&q.pool)
     heap_free(&q.timers)
-    table_free(&q.numbers)
-    table_free(&q.ids)
+    index_free(&q.numbers)
+    index_free(&q.ids)
 
 
 cdef inline uint64_t requests_done(const requests_t *q) noexcept nogil:
@@ -124,31 +124,22 @@ cdef inline uint64_t requests_done(const requests_t *q) noexcept nogil:
 
 # --- finding -------------------------------------------------------------------------------
 
+cdef inline keys_t id_keys(const requests_t *q) noexcept nogil:
+    return keys_of(&q.all[0].id, sizeof(request_t))
+
+
+cdef inline keys_t number_keys(const requests_t *q) noexcept nogil:
+    return keys_of(&q.all[0].number, sizeof(request_t))
+
+
 cdef inline uint32_t requests_by_id(const requests_t *q, uint64_t id) noexcept nogil:
     """requests_by_id gives the open request of an id, or NONE."""
-    cdef uint32_t hash = <uint32_t> mix(id)
-    cdef uint32_t at = table_first(&q.ids, hash)
-    while at != NONE and q.all[q.ids.cells[at].item].id != id:
-        at = table_next(&q.ids, hash, at)
-    return NONE if at == NONE else q.ids.cells[at].item
+    return index_find(&q.ids, id_keys(q), id)
 
 
 cdef inline uint32_t requests_by_number(const requests_t *q, uint64_t number) noexcept nogil:
     """requests_by_number gives the request that its caller names so, or NONE."""
-    cdef uint32_t hash = <uint32_t> mix(number)
-    cdef uint32_t at = table_first(&q.numbers, hash)
-    while at != NONE and q.all[q.numbers.cells[at].item].number != number:
-        at = table_next(&q.numbers, hash, at)
-    return NONE if at == NONE else q.numbers.cells[at].item
-
-
-cdef inline void table_forget(table_t *t, uint64_t key, uint32_t item) noexcept nogil:
-    """table_forget removes an item that was put under this key."""
-    cdef uint32_t hash = <uint32_t> mix(key)
-    cdef uint32_t at = table_first(t, hash)
-    while t.cells[at].item != item:
-        at = table_next(t, hash, at)
-    table_remove(t, at)
+    return index_find(&q.numbers, number_keys(q), number)
 
 
 # --- moving --------------------------------------------------------------------------------
@@ -175,7 +166,7 @@ cdef inline void request_unplace(requests_t *q, uint32_t r) noexcept nogil:
         q.again = request.link.next
     queue_remove(&q.places[request.place], links(q), r)
     if request.place == OPEN:
-        table_forget(&q.ids, request.id, r)
+        index_remove(&q.ids, request.id, r)
         q.open -= 1
         request.id = 0
         request.accepted = request.again = 0
@@ -191,7 +182,7 @@ cdef inline void request_move(requests_t *q, uint32_t r, uint8_t place) noexcept
 cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
     """request_send gives a request its id and moves it to OPEN; -1: no memory, nothing changed."""
     cdef request_t *request = &q.all[r]
-    if table_put(&q.ids, <uint32_t> mix(q.next_id), r) < 0:
+    if index_put(&q.ids, id_keys(q), q.next_id, r) < 0:
         return -1
     request_move(q, r, OPEN)
     request.id = q.next_id
@@ -257,7 +248,7 @@ cdef inline uint32_t request_new(requests_t *q, uint64_t number) noexcept nogil:
     cdef uint32_t r = pool_take(&q.pool, <void **> &q.all, sizeof(request_t))
     if r == NONE:
         return NONE
-    if table_put(&q.numbers, <uint32_t> mix(number), r) < 0:
+    if index_put(&q.numbers, number_keys(q), number, r) < 0:
         pool_give(&q.pool, <void **> &q.all, sizeof(request_t), r)
         return NONE
     q.all[r].number = number
@@ -274,7 +265,7 @@ cdef inline mail_t *request_end(requests_t *q, uint32_t r) noexcept nogil:
     request_disarm(q, r)
     request_hush(q, r)
     request_unplace(q, r)
-    table_forget(&q.numbers, request.number, r)
+    index_remove(&q.numbers, request.number, r)
     body_clear(&request.body)
     service_drop(request.service)
     pool_give(&q.pool, <void **> &q.all, sizeof(request_t), r)

@@ -17,7 +17,6 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from pound._array cimport fetch
 from pound._pool cimport NONE
 
 cdef enum:
@@ -52,16 +51,6 @@ cdef inline uint32_t table_first(const table_t *t, uint32_t hash) noexcept nogil
     if t.cells == NULL:
         return NONE
     return table_next(t, hash, hash - 1)
-
-
-cdef inline void table_fetch(const table_t *t, uint32_t hash) noexcept nogil:
-    """table_fetch says that this hash is looked for next."""
-    fetch(&t.cells[hash & t.mask])
-
-
-cdef inline uint32_t table_guess(const table_t *t, uint32_t hash) noexcept nogil:
-    """table_guess gives an item that may have this hash, or NONE."""
-    return NONE if t.cells == NULL else t.cells[hash & t.mask].item
 
 
 cdef inline void table_place(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:

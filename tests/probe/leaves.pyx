@@ -8,6 +8,8 @@ from pound._check cimport CHECK, CHECK_SLOW
 from pound._dispatcher cimport offer_t, request_t, task_t
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
+from pound._index cimport (
+    index_count, index_find, index_free, index_put, index_remove, index_t, keys_of)
 from pound._limits cimport limits_default
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
@@ -270,6 +272,42 @@ cdef class Table:
     @property
     def cells(self):
         return 0 if self.table.cells == NULL else self.table.mask + 1
+
+
+cdef class Index:
+    """An index of the numbers of its own entities, by their keys."""
+
+    cdef index_t index
+    cdef uint64_t keys[4096]
+
+    def __cinit__(self, uint64_t salt=0):
+        self.index.salt = salt
+
+    def __dealloc__(self):
+        index_free(&self.index)
+
+    def put(self, uint64_t key, uint32_t item):
+        assert index_put(&self.index, keys_of(self.keys, sizeof(uint64_t)), key, item) == 0
+        self.keys[item] = key
+
+    def find(self, uint64_t key):
+        return number(index_find(&self.index, keys_of(self.keys, sizeof(uint64_t)), key))
+
+    def remove(self, uint32_t item):
+        index_remove(&self.index, self.keys[item], item)
+
+    def __len__(self):
+        return index_count(&self.index)
+
+    @property
+    def cells(self):
+        return 0 if self.index.cells == NULL else self.index.mask + 1
+
+    @property
+    def others(self):
+        """How many items lie in the table, and how many cells it has."""
+        return self.index.others.count, (
+            0 if self.index.others.cells == NULL else self.index.others.mask + 1)
 
 
 cdef class Names:

@@ -5,6 +5,7 @@ from libc.stdlib cimport calloc
 
 from pound._cancels cimport (
     CANCELS_MAX, cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next, cancels_t)
+from pound._index cimport index_count
 from pound._mail cimport MAIL_REPLY, mail_free, mail_new
 from pound._peer cimport FAR
 from pound._pool cimport NONE
@@ -133,4 +134,4 @@ cdef class Requests:
 
     def counts(self):
         return (self.requests.pool.used, self.requests.open, self.requests.timers.count,
-                self.requests.numbers.count, self.requests.ids.count)
+                index_count(&self.requests.numbers), index_count(&self.requests.ids))

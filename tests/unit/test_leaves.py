@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -218,6 +219,73 @@ def test_mixing_leaves_no_two_numbers_alike_and_spreads_neighbours(leaves: Any) 
     low_bits = [leaves.mixed(i) % 1024 for i in range(1024)]
     assert len({leaves.mixed(i) for i in range(5000)}) == 5000
     assert max(low_bits.count(cell) for cell in set(low_bits)) < 10
+
+
+# --- index ---
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [lambda rng, n: n, lambda rng, n: 64 * n, lambda rng, n: rng.randrange(2**64)],
+    ids=["counted", "strides", "any"],
+)
+def test_an_index_finds_what_is_in_it_and_nothing_else(
+    leaves: Any, keys: Callable[[random.Random, int], int]
+) -> None:
+    rng = random.Random(5)
+    index, plain, gone = leaves.Index(rng.randrange(2**64)), dict[int, int](), list[int]()
+    for n in range(20000):
+        # It fills up to 2,000 items, then empties.
+        if plain and rng.random() < (0.4 if n < 10000 else 0.6):
+            item = rng.choice(list(plain))
+            index.remove(item)
+            gone.append(plain.pop(item))
+        elif len(plain) < 4096:
+            item = next(i for i in range(4096) if i not in plain)
+            plain[item] = keys(rng, n)
+            index.put(plain[item], item)
+        assert len(index) == len(plain)
+        if plain:
+            item = rng.choice(list(plain))
+            assert index.find(plain[item]) == item
+        if gone:
+            assert index.find(rng.choice(gone)) is None
+
+
+def test_keys_in_a_row_lie_side_by_side(leaves: Any) -> None:
+    index = leaves.Index()
+    for key in range(100000):
+        index.put(10**12 + key, key % 4096)
+        if key >= 1000:
+            index.remove((key - 1000) % 4096)
+    assert len(index) == 1000
+    assert index.cells == 2048
+    assert index.others == (0, 0)
+
+
+def test_keys_that_share_a_cell_are_found_by_their_hash(leaves: Any) -> None:
+    """A peer that chooses its keys so gets a table; what stays open for long goes there, too."""
+    index = leaves.Index(salt=77)
+    for item in range(4096):
+        index.put(item << 40, item)
+    assert index.cells == 16
+    assert index.others == (4095, 8192)
+    assert all(index.find(item << 40) == item for item in range(4096))
+    assert index.find(4096 << 40) is None
+
+
+def test_an_empty_index_keeps_little(leaves: Any) -> None:
+    index = leaves.Index()
+    for keys in ([*range(4000)], [n << 40 for n in range(4000)]):
+        for item, key in enumerate(keys):
+            index.put(key, item)
+        for item in range(len(keys)):
+            index.remove(item)
+        assert len(index) == 0
+        assert index.cells <= 1024
+        assert index.others == (0, 0)
+    index.put(1, 0)
+    assert index.find(1) == 0
 
 
 # --- names ---
