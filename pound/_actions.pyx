@@ -17,7 +17,7 @@ from pound._dispatcher cimport (
 from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
     peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,
-    slot_clear, stored_clear, stored_fill,
+    slot_clear, stored_bytes, stored_clear, stored_fill,
 )
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
@@ -126,8 +126,7 @@ cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
 
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
     cdef stored_t stored
-    memset(&stored, 0, sizeof(stored))
-    if stored_fill(b, &stored, b.scratch.data, <uint32_t> b.scratch.size):
+    if stored_fill(b, &stored, b.scratch.data, <uint32_t> b.scratch.size, 0):
         return -1
     stored_clear(b, record)
     record[0] = stored
@@ -179,8 +178,6 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
     cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
     cdef stored_t *record = &b.slots[slot].record
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
-    if b.slots[slot].queued:
-        return
     if record.image == NULL:
         disp_undeliverable(b.d, slot)
     elif record.image[4] == KIND_ERROR and b.slots[slot].dialect != DIALECT_PND:
@@ -191,7 +188,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
     elif b.slots[slot].overflowed and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
         disp_undeliverable(b.d, slot)
-    elif overflows(b, peer, record.size + record.attached_bytes):
+    elif overflows(b, peer, stored_bytes(record)):
         deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot, NULL):
         disp_undeliverable(b.d, slot)

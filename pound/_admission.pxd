@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from pound._book cimport (
     client_links, deadline_places, disarm, id_keys, kept_leave, request_find, waiting_enter)
 from pound._dispatcher cimport (
-    NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING,
-    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD,
+    NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
+    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT,
     REQ_NO_SERVICE, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
 from pound._index cimport index_put
@@ -31,10 +31,11 @@ cdef inline int known_result(
     slot[0] = r
     if d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING):
         return REQ_HELD
-    if d.requests[r].state == REQUEST_KEPT:
-        kept_leave(d, r)
-        d.requests[r].state = REQUEST_ANSWERED
-    return REQ_ANSWERED
+    if d.requests[r].state == REQUEST_ANSWERED:
+        return REQ_ANSWERED
+    kept_leave(d, r)
+    d.requests[r].state = REQUEST_ANSWERED
+    return REQ_KEPT
 
 
 cdef inline int refusal(

@@ -43,7 +43,8 @@ cdef struct action_t:        # fields that a kind does not use: slot, peer NONE;
 cdef enum request_result:
     REQ_ACCEPTED = 0         # new; `slot` is its number
     REQ_HELD                 # waiting or running under `slot`
-    REQ_ANSWERED             # ended; `slot` is to be delivered (again)
+    REQ_ANSWERED             # ended, and not handed over yet: `slot` is about to be delivered
+    REQ_KEPT                 # ended, and handed over before: `slot` is to be delivered again
     REQ_STALE                # forgotten: the client had said that it was done with it
     REQ_BUSY                 # too much waits in all
     REQ_BUSY_SERVICE         # too much waits for the service

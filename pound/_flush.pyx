@@ -13,7 +13,9 @@ from pound._dispatcher cimport (
     NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent,
 )
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
-from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
+from pound._peers cimport (
+    item_at, item_lives, item_pop, item_record, peer_block, peer_touch, stored_attached,
+)
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
     OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t, peer_t, route_t, service_name_t,
@@ -205,15 +207,15 @@ cdef uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nog
     cdef uint32_t i
     if load.records and (
             b.packet.size + record.size > b.settings.packet_bytes_max
-            or load.attached + record.attached_count + 1 > b.settings.frames_max
+            or load.attached + record.attached + 1 > b.settings.frames_max
             or load.records == PACKET_RECORDS_MAX):
         return NULL
     image = put_image(&b.packet, record.image, record.size)
     if image == NULL:
         b.counters[C_NO_MEMORY] += 1
         return NULL
-    for i in range(record.attached_count):
-        b.attach[load.attached] = &record.attached[i]
+    for i in range(record.attached):
+        b.attach[load.attached] = &stored_attached(record)[i]
         load.attached += 1
     load.records += 1
     return image
@@ -408,13 +410,15 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
 
 
 cdef void send_envelope(broker_t *b, route_t *route, slot_t *slot) noexcept nogil:
-    cdef const uint8_t *at = slot.envelope
-    cdef const uint8_t *end = at + slot.envelope_size
+    cdef const uint8_t *at
+    cdef const uint8_t *end
     cdef part_t part
     if slot.envelope == NULL:
         if slot.delimited:
             send_frame(b, route, b"", 0, 1)
         return
+    at = slot.envelope.parts
+    end = at + slot.envelope.size
     while part_next(&at, end, &part):
         send_frame(b, route, part.data, part.size, 1)
 
@@ -433,7 +437,7 @@ cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogi
         send_frame(b, route, b"", 0, 0)
     elif record.image[5] & FLAG_ATTACHED:
         for i in range(skip, parts):
-            send_shared(b, route, &record.attached[i], i + 1 < parts)
+            send_shared(b, route, &stored_attached(record)[i], i + 1 < parts)
     else:
         if record.image[4] == KIND_REQUEST:
             at += 8 + load_u16(at + 6)

@@ -25,7 +25,7 @@ from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
     C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
     LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES,
-    WHY_UNKNOWN, broker_t, peer_t, route_t, slot_t, stored_t,
+    WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._wire cimport part_put
 
@@ -146,12 +146,12 @@ cdef void store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept
         return
     for i in range(m.envelope):
         size += 4 + <uint32_t> b.views[1 + i].size
-    slot.envelope = <uint8_t *> malloc(size)
+    slot.envelope = <envelope_t *> malloc(sizeof(envelope_t) + size)
     if slot.envelope == NULL:
         b.counters[C_NO_MEMORY] += 1
         return
-    slot.envelope_size = size
-    at = slot.envelope
+    slot.envelope.size = size
+    at = slot.envelope.parts
     for i in range(m.envelope):
         at = part_put(at, b.views[1 + i].data, <uint32_t> b.views[1 + i].size)
 

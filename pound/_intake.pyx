@@ -1,8 +1,7 @@
 """Storing what came in, and handing it to the dispatcher (see _intake.pxd for the rules)."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, strlen
 
 from pound._actions cimport (
     act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
@@ -12,12 +11,14 @@ from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, disp_answer,
+    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
     disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
-from pound._peers cimport item_push, log_event, peer_touch, stored_clear, stored_fill
+from pound._peers cimport (
+    item_push, log_event, peer_touch, stored_attached, stored_bytes, stored_clear, stored_fill,
+)
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
     C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
@@ -80,28 +81,20 @@ cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
     return 0
 
 
-# attach moves frames into *out; small ones are copied, since a kept small message pins the whole
-# buffer that libzmq received it in. 0, or -1: no memory.
-cdef int attach(broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil:
+# attach moves frames into the messages of *out; small ones are copied, since a kept small message
+# pins the whole buffer that libzmq received it in.
+cdef void attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef zmq_msg_t *to
-    out.attached = <zmq_msg_t *> malloc(count * sizeof(zmq_msg_t))
-    if out.attached == NULL:
-        b.counters[C_NO_MEMORY] += 1
-        return -1
-    out.attached_count = <uint16_t> count
-    for i in range(count):
-        to = &out.attached[i]
-        out.attached_bytes += <uint32_t> b.views[first + i].size
+    for i in range(out.attached):
+        to = &stored_attached(out)[i]
         if b.views[first + i].size >= PART_ATTACHED_FROM:
-            zmq.msg_init(to)
             zmq.msg_move(to, &b.frames[first + i])
         elif zmq.msg_init_size(to, b.views[first + i].size) == 0:
             memcpy(zmq.msg_data(to), b.views[first + i].data, b.views[first + i].size)
         else:
             b.counters[C_NO_MEMORY] += 1
             zmq.msg_init(to)
-    return 0
 
 
 # fill_body writes the frames as inline parts to where a record's body begins.
@@ -109,6 +102,16 @@ cdef void fill_body(broker_t *b, uint8_t *at, uint32_t first, uint32_t count) no
     cdef uint32_t i
     for i in range(first, first + count):
         at = part_put(at, b.views[i].data, <uint32_t> b.views[i].size)
+
+
+# store_image stores a record; if it is flagged as attached, with these frames.
+cdef int store_image(
+        broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint8_t flags,
+        uint32_t first, uint32_t count) noexcept nogil:
+    if stored_fill(b, out, image, size, <uint16_t> count if flags & FLAG_ATTACHED else 0):
+        return -1
+    attach(b, out, first)
+    return 0
 
 
 # store_body ends what store_request, store_reply and store_partial began in b.scratch.
@@ -120,12 +123,7 @@ cdef int store_body(
         return -1
     if not flags & FLAG_ATTACHED:
         fill_body(b, at, first, count)
-    if store_scratch(b, out):
-        return -1
-    if flags & FLAG_ATTACHED and attach(b, out, first, count):
-        stored_clear(b, out)
-        return -1
-    return 0
+    return store_image(b, out, b.scratch.data, <uint32_t> b.scratch.size, flags, first, count)
 
 
 # body_flags and body_size are those of the record that the frames are to become.
@@ -145,7 +143,6 @@ cdef int store_request(
         uint32_t count) noexcept nogil:
     cdef uint8_t flags = body_flags(b, first, count)
     cdef uint8_t *at
-    memset(out, 0, sizeof(stored_t))
     b.scratch.size = 0
     at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, service, <uint16_t> size,
                      body_size(b, flags, first, count))
@@ -156,7 +153,6 @@ cdef int store_reply(
         broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint8_t flags = body_flags(b, first, count)
     cdef uint8_t *at
-    memset(out, 0, sizeof(stored_t))
     b.scratch.size = 0
     at = put_reply(
         &b.scratch, 0, flags, <uint16_t> count, body_size(b, flags, first, count))
@@ -168,7 +164,6 @@ cdef int store_partial(
         uint32_t count) noexcept nogil:
     cdef uint8_t flags = body_flags(b, first, count)
     cdef uint8_t *at
-    memset(out, 0, sizeof(stored_t))
     b.scratch.size = 0
     at = put_partial(&b.scratch, 0, flags, <uint16_t> count, sequence, attempt,
                      body_size(b, flags, first, count))
@@ -176,13 +171,7 @@ cdef int store_partial(
 
 
 cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
-    memset(out, 0, sizeof(stored_t))
-    if stored_fill(b, out, r.image, r.size):
-        return -1
-    if r.flags & FLAG_ATTACHED and attach(b, out, r.attached + 2, r.parts):
-        stored_clear(b, out)
-        return -1
-    return 0
+    return store_image(b, out, r.image, r.size, r.flags, r.attached + 2, r.parts)
 
 
 # -- handing over -----------------------------------------------------------------------------
@@ -191,16 +180,15 @@ cdef int accept(
         broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
         int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
         ) noexcept nogil:
-    cdef uint32_t client = peer.client if peer.client != NONE else client_of(b, peer)
-    cdef uint32_t fresh = b.d.request_pool.fresh
+    cdef uint32_t client = client_of(b, peer)
     cdef int result = REQ_BUSY
     slot[0] = NONE
-    if client == NONE or (fresh >= b.slots_room and slot_room(b, fresh)):
+    if client == NONE or slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
     else:
         result = disp_request(
             b.d, client, id, service, priority, timeout_ns,
-            request.size + request.attached_bytes + beside, 0, b.now, slot)
+            <uint32_t> stored_bytes(request) + beside, 0, b.now, slot)
     if result != REQ_ACCEPTED:
         stored_clear(b, request)
     else:
@@ -208,7 +196,7 @@ cdef int accept(
         b.slots[slot[0]].dialect = dialect
         fetch(&b.slots[b.d.request_pool.free])
         b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
-    if result == REQ_ANSWERED:
+    if result == REQ_KEPT:
         deliver(b, slot[0])
     act(b)
     return result
@@ -219,7 +207,7 @@ cdef int answer(
         ) noexcept nogil:
     cdef uint32_t slot
     cdef int result = disp_answer(
-        b.d, peer.worker, token, code, record.size + record.attached_bytes + ANSWER_BYTES, b.now,
+        b.d, peer.worker, token, code, <uint32_t> stored_bytes(record) + ANSWER_BYTES, b.now,
         live_now(b), &slot)
     if result == ANS_COUNTED:
         stored_clear(b, &b.slots[slot].record)
@@ -234,10 +222,9 @@ cdef int answer(
 cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
     cdef const char *text = "the worker's answer is larger than the broker takes (body_bytes_max)"
     cdef stored_t record
-    memset(&record, 0, sizeof(stored_t))
     b.scratch.size = 0
     if (put_error(&b.scratch, token, CODE_INTERNAL, 0, text, <uint32_t> strlen(text))
-            or store_scratch(b, &record)):
+            or store_image(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0, 0, 0)):
         return ANS_DEAD
     return answer(b, peer, token, CODE_INTERNAL, &record)
 
@@ -246,7 +233,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef uint32_t client = b.d.requests[slot].client
     cdef peer_t *peer = b.client_peer[client]
     cdef uint8_t dialect = b.slots[slot].dialect
-    cdef uint64_t size = record.size + record.attached_bytes
+    cdef uint64_t size = stored_bytes(record)
     if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
         b.counters[C_PARTIALS_DROPPED] += 1
         stored_clear(b, record)

@@ -11,8 +11,8 @@ from pound._actions cimport (
 from pound._array cimport fetch
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
-    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY,
-    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
+    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_SERVICE,
+    REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
     disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
     disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
@@ -45,6 +45,7 @@ cdef enum:
     SERVICES_MAX = 64        # that one worker may offer
     CAPACITY_MAX = 65535
     TOKENS_MAX = 65535       # of one READY
+    FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
 
@@ -79,9 +80,9 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
 
 cdef void answers_fetch(broker_t *b, const packet_t *packet) noexcept nogil:
     """Fetch what a worker's answers are about to touch: one after the other, each would wait."""
-    cdef uint64_t tokens[64]
-    cdef uint32_t slots[64]
-    cdef uint32_t n = packet_ids(packet, tokens, 64)
+    cdef uint64_t tokens[FETCHED_MAX]
+    cdef uint32_t slots[FETCHED_MAX]
+    cdef uint32_t n = packet_ids(packet, tokens, FETCHED_MAX)
     cdef uint32_t i
     disp_expect(b.d, tokens, n, slots)
     for i in range(n):
@@ -321,7 +322,7 @@ cdef void request_page(
         pass
     result = answer_page(b, peer, r.id, page, r.service, r.service_size, asked.data, asked.size,
                          DIALECT_PND, &slot)
-    if result == REQ_ACCEPTED or result == REQ_ANSWERED:
+    if result == REQ_ACCEPTED or result == REQ_KEPT:
         deliver(b, slot)
     else:
         refused(b, peer, r, result)

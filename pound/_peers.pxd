@@ -3,8 +3,10 @@
 # Bookkeeping only: nothing here sends a message or asks the dispatcher anything. Every call is
 # O(1) but for those that walk one peer's routes or free one peer's queue.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._dispatcher cimport REQUEST_FREE
+from pound._libzmq cimport zmq, zmq_msg_t
 from pound._state cimport broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
 
 # roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
@@ -15,14 +17,32 @@ cdef void roster_free(roster_t *table) noexcept nogil
 # array_room grows `*array` (elements of `size` bytes) to hold `index`, zeroed; 0, or -1.
 cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil
 
-# stored_fill gives an empty record a copy of an image: 0, or -1: no memory.
+# stored_fill gives an empty record a copy of an image, and `attached` empty messages: 0, or -1: no
+# memory.
 # stored_again gives a record another image: 0, or -1: no memory (nothing changes).
 # stored_clear frees what a stored record owns and leaves it empty.
 cdef int stored_fill(
-    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
+    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
+) noexcept nogil
 cdef int stored_again(
     broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
 cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil
+
+
+cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
+    """stored_attached gives a record's attached parts: as many as it says."""
+    return <zmq_msg_t *> (record.image + (record.size + 7) // 8 * 8)
+
+
+cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
+    """stored_bytes gives the bytes of a record, those of its attached parts included."""
+    cdef uint64_t size = record.size
+    cdef uint32_t i
+    for i in range(record.attached):
+        size += zmq.msg_size(&stored_attached(record)[i])
+    return size
+
+
 cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil
 
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
@@ -50,7 +70,8 @@ cdef inline item_t *item_at(const peer_t *peer, uint32_t i) noexcept nogil:
 
 cdef inline bint item_lives(const broker_t *b, const item_t *item) noexcept nogil:
     """item_lives says whether the item's request is still there; else the item is nothing."""
-    return b.slots[item.slot].generation == item.generation
+    return (b.d.requests[item.slot].seq == item.seq
+            and b.d.requests[item.slot].state != REQUEST_FREE)
 
 
 cdef inline stored_t *item_record(const broker_t *b, const item_t *item) noexcept nogil:

@@ -1,12 +1,12 @@
 """Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
-from pound._libzmq cimport zmq
+from pound._libzmq cimport zmq, zmq_msg_t
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_IMAGES, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS, C_QUEUED,
@@ -70,49 +70,59 @@ cdef void roster_free(roster_t *table) noexcept nogil:
 
 # -- stored records ---------------------------------------------------------------------------
 
+# stored_block returns the bytes of what a record's image lies in.
+cdef size_t stored_block(const stored_t *record) noexcept nogil:
+    if record.attached == 0:
+        return record.size
+    return (<size_t> record.size + 7) // 8 * 8 + record.attached * sizeof(zmq_msg_t)
+
+
 cdef int stored_fill(
-        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
-    cdef uint8_t *copy = <uint8_t *> spare_take(&b.spares, size)
-    if copy == NULL:
+        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
+        ) noexcept nogil:
+    cdef uint32_t i
+    record.size = size
+    record.attached = attached
+    record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
+    if record.image == NULL:
+        record.size = record.attached = 0
         b.counters[C_NO_MEMORY] += 1
         return -1
-    memcpy(copy, image, size)
+    memcpy(record.image, image, size)
+    for i in range(attached):
+        zmq.msg_init(&stored_attached(record)[i])
     b.counters[C_IMAGES] += 1
-    record.image = copy
-    record.size = size
     return 0
 
 
 cdef int stored_again(
         broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
-    cdef stored_t fresh = record[0]
-    if stored_fill(b, &fresh, image, size):
+    cdef stored_t fresh
+    cdef uint32_t i
+    if stored_fill(b, &fresh, image, size, record.attached):
         return -1
-    b.counters[C_IMAGES] -= record.image != NULL
-    spare_give(&b.spares, record.image, record.size)
+    for i in range(record.attached):
+        zmq.msg_move(&stored_attached(&fresh)[i], &stored_attached(record)[i])
+    stored_clear(b, record)
     record[0] = fresh
     return 0
 
 
 cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     cdef uint32_t i
-    if record.attached != NULL:
-        for i in range(record.attached_count):
-            zmq.msg_close(&record.attached[i])
-        free(record.attached)
+    for i in range(record.attached):
+        zmq.msg_close(&stored_attached(record)[i])
     b.counters[C_IMAGES] -= record.image != NULL
-    spare_give(&b.spares, record.image, record.size)
+    spare_give(&b.spares, record.image, stored_block(record))
     memset(record, 0, sizeof(stored_t))
 
 
-# slot_clear frees what a slot owns; the items that still name it are dropped by its generation.
+# slot_clear frees what a slot owns.
 cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
-    cdef uint32_t generation = slot.generation + 1
     stored_clear(b, &slot.record)
     if slot.envelope != NULL:
         free(slot.envelope)
     memset(slot, 0, sizeof(slot_t))
-    slot.generation = generation
 
 
 # -- peers ------------------------------------------------------------------------------------
@@ -294,45 +304,31 @@ cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) 
             return -1
         own[0] = partial[0]
         record = own
-    else:
-        b.slots[slot].queued = 1
     item = item_at(peer, peer.items_count)
     item.partial = own
     item.slot = slot
-    item.generation = b.slots[slot].generation
+    item.seq = b.d.requests[slot].seq
+    item.size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     peer.items_count += 1
-    peer.items_bytes += record.size + record.attached_bytes + ANSWER_BYTES
+    peer.items_bytes += item.size
     b.counters[C_QUEUED] += 1
     return 0
-
-
-# item_bytes returns what the item counts for; nothing for an answer whose slot is gone.
-cdef uint32_t item_bytes(broker_t *b, item_t *item) noexcept nogil:
-    cdef stored_t *record = item_record(b, item)
-    if item.partial == NULL and not item_lives(b, item):
-        return 0
-    return record.size + record.attached_bytes + ANSWER_BYTES
 
 
 cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     """Drop the first item of the queue; a partial is freed, an answer stays in its slot."""
     cdef item_t *item = item_at(peer, 0)
-    cdef uint32_t size = item_bytes(b, item)
     if item.partial != NULL:
         stored_clear(b, item.partial)
         spare_give(&b.spares, item.partial, sizeof(stored_t))
-    elif item_lives(b, item):
-        b.slots[item.slot].queued = 0
-    peer.items_bytes -= size if size < peer.items_bytes else peer.items_bytes
+    peer.items_bytes -= item.size
     peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
     peer.items_count -= 1
     b.counters[C_QUEUED] -= 1
-    if peer.items_count == 0:
-        peer.items_bytes = 0
-        if peer.items_room > ITEMS_ROOM_KEPT:
-            free(peer.items)
-            peer.items = NULL
-            peer.items_room = peer.items_first = 0
+    if peer.items_count == 0 and peer.items_room > ITEMS_ROOM_KEPT:
+        free(peer.items)
+        peer.items = NULL
+        peer.items_room = peer.items_first = 0
 
 
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil:

@@ -25,7 +25,7 @@ cdef enum:
     SPARE_STEP = 32          # bytes between two classes
     SPARE_CLASSES = 16       # so blocks of up to 512 bytes are kept
     SPARES_MAX = 4096
-    SPARES_AHEAD = 4         # a block is fetched so many takes before its own
+    SPARES_AHEAD = 6         # a block is fetched so many takes before its own
 
 
 cdef struct spares_t:        # all zero: none are kept
@@ -45,6 +45,7 @@ cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     s.count[number] = count - 1
     if count > SPARES_AHEAD:
         fetch(s.kept[number][count - 1 - SPARES_AHEAD])
+        fetch(<char *> s.kept[number][count - 1 - SPARES_AHEAD] + 64)
     return s.kept[number][count - 1]
 
 

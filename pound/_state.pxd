@@ -33,27 +33,27 @@ cdef struct peer_t           # defined below
 
 cdef struct stored_t:        # a record and what is attached to it
     uint8_t *image           # the record as PND has it (header, head, inline parts); owned
-    zmq_msg_t *attached      # attached parts; owned, array and messages; NULL when inline
     uint32_t size            # bytes of the image
-    uint32_t attached_bytes
-    uint16_t attached_count
+    uint16_t attached        # messages behind it, in the same block: its attached parts; owned
 
-cdef struct slot_t:
+cdef struct envelope_t:      # what goes before the answer, as inline parts
+    uint32_t size
+    uint8_t parts[1]         # `size` bytes of them
+
+cdef struct slot_t:          # 32 bytes: two in a cache line
     stored_t record          # the request until its final answer, then that answer
-    uint8_t *envelope        # foreign client: its envelope as inline parts; owned; NULL: see below
-    uint32_t envelope_size
-    uint32_t generation      # rises when the slot is freed: items of an earlier life are dropped
+    envelope_t *envelope     # foreign client; owned; NULL: see below
     uint32_t partials        # sequence of the next partial from a worker that does not number them
     uint8_t partial_attempt  # the attempt that `partials` counts in
     uint8_t dialect          # the client's
     uint8_t delimited        # without envelope: answer behind one empty frame
     uint8_t overflowed       # the client did not read its partials: it ends with code 8
-    uint8_t queued           # its answer is in the client's queue
 
 cdef struct item_t:
     stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
+    uint64_t seq             # of its request: the slot may be another one's by now
     uint32_t slot
-    uint32_t generation
+    uint32_t size            # bytes that it counts for
 
 cdef struct service_name_t:
     uint8_t *name            # owned
@@ -281,7 +281,7 @@ cdef struct broker_t:
     settings_t settings
     socket_t sides[2]          # FRONTEND, BACKEND
     uint8_t epoch[16]
-    slot_t *slots            # by slot; each in a cache line of its own
+    slot_t *slots            # by slot
     void *slots_block        # what they lie in; owned
     uint32_t slots_room
     peer_t **client_peer     # by client; the array is owned

@@ -226,11 +226,11 @@ class Broker:
         if code == Req.ACCEPTED:
             self.slots[slot] = (seat, id)
         self._act_on(actions)
-        if code == Req.ANSWERED or (code == Req.ACCEPTED and internal):
+        if code == Req.KEPT or (code == Req.ACCEPTED and internal):
             if internal and code == Req.ACCEPTED:
                 self.call("answer_bytes", slot, self.rng.choice((0, 300)))
             self._to_deliver(slot)
-        elif code not in (Req.ACCEPTED, Req.HELD, Req.STALE):
+        elif code not in (Req.ACCEPTED, Req.HELD, Req.ANSWERED, Req.STALE):
             self.network.send_down(link, (("busy", id),))
 
     def _on_cancel(self, link: Link, id: int) -> None:
@@ -240,8 +240,8 @@ class Broker:
 
     def _to_deliver(self, slot: int) -> None:
         seat, _ = self.slots[slot]
-        if slot not in seat.answers:
-            seat.answers.append(slot)
+        assert slot not in seat.answers
+        seat.answers.append(slot)
 
     # -- workers ---------------------------------------------------------------------------------
 

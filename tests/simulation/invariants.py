@@ -168,10 +168,11 @@ class Ledger:
             must(slot is not None and slot not in self.asked, "I1", "slot in use", slot)
             must(self.clients[c] or not same, "I11", "accepted twice", c, id)
             self._accept(call, slot or 0)
-        elif code in (Req.HELD, Req.ANSWERED):
+        elif code in (Req.HELD, Req.ANSWERED, Req.KEPT):
             must([a.slot for a in same] == [slot], "I11", "not that request", c, id, slot)
             must(same[0].open == (code == Req.HELD), "I11", "held or answered", slot)
-            if same[0].phase == "kept":
+            must((same[0].phase == "kept") == (code == Req.KEPT), "I11", "kept or not", slot)
+            if code == Req.KEPT:
                 self.kept.remove(same[0])
                 same[0].phase = "ended"
         elif code == Req.STALE:

@@ -176,10 +176,11 @@ class Model:
             if request.id == id:
                 if request.open:
                     return Req.HELD, request.slot
-                if request.state is State.KEPT:
-                    self.kept.remove(request)
-                    request.state = State.ANSWERED
-                return Req.ANSWERED, request.slot
+                if request.state is State.ANSWERED:
+                    return Req.ANSWERED, request.slot
+                self.kept.remove(request)
+                request.state = State.ANSWERED
+                return Req.KEPT, request.slot
         return (Req.STALE, None) if id < client.done else (None, None)
 
     def _refusal(self, client: Client, service: Service, size: int) -> Req | None:

@@ -24,11 +24,12 @@ class Req(IntEnum):
     ACCEPTED = 0
     HELD = 1
     ANSWERED = 2
-    STALE = 3
-    BUSY = 4
-    BUSY_SERVICE = 5
-    BUSY_SESSION = 6
-    NO_SERVICE = 7
+    KEPT = 3
+    STALE = 4
+    BUSY = 5
+    BUSY_SERVICE = 6
+    BUSY_SESSION = 7
+    NO_SERVICE = 8
 
 
 class Ans(IntEnum):

@@ -17,6 +17,7 @@ from pound._dispatcher import (
     REQ_BUSY_SERVICE,
     REQ_BUSY_SESSION,
     REQ_HELD,
+    REQ_KEPT,
     REQ_NO_SERVICE,
     REQ_STALE,
     REQUEST_ANSWERED,
@@ -456,7 +457,7 @@ def test_a_kept_answer_is_delivered_again(desk: Desk) -> None:
     desk.delivered(slot)
     assert desk.d.request_of(slot)["state"] == REQUEST_KEPT
     assert desk.count("kept_bytes") == 30
-    assert desk.request(0, 1, 0, now=desk.now) == (REQ_ANSWERED, slot)
+    assert desk.request(0, 1, 0, now=desk.now) == (REQ_KEPT, slot)
     assert desk.d.request_of(slot)["state"] == REQUEST_ANSWERED
     assert desk.count("kept_bytes") == 0
 
@@ -465,7 +466,7 @@ def test_an_error_is_kept_as_an_answer_is(desk: Desk) -> None:
     slot = desk.ask(0, 1, 0)
     desk.cancel(0, 1, desk.now)
     desk.delivered(slot)
-    assert desk.request(0, 1, 0, now=desk.now) == (REQ_ANSWERED, slot)
+    assert desk.request(0, 1, 0, now=desk.now) == (REQ_KEPT, slot)
 
 
 def test_a_request_below_done_is_stale_and_one_above_is_new(desk: Desk) -> None:
