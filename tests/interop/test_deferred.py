@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from tests.interop.rig import Own, Rig
+from tests.peers import pnd_wire as wire
 from tests.peers.catalogue import BEAT
 from tests.peers.dealer_client import DealerClient
 from tests.peers.pnd_client import FailedError, PndClient
+from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
 
 DEFER_S = 0.001
@@ -37,6 +39,24 @@ def client(rig: Rig, own: Own, request: Any) -> Any:
     if isinstance(client, PndClient):
         client.welcome()
     return client
+
+
+class CountingClient(PndClient):
+    """It asks again when it comes back, in the very packet that says so, and at no other time."""
+
+    def __init__(self, url: str) -> None:
+        self.finals: list[int] = []
+        super().__init__(url)
+
+    def come_back(self) -> None:
+        self.put(Record(wire.HELLO, parts=[b"tests:0"]), *self.open.values())
+
+    def retry(self) -> None:
+        pass
+
+    def _final(self, record: Record) -> None:
+        self.finals.append(record.id)
+        super()._final(record)
 
 
 def answered(client: Any, body: list[bytes]) -> bool:
@@ -157,6 +177,27 @@ def test_deferred_answers_are_sent_before_a_draining_broker_ends(
     rig.broker.drain(0.0)
     assert answered(client, [b"a"])
     assert isinstance(client, DealerClient) or client.byes == []
+
+
+def test_what_was_deferred_for_an_absent_client_is_sent_once_when_it_comes_back(
+    rig: Rig, own: Own, worker: PndWorker
+) -> None:
+    """It asks for it again, too, in the packet by which it comes back."""
+    client = own(CountingClient(rig.frontend))
+    client.welcome()
+    for _ in range(3):
+        client.ask([b"q"])
+    rig.wait_stat("waiting", 2)
+    client.close()
+    rig.wait_stat("closed_connections", 1)
+    worker.answer(worker.task(), [b"a"])
+    rig.wait_stat("answers_deferred", 1)
+    client.reopen()
+    client.come_back()
+    for body in (b"b", b"c"):
+        worker.answer(worker.task(), [body])
+    assert [client.take() for _ in range(3)] == [(1, [b"a"]), (2, [b"b"]), (3, [b"c"])]
+    assert client.finals == [1, 2, 3]
 
 
 @pytest.mark.parametrize("client_type", [PndClient, DealerClient])
