@@ -5,8 +5,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pound._book cimport (
-    blocked_places, deadline_places, grace_places, liveness_places, offer_rank, offer_seats,
-    queue_places, request_find, returned_where, task_find, wait_places, worker_place)
+    blocked_places, deadline_places, grace_places, id_keys, liveness_places, offer_rank,
+    offer_seats, queue_places, request_find, returned_where, task_find, token_keys, wait_places,
+    worker_place)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
     LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED,
@@ -14,7 +15,7 @@ from pound._dispatcher cimport (
     REQUEST_RUNNING, REQUEST_WAITING, TASK_FREE, TASK_SENT, TASK_UNSENT, client_t, counters_t,
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
-from pound._index cimport index_count
+from pound._index cimport index_count, index_t, key_of, keys_t
 from pound._lru cimport has_work_for
 from pound._rank cimport LATE, late_places, rank_t
 
@@ -26,6 +27,17 @@ cdef inline void audit_heap(const heap_t *h, places_t places) noexcept nogil:
         CHECK(place_of(places, h.nodes[i].item)[0] == i, "item %u at %u", h.nodes[i].item, i)
         CHECK(i == 0 or not node_less(h.nodes[i], h.nodes[(i - 1) // 4]), "node %u of %u", i,
               h.count)
+
+
+cdef inline void audit_index(const index_t *x, keys_t keys) noexcept nogil:
+    """As many cells as it counts hold items, each in the cell that its key says."""
+    cdef uint32_t i
+    cdef uint32_t count = 0
+    for i in range(x.mask + 1 if x.cells != NULL else 0):
+        if x.cells[i] != NONE:
+            CHECK((key_of(keys, x.cells[i]) & x.mask) == i, "item %u in cell %u", x.cells[i], i)
+            count += 1
+    CHECK(count == x.in_cells, "%u items in cells, not %u", count, x.in_cells)
 
 
 cdef inline void audit_waiting(const dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -128,6 +140,7 @@ cdef inline void audit_client(const dispatcher_t *d, uint32_t c) noexcept nogil:
           n_open)
     CHECK(index_count(&client.ids) == (0 if client.foreign else count), "client %u finds %u", c,
           index_count(&client.ids))
+    audit_index(&client.ids, id_keys(d))
     CHECK(previous == client.requests.tail, "client %u", c)
 
 
@@ -315,6 +328,7 @@ cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     CHECK(counters.workers == living, "%lu workers", counters.workers)
     CHECK(counters.services == d.service_pool.used and counters.services <= d.limits.services_max,
           "%lu services", counters.services)
+    audit_index(&d.by_token, token_keys(d))
     CHECK(index_count(&d.by_token) == d.task_pool.used, "%u tokens", index_count(&d.by_token))
     CHECK(d.unmatched.count == 0 and d.unserved.count == 0 and d.scratch.count == 0,
           "%u not matched, %u not served", d.unmatched.count, d.unserved.count)

@@ -20,7 +20,8 @@ from pound._dispatcher cimport (
     action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
-from pound._index cimport index_find, index_put, index_remove, keys_of, keys_t
+from pound._index cimport (
+    index_find, index_put, index_remove, index_shrink, keys_of, keys_t)
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport links_of, links_t, queue_append, queue_remove
 from pound._rank cimport (
@@ -554,6 +555,7 @@ cdef inline void request_free(dispatcher_t *d, uint32_t r) noexcept nogil:
         kept_leave(d, r)
     if not client.foreign:
         index_remove(&client.ids, request.id, r)
+        index_shrink(&client.ids, id_keys(d))
     queue_remove(&client.requests, client_links(d), r)
     client.count -= 1
     pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)

@@ -19,7 +19,7 @@
 #
 # Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
 #   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
-#   waiting request: 64 bytes, 16 to 32 for its id, 16 for a deadline.
+#   waiting request: 64 bytes, 8 to 16 for its id, 16 for a deadline.
 #
 # Each call changes state first and matches last: services that got requests back, in order of
 #   number, then workers that may take more of what waits. Only a new request that finds a worker
@@ -93,6 +93,7 @@ cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcep
     d.next_token = token_seed
     # No decision depends on it: it only has to be out of the reach of those who choose ids.
     d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
+    d.by_token.salt = d.hash_seed
     queue_init(&d.kept)
     if pools_init(d) < 0:
         disp_delete(d)

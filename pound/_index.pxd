@@ -7,10 +7,11 @@
 #
 # Invariant: keys differ, and an item's entity has its key, found through keys_t, from the item's
 #            put to its removal; at most half of the cells are taken.
-# Cost:      find, put and remove are O(1) expected whatever the keys are: the table's hashes are
+# Cost:      find, put and remove are O(1) expected whatever the keys are, if the table's hashes are
 #            salted. Growth looks at each entity.
-# Memory:    4 bytes a cell, twice as many cells as the most keys at once, and the table's; an index
-#            that is empty keeps INDEX_KEPT cells at most.
+# Memory:    4 bytes a cell, two to four times as many cells as the most keys at once, and the
+#            table's. An index whose owner calls index_shrink after removals has at most INDEX_KEPT
+#            cells, or 16 for each item.
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -19,11 +20,12 @@ from libc.string cimport memset
 from pound._array cimport fetch
 from pound._pool cimport NONE
 from pound._table cimport (
-    mix, table_first, table_free, table_next, table_put, table_remove, table_t)
+    mix, table_first, table_free, table_next, table_put, table_remove, table_resize, table_t)
 
 cdef enum:
     INDEX_CELLS_MIN = 16     # a cache line
-    INDEX_KEPT = 1024
+    INDEX_SPARSE = 16        # cells for each item, from which on they are given back
+    INDEX_KEPT = 256         # cells that are not worth shrinking
 
 
 cdef struct index_t:         # all zero is an empty index
@@ -108,16 +110,6 @@ cdef inline int index_put(index_t *x, keys_t keys, uint64_t key, uint32_t item) 
     return 0
 
 
-cdef inline void index_shrink(index_t *x) noexcept nogil:
-    """index_shrink gives back what is empty and large."""
-    if x.in_cells == 0 and x.mask >= INDEX_KEPT:
-        free(x.cells)
-        x.cells = NULL
-        x.mask = 0
-    if x.others.count == 0 and x.others.mask >= INDEX_KEPT:
-        table_free(&x.others)
-
-
 cdef inline void index_remove(index_t *x, uint64_t key, uint32_t item) noexcept nogil:
     """index_remove takes an item out that was put under this key."""
     cdef uint32_t hash, at
@@ -130,7 +122,30 @@ cdef inline void index_remove(index_t *x, uint64_t key, uint32_t item) noexcept 
         while x.others.cells[at].item != item:
             at = table_next(&x.others, hash, at)
         table_remove(&x.others, at)
-    index_shrink(x)
+
+
+cdef inline void index_spill(index_t *x, keys_t keys) noexcept nogil:
+    """index_spill gives the cells back; what is in them goes to the others, if there is memory."""
+    cdef uint32_t i, item
+    for i in range(x.mask + 1):
+        item = x.cells[i]
+        if item == NONE:
+            continue
+        if table_put(&x.others, index_hash(x, key_of(keys, item)), item) < 0:
+            return
+        x.cells[i] = NONE
+        x.in_cells -= 1
+    free(x.cells)
+    x.cells = NULL
+    x.mask = 0
+
+
+cdef inline void index_shrink(index_t *x, keys_t keys) noexcept nogil:
+    """index_shrink gives memory back where few are left of many."""
+    if x.mask >= INDEX_KEPT and x.in_cells <= x.mask // INDEX_SPARSE:
+        index_spill(x, keys)
+    if x.others.mask >= INDEX_KEPT and x.others.count <= x.others.mask // INDEX_SPARSE:
+        table_resize(&x.others, (<size_t> x.others.mask + 1) // 4)
 
 
 cdef inline uint32_t index_count(const index_t *x) noexcept nogil:

@@ -24,7 +24,8 @@ cdef inline limits_t limits_default() noexcept nogil:
     cdef limits_t limits
     # The number of tries that the Guide's clients make before they give up.
     limits.attempts_max = 5
-    # As many as a large machine has file descriptors for; 40 and 80 bytes each in the dispatcher.
+    # As many as a large machine has file descriptors for; 80 bytes each in the dispatcher,
+    # and what finds a client's ids: 64 to 1,024 bytes, more with more than 128 requests.
     limits.clients_max = 100_000
     limits.workers_max = 100_000
     # 376 bytes each, more when used; peers choose the names, so something must bound them.

@@ -134,12 +134,12 @@ cdef inline keys_t number_keys(const requests_t *q) noexcept nogil:
 
 cdef inline uint32_t requests_by_id(const requests_t *q, uint64_t id) noexcept nogil:
     """requests_by_id gives the open request of an id, or NONE."""
-    return index_find(&q.ids, id_keys(q), id)
+    return NONE if q.all == NULL else index_find(&q.ids, id_keys(q), id)
 
 
 cdef inline uint32_t requests_by_number(const requests_t *q, uint64_t number) noexcept nogil:
     """requests_by_number gives the request that its caller names so, or NONE."""
-    return index_find(&q.numbers, number_keys(q), number)
+    return NONE if q.all == NULL else index_find(&q.numbers, number_keys(q), number)
 
 
 # --- moving --------------------------------------------------------------------------------

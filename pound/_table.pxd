@@ -10,8 +10,8 @@
 #           keys up to NAME_INLINE bytes live inside the entry.
 #
 # Linear probing, removal by shifting back: no tombstones, so a table never decays. A table grows by
-# doubling and never shrinks. Hashes are seeded: a peer that chooses its keys can't make them
-# collide. An empty key may come with a NULL pointer.
+# doubling and shrinks only where its owner says so. Hashes are seeded: a peer that chooses its keys
+# can't make them collide. An empty key may come with a NULL pointer.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -62,24 +62,30 @@ cdef inline void table_place(table_t *t, uint32_t hash, uint32_t item) noexcept 
     t.cells[i].item = item
 
 
-cdef inline int table_grow(table_t *t) noexcept nogil:
-    """table_grow doubles the cells; -1: no memory, nothing changed."""
-    cdef table_t bigger
-    cdef size_t cells = 2 * (<size_t> t.mask + 1) if t.cells != NULL else TABLE_CELLS_MIN
+cdef inline int table_resize(table_t *t, size_t cells) noexcept nogil:
+    """table_resize gives the table so many cells, at least twice its items; -1: no memory."""
+    cdef table_t other
     cdef uint32_t i
-    bigger.cells = <cell_t *> malloc(cells * sizeof(cell_t))
-    if bigger.cells == NULL:
+    other.cells = <cell_t *> malloc(cells * sizeof(cell_t))
+    if other.cells == NULL:
         return -1
-    memset(bigger.cells, 0xFF, cells * sizeof(cell_t))
-    bigger.mask = <uint32_t> (cells - 1)
-    bigger.count = t.count
+    memset(other.cells, 0xFF, cells * sizeof(cell_t))
+    other.mask = <uint32_t> (cells - 1)
+    other.count = t.count
     if t.cells != NULL:
         for i in range(t.mask + 1):
             if t.cells[i].item != NONE:
-                table_place(&bigger, t.cells[i].hash, t.cells[i].item)
+                table_place(&other, t.cells[i].hash, t.cells[i].item)
     free(t.cells)
-    t[0] = bigger
+    t[0] = other
     return 0
+
+
+cdef inline int table_grow(table_t *t) noexcept nogil:
+    """table_grow doubles the cells; -1: no memory, nothing changed."""
+    if t.cells == NULL:
+        return table_resize(t, TABLE_CELLS_MIN)
+    return table_resize(t, 2 * (<size_t> t.mask + 1))
 
 
 cdef inline int table_put(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:

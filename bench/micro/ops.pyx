@@ -16,6 +16,9 @@ from pound._dispatcher cimport (
     dispatcher_t,
 )
 from pound._heap cimport heap_free, heap_move, heap_push, heap_t, heap_top, places_of, places_t
+from pound._index cimport (
+    index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t,
+)
 from pound._limits cimport limits_default, limits_t
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
@@ -25,10 +28,7 @@ from pound._rank cimport (
     rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
     seats_t,
 )
-from pound._table cimport (
-    mix, names_free, names_get, names_init, names_put, names_t, table_first, table_free, table_next,
-    table_put, table_remove, table_t,
-)
+from pound._table cimport mix, names_free, names_get, names_init, names_put, names_t
 from pound._wire cimport (
     SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
     put_request, record_t,
@@ -70,20 +70,20 @@ cdef int rank_run(rank_t *r, seats_t seats, int64_t *key, uint32_t n) noexcept n
     return 0
 
 
-# table_run finds n items by their number, takes each out and puts it back.
-cdef int table_run(table_t *t, uint32_t count, uint32_t n) noexcept nogil:
-    cdef uint32_t i, at, item, hash
-    for i in range(n):
-        item = scattered(i, count)
-        hash = <uint32_t> mix(item)
-        at = table_first(t, hash)
-        while at != NONE and t.cells[at].item != item:
-            at = table_next(t, hash, at)
-        if at == NONE:
+# index_run ends the oldest of `count` keys that follow one another and adds the next, n times.
+cdef int index_run(index_t *x, uint64_t *keys, uint64_t *key, uint32_t count, uint32_t n
+                   ) noexcept nogil:
+    cdef keys_t all = keys_of(keys, sizeof(uint64_t))
+    cdef uint32_t _, item
+    for _ in range(n):
+        item = index_find(x, all, key[0] - count)
+        if item == NONE:
             return -1
-        table_remove(t, at)
-        if table_put(t, hash, item) != 0:
+        index_remove(x, key[0] - count, item)
+        if index_put(x, all, key[0], item) != 0:
             return -1
+        keys[item] = key[0]
+        key[0] += 1
     return 0
 
 
@@ -283,25 +283,32 @@ cdef class Rank:
         done(result)
 
 
-cdef class Table:
-    """A table of `count` numbers."""
+cdef class Index:
+    """An index of `count` keys."""
 
-    cdef table_t table
+    cdef index_t index
+    cdef uint64_t *keys
+    cdef uint64_t key
     cdef uint32_t count
 
     def __cinit__(self, uint32_t count):
         cdef uint32_t i
-        self.count = count
+        self.count = self.key = count
+        self.keys = <uint64_t *> calloc(count, sizeof(uint64_t))
+        if self.keys == NULL:
+            raise MemoryError
         for i in range(count):
-            done(table_put(&self.table, <uint32_t> mix(i), i))
+            done(index_put(&self.index, keys_of(self.keys, sizeof(uint64_t)), i, i))
+            self.keys[i] = i
 
     def __dealloc__(self):
-        table_free(&self.table)
+        index_free(&self.index)
+        free(self.keys)
 
     def run(self, uint32_t n):
         cdef int result
         with nogil:
-            result = table_run(&self.table, self.count, n)
+            result = index_run(&self.index, self.keys, &self.key, self.count, n)
         done(result)
 
 

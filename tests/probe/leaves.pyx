@@ -9,7 +9,7 @@ from pound._dispatcher cimport offer_t, request_t, task_t
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
 from pound._index cimport (
-    index_count, index_find, index_free, index_put, index_remove, index_t, keys_of)
+    index_count, index_find, index_free, index_put, index_remove, index_shrink, index_t, keys_of)
 from pound._limits cimport limits_default
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
@@ -295,6 +295,9 @@ cdef class Index:
 
     def remove(self, uint32_t item):
         index_remove(&self.index, self.keys[item], item)
+
+    def shrink(self):
+        index_shrink(&self.index, keys_of(self.keys, sizeof(uint64_t)))
 
     def __len__(self):
         return index_count(&self.index)

@@ -189,6 +189,12 @@ PLANTS = (
     ),
     # sessions
     bug(
+        "a kept answer is not told again",
+        ADMISSION,
+        "d.requests[r].state == REQUEST_ANSWERED",
+        "1",
+    ),
+    bug(
         "a retry of the last request runs twice",
         MAIN,
         "id <= client.highest",

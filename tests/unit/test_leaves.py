@@ -224,13 +224,14 @@ def test_mixing_leaves_no_two_numbers_alike_and_spreads_neighbours(leaves: Any) 
 # --- index ---
 
 
+@pytest.mark.parametrize("shrinks", [False, True])
 @pytest.mark.parametrize(
     "keys",
     [lambda rng, n: n, lambda rng, n: 64 * n, lambda rng, n: rng.randrange(2**64)],
     ids=["counted", "strides", "any"],
 )
 def test_an_index_finds_what_is_in_it_and_nothing_else(
-    leaves: Any, keys: Callable[[random.Random, int], int]
+    leaves: Any, keys: Callable[[random.Random, int], int], shrinks: bool
 ) -> None:
     rng = random.Random(5)
     index, plain, gone = leaves.Index(rng.randrange(2**64)), dict[int, int](), list[int]()
@@ -240,6 +241,8 @@ def test_an_index_finds_what_is_in_it_and_nothing_else(
             item = rng.choice(list(plain))
             index.remove(item)
             gone.append(plain.pop(item))
+            if shrinks:
+                index.shrink()
         elif len(plain) < 4096:
             item = next(i for i in range(4096) if i not in plain)
             plain[item] = keys(rng, n)
@@ -274,18 +277,26 @@ def test_keys_that_share_a_cell_are_found_by_their_hash(leaves: Any) -> None:
     assert index.find(4096 << 40) is None
 
 
-def test_an_empty_index_keeps_little(leaves: Any) -> None:
-    index = leaves.Index()
-    for keys in ([*range(4000)], [n << 40 for n in range(4000)]):
-        for item, key in enumerate(keys):
-            index.put(key, item)
-        for item in range(len(keys)):
-            index.remove(item)
-        assert len(index) == 0
-        assert index.cells <= 1024
-        assert index.others == (0, 0)
-    index.put(1, 0)
-    assert index.find(1) == 0
+@pytest.mark.parametrize("shift", [0, 40], ids=["in cells", "in the table"])
+def test_a_shrunk_index_keeps_little_and_finds_what_is_left(leaves: Any, shift: int) -> None:
+    """Whoever opens many and leaves a few open pins no memory."""
+    index = leaves.Index(salt=77)
+    for item in range(4096):
+        index.put(item << shift, item)
+    for item in range(4090):
+        index.remove(item)
+        index.shrink()
+    assert index.cells <= 256
+    assert index.others[1] <= 256
+    assert [index.find(item << shift) for item in range(4080, 4096)] == [
+        *[None] * 10,
+        *range(4090, 4096),
+    ]
+    index.put(5000 << shift, 0)
+    assert index.find(5000 << shift) == 0
+    for item in (0, *range(4090, 4096)):
+        index.remove(item)
+    assert len(index) == 0
 
 
 # --- names ---
