@@ -29,9 +29,14 @@ cdef int stored_again(
 cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil
 
 
+cdef inline size_t image_room(const stored_t *record) noexcept nogil:
+    """image_room gives the bytes before a record's attached parts: a multiple of 8."""
+    return (<size_t> record.size + 7) // 8 * 8
+
+
 cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
     """stored_attached gives a record's attached parts: as many as it says."""
-    return <zmq_msg_t *> (record.image + (record.size + 7) // 8 * 8)
+    return <zmq_msg_t *> (record.image + image_room(record))
 
 
 cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:

@@ -74,7 +74,7 @@ cdef void roster_free(roster_t *table) noexcept nogil:
 cdef size_t stored_block(const stored_t *record) noexcept nogil:
     if record.attached == 0:
         return record.size
-    return (<size_t> record.size + 7) // 8 * 8 + record.attached * sizeof(zmq_msg_t)
+    return image_room(record) + record.attached * sizeof(zmq_msg_t)
 
 
 cdef int stored_fill(

@@ -16,7 +16,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pound._array cimport fetch
+from pound._array cimport LINE, fetch
 
 cdef extern from "_check.h" nogil:
     int POUND_CHECKS
@@ -45,7 +45,7 @@ cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     s.count[number] = count - 1
     if count > SPARES_AHEAD:
         fetch(s.kept[number][count - 1 - SPARES_AHEAD])
-        fetch(<char *> s.kept[number][count - 1 - SPARES_AHEAD] + 64)
+        fetch(<char *> s.kept[number][count - 1 - SPARES_AHEAD] + LINE)
     return s.kept[number][count - 1]
 
 
