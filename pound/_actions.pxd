@@ -5,16 +5,29 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._dispatcher cimport NONE, disp_actions
 from pound._state cimport broker_t, peer_t, route_t, stored_t
 
-cdef void act(broker_t *b) noexcept nogil
+cdef void act_all(broker_t *b) noexcept nogil
+
+
+cdef inline void act(broker_t *b) noexcept nogil:
+    """act carries out what the dispatcher has decided."""
+    if disp_actions(b.d):
+        act_all(b)
+
 
 # live_now is the clock of liveness: monotonic ns less the broker's own pauses.
 cdef inline int64_t live_now(broker_t *b) noexcept nogil:
     return b.now - b.paused
 
-# slot_room makes room for what is stored under `slot`; 0, or -1.
-cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil
+cdef int slots_grow(broker_t *b) noexcept nogil
+
+
+cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
+    """slot_room makes room for what is stored under a slot, the next at most; 0, or -1."""
+    return 0 if slot < b.slots_room else slots_grow(b)
+
 
 # store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
@@ -36,7 +49,13 @@ cdef void tell_bye(
 cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil
 
 # client_of and worker_of return the peer's number in that role, made on first use; NONE: too many.
-cdef uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil
+cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil
+
+
+cdef inline uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
+    return peer.client if peer.client != NONE else client_open(b, peer)
+
+
 cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil
 
 # service_find returns NONE for an unknown name; service_named makes it, NONE when there are too

@@ -10,14 +10,13 @@ from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
-    REQUEST_ANSWERED, action_t, disp_action, disp_answer_bytes, disp_client_close, disp_client_lost,
-    disp_client_open, disp_later, disp_service_open, disp_undeliverable, disp_worker_gone,
-    disp_worker_open, disp_worker_ready, request_t,
+    REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_client_close,
+    disp_client_lost, disp_client_open, disp_later, disp_service_open, disp_undeliverable,
+    disp_worker_gone, disp_worker_open, disp_worker_ready, request_t,
 )
 from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
     peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,
-    slot_clear, stored_bytes, stored_clear, stored_fill,
 )
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
@@ -25,6 +24,7 @@ from pound._state cimport (
     LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
     peer_t, route_t, service_name_t, slot_t, stored_t,
 )
+from pound._stored cimport slot_clear, stored_clear, stored_fill
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND,
@@ -47,35 +47,42 @@ cdef enum:
 # actions_fetch fetches the slots of actions that come together, as those do that free requests.
 cdef void actions_fetch(broker_t *b) noexcept nogil:
     cdef uint32_t i
-    for i in range(min(b.d.actions_count, <uint32_t> FETCHED_MAX)):
+    for i in range(min(disp_actions(b.d), <uint32_t> FETCHED_MAX)):
         fetch(&b.slots[disp_later(b.d, i).slot])
 
 
-cdef void act(broker_t *b) noexcept nogil:
-    """Carry out every action that the dispatcher has queued."""
-    cdef action_t a
-    if b.d.actions_count > 1:
+cdef void act_all(broker_t *b) noexcept nogil:
+    """Carry out every action that the dispatcher has queued; there are some."""
+    cdef const action_t *a
+    if disp_actions(b.d) > 1:
         actions_fetch(b)
-    while disp_action(b.d, &a):
-        if a.kind == ACT_TASK:
-            peer_task(b, b.worker_peer[a.peer], a.token, a.slot)
-        elif a.kind == ACT_FREE:
-            slot_clear(b, &b.slots[a.slot])
-        elif a.kind == ACT_FAIL:
-            # The same tick may have ended its client, and freed the request with it.
-            if b.d.requests[a.slot].state == REQUEST_ANSWERED:
-                fail(b, a.slot, a.code)
-        elif a.kind == ACT_CANCEL:
-            if b.worker_peer[a.peer].dialect == DIALECT_PND:
-                tell(b, b.worker_peer[a.peer], KIND_CANCEL, a.token)
-        elif a.kind == ACT_WORKER_GONE:
-            worker_silent(b, b.worker_peer[a.peer])
-        elif a.kind == ACT_WORKER_FREE:
-            worker_free(b, a.peer)
-        elif a.kind == ACT_CLIENT_FREE:
-            client_free(b, a.peer)
-        elif a.kind == ACT_SERVICE_FREE:
-            service_free(b, a.peer)
+    a = disp_action(b.d)
+    while a != NULL:
+        act_one(b, a)
+        a = disp_action(b.d)
+
+
+cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
+    """Carry out an action; what it says is read before anything is called."""
+    if a.kind == ACT_TASK:
+        peer_task(b, b.worker_peer[a.peer], a.token, a.slot)
+    elif a.kind == ACT_FREE:
+        slot_clear(b, &b.slots[a.slot])
+    elif a.kind == ACT_FAIL:
+        # The same tick may have ended its client, and freed the request with it.
+        if b.d.requests[a.slot].state == REQUEST_ANSWERED:
+            fail(b, a.slot, a.code)
+    elif a.kind == ACT_CANCEL:
+        if b.worker_peer[a.peer].dialect == DIALECT_PND:
+            tell(b, b.worker_peer[a.peer], KIND_CANCEL, a.token)
+    elif a.kind == ACT_WORKER_GONE:
+        worker_silent(b, b.worker_peer[a.peer])
+    elif a.kind == ACT_WORKER_FREE:
+        worker_free(b, a.peer)
+    elif a.kind == ACT_CLIENT_FREE:
+        client_free(b, a.peer)
+    elif a.kind == ACT_SERVICE_FREE:
+        service_free(b, a.peer)
 
 
 cdef void worker_silent(broker_t *b, peer_t *peer) noexcept nogil:
@@ -110,11 +117,9 @@ cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
 
 # -- answers ----------------------------------------------------------------------------------
 
-cdef int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
+cdef int slots_grow(broker_t *b) noexcept nogil:
     cdef size_t room = b.slots_room
     cdef size_t wanted = 2 * room if room else SLOTS_MIN
-    if slot < room:
-        return 0
     if array_grow(<void **> &b.slots, &b.slots_block, room * sizeof(slot_t),
                   wanted * sizeof(slot_t)):
         b.counters[C_NO_MEMORY] += 1
@@ -188,9 +193,9 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
     elif b.slots[slot].overflowed and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
         disp_undeliverable(b.d, slot)
-    elif overflows(b, peer, stored_bytes(record)):
+    elif overflows(b, peer, b.d.requests[slot].bytes):
         deliver_loss(b, peer, slot)
-    elif item_push(b, peer, slot, NULL):
+    elif item_push(b, peer, slot):
         disp_undeliverable(b.d, slot)
     elif may_defer(b, peer, slot):
         b.counters[C_DEFERRED] += 1
@@ -215,9 +220,9 @@ cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogi
 
 
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
-    if peer.blocked_since == 0 and peer.route != NULL and peer.route.alive:
+    if peer.items_count == 0 or peer.items_bytes + size <= b.settings.undelivered_bytes_max:
         return 0
-    return peer.items_count and peer.items_bytes + size > b.settings.undelivered_bytes_max
+    return peer.blocked_since != 0 or peer.route == NULL or not peer.route.alive
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
@@ -229,11 +234,13 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
     if (b.slots[slot].dialect != DIALECT_PND
             or peer.items_bytes > 2 * b.settings.undelivered_bytes_max
             or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
-            or store_scratch(b, &b.slots[slot].record)
-            or item_push(b, peer, slot, NULL)):
+            or store_scratch(b, &b.slots[slot].record)):
+        disp_undeliverable(b.d, slot)
+        return
+    disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
+    if item_push(b, peer, slot):
         disp_undeliverable(b.d, slot)
     else:
-        disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
         peer_touch(b, peer)
 
 
@@ -300,11 +307,8 @@ cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
 
 # -- roles ------------------------------------------------------------------------------------
 
-cdef uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
-    cdef uint32_t client
-    if peer.client != NONE:
-        return peer.client
-    client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
+cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef uint32_t client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
     if client == NONE:
         return NONE
     if array_room(<void **> &b.client_peer, &b.clients_room, client, sizeof(peer_t *)):

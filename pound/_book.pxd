@@ -9,8 +9,7 @@
 # ends.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc, realloc
 
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
@@ -30,7 +29,7 @@ from pound._rank cimport (
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
     ISOLATED_SHIFT = 58      # bits of seq in the key of an isolated request
-    ACTIONS_ROOM_MIN = 64    # a power of two
+    ACTIONS_ROOM_MIN = 64
 
 
 # --- where entities keep their places, links and seats ---
@@ -137,15 +136,9 @@ cdef inline void worker_unserved(dispatcher_t *d, uint32_t w) noexcept nogil:
 
 cdef inline void actions_grow(dispatcher_t *d) noexcept nogil:
     cdef uint32_t room = 2 * d.actions_room if d.actions_room else ACTIONS_ROOM_MIN
-    cdef uint32_t first = d.actions_room - d.actions_head
-    cdef action_t *bigger = <action_t *> malloc(room * sizeof(action_t))
+    cdef void *bigger = realloc(d.actions, room * sizeof(action_t))
     CHECK(bigger != NULL, "no memory for %u actions", room)
-    if d.actions_room > 0:
-        memcpy(bigger, d.actions + d.actions_head, first * sizeof(action_t))
-        memcpy(bigger + first, d.actions, d.actions_head * sizeof(action_t))
-    free(d.actions)
-    d.actions = bigger
-    d.actions_head = 0
+    d.actions = <action_t *> bigger
     d.actions_room = room
 
 
@@ -153,15 +146,15 @@ cdef inline void act(
     dispatcher_t *d, uint8_t kind, uint32_t slot, uint32_t peer, uint64_t token, uint8_t code
 ) noexcept nogil:
     cdef action_t *action
-    if d.actions_count == d.actions_room:
+    if d.actions_end == d.actions_room:
         actions_grow(d)
-    action = &d.actions[(d.actions_head + d.actions_count) & (d.actions_room - 1)]
+    action = &d.actions[d.actions_end]
     action.kind = kind
     action.slot = slot
     action.peer = peer
     action.token = token
     action.code = code
-    d.actions_count += 1
+    d.actions_end += 1
 
 
 # --- services ---

@@ -24,9 +24,7 @@ from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
-from pound._peers cimport (
-    items_clear, log_event, peer_touch, peers_bury, roster_free, route_free, slot_clear,
-)
+from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster_free, route_free
 from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOGS,
@@ -34,6 +32,7 @@ from pound._state cimport (
     OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, log_t, peer_t, roster_t, route_t,
     service_name_t, settings_t, socket_t,
 )
+from pound._stored cimport slot_clear
 from pound._table cimport names_free, names_init
 from pound._wire cimport BYE_GOING
 

@@ -245,10 +245,10 @@ cdef struct dispatcher_t:
     queue_t kept             # KEPT requests, oldest delivery first
     int64_t now              # of the call that is running
     uint64_t stamp           # rises with each READY
-    action_t *actions        # a ring
-    uint32_t actions_head
-    uint32_t actions_count
-    uint32_t actions_room    # a power of two
+    action_t *actions        # those from actions_next to actions_end are to be taken
+    uint32_t actions_next    # both are 0 when none is
+    uint32_t actions_end
+    uint32_t actions_room
 
 
 # NULL: no memory.
@@ -296,8 +296,6 @@ cdef int disp_answer(
 cdef void disp_expect(
     const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
-# disp_unsent says whether the task of an ACT_TASK is still to be sent: it may have been undone.
-cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil
 # 0, or -1: the task is not UNSENT.
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil
 
@@ -311,24 +309,37 @@ cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil
 cdef void disp_check(dispatcher_t *d) noexcept nogil
 
 
+cdef inline bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil:
+    """disp_unsent says whether the task of an ACT_TASK is still to be sent: it may be undone."""
+    cdef const task_t *task
+    if d.requests[slot].state != REQUEST_RUNNING:
+        return False
+    task = &d.tasks[d.requests[slot].task]
+    return task.token == token and task.state == TASK_UNSENT
+
+
 cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept nogil:
     """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
     cdef uint32_t place = d.requests[slot].deadline_at
     return 0 if place == NONE else d.deadlines.nodes[place].key
 
 
+cdef inline uint32_t disp_actions(const dispatcher_t *d) noexcept nogil:
+    """disp_actions counts the actions that are to be taken."""
+    return d.actions_end - d.actions_next
+
+
 cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:
-    """disp_later shows the action that has `i` others before it, or NULL: there are fewer."""
-    if i >= d.actions_count:
+    """disp_later shows the action that has `i` others before it; there are more than `i`."""
+    return &d.actions[d.actions_next + i]
+
+
+cdef inline const action_t *disp_action(dispatcher_t *d) noexcept nogil:
+    """disp_action takes the next action, or NULL: there is none. Good until the next call."""
+    cdef const action_t *action = &d.actions[d.actions_next]
+    if d.actions_next == d.actions_end:
         return NULL
-    return &d.actions[(d.actions_head + i) & (d.actions_room - 1)]
-
-
-cdef inline int disp_action(dispatcher_t *d, action_t *out) noexcept nogil:
-    """disp_action takes the next action: 1, or 0 when there is none."""
-    if d.actions_count == 0:
-        return 0
-    out[0] = d.actions[d.actions_head]
-    d.actions_head = (d.actions_head + 1) & (d.actions_room - 1)
-    d.actions_count -= 1
-    return 1
+    d.actions_next += 1
+    if d.actions_next == d.actions_end:
+        d.actions_next = d.actions_end = 0
+    return action

@@ -486,14 +486,6 @@ cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept
     return d.tasks[t].request
 
 
-cdef bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil:
-    cdef const task_t *task
-    if d.requests[slot].state != REQUEST_RUNNING:
-        return False
-    task = &d.tasks[d.requests[slot].task]
-    return task.token == token and task.state == TASK_UNSENT
-
-
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil:
     if not disp_unsent(d, slot, token):
         return -1
@@ -726,11 +718,12 @@ cdef class Dispatcher:
 
     def actions(self):
         """Take all actions, in order: (kind, code, slot, peer, token)."""
-        cdef action_t action
+        cdef const action_t *action = disp_action(self.d)
         taken = []
-        while disp_action(self.d, &action):
+        while action != NULL:
             taken.append((action.kind, action.code, number(action.slot), number(action.peer),
                           action.token))
+            action = disp_action(self.d)
         return taken
 
     def counters(self):

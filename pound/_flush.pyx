@@ -13,14 +13,13 @@ from pound._dispatcher cimport (
     NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent,
 )
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
-from pound._peers cimport (
-    item_at, item_lives, item_pop, item_record, peer_block, peer_touch, stored_attached,
-)
+from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
     OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t, peer_t, route_t, service_name_t,
     slot_t, stored_t,
 )
+from pound._stored cimport stored_attached
 from pound._wire cimport (
     CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
     PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, packet_begin,
@@ -202,7 +201,7 @@ cdef void items_forget(broker_t *b, peer_t *peer, uint32_t count) noexcept nogil
 
 # load_put appends a stored record to the packet and returns its place there;
 # NULL: the packet is full (a record that's too large for any packet travels alone).
-cdef uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nogil:
+cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nogil:
     cdef uint8_t *image
     cdef uint32_t i
     if load.records and (

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport malloc
+from libc.string cimport memset
 
 from pound._actions cimport (
     act, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named, session_end,
@@ -27,6 +28,7 @@ from pound._state cimport (
     LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES,
     WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t, stored_t,
 )
+from pound._stored cimport slot_clear, stored_clear
 from pound._wire cimport part_put
 
 cdef enum:
@@ -95,8 +97,7 @@ cdef void request(
     cdef uint32_t size = m.service_size
     cdef uint32_t first = m.body + 1
     cdef uint8_t page = page_of(name, size)
-    cdef stored_t record
-    cdef uint32_t slot
+    cdef slot_t kept
     cdef int result
     if frames_bytes(b, 1, m.envelope) > ENVELOPE_BYTES_MAX:
         strike(b, route, m.dialect, "an envelope of more than 64 KiB")
@@ -122,38 +123,41 @@ cdef void request(
     if b.services[service].one_part and m.parts != 1:
         refuse_foreign(b, peer, C_ONE_PART_REFUSED, name, size, WHY_ONE_PART)
         return
-    if store_request(b, &record, name, size, first, m.parts):
+    memset(&kept, 0, sizeof(slot_t))
+    kept.dialect = m.dialect
+    if (store_request(b, &kept.record, name, size, first, m.parts)
+            or store_envelope(b, &kept, m)):
+        slot_clear(b, &kept)
         disp_service_drop(b.d, service)
         act(b)
         return
     peer.next_request += 1
-    result = accept(b, peer, peer.next_request, service, 0, 0, m.dialect, &record,
-                    <uint32_t> frames_bytes(b, 1, m.envelope), &slot)
-    if result == REQ_ACCEPTED:
-        store_envelope(b, &b.slots[slot], m)
-    else:
+    result = accept(b, peer, peer.next_request, service, 0, 0, &kept)
+    if result != REQ_ACCEPTED:
         refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size,
                        WHY_UNKNOWN if result == REQ_NO_SERVICE else WHY_LIMIT)
 
 
-# store_envelope keeps what goes before the answer; one empty frame needs no memory.
-cdef void store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil:
+# store_envelope keeps what goes before the answer; 0, or -1: no memory, and the answer would be
+# sent astray. One empty frame needs no memory.
+cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil:
     cdef uint32_t size = 0
     cdef uint32_t i
     cdef uint8_t *at
     slot.delimited = m.envelope > 0
     if m.envelope <= 1:
-        return
+        return 0
     for i in range(m.envelope):
         size += 4 + <uint32_t> b.views[1 + i].size
     slot.envelope = <envelope_t *> malloc(sizeof(envelope_t) + size)
     if slot.envelope == NULL:
         b.counters[C_NO_MEMORY] += 1
-        return
+        return -1
     slot.envelope.size = size
     at = slot.envelope.parts
     for i in range(m.envelope):
         at = part_put(at, b.views[1 + i].data, <uint32_t> b.views[1 + i].size)
+    return 0
 
 
 cdef void request_page(
@@ -168,7 +172,8 @@ cdef void request_page(
     if answer_page(b, peer, peer.next_request, page, m.service, m.service_size,
                    b.views[last].data, <uint32_t> b.views[last].size, m.dialect,
                    &slot) == REQ_ACCEPTED:
-        store_envelope(b, &b.slots[slot], m)
+        if store_envelope(b, &b.slots[slot], m):
+            stored_clear(b, &b.slots[slot].record)
         deliver(b, slot)
     else:
         b.counters[C_REFUSED_FOREIGN] += 1

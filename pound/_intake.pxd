@@ -1,13 +1,15 @@
 # What both kinds of input share: storing what came, and handing it to the dispatcher.
 #
-# A stored_t that is filled here is owned by the caller until `accept`, `answer` or `partial` takes
-# it, which they always do: they store it or free it. The frames of the message that is being
-# read are b.frames[0] (the routing id), b.frames[1], ...; attaching moves a frame out of there.
+# A stored_t that is filled here is owned by the caller until `accept` (with its slot_t), `answer`
+# or `partial` takes it, which they always do: they store it or free it. The frames of the message
+# that is being read are b.frames[0] (the routing id), b.frames[1], ...; attaching moves a frame out
+# of there.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
-from pound._state cimport broker_t, peer_t, route_t, stored_t
-from pound._wire cimport record_t
+from pound._state cimport broker_t, peer_t, route_t, slot_t, stored_t
+from pound._stored cimport stored_fill
+from pound._wire cimport FLAG_ATTACHED, record_t
 
 # strike counts a malformed message against its route.
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil
@@ -31,15 +33,20 @@ cdef int store_partial(
     broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
 ) noexcept nogil
 
-# store_record fills *out with a PND record and the frames that it claims; 0, or -1.
-cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
+cdef int store_attached(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
 
-# accept offers a request to the dispatcher; the result is a REQ_*, *slot its number. It counts for
-# the bytes of its record and for `beside`: those of what else is kept with it.
+
+cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
+    """store_record fills *out with a PND record and the frames that it claims; 0, or -1."""
+    if r.flags & FLAG_ATTACHED:
+        return store_attached(b, out, r)
+    return stored_fill(b, out, r.image, r.size, 0)
+
+
+# accept offers a request to the dispatcher, with what is to be kept of it; the result is a REQ_*.
 cdef int accept(
     broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
-    int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
-) noexcept nogil
+    int64_t timeout_ns, slot_t *kept) noexcept nogil
 
 # answer hands a worker's final answer to the dispatcher; the result is an ANS_*.
 cdef int answer(

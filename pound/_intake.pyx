@@ -16,14 +16,13 @@ from pound._dispatcher cimport (
 )
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
-from pound._peers cimport (
-    item_push, log_event, peer_touch, stored_attached, stored_bytes, stored_clear, stored_fill,
-)
+from pound._peers cimport log_event, partial_push, peer_touch
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
     C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
     STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
 )
+from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
     CODE_INTERNAL, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put, put_error, put_partial, put_reply,
     put_request, record_t,
@@ -105,10 +104,12 @@ cdef void fill_body(broker_t *b, uint8_t *at, uint32_t first, uint32_t count) no
 
 
 # store_image stores a record; if it is flagged as attached, with these frames.
-cdef int store_image(
+cdef inline int store_image(
         broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint8_t flags,
         uint32_t first, uint32_t count) noexcept nogil:
-    if stored_fill(b, out, image, size, <uint16_t> count if flags & FLAG_ATTACHED else 0):
+    if not flags & FLAG_ATTACHED:
+        return stored_fill(b, out, image, size, 0)
+    if stored_fill(b, out, image, size, <uint16_t> count):
         return -1
     attach(b, out, first)
     return 0
@@ -170,7 +171,7 @@ cdef int store_partial(
     return store_body(b, out, at, flags, first, count)
 
 
-cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
+cdef int store_attached(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     return store_image(b, out, r.image, r.size, r.flags, r.attached + 2, r.parts)
 
 
@@ -178,26 +179,26 @@ cdef int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept no
 
 cdef int accept(
         broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
-        int64_t timeout_ns, uint8_t dialect, stored_t *request, uint32_t beside, uint32_t *slot
-        ) noexcept nogil:
+        int64_t timeout_ns, slot_t *kept) noexcept nogil:
     cdef uint32_t client = client_of(b, peer)
+    cdef uint32_t bytes = <uint32_t> stored_bytes(&kept.record)
+    cdef uint32_t slot
     cdef int result = REQ_BUSY
-    slot[0] = NONE
+    if kept.envelope != NULL:
+        bytes += kept.envelope.size
     if client == NONE or slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
     else:
         result = disp_request(
-            b.d, client, id, service, priority, timeout_ns,
-            <uint32_t> stored_bytes(request) + beside, 0, b.now, slot)
-    if result != REQ_ACCEPTED:
-        stored_clear(b, request)
-    else:
-        b.slots[slot[0]].record = request[0]
-        b.slots[slot[0]].dialect = dialect
+            b.d, client, id, service, priority, timeout_ns, bytes, 0, b.now, &slot)
+    if result == REQ_ACCEPTED:
+        b.slots[slot] = kept[0]
         fetch(&b.slots[b.d.request_pool.free])
         b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
-    if result == REQ_KEPT:
-        deliver(b, slot[0])
+    else:
+        slot_clear(b, kept)
+        if result == REQ_KEPT:
+            deliver(b, slot)
     act(b)
     return result
 
@@ -243,7 +244,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
         b.slots[slot].overflowed = 1
         disp_cancel(b.d, client, b.d.requests[slot].id, b.now)
         act(b)
-    elif item_push(b, peer, slot, record):
+    elif partial_push(b, peer, slot, record):
         stored_clear(b, record)
     else:
         b.counters[C_PARTIALS] += 1

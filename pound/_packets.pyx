@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
@@ -22,14 +22,15 @@ from pound._intake cimport (
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_label, peer_open, peer_release, route_attach, route_closing,
-    route_detach, stored_again, stored_clear,
+    log_event, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
     C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
-    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, stored_t,
+    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, slot_t,
+    stored_t,
 )
+from pound._stored cimport stored_again, stored_clear
 from pound._table cimport names_get, names_put
 from pound._wire cimport (
     BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
@@ -205,9 +206,9 @@ cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
 # -- clients ----------------------------------------------------------------------------------
 
 cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
-    cdef uint32_t service, slot
+    cdef uint32_t service
     cdef uint8_t page = page_of(r.service, r.service_size)
-    cdef stored_t record
+    cdef slot_t kept
     cdef int result
     if request_refused(b, peer, r):
         return
@@ -228,13 +229,15 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
                "this service takes bodies of exactly one part (one_part)")
         return
-    if store_record(b, &record, r) or named(b, service, r, &record):
+    memset(&kept, 0, sizeof(slot_t))
+    kept.dialect = DIALECT_PND
+    if store_record(b, &kept.record, r) or named(b, service, r, &kept.record):
         disp_service_drop(b.d, service)
         act(b)
         refused(b, peer, r, REQ_NO_MEMORY)
         return
-    result = accept(b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000,
-                    DIALECT_PND, &record, 0, &slot)
+    result = accept(
+        b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000, &kept)
     if result != REQ_ACCEPTED:
         refused(b, peer, r, result)
 

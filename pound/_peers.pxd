@@ -7,7 +7,10 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._dispatcher cimport REQUEST_FREE
 from pound._libzmq cimport zmq, zmq_msg_t
-from pound._state cimport broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
+from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
+
+cdef enum:
+    ITEMS_ROOM_KEPT = 1024   # of an empty ring
 
 # roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
 cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil
@@ -17,60 +20,90 @@ cdef void roster_free(roster_t *table) noexcept nogil
 # array_room grows `*array` (elements of `size` bytes) to hold `index`, zeroed; 0, or -1.
 cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) noexcept nogil
 
-# stored_fill gives an empty record a copy of an image, and `attached` empty messages: 0, or -1: no
-# memory.
-# stored_again gives a record another image: 0, or -1: no memory (nothing changes).
-# stored_clear frees what a stored record owns and leaves it empty.
-cdef int stored_fill(
-    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
-) noexcept nogil
-cdef int stored_again(
-    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
-cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil
-
-
-cdef inline size_t image_room(const stored_t *record) noexcept nogil:
-    """image_room gives the bytes before a record's attached parts: a multiple of 8."""
-    return (<size_t> record.size + 7) // 8 * 8
-
-
-cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
-    """stored_attached gives a record's attached parts: as many as it says."""
-    return <zmq_msg_t *> (record.image + image_room(record))
-
-
-cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
-    """stored_bytes gives the bytes of a record, those of its attached parts included."""
-    cdef uint64_t size = record.size
-    cdef uint32_t i
-    for i in range(record.attached):
-        size += zmq.msg_size(&stored_attached(record)[i])
-    return size
-
-
-cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil
-
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
 cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peers_bury(broker_t *b) noexcept nogil
-cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
-cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil
+cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
 
-# item_push queues the answer in `slot` (partial NULL) or a partial, which it then owns; 0, or -1.
-# When it is sent is for the caller to say: peer_touch or peer_defer.
-cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil
-cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil
+
+cdef inline void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
+    """peer_touch puts a peer on the list of those that the turn's end has something to send to."""
+    if peer.dirty or peer.dead:
+        return
+    peer.dirty = 1
+    peer.next_dirty = NULL
+    if b.dirty == NULL:
+        b.dirty = peer
+    else:
+        b.dirty_tail.next_dirty = peer
+    b.dirty_tail = peer
+
+
+cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
+    """peer_task queues a task for the next flush; 0, or -1 when there is no memory."""
+    if peer.tasks_count == peer.tasks_room and tasks_grow(b, peer):
+        return -1
+    peer.tasks[peer.tasks_count].token = token
+    peer.tasks[peer.tasks_count].slot = slot
+    peer.tasks_count += 1
+    peer_touch(b, peer)
+    return 0
+
+
+# partial_push queues a partial, which the item then owns: 0, or -1. When an item is sent is for its
+# caller to say: peer_touch or peer_defer.
+cdef int partial_push(
+    broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial) noexcept nogil
+cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil
+cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil
+cdef void items_free(peer_t *peer) noexcept nogil
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil
 
 
 cdef inline item_t *item_at(const peer_t *peer, uint32_t i) noexcept nogil:
     """item_at gives the peer's item that has `i` others before it."""
     return &peer.items[(peer.items_first + i) & (peer.items_room - 1)]
+
+
+cdef inline int item_add(
+    broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial, uint32_t size
+) noexcept nogil:
+    """item_add queues an item of the request in `slot`; 0, or -1 when there is no memory."""
+    cdef item_t *item
+    if peer.items_count == peer.items_room and items_grow(b, peer):
+        return -1
+    item = item_at(peer, peer.items_count)
+    item.partial = partial
+    item.slot = slot
+    item.seq = b.d.requests[slot].seq
+    item.size = size
+    peer.items_count += 1
+    peer.items_bytes += size
+    b.counters[C_QUEUED] += 1
+    return 0
+
+
+cdef inline int item_push(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
+    """item_push queues the answer in `slot`; 0, or -1 when there is no memory."""
+    return item_add(b, peer, slot, NULL, b.d.requests[slot].bytes)
+
+
+cdef inline void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
+    """item_pop drops the first item; a partial is freed, an answer stays in its slot."""
+    cdef item_t *item = item_at(peer, 0)
+    if item.partial != NULL:
+        partial_free(b, item.partial)
+    peer.items_bytes -= item.size
+    peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
+    peer.items_count -= 1
+    b.counters[C_QUEUED] -= 1
+    if peer.items_count == 0 and peer.items_room > ITEMS_ROOM_KEPT:
+        items_free(peer)
 
 
 cdef inline bint item_lives(const broker_t *b, const item_t *item) noexcept nogil:

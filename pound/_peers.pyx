@@ -1,24 +1,25 @@
 """Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
 
+from pound._array cimport LINE
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
-from pound._libzmq cimport zmq, zmq_msg_t
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
-    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_IMAGES, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS, C_QUEUED,
+    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS,
     C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, unsent_t, item_t,
-    log_t, peer_t, roster_t, route_t, slot_t, socket_t, stored_t,
+    log_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
+from pound._stored cimport stored_bytes, stored_clear
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free
 
 cdef enum:
     ITEMS_ROOM_MIN = 16
-    ITEMS_ROOM_KEPT = 1024   # of an empty ring
 
 
 # -- numbers for pointers ---------------------------------------------------------------------
@@ -68,71 +69,17 @@ cdef void roster_free(roster_t *table) noexcept nogil:
     memset(table, 0, sizeof(roster_t))
 
 
-# -- stored records ---------------------------------------------------------------------------
-
-# stored_block returns the bytes of what a record's image lies in.
-cdef size_t stored_block(const stored_t *record) noexcept nogil:
-    if record.attached == 0:
-        return record.size
-    return image_room(record) + record.attached * sizeof(zmq_msg_t)
-
-
-cdef int stored_fill(
-        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
-        ) noexcept nogil:
-    cdef uint32_t i
-    record.size = size
-    record.attached = attached
-    record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
-    if record.image == NULL:
-        record.size = record.attached = 0
-        b.counters[C_NO_MEMORY] += 1
-        return -1
-    memcpy(record.image, image, size)
-    for i in range(attached):
-        zmq.msg_init(&stored_attached(record)[i])
-    b.counters[C_IMAGES] += 1
-    return 0
-
-
-cdef int stored_again(
-        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
-    cdef stored_t fresh
-    cdef uint32_t i
-    if stored_fill(b, &fresh, image, size, record.attached):
-        return -1
-    for i in range(record.attached):
-        zmq.msg_move(&stored_attached(&fresh)[i], &stored_attached(record)[i])
-    stored_clear(b, record)
-    record[0] = fresh
-    return 0
-
-
-cdef void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
-    cdef uint32_t i
-    for i in range(record.attached):
-        zmq.msg_close(&stored_attached(record)[i])
-    b.counters[C_IMAGES] -= record.image != NULL
-    spare_give(&b.spares, record.image, stored_block(record))
-    memset(record, 0, sizeof(stored_t))
-
-
-# slot_clear frees what a slot owns.
-cdef void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
-    stored_clear(b, &slot.record)
-    if slot.envelope != NULL:
-        free(slot.envelope)
-    memset(slot, 0, sizeof(slot_t))
-
-
 # -- peers ------------------------------------------------------------------------------------
 
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
     """A new peer without a route; NULL when there is no memory."""
-    cdef peer_t *peer = <peer_t *> calloc(1, sizeof(peer_t))
-    if peer == NULL:
+    cdef void *block = NULL
+    cdef peer_t *peer
+    if posix_memalign(&block, LINE, sizeof(peer_t)):
         b.counters[C_NO_MEMORY] += 1
         return NULL
+    peer = <peer_t *> block
+    memset(peer, 0, sizeof(peer_t))
     peer.number = roster_add(&b.peers, peer)
     if peer.number == NONE:
         b.counters[C_NO_MEMORY] += 1
@@ -183,19 +130,6 @@ cdef void peers_bury(broker_t *b) noexcept nogil:
         peer = after
 
 
-cdef void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
-    """Put the peer on the list of those that this turn's end has something to send to."""
-    if peer.dirty or peer.dead:
-        return
-    peer.dirty = 1
-    peer.next_dirty = NULL
-    if b.dirty == NULL:
-        b.dirty = peer
-    else:
-        b.dirty_tail.next_dirty = peer
-    b.dirty_tail = peer
-
-
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
     """Note that a send was refused; it's tried again after delay_ns (the same for all)."""
     if peer.blocked_since == 0:
@@ -231,16 +165,11 @@ cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept n
     memcpy(peer.label, label, peer.label_size)
 
 
-cdef int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
-    """Queue a task for the next flush; 0, or -1 when there is no memory."""
-    if peer.tasks_count == peer.tasks_room and array_room(
+cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil:
+    if array_room(
             <void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(unsent_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
-    peer.tasks[peer.tasks_count].token = token
-    peer.tasks[peer.tasks_count].slot = slot
-    peer.tasks_count += 1
-    peer_touch(b, peer)
     return 0
 
 
@@ -291,53 +220,35 @@ cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil:
     return 0
 
 
-cdef int item_push(broker_t *b, peer_t *peer, uint32_t slot, stored_t *partial) noexcept nogil:
-    cdef stored_t *own = NULL
-    cdef stored_t *record = &b.slots[slot].record
-    cdef item_t *item
-    if peer.items_count == peer.items_room and items_grow(b, peer):
+cdef int partial_push(
+        broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial) noexcept nogil:
+    cdef stored_t *own = <stored_t *> spare_take(&b.spares, sizeof(stored_t))
+    if own == NULL:
+        b.counters[C_NO_MEMORY] += 1
         return -1
-    if partial != NULL:
-        own = <stored_t *> spare_take(&b.spares, sizeof(stored_t))
-        if own == NULL:
-            b.counters[C_NO_MEMORY] += 1
-            return -1
-        own[0] = partial[0]
-        record = own
-    item = item_at(peer, peer.items_count)
-    item.partial = own
-    item.slot = slot
-    item.seq = b.d.requests[slot].seq
-    item.size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
-    peer.items_count += 1
-    peer.items_bytes += item.size
-    b.counters[C_QUEUED] += 1
+    if item_add(b, peer, slot, own, <uint32_t> stored_bytes(partial) + ANSWER_BYTES):
+        spare_give(&b.spares, own, sizeof(stored_t))
+        return -1
+    own[0] = partial[0]
     return 0
 
 
-cdef void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
-    """Drop the first item of the queue; a partial is freed, an answer stays in its slot."""
-    cdef item_t *item = item_at(peer, 0)
-    if item.partial != NULL:
-        stored_clear(b, item.partial)
-        spare_give(&b.spares, item.partial, sizeof(stored_t))
-    peer.items_bytes -= item.size
-    peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
-    peer.items_count -= 1
-    b.counters[C_QUEUED] -= 1
-    if peer.items_count == 0 and peer.items_room > ITEMS_ROOM_KEPT:
-        free(peer.items)
-        peer.items = NULL
-        peer.items_room = peer.items_first = 0
+cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil:
+    stored_clear(b, partial)
+    spare_give(&b.spares, partial, sizeof(stored_t))
+
+
+cdef void items_free(peer_t *peer) noexcept nogil:
+    free(peer.items)
+    peer.items = NULL
+    peer.items_room = peer.items_first = 0
 
 
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil:
     """Drop all items, and the ring."""
     while peer.items_count:
         item_pop(b, peer)
-    free(peer.items)
-    peer.items = NULL
-    peer.items_room = peer.items_first = 0
+    items_free(peer)
 
 
 # -- routes -----------------------------------------------------------------------------------

@@ -95,11 +95,23 @@ cdef struct unsent_t:        # a task that a worker is to be sent
     uint64_t token
     uint32_t slot
 
-cdef struct peer_t:
-    uint8_t session[16]      # PND; secret
+cdef struct peer_t:          # its first cache line is what a task or an answer touches
     route_t *route           # where it is reached now; NULL: nowhere
-    route_t *routes
     peer_t *next_dirty
+    unsent_t *tasks          # what it is to be sent at the next flush, in order; owned
+    uint32_t tasks_count
+    uint32_t tasks_room
+    item_t *items            # what waits to be sent to the client: a ring; owned
+    uint64_t items_bytes
+    uint32_t items_first     # its place in the ring
+    uint32_t items_count
+    uint32_t items_room      # of the ring: 0 or a power of two
+    uint8_t dirty            # on the list of peers with something to send
+    uint8_t dead             # to be freed at the end of the turn
+    uint8_t deferred         # on the list of peers with answers that may wait
+    uint8_t dialect          # of the worker; PND for both roles
+    uint8_t session[16]      # PND; secret
+    route_t *routes
     peer_t *next_dead
     peer_t *next_blocked
     peer_t *next_deferred
@@ -111,14 +123,6 @@ cdef struct peer_t:
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
-    unsent_t *tasks          # what it is to be sent at the next flush, in order; owned
-    uint32_t tasks_count
-    uint32_t tasks_room
-    item_t *items            # what waits to be sent to the client: a ring; owned
-    uint32_t items_first     # its place in the ring
-    uint32_t items_count
-    uint32_t items_room      # of the ring: 0 or a power of two
-    uint64_t items_bytes
     uint64_t next_request    # foreign clients: the number of their next request
     buffer_t control         # PND records for it that carry no body, without packet header
     uint32_t control_records
@@ -127,14 +131,10 @@ cdef struct peer_t:
     uint32_t number          # in the table of peers
     uint32_t worker_service  # foreign worker: its one service; NONE
     uint32_t capacity
-    uint8_t dialect          # of the worker; PND for both roles
     uint8_t delimited        # MDP worker: it uses the empty frame
     uint8_t text             # PPP worker: it says READY and HEARTBEAT as words
     uint8_t owed             # OWE_*
-    uint8_t dirty            # on the list of peers with something to send
-    uint8_t dead             # to be freed at the end of the turn
     uint8_t waits            # on the list of blocked peers
-    uint8_t deferred         # on the list of peers with answers that may wait
     uint8_t sent_to          # since its heartbeat was looked at last
     uint8_t beating          # on its dialect's list of heartbeats
     uint8_t lost             # LOST_*

@@ -138,15 +138,16 @@ cdef int take_off(
     dispatcher_t *d, uint32_t client, uint32_t service, uint64_t id, flight_t *flight
 ) noexcept nogil:
     cdef uint32_t slot
-    cdef action_t act
+    cdef const action_t *act
     if disp_request(d, client, id, service, 0, 0, BODY_SIZE, 0, 1, &slot) != REQ_ACCEPTED:
         return -1
-    if not disp_action(d, &act) or act.kind != ACT_TASK or disp_sent(d, act.slot, act.token, 1) != 0:
+    act = disp_action(d)
+    if act == NULL or act.kind != ACT_TASK:
         return -1
     flight.token[flight.count] = act.token
     flight.worker[flight.count] = act.peer
     flight.count += 1
-    return 0
+    return disp_sent(d, act.slot, act.token, 1)
 
 
 # land answers the tasks that run and delivers the answers.
@@ -168,7 +169,7 @@ cdef int dispatcher_run(
     dispatcher_t *d, uint32_t client, uint32_t service, uint64_t *id, uint32_t in_flight, uint32_t n
 ) noexcept nogil:
     cdef flight_t flight
-    cdef action_t act
+    cdef const action_t *act
     cdef uint32_t _
     flight.count = 0
     for _ in range(n):
@@ -180,9 +181,11 @@ cdef int dispatcher_run(
         if land(d, &flight) != 0:
             return -1
         disp_client_done(d, client, id[0] + 1)
-        while disp_action(d, &act):
+        act = disp_action(d)
+        while act != NULL:
             if act.kind != ACT_FREE:
                 return -1
+            act = disp_action(d)
     return land(d, &flight)
 
 

@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-MAIN, BOOK, LRU, LOSS = "_dispatcher.pyx", "_book.pxd", "_lru.pxd", "_loss.pxd"
+MAIN, HEAD, BOOK = "_dispatcher.pyx", "_dispatcher.pxd", "_book.pxd"
+LRU, LOSS = "_lru.pxd", "_loss.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
 RANK = "_rank.pxd"
 SEEDS, STEPS = 60, 500
@@ -163,7 +164,7 @@ PLANTS = (
     step("the old token counts after a redelivery", LRU, "request_drop_task(d, r)"),
     bug(
         "a task that was undone is taken for the one that came after it",
-        MAIN,
+        HEAD,
         "task.token == token and task.state == TASK_UNSENT",
         "task.state == TASK_UNSENT",
     ),
