@@ -103,6 +103,14 @@ def test_baselines_on_libzmq_serve_the_load(programs: Path, spawn: Callable[...,
         demand_clean(*load(programs, dialect, (line[1], line[2])))
 
 
+def test_without_the_headers_of_libzmq_the_rest_is_built(tmp_path: Path) -> None:
+    need("cc")
+    command = ["make", "-n", "-C", str(ROOT / "bench"), f"OUT={tmp_path}", "CC=cc -nostdinc"]
+    plan = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{tmp_path}/load" in plan
+    assert "-lzmq" not in plan
+
+
 @pytest.fixture
 def zmq_floor(spawn: Callable[..., Process], programs: Path) -> tuple[str, str]:
     """Give the two endpoints of a running zmq_floor, on the libzmq that a measurement has it on."""
