@@ -5,7 +5,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
-from pound._array cimport array_grow, fetch
+from pound._array cimport array_grow
 from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
@@ -14,6 +14,7 @@ from pound._dispatcher cimport (
     disp_client_lost, disp_client_open, disp_later, disp_service_open, disp_undeliverable,
     disp_worker_gone, disp_worker_open, disp_worker_ready, request_t,
 )
+from pound._hints cimport fetch
 from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
     peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,

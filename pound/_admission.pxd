@@ -16,7 +16,7 @@ from pound._dispatcher cimport (
 from pound._heap cimport heap_push
 from pound._index cimport index_put
 from pound._limits cimport limits_t
-from pound._lru cimport hand, next_offer
+from pound._lru cimport hand
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport queue_append
 
@@ -39,15 +39,16 @@ cdef inline int known_result(
 
 
 cdef inline int refusal(
-    const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t bytes
+    const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t offer,
+    uint32_t bytes
 ) noexcept nogil:
-    """refusal says why a new request may not come in, or REQ_ACCEPTED."""
+    """refusal says why a new request may not come in, or REQ_ACCEPTED; `offer` could take it."""
     cdef const limits_t *limits = &d.limits
     if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
         return REQ_BUSY_SESSION
     if limits.unknown_reject and service.workers == 0:
         return REQ_NO_SERVICE
-    if next_offer(d, service) != NONE:
+    if offer != NONE:
         return REQ_ACCEPTED
     if (d.counters.waiting >= limits.waiting_max
             or d.counters.waiting_bytes + bytes > limits.waiting_bytes_max):
@@ -83,13 +84,12 @@ cdef inline uint32_t request_make(
 
 
 cdef inline void request_accept(
-    dispatcher_t *d, uint32_t r, uint32_t s, uint8_t priority, uint32_t bytes, uint8_t internal
+    dispatcher_t *d, uint32_t r, uint32_t s, uint32_t offer, uint8_t priority, uint32_t bytes,
+    uint8_t internal
 ) noexcept nogil:
-    """request_accept hands a new request to a worker at once, or has it wait for one."""
+    """request_accept hands a new request to the worker of an offer, or has it wait for one."""
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
-    cdef const service_t *service = &d.services[s]
-    cdef uint32_t offer = next_offer(d, service)
     request.service = s
     request.priority = priority
     request.seq = d.next_seq
@@ -105,7 +105,7 @@ cdef inline void request_accept(
         return
     request.bytes = bytes
     client.open += 1
-    if service.waiting == 0 and offer != NONE:
+    if d.services[s].waiting == 0 and offer != NONE:
         hand(d, r, offer)
     else:
         waiting_enter(d, r, QUEUED_FRESH)

@@ -2,18 +2,11 @@
 #
 # The array starts inside a block of malloc's, which is what must be freed. Growing is realloc's
 # business: a large block is remapped, not copied.
-#
-# With thousands of requests open, what a step is about to touch lies in no near cache, and a load
-# that waits for memory costs as much as all the rest of the step. So who knows what comes next says
-# `fetch` one step ahead: a hint, which changes nothing and takes any address.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport realloc
 from libc.string cimport memmove
-
-cdef extern from *:
-    void fetch "__builtin_prefetch" (const void *at) nogil
 
 cdef enum:
     LINE = 64                # bytes of a cache line, of most processors

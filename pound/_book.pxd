@@ -19,6 +19,7 @@ from pound._dispatcher cimport (
     action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
+from pound._hints cimport unlikely
 from pound._index cimport (
     index_find, index_put, index_remove, index_shrink, keys_of, keys_t)
 from pound._pool cimport pool_give, pool_take
@@ -146,7 +147,7 @@ cdef inline void act(
     dispatcher_t *d, uint8_t kind, uint32_t slot, uint32_t peer, uint64_t token, uint8_t code
 ) noexcept nogil:
     cdef action_t *action
-    if d.actions_end == d.actions_room:
+    if unlikely(d.actions_end == d.actions_room):
         actions_grow(d)
     action = &d.actions[d.actions_end]
     action.kind = kind
@@ -349,7 +350,9 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
     if (worker.held == 0 and worker.mode == LIVENESS_IDLE and worker.liveness_at == NONE
             and not worker.gone):
         enter(&d.liveness, liveness_places(d), d.now, w)
-    worker_file(d, w)
+    # A busy worker with credit left stays so until it holds nothing.
+    if worker.listed != LISTED_BUSY or worker.held == 0:
+        worker_file(d, w)
     if d.counters.waiting > 0:
         worker_unserved(d, w)
 

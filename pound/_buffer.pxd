@@ -10,6 +10,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport SIZE_MAX, uint8_t
 from libc.stdlib cimport free, realloc
 
+from pound._hints cimport unlikely
+
 cdef enum:
     BUFFER_ROOM_MIN = 1024  # bytes; the first allocation, so that small packets need only one
 
@@ -40,7 +42,7 @@ cdef inline int buffer_grow(buffer_t *b, size_t more) noexcept nogil:
 # NULL: no memory, the buffer is unchanged.
 cdef inline uint8_t *buffer_extend(buffer_t *b, size_t more) noexcept nogil:
     cdef uint8_t *at
-    if more > b.room - b.size or b.data == NULL:
+    if unlikely(more > b.room - b.size or b.data == NULL):
         if buffer_grow(b, more) != 0:
             return NULL
     at = b.data + b.size

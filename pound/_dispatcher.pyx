@@ -30,7 +30,6 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 
 from pound._admission cimport known_result, refusal, request_accept, request_make
-from pound._array cimport fetch
 from pound._audit cimport audit
 from pound._book cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
@@ -39,12 +38,13 @@ from pound._book cimport (
 from pound._check cimport CHECK, POUND_CHECKS
 from pound._expiry cimport due, expire, next_due, silence, wait_over
 from pound._heap cimport heap_free
+from pound._hints cimport fetch
 from pound._index cimport index_fetch, index_free, index_guess
 from pound._limits cimport limits_default, limits_t
 from pound._loss cimport (
     client_end, request_fail, request_lost, task_release, tasks_compare, tasks_lose,
     tasks_recredit, tasks_undo, token_held, worker_end)
-from pound._lru cimport settle
+from pound._lru cimport next_offer, settle
 from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
 from pound._queue cimport queue_append, queue_init
 from pound._rank cimport rank_free, rank_init
@@ -254,6 +254,7 @@ cdef int disp_request(
     uint32_t bytes, uint8_t internal, int64_t now, uint32_t *slot
 ) noexcept nogil:
     cdef client_t *client = &d.clients[c]
+    cdef uint32_t offer = next_offer(d, &d.services[s])
     cdef int result = REQ_ACCEPTED
     cdef int64_t deadline = now + timeout_ns if timeout_ns and not internal else 0
     d.now = now
@@ -262,14 +263,14 @@ cdef int disp_request(
     if not client.foreign and id <= client.highest:
         result = known_result(d, c, id, slot)
     if result == REQ_ACCEPTED and not internal:
-        result = refusal(d, client, &d.services[s], bytes)
+        result = refusal(d, client, &d.services[s], offer, bytes)
         d.counters.refused += result != REQ_ACCEPTED
     if result == REQ_ACCEPTED:
         slot[0] = request_make(d, c, id, deadline)
         if slot[0] == NONE:
             result = REQ_NO_MEMORY
         else:
-            request_accept(d, slot[0], s, priority, bytes, internal)
+            request_accept(d, slot[0], s, offer, priority, bytes, internal)
     if result != REQ_ACCEPTED:
         service_drop(d, s)
     finish(d)

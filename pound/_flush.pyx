@@ -4,7 +4,7 @@ from libc.errno cimport EHOSTUNREACH
 from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._actions cimport act, items_drop, route_lost
-from pound._array cimport LINE, fetch
+from pound._array cimport LINE
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t,
@@ -12,6 +12,7 @@ from pound._dialects cimport (
 from pound._dispatcher cimport (
     NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent,
 )
+from pound._hints cimport fetch
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
 from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
@@ -232,7 +233,7 @@ cdef void image_fetch(const stored_t *record) noexcept nogil:
         fetch(record.image + LINE)
 
 
-cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+cdef inline void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef unsent_t *task
     cdef uint8_t *image
     cdef int64_t remaining
@@ -255,7 +256,7 @@ cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
         load.tasks += 1
 
 
-cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+cdef inline void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef item_t *item
     cdef uint8_t *image
     if load.tasks < peer.tasks_count:
@@ -330,7 +331,7 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
     act(b)
 
 
-cdef void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
+cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
     cdef item_t *item = item_at(peer, 0)
     if item.partial == NULL and item_lives(b, item):
         disp_delivered(b.d, item.slot)

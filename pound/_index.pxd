@@ -17,7 +17,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pound._array cimport fetch
+from pound._hints cimport fetch, likely, unlikely
 from pound._pool cimport NONE
 from pound._table cimport (
     mix, table_first, table_free, table_next, table_put, table_remove, table_resize, table_t)
@@ -70,7 +70,7 @@ cdef inline uint32_t index_find(const index_t *x, keys_t keys, uint64_t key) noe
     """index_find gives the item that has this key, or NONE."""
     cdef uint32_t item = index_guess(x, key)
     cdef uint32_t hash, at
-    if item != NONE and key_of(keys, item) == key:
+    if likely(item != NONE and key_of(keys, item) == key):
         return item
     if x.others.count == 0:
         return NONE
@@ -101,9 +101,9 @@ cdef inline int index_grow(index_t *x, keys_t keys) noexcept nogil:
 
 cdef inline int index_put(index_t *x, keys_t keys, uint64_t key, uint32_t item) noexcept nogil:
     """index_put adds an item with a key that is new to the index; -1: no memory."""
-    if (x.cells == NULL or x.in_cells > x.mask // 2) and index_grow(x, keys) < 0:
+    if unlikely(x.cells == NULL or x.in_cells > x.mask // 2) and index_grow(x, keys) < 0:
         return -1
-    if x.cells[key & x.mask] != NONE:
+    if unlikely(x.cells[key & x.mask] != NONE):
         return table_put(&x.others, index_hash(x, key), item)
     x.cells[key & x.mask] = item
     x.in_cells += 1
@@ -113,7 +113,7 @@ cdef inline int index_put(index_t *x, keys_t keys, uint64_t key, uint32_t item) 
 cdef inline void index_remove(index_t *x, uint64_t key, uint32_t item) noexcept nogil:
     """index_remove takes an item out that was put under this key."""
     cdef uint32_t hash, at
-    if index_guess(x, key) == item:
+    if likely(index_guess(x, key) == item):
         x.cells[key & x.mask] = NONE
         x.in_cells -= 1
     else:
@@ -142,9 +142,9 @@ cdef inline void index_spill(index_t *x, keys_t keys) noexcept nogil:
 
 cdef inline void index_shrink(index_t *x, keys_t keys) noexcept nogil:
     """index_shrink gives memory back where few are left of many."""
-    if x.mask >= INDEX_KEPT and x.in_cells <= x.mask // INDEX_SPARSE:
+    if unlikely(x.mask >= INDEX_KEPT and x.in_cells <= x.mask // INDEX_SPARSE):
         index_spill(x, keys)
-    if x.others.mask >= INDEX_KEPT and x.others.count <= x.others.mask // INDEX_SPARSE:
+    if unlikely(x.others.mask >= INDEX_KEPT) and x.others.count <= x.others.mask // INDEX_SPARSE:
         table_resize(&x.others, (<size_t> x.others.mask + 1) // 4)
 
 

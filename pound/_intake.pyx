@@ -6,7 +6,6 @@ from libc.string cimport memcpy, strlen
 from pound._actions cimport (
     act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
 )
-from pound._array cimport fetch
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
@@ -14,6 +13,7 @@ from pound._dispatcher cimport (
     ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
     disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
+from pound._hints cimport fetch
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
 from pound._peers cimport log_event, partial_push, peer_touch

@@ -8,7 +8,6 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_beats, worker_of,
 )
-from pound._array cimport fetch
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_SERVICE,
@@ -17,6 +16,7 @@ from pound._dispatcher cimport (
     disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
+from pound._hints cimport fetch
 from pound._intake cimport (
     accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_record, strike,
 )

@@ -6,6 +6,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._dispatcher cimport REQUEST_FREE
+from pound._hints cimport unlikely
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
 
@@ -46,7 +47,7 @@ cdef inline void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
     """peer_task queues a task for the next flush; 0, or -1 when there is no memory."""
-    if peer.tasks_count == peer.tasks_room and tasks_grow(b, peer):
+    if unlikely(peer.tasks_count == peer.tasks_room) and tasks_grow(b, peer):
         return -1
     peer.tasks[peer.tasks_count].token = token
     peer.tasks[peer.tasks_count].slot = slot
@@ -75,7 +76,7 @@ cdef inline int item_add(
 ) noexcept nogil:
     """item_add queues an item of the request in `slot`; 0, or -1 when there is no memory."""
     cdef item_t *item
-    if peer.items_count == peer.items_room and items_grow(b, peer):
+    if unlikely(peer.items_count == peer.items_room) and items_grow(b, peer):
         return -1
     item = item_at(peer, peer.items_count)
     item.partial = partial
@@ -96,13 +97,13 @@ cdef inline int item_push(broker_t *b, peer_t *peer, uint32_t slot) noexcept nog
 cdef inline void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     """item_pop drops the first item; a partial is freed, an answer stays in its slot."""
     cdef item_t *item = item_at(peer, 0)
-    if item.partial != NULL:
+    if unlikely(item.partial != NULL):
         partial_free(b, item.partial)
     peer.items_bytes -= item.size
     peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
     peer.items_count -= 1
     b.counters[C_QUEUED] -= 1
-    if peer.items_count == 0 and peer.items_room > ITEMS_ROOM_KEPT:
+    if unlikely(peer.items_count == 0 and peer.items_room > ITEMS_ROOM_KEPT):
         items_free(peer)
 
 

@@ -11,8 +11,9 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from pound._array cimport array_grow, fetch
+from pound._array cimport array_grow
 from pound._check cimport CHECK, POUND_CHECKS
+from pound._hints cimport fetch, likely
 
 cdef enum:
     NONE = 0xFFFFFFFF        # no number
@@ -65,7 +66,7 @@ cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept no
     """pool_take gives the number of a zeroed entity, or NONE when there is no memory."""
     cdef uint32_t number = p.free
     cdef uint8_t *entity
-    if number != NONE:
+    if likely(number != NONE):
         entity = <uint8_t *> array[0] + number * size
         p.free = (<uint32_t *> entity)[0]
         (<uint32_t *> entity)[0] = 0

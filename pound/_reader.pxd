@@ -13,13 +13,14 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from pound._array cimport LINE, fetch
+from pound._array cimport LINE
 from pound._format cimport (
     DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED,
     KIND_BYE, KIND_CANCEL, KIND_END, KIND_ERROR, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
     KIND_REQUEST, KIND_TASK, KIND_WELCOME, PUBLIC_ID_SIZE, RECORD_SIZE, load_u16, load_u32,
     load_u64,
 )
+from pound._hints cimport fetch
 
 cdef enum:
     FETCH_AHEAD = 4 * LINE   # of what another thread has just written

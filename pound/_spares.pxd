@@ -16,10 +16,9 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pound._array cimport LINE, fetch
-
-cdef extern from "_check.h" nogil:
-    int POUND_CHECKS
+from pound._array cimport LINE
+from pound._check cimport POUND_CHECKS
+from pound._hints cimport fetch, unlikely
 
 cdef enum:
     SPARE_STEP = 32          # bytes between two classes
@@ -37,10 +36,10 @@ cdef struct spares_t:        # all zero: none are kept
 cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     cdef size_t number = (size - 1) // SPARE_STEP
     cdef uint32_t count
-    if number >= SPARE_CLASSES:
+    if unlikely(number >= SPARE_CLASSES):
         return malloc(size)
     count = s.count[number]
-    if count == 0:
+    if unlikely(count == 0):
         return malloc((number + 1) * SPARE_STEP)
     s.count[number] = count - 1
     if count > SPARES_AHEAD:
@@ -51,14 +50,14 @@ cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
 
 # spare_room makes sure that a class has places; 0: it has none for another block.
 cdef inline bint spare_room(spares_t *s, size_t number) noexcept nogil:
-    if s.kept[number] == NULL:
+    if unlikely(s.kept[number] == NULL):
         s.kept[number] = <void **> malloc(SPARES_MAX * sizeof(void *))
     return s.kept[number] != NULL and s.count[number] < SPARES_MAX
 
 
 cdef inline void spare_give(spares_t *s, void *block, size_t size) noexcept nogil:
     cdef size_t number = (size - 1) // SPARE_STEP
-    if block == NULL or number >= SPARE_CLASSES or POUND_CHECKS or not spare_room(s, number):
+    if unlikely(number >= SPARE_CLASSES) or POUND_CHECKS or not spare_room(s, number):
         free(block)
         return
     s.kept[number][s.count[number]] = block

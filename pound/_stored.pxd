@@ -13,6 +13,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from pound._hints cimport unlikely
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport C_IMAGES, broker_t, slot_t, stored_t
@@ -60,10 +61,10 @@ cdef inline int stored_fill(
     record.size = size
     record.attached = attached
     record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
-    if record.image == NULL:
+    if unlikely(record.image == NULL):
         return stored_none(b, record)
     memcpy(record.image, image, size)
-    if attached:
+    if unlikely(attached > 0):
         attached_init(record)
     b.counters[C_IMAGES] += 1
     return 0
@@ -73,7 +74,7 @@ cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     """stored_clear frees what a record owns and leaves it empty."""
     if record.image == NULL:
         return
-    if record.attached:
+    if unlikely(record.attached > 0):
         attached_close(record)
     b.counters[C_IMAGES] -= 1
     spare_give(&b.spares, record.image, stored_block(record))
