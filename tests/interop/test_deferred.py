@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zmq
 
 from tests.interop.rig import Own, Rig
 from tests.peers import pnd_wire as wire
@@ -15,9 +16,12 @@ from tests.peers.dealer_client import DealerClient
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
+from tests.support import wait_until
 
 DEFER_S = 0.001
 TRIALS = 20
+FILLER = bytes(16_000)  # an answer waits alone, and two are sent together
+FULL_MAX = 3000  # answers that fill any pipe: its 1000 messages, and what the kernel holds
 
 
 @pytest.fixture
@@ -57,6 +61,17 @@ class CountingClient(PndClient):
     def _final(self, record: Record) -> None:
         self.finals.append(record.id)
         super()._final(record)
+
+
+class SlowClient(PndClient):
+    """Its socket holds no more than what it is about to read."""
+
+    def _open(self) -> zmq.Socket[bytes]:
+        socket = super()._open()
+        socket.disconnect(self.url)
+        socket.setsockopt(zmq.RCVHWM, 1)
+        socket.connect(self.url)
+        return socket
 
 
 def answered(client: Any, body: list[bytes]) -> bool:
@@ -198,6 +213,29 @@ def test_what_was_deferred_for_an_absent_client_is_sent_once_when_it_comes_back(
         worker.answer(worker.task(), [body])
     assert [client.take() for _ in range(3)] == [(1, [b"a"]), (2, [b"b"]), (3, [b"c"])]
     assert client.finals == [1, 2, 3]
+
+
+def test_what_is_deferred_when_the_pipe_is_full_comes_once_and_in_order(
+    rig_of: Callable[..., Rig], own: Own
+) -> None:
+    """The client reads nothing until all is answered; every second answer is deferred first."""
+    rig = rig_of(heartbeat=30.0, requests_max=FULL_MAX, undelivered_bytes_max=1 << 30)
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT))
+    rig.ready(worker)
+    client = own(SlowClient(rig.frontend))
+    client.welcome()
+    for _ in range(FULL_MAX):
+        client.ask([b"q"])
+    wait_until(lambda: rig.stat("waiting") == FULL_MAX - 1)
+    for i in range(FULL_MAX):
+        worker.answer(worker.task(), [b"%d" % i, FILLER])
+    wait_until(lambda: rig.stat("answered") == FULL_MAX)
+    assert rig.stat("answers_deferred") > 0
+    assert rig.stat("sends_blocked") > 0
+    for i in range(FULL_MAX):
+        assert client.take() == (i + 1, [b"%d" % i, FILLER])
+    assert client.strays == []
+    assert rig.stat("undeliverable") == 0
 
 
 @pytest.mark.parametrize("client_type", [PndClient, DealerClient])
