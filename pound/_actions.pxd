@@ -8,7 +8,11 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from pound._dispatcher cimport NONE, disp_actions
 from pound._state cimport broker_t, peer_t, route_t, stored_t
 
+# For the functions below, where there is something to do: act_all for act, slots_grow for
+# slot_room, client_open for client_of.
 cdef void act_all(broker_t *b) noexcept nogil
+cdef int slots_grow(broker_t *b) noexcept nogil
+cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil
 
 
 cdef inline void act(broker_t *b) noexcept nogil:
@@ -21,11 +25,9 @@ cdef inline void act(broker_t *b) noexcept nogil:
 cdef inline int64_t live_now(broker_t *b) noexcept nogil:
     return b.now - b.paused
 
-cdef int slots_grow(broker_t *b) noexcept nogil
-
 
 cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
-    """slot_room makes room for what is stored under a slot, the next at most; 0, or -1."""
+    """slot_room makes room for a slot, at most one more than there is room for; 0, or -1."""
     return 0 if slot < b.slots_room else slots_grow(b)
 
 
@@ -48,14 +50,13 @@ cdef void tell_bye(
     broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
 cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil
 
-# client_of and worker_of return the peer's number in that role, made on first use; NONE: too many.
-cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil
-
 
 cdef inline uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
+    """client_of gives the peer's number as a client, made on first use, or NONE: too many."""
     return peer.client if peer.client != NONE else client_open(b, peer)
 
 
+# worker_of gives the peer's number as a worker, likewise.
 cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil
 
 # service_find returns NONE for an unknown name; service_named makes it, NONE when there are too

@@ -6,13 +6,14 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 
 from pound._array cimport array_grow
+from pound._check cimport CHECK, POUND_CHECKS
 from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
-    REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_client_close,
-    disp_client_lost, disp_client_open, disp_later, disp_service_open, disp_undeliverable,
-    disp_worker_gone, disp_worker_open, disp_worker_ready, request_t,
+    REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_blocked,
+    disp_client_close, disp_client_lost, disp_client_open, disp_later, disp_service_open,
+    disp_undeliverable, disp_worker_gone, disp_worker_open, disp_worker_ready, request_t,
 )
 from pound._hints cimport fetch
 from pound._peers cimport (
@@ -25,7 +26,7 @@ from pound._state cimport (
     LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
     peer_t, route_t, service_name_t, slot_t, stored_t,
 )
-from pound._stored cimport slot_clear, stored_clear, stored_fill
+from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND,
@@ -65,8 +66,10 @@ cdef void act_all(broker_t *b) noexcept nogil:
 
 cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
     """Carry out an action; what it says is read before anything is called."""
+    cdef uint32_t worker = a.peer
     if a.kind == ACT_TASK:
-        peer_task(b, b.worker_peer[a.peer], a.token, a.slot)
+        if peer_task(b, b.worker_peer[worker], a.token, a.slot):
+            disp_blocked(b.d, worker, b.now)
     elif a.kind == ACT_FREE:
         slot_clear(b, &b.slots[a.slot])
     elif a.kind == ACT_FAIL:
@@ -180,7 +183,10 @@ cdef int failure_text(
 
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
-    """Queue the answer in `slot` for its client, or account for why it can't be told."""
+    """Queue the answer in `slot` for its client, or account for why it can't be told.
+
+    The dispatcher knows its size already.
+    """
     cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
     cdef stored_t *record = &b.slots[slot].record
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
@@ -194,7 +200,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
     elif b.slots[slot].overflowed and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
         disp_undeliverable(b.d, slot)
-    elif overflows(b, peer, b.d.requests[slot].bytes):
+    elif overflows(b, peer, answer_size(b, slot)):
         deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot):
         disp_undeliverable(b.d, slot)
@@ -203,6 +209,15 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         peer_defer(b, peer, DEFER_NS)
     else:
         peer_touch(b, peer)
+
+
+cdef uint32_t answer_size(const broker_t *b, uint32_t slot) noexcept nogil:
+    """Give what an answer counts for, as the dispatcher was told."""
+    cdef uint32_t bytes = b.d.requests[slot].bytes
+    if POUND_CHECKS:
+        CHECK(bytes == <uint32_t> stored_bytes(&b.slots[slot].record) + ANSWER_BYTES,
+              "answer of slot %u: %u bytes", slot, bytes)
+    return bytes
 
 
 cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogil:

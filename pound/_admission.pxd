@@ -42,7 +42,10 @@ cdef inline int refusal(
     const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t offer,
     uint32_t bytes
 ) noexcept nogil:
-    """refusal says why a new request may not come in, or REQ_ACCEPTED; `offer` could take it."""
+    """refusal says why a new request may not come in, or REQ_ACCEPTED.
+
+    `offer` is of a worker that could take it at once, or NONE.
+    """
     cdef const limits_t *limits = &d.limits
     if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
         return REQ_BUSY_SESSION
@@ -87,7 +90,7 @@ cdef inline void request_accept(
     dispatcher_t *d, uint32_t r, uint32_t s, uint32_t offer, uint8_t priority, uint32_t bytes,
     uint8_t internal
 ) noexcept nogil:
-    """request_accept hands a new request to the worker of an offer, or has it wait for one."""
+    """request_accept hands a new request to the worker of `offer`, or has it wait: NONE."""
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
     request.service = s

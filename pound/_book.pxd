@@ -14,9 +14,9 @@ from libc.stdlib cimport free, malloc, realloc
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
-    LISTED_NOWHERE, LIVENESS_IDLE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE,
-    QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_SENT, TASK_UNSENT,
-    action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+    LISTED_NOWHERE, LIVENESS_IDLE, NONE, PRIORITIES, QUEUED_ISOLATED, QUEUED_NOWHERE,
+    QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
+    client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
 from pound._hints cimport unlikely

@@ -2,8 +2,8 @@
  *
  * CHECK(condition, format, ...) is always on and cheap: when the condition does not hold it prints
  * file, line, condition and the given values to stderr and aborts. A broken invariant is a bug of
- * ours; going on would lose or double somebody's request. CHECK_SLOW is the same under POUND_DEBUG=1
- * and nothing otherwise: its condition is not evaluated. POUND_CHECKS says which of the two it is.
+ * ours; going on would lose or double somebody's request. POUND_CHECKS is 1 under POUND_DEBUG=1, and
+ * 0 otherwise: `if POUND_CHECKS` stands before a check that costs.
  */
 #ifndef POUND_CHECK_H
 #define POUND_CHECK_H
@@ -34,10 +34,8 @@ static void pound_check_failed(const char *file, int line, const char *condition
 
 #ifdef POUND_DEBUG
 #define POUND_CHECKS 1
-#define CHECK_SLOW(condition, ...) CHECK(condition, __VA_ARGS__)
 #else
 #define POUND_CHECKS 0
-#define CHECK_SLOW(condition, ...) ((void)0)
 #endif
 
 #endif

@@ -2,6 +2,5 @@
 
 cdef extern from "_check.h" nogil:
     enum:
-        POUND_CHECKS         # 1 under POUND_DEBUG=1: checks that cost O(n) are made
+        POUND_CHECKS         # 1 under POUND_DEBUG=1: checks that cost are made
     void CHECK(bint condition, const char *format, ...) noexcept
-    void CHECK_SLOW(bint condition, const char *format, ...) noexcept

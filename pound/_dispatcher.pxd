@@ -246,7 +246,7 @@ cdef struct dispatcher_t:
     int64_t now              # of the call that is running
     uint64_t stamp           # rises with each READY
     action_t *actions        # those from actions_next to actions_end are to be taken
-    uint32_t actions_next    # both are 0 when none is
+    uint32_t actions_next    # both are 0 when none is, so the room is that of the most in a row
     uint32_t actions_end
     uint32_t actions_room
 
@@ -335,10 +335,14 @@ cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexce
 
 
 cdef inline const action_t *disp_action(dispatcher_t *d) noexcept nogil:
-    """disp_action takes the next action, or NULL: there is none. Good until the next call."""
-    cdef const action_t *action = &d.actions[d.actions_next]
+    """disp_action takes the next action, or NULL: there is none.
+
+    It may be read until anything else of the dispatcher is called.
+    """
+    cdef const action_t *action
     if d.actions_next == d.actions_end:
         return NULL
+    action = &d.actions[d.actions_next]
     d.actions_next += 1
     if d.actions_next == d.actions_end:
         d.actions_next = d.actions_end = 0

@@ -233,7 +233,7 @@ cdef void image_fetch(const stored_t *record) noexcept nogil:
         fetch(record.image + LINE)
 
 
-cdef inline void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef unsent_t *task
     cdef uint8_t *image
     cdef int64_t remaining
@@ -256,7 +256,7 @@ cdef inline void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept no
         load.tasks += 1
 
 
-cdef inline void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
+cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef item_t *item
     cdef uint8_t *image
     if load.tasks < peer.tasks_count:

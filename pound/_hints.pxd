@@ -3,8 +3,8 @@
 # With thousands of requests open, what a step is about to touch lies in no near cache, and a load
 # that waits for memory costs as much as all the rest of the step. So who knows what comes next says
 # `fetch` one step ahead; any address will do. `likely` and `unlikely` say which way a branch goes
-# but for growth, collisions and want of memory: what follows the rare way is compiled apart, and
-# the functions called there are not inlined, so that the other way is short.
+# but for growth, collisions and want of memory, whatever the load: what follows the rare way is
+# compiled apart, and the functions called there are not inlined, so that the other way is short.
 
 cdef extern from *:
     """

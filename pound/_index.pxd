@@ -144,7 +144,8 @@ cdef inline void index_shrink(index_t *x, keys_t keys) noexcept nogil:
     """index_shrink gives memory back where few are left of many."""
     if unlikely(x.mask >= INDEX_KEPT and x.in_cells <= x.mask // INDEX_SPARSE):
         index_spill(x, keys)
-    if unlikely(x.others.mask >= INDEX_KEPT) and x.others.count <= x.others.mask // INDEX_SPARSE:
+    if unlikely(x.others.mask >= INDEX_KEPT
+                and x.others.count <= x.others.mask // INDEX_SPARSE):
         table_resize(&x.others, (<size_t> x.others.mask + 1) // 4)
 
 

@@ -33,17 +33,19 @@ cdef int store_partial(
     broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
 ) noexcept nogil
 
-cdef int store_attached(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
+# store_frames does it for the function below, where there are frames.
+cdef int store_frames(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
 
 
 cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     """store_record fills *out with a PND record and the frames that it claims; 0, or -1."""
     if r.flags & FLAG_ATTACHED:
-        return store_attached(b, out, r)
+        return store_frames(b, out, r)
     return stored_fill(b, out, r.image, r.size, 0)
 
 
-# accept offers a request to the dispatcher, with what is to be kept of it; the result is a REQ_*.
+# accept offers a request to the dispatcher and takes what is to be kept of it; the result is a
+# REQ_*. It counts for the bytes of its record and of its envelope.
 cdef int accept(
     broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
     int64_t timeout_ns, slot_t *kept) noexcept nogil

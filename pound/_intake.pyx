@@ -171,7 +171,7 @@ cdef int store_partial(
     return store_body(b, out, at, flags, first, count)
 
 
-cdef int store_attached(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
+cdef int store_frames(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     return store_image(b, out, r.image, r.size, r.flags, r.attached + 2, r.parts)
 
 
@@ -225,7 +225,7 @@ cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept no
     cdef stored_t record
     b.scratch.size = 0
     if (put_error(&b.scratch, token, CODE_INTERNAL, 0, text, <uint32_t> strlen(text))
-            or store_image(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0, 0, 0)):
+            or stored_fill(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0)):
         return ANS_DEAD
     return answer(b, peer, token, CODE_INTERNAL, &record)
 
@@ -234,7 +234,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef uint32_t client = b.d.requests[slot].client
     cdef peer_t *peer = b.client_peer[client]
     cdef uint8_t dialect = b.slots[slot].dialect
-    cdef uint64_t size = stored_bytes(record)
+    cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
         b.counters[C_PARTIALS_DROPPED] += 1
         stored_clear(b, record)
@@ -244,7 +244,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
         b.slots[slot].overflowed = 1
         disp_cancel(b.d, client, b.d.requests[slot].id, b.now)
         act(b)
-    elif partial_push(b, peer, slot, record):
+    elif partial_push(b, peer, slot, record, size):
         stored_clear(b, record)
     else:
         b.counters[C_PARTIALS] += 1

@@ -27,8 +27,7 @@ from pound._peers cimport (
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
     C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
-    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, slot_t,
-    stored_t,
+    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._stored cimport stored_again, stored_clear
 from pound._table cimport names_get, names_put

@@ -3,12 +3,11 @@
 # Bookkeeping only: nothing here sends a message or calls the dispatcher. Every call is
 # O(1) but for those that walk one peer's routes or free one peer's queue.
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._dispatcher cimport REQUEST_FREE
 from pound._hints cimport unlikely
-from pound._libzmq cimport zmq, zmq_msg_t
-from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t, slot_t, stored_t
+from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t, stored_t
 
 cdef enum:
     ITEMS_ROOM_KEPT = 1024   # of an empty ring
@@ -56,10 +55,11 @@ cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t sl
     return 0
 
 
-# partial_push queues a partial, which the item then owns: 0, or -1. When an item is sent is for its
-# caller to say: peer_touch or peer_defer.
+# partial_push queues a partial, which counts for `size` bytes and which the item then owns: 0, or
+# -1. When an item is sent is for its caller to say: peer_touch or peer_defer.
 cdef int partial_push(
-    broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial) noexcept nogil
+    broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial, uint32_t size
+) noexcept nogil
 cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil
 cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil
 cdef void items_free(peer_t *peer) noexcept nogil
@@ -90,14 +90,14 @@ cdef inline int item_add(
 
 
 cdef inline int item_push(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    """item_push queues the answer in `slot`; 0, or -1 when there is no memory."""
+    """item_push queues the answer in `slot`, of the size that the dispatcher knows; 0, or -1."""
     return item_add(b, peer, slot, NULL, b.d.requests[slot].bytes)
 
 
 cdef inline void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     """item_pop drops the first item; a partial is freed, an answer stays in its slot."""
     cdef item_t *item = item_at(peer, 0)
-    if unlikely(item.partial != NULL):
+    if item.partial != NULL:
         partial_free(b, item.partial)
     peer.items_bytes -= item.size
     peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)

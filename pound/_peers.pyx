@@ -10,11 +10,11 @@ from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
-    ANSWER_BYTES, C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS,
+    C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS,
     C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, unsent_t, item_t,
     log_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
-from pound._stored cimport stored_bytes, stored_clear
+from pound._stored cimport stored_clear
 from pound._table cimport names_get, names_put, names_remove
 from pound._buffer cimport buffer_free
 
@@ -221,12 +221,13 @@ cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef int partial_push(
-        broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial) noexcept nogil:
+        broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial, uint32_t size
+        ) noexcept nogil:
     cdef stored_t *own = <stored_t *> spare_take(&b.spares, sizeof(stored_t))
     if own == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
-    if item_add(b, peer, slot, own, <uint32_t> stored_bytes(partial) + ANSWER_BYTES):
+    if item_add(b, peer, slot, own, size):
         spare_give(&b.spares, own, sizeof(stored_t))
         return -1
     own[0] = partial[0]

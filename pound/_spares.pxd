@@ -4,7 +4,7 @@
 # than malloc keeps at hand for a thread. A block that is given back is kept for the next taker of
 # its size class, up to SPARES_MAX of a class; the rest, and larger ones, are malloc's.
 #
-# Invariant: a block is given back with the size that it was taken with.
+# Invariant: a block is given back with the size that it was taken with, and is not NULL.
 # Cost:      O(1), and the block is not touched: who gives it back may have it in no near cache.
 #            A class wastes at most SPARE_STEP - 1 bytes of a block.
 # Memory:    the kept blocks are the owner's of the spares_t: at most 17 MiB, and 512 KiB for the
@@ -36,7 +36,7 @@ cdef struct spares_t:        # all zero: none are kept
 cdef inline void *spare_take(spares_t *s, size_t size) noexcept nogil:
     cdef size_t number = (size - 1) // SPARE_STEP
     cdef uint32_t count
-    if unlikely(number >= SPARE_CLASSES):
+    if number >= SPARE_CLASSES:
         return malloc(size)
     count = s.count[number]
     if unlikely(count == 0):
@@ -57,7 +57,7 @@ cdef inline bint spare_room(spares_t *s, size_t number) noexcept nogil:
 
 cdef inline void spare_give(spares_t *s, void *block, size_t size) noexcept nogil:
     cdef size_t number = (size - 1) // SPARE_STEP
-    if unlikely(number >= SPARE_CLASSES) or POUND_CHECKS or not spare_room(s, number):
+    if number >= SPARE_CLASSES or POUND_CHECKS or not spare_room(s, number):
         free(block)
         return
     s.kept[number][s.count[number]] = block

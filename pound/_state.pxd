@@ -95,7 +95,7 @@ cdef struct unsent_t:        # a task that a worker is to be sent
     uint64_t token
     uint32_t slot
 
-cdef struct peer_t:          # its first cache line is what a task or an answer touches
+cdef struct peer_t:          # its first cache line is what queueing a task or an answer touches
     route_t *route           # where it is reached now; NULL: nowhere
     peer_t *next_dirty
     unsent_t *tasks          # what it is to be sent at the next flush, in order; owned

@@ -25,7 +25,7 @@ cdef int stored_again(
 # For the functions below: what they do where there are attached parts, or no memory.
 cdef void attached_init(const stored_t *record) noexcept nogil
 cdef void attached_close(const stored_t *record) noexcept nogil
-cdef int stored_none(broker_t *b, stored_t *record) noexcept nogil
+cdef int stored_failed(broker_t *b, stored_t *record) noexcept nogil
 
 
 cdef inline size_t image_room(const stored_t *record) noexcept nogil:
@@ -62,9 +62,9 @@ cdef inline int stored_fill(
     record.attached = attached
     record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
     if unlikely(record.image == NULL):
-        return stored_none(b, record)
+        return stored_failed(b, record)
     memcpy(record.image, image, size)
-    if unlikely(attached > 0):
+    if attached:
         attached_init(record)
     b.counters[C_IMAGES] += 1
     return 0
@@ -74,7 +74,7 @@ cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     """stored_clear frees what a record owns and leaves it empty."""
     if record.image == NULL:
         return
-    if unlikely(record.attached > 0):
+    if record.attached:
         attached_close(record)
     b.counters[C_IMAGES] -= 1
     spare_give(&b.spares, record.image, stored_block(record))

@@ -6,7 +6,7 @@ from pound._libzmq cimport zmq
 from pound._state cimport C_NO_MEMORY, broker_t, stored_t
 
 
-cdef int stored_none(broker_t *b, stored_t *record) noexcept nogil:
+cdef int stored_failed(broker_t *b, stored_t *record) noexcept nogil:
     record.size = record.attached = 0
     b.counters[C_NO_MEMORY] += 1
     return -1

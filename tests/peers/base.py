@@ -52,6 +52,7 @@ class Peer:
     """One socket to one broker; reopened by the dialects that ask for it."""
 
     kind: ClassVar[zmq.SocketType] = zmq.DEALER
+    options: ClassVar[dict[int, int]] = {}  # of the socket, beside those that all have
 
     def __init__(self, url: str, *, identity: bytes = b"") -> None:
         self.url = url
@@ -65,6 +66,8 @@ class Peer:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         if self.identity:
             socket.setsockopt(zmq.IDENTITY, self.identity)
+        for option, value in self.options.items():
+            socket.setsockopt(option, value)
         socket.connect(self.url)
         return socket
 

@@ -4,7 +4,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from pound._check cimport CHECK, CHECK_SLOW
+from pound._check cimport CHECK
 from pound._dispatcher cimport offer_t, request_t, task_t
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
@@ -37,10 +37,6 @@ def limits():
 
 def check(bint condition, int value):
     CHECK(condition, "value %d", value)
-
-
-def check_slow(bint condition):
-    CHECK_SLOW(condition, "slow")
 
 
 def sip(bytes key, uint64_t seed0, uint64_t seed1):

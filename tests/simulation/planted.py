@@ -159,6 +159,12 @@ PLANTS = (
         "(worker.held == 0 or service.reserved == NONE)",
         "worker.held == 0",
     ),
+    bug(
+        "a worker that holds nothing any more stays among the busy ones",
+        BOOK,
+        "worker.listed != LISTED_BUSY or worker.held == 0",
+        "worker.listed != LISTED_BUSY",
+    ),
     # tokens, answers, attempts
     bug("the token of another worker counts", MAIN, "d.tasks[t].worker != w", "0"),
     step("the old token counts after a redelivery", LRU, "request_drop_task(d, r)"),
@@ -179,7 +185,7 @@ PLANTS = (
         "lost requests go to the tail",
         BOOK,
         "waiting_enter(d, r, returned_where(&d.requests[r]))",
-        "waiting_enter(d, r, QUEUED_FRESH)",
+        "waiting_enter(d, r, 1)",  # QUEUED_FRESH
     ),
     step("a token listed once is listed for ever", LOSS, "d.tasks[t].listed = 0"),
     bug(

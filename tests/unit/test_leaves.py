@@ -394,7 +394,7 @@ def test_another_seed_gives_other_hashes(leaves: Any) -> None:
 # --- checks, limits, sizes ---
 
 
-@pytest.mark.parametrize("kind", ["check(False, 42)", "check(True, 42)", "check_slow(False)"])
+@pytest.mark.parametrize("kind", ["check(False, 42)", "check(True, 42)"])
 def test_a_failed_check_ends_the_process_and_says_what_and_where(leaves: Any, kind: str) -> None:
     code = f"import tests.probe.leaves as leaves; leaves.{kind}"
     done = subprocess.run(
