@@ -8,7 +8,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._book cimport (
-    client_links, deadline_places, disarm, id_keys, kept_leave, request_find, waiting_enter)
+    client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
+    waiting_enter)
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
     REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT,
@@ -110,5 +111,7 @@ cdef inline void request_accept(
     client.open += 1
     if d.services[s].waiting == 0 and offer != NONE:
         hand(d, r, offer)
-    else:
-        waiting_enter(d, r, QUEUED_FRESH)
+        return
+    waiting_enter(d, r, QUEUED_FRESH)
+    if offer != NONE:
+        service_unmatched(d, s)

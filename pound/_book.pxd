@@ -436,7 +436,7 @@ cdef inline uint8_t returned_where(const request_t *request) noexcept nogil:
 
 
 cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexcept nogil:
-    """waiting_enter makes a request wait, from now on, in the given queue."""
+    """waiting_enter makes a request wait, from now on, in the given queue; it matches nothing."""
     cdef request_t *request = &d.requests[r]
     cdef service_t *service = &d.services[request.service]
     request.state = REQUEST_WAITING
@@ -447,7 +447,6 @@ cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexc
     d.counters.waiting += 1
     d.counters.waiting_bytes += request.bytes
     service_await(d, request.service)
-    service_unmatched(d, request.service)
 
 
 cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -521,6 +520,7 @@ cdef inline void request_return(dispatcher_t *d, uint32_t r) noexcept nogil:
     """request_return puts a RUNNING request back to the head of its queue."""
     running_leave(d, r)
     waiting_enter(d, r, returned_where(&d.requests[r]))
+    service_unmatched(d, d.requests[r].service)
 
 
 cdef inline void request_stop(dispatcher_t *d, uint32_t r) noexcept nogil:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAIN, HEAD, BOOK = "_dispatcher.pyx", "_dispatcher.pxd", "_book.pxd"
-LRU, LOSS = "_lru.pxd", "_loss.pxd"
+LRU, LOSS, ADMISSION = "_lru.pxd", "_loss.pxd", "_admission.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
 RANK = "_rank.pxd"
 SEEDS, STEPS = 60, 500
@@ -164,6 +164,11 @@ PLANTS = (
         BOOK,
         "worker.listed != LISTED_BUSY or worker.held == 0",
         "worker.listed != LISTED_BUSY",
+    ),
+    step(
+        "a new request waits beside a worker because an isolated one waits",
+        ADMISSION,
+        "service_unmatched(d, s)",
     ),
     # tokens, answers, attempts
     bug("the token of another worker counts", MAIN, "d.tasks[t].worker != w", "0"),
