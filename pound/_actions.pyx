@@ -66,8 +66,9 @@ cdef void act_all(broker_t *b) noexcept nogil:
 
 cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
     """Carry out an action; what it says is read before anything is called."""
-    cdef uint32_t worker = a.peer
+    cdef uint32_t worker
     if a.kind == ACT_TASK:
+        worker = a.peer
         if peer_task(b, b.worker_peer[worker], a.token, a.slot):
             disp_blocked(b.d, worker, b.now)
     elif a.kind == ACT_FREE:

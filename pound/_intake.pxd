@@ -33,14 +33,16 @@ cdef int store_partial(
     broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
 ) noexcept nogil
 
-# store_frames does it for the function below, where there are frames.
-cdef int store_frames(broker_t *b, stored_t *out, const record_t *r) noexcept nogil
+# store_frames fills *out with a record and the frames attached to it, from `first` on; 0, or -1.
+cdef int store_frames(
+    broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint32_t first, uint16_t count
+) noexcept nogil
 
 
 cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     """store_record fills *out with a PND record and the frames that it claims; 0, or -1."""
     if r.flags & FLAG_ATTACHED:
-        return store_frames(b, out, r)
+        return store_frames(b, out, r.image, r.size, r.attached + 2, r.parts)
     return stored_fill(b, out, r.image, r.size, 0)
 
 

@@ -25,7 +25,7 @@ from pound._state cimport (
 from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
     CODE_INTERNAL, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put, put_error, put_partial, put_reply,
-    put_request, record_t,
+    put_request,
 )
 
 cdef enum:
@@ -103,13 +103,10 @@ cdef void fill_body(broker_t *b, uint8_t *at, uint32_t first, uint32_t count) no
         at = part_put(at, b.views[i].data, <uint32_t> b.views[i].size)
 
 
-# store_image stores a record; if it is flagged as attached, with these frames.
-cdef inline int store_image(
-        broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint8_t flags,
-        uint32_t first, uint32_t count) noexcept nogil:
-    if not flags & FLAG_ATTACHED:
-        return stored_fill(b, out, image, size, 0)
-    if stored_fill(b, out, image, size, <uint16_t> count):
+cdef int store_frames(
+        broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint32_t first,
+        uint16_t count) noexcept nogil:
+    if stored_fill(b, out, image, size, count):
         return -1
     attach(b, out, first)
     return 0
@@ -122,9 +119,11 @@ cdef int store_body(
     if at == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
-    if not flags & FLAG_ATTACHED:
-        fill_body(b, at, first, count)
-    return store_image(b, out, b.scratch.data, <uint32_t> b.scratch.size, flags, first, count)
+    if flags & FLAG_ATTACHED:
+        return store_frames(
+            b, out, b.scratch.data, <uint32_t> b.scratch.size, first, <uint16_t> count)
+    fill_body(b, at, first, count)
+    return stored_fill(b, out, b.scratch.data, <uint32_t> b.scratch.size, 0)
 
 
 # body_flags and body_size are those of the record that the frames are to become.
@@ -169,10 +168,6 @@ cdef int store_partial(
     at = put_partial(&b.scratch, 0, flags, <uint16_t> count, sequence, attempt,
                      body_size(b, flags, first, count))
     return store_body(b, out, at, flags, first, count)
-
-
-cdef int store_frames(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
-    return store_image(b, out, r.image, r.size, r.flags, r.attached + 2, r.parts)
 
 
 # -- handing over -----------------------------------------------------------------------------

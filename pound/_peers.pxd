@@ -26,9 +26,14 @@ cdef void peers_bury(broker_t *b) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
-cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
+
+# For the functions below, where a queue is full, a partial is dropped, or a large ring is empty.
+cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil
+cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil
+cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil
+cdef void items_free(peer_t *peer) noexcept nogil
 
 
 cdef inline void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
@@ -60,9 +65,6 @@ cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t sl
 cdef int partial_push(
     broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial, uint32_t size
 ) noexcept nogil
-cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil
-cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil
-cdef void items_free(peer_t *peer) noexcept nogil
 cdef void items_clear(broker_t *b, peer_t *peer) noexcept nogil
 
 
