@@ -39,7 +39,6 @@ cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil
-cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil
 
 # What a peer is told by small PND records, at the next flush.
 cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil
@@ -48,7 +47,7 @@ cdef void tell_error(
     const char *text) noexcept nogil
 cdef void tell_bye(
     broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
-cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil
+cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil  # 0, or -1: it can't be told now
 
 
 cdef inline uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:

@@ -12,8 +12,9 @@ from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
     REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_blocked,
-    disp_client_close, disp_client_lost, disp_client_open, disp_later, disp_service_open,
-    disp_undeliverable, disp_worker_gone, disp_worker_open, disp_worker_ready, request_t,
+    disp_client_close, disp_client_lost, disp_client_open, disp_later, disp_service_drop,
+    disp_service_open, disp_undeliverable, disp_unsent, disp_worker_gone, disp_worker_open,
+    disp_worker_ready, request_t,
 )
 from pound._hints cimport fetch
 from pound._peers cimport (
@@ -69,7 +70,9 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
     cdef uint32_t worker
     if a.kind == ACT_TASK:
         worker = a.peer
-        if peer_task(b, b.worker_peer[worker], a.token, a.slot):
+        # The same tick may have ended the worker, and its number is free with its last action.
+        if (peer_task(b, b.worker_peer[worker], a.token, a.slot)
+                and disp_unsent(b.d, a.slot, a.token)):
             disp_blocked(b.d, worker, b.now)
     elif a.kind == ACT_FREE:
         slot_clear(b, &b.slots[a.slot])
@@ -179,8 +182,8 @@ cdef int failure_text(
     if code == CODE_ABORTED:
         return snprintf(text, room, "given up after %d attempts: each worker was lost while it "
                         "held this request", attempts)
-    return snprintf(text, room, "the client does not read its partial answers: too many bytes "
-                    "are waiting for it (undelivered_bytes_max)")
+    return snprintf(text, room, "partial answers were dropped: too many bytes waited for the "
+                    "client to read (undelivered_bytes_max), or memory was short")
 
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
@@ -275,12 +278,13 @@ cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
 
 # -- small records ----------------------------------------------------------------------------
 
-cdef void told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
+cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
     if failed:
         b.counters[C_NO_MEMORY] += 1
-        return
+        return -1
     peer.control_records += 1
     peer_touch(b, peer)
+    return 0
 
 
 # control_open says whether one more small record may wait for the peer.
@@ -314,22 +318,25 @@ cdef void tell_bye(
         told(b, peer, put_bye(&peer.control, reason, retry_after_ms))
 
 
-cdef void tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
-    if control_opens(b, peer):
-        told(b, peer, put_welcome(
-            &peer.control, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
-            b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
-            b.settings.requests_max))
+cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
+    if not control_opens(b, peer):
+        return -1
+    return told(b, peer, put_welcome(
+        &peer.control, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
+        b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
+        b.settings.requests_max))
 
 
 # -- roles ------------------------------------------------------------------------------------
 
 cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil:
-    cdef uint32_t client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
-    if client == NONE:
-        return NONE
-    if array_room(<void **> &b.client_peer, &b.clients_room, client, sizeof(peer_t *)):
+    cdef uint32_t client
+    if array_room(<void **> &b.client_peer, &b.clients_room, b.d.client_pool.fresh,
+                  sizeof(peer_t *)):
         b.counters[C_NO_MEMORY] += 1
+        return NONE
+    client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
+    if client == NONE:
         return NONE
     b.client_peer[client] = peer
     peer.client = client
@@ -342,6 +349,10 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
     cdef int64_t liveness_ns = 0
     if peer.worker != NONE:
         return peer.worker
+    if array_room(<void **> &b.worker_peer, &b.workers_room, b.d.worker_pool.fresh,
+                  sizeof(peer_t *)):
+        b.counters[C_NO_MEMORY] += 1
+        return NONE
     if peer.dialect == DIALECT_PND:
         mode = LIVENESS_ALWAYS
         liveness_ns = b.settings.heartbeat_ns * b.settings.liveness
@@ -353,9 +364,6 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
         liveness_ns = b.settings.mdp_heartbeat_ns * b.settings.mdp_liveness
     worker = disp_worker_open(b.d, mode, liveness_ns, peer.dialect == DIALECT_PND, live_now(b))
     if worker == NONE:
-        return NONE
-    if array_room(<void **> &b.worker_peer, &b.workers_room, worker, sizeof(peer_t *)):
-        b.counters[C_NO_MEMORY] += 1
         return NONE
     b.worker_peer[worker] = peer
     peer.worker = worker
@@ -422,13 +430,14 @@ cdef uint32_t service_named(
     if service != NONE:
         return service
     copy = <uint8_t *> malloc(size if size else 1)
-    if copy == NULL:
+    if copy == NULL or array_room(<void **> &b.services, &b.services_room,
+                                  b.d.service_pool.fresh, sizeof(service_name_t)):
+        b.counters[C_NO_MEMORY] += 1
+        free(copy)
         return NONE
     memcpy(copy, name, size)
     service = disp_service_open(b.d, lease_ns, pinned, b.now)
-    if (service == NONE
-            or array_room(<void **> &b.services, &b.services_room, service, sizeof(service_name_t))
-            or names_put(&b.service_names, copy, size, service)):
+    if service == NONE:
         free(copy)
         return NONE
     s = &b.services[service]
@@ -438,6 +447,11 @@ cdef uint32_t service_named(
     s.open = 1
     if service >= b.services_count:
         b.services_count = service + 1
+    if names_put(&b.service_names, copy, size, service):
+        b.counters[C_NO_MEMORY] += 1
+        disp_service_drop(b.d, service)
+        act(b)
+        return NONE
     return service
 
 

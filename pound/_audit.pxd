@@ -11,8 +11,8 @@ from pound._book cimport (
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
     LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED,
-    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_ANSWERED, REQUEST_FREE, REQUEST_KEPT,
-    REQUEST_RUNNING, REQUEST_WAITING, TASK_FREE, TASK_SENT, TASK_UNSENT, client_t, counters_t,
+    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
+    REQUEST_WAITING, TASK_FREE, TASK_SENT, client_t, counters_t,
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
 from pound._index cimport index_count, index_t, key_of, keys_t

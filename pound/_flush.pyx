@@ -32,7 +32,7 @@ cdef enum:
 
 cdef enum sent_t:
     SENT
-    BLOCKED                  # the peer's pipe is full
+    BLOCKED                  # the peer's pipe is full, or there is no memory for the packet
     UNREACHABLE              # the connection is closed
 
 cdef struct load_t:          # one packet on its way
@@ -41,6 +41,7 @@ cdef struct load_t:          # one packet on its way
     uint32_t tasks           # one past the last of the peer's tasks that it carries
     uint32_t items           # how many of the client's items it carries
     uint8_t control
+    uint8_t starved          # there was no memory for more
 
 
 # -- who is due -------------------------------------------------------------------------------
@@ -160,11 +161,13 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
         tasks_undo(b, peer)
     while True:
         load_begin(b, peer, &load, first_task)
-        load_tasks(b, peer, &load)
-        load_items(b, peer, &load)
+        if not load.starved:
+            load_tasks(b, peer, &load)
+            load_items(b, peer, &load)
+        if load.records == 0 and load.starved:
+            refused(b, peer, BLOCKED)
+            return
         if load.records == 0:
-            if load.tasks < peer.tasks_count:
-                tasks_undo(b, peer)
             peer.tasks_count = 0
             items_forget(b, peer, load.items)
             return
@@ -182,12 +185,15 @@ cdef void load_begin(
     """Begin a packet with the peer's small records."""
     load.records = load.attached = load.items = 0
     load.tasks = first_task
-    load.control = 0
-    packet_begin(&b.packet, b.epoch, 0)
+    load.control = load.starved = 0
+    if (packet_begin(&b.packet, b.epoch, 0) or (peer.control_records and put_image(
+            &b.packet, peer.control.data, <uint32_t> peer.control.size) == NULL)):
+        b.counters[C_NO_MEMORY] += 1
+        load.starved = 1
+        return
     if peer.control_records:
-        if put_image(&b.packet, peer.control.data, <uint32_t> peer.control.size) != NULL:
-            load.records = peer.control_records
-            load.control = 1
+        load.records = peer.control_records
+        load.control = 1
     if peer.owed & OWE_HEARTBEAT:
         load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
         peer.owed &= <uint8_t> ~OWE_HEARTBEAT
@@ -213,6 +219,7 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
     image = put_image(&b.packet, record.image, record.size)
     if image == NULL:
         b.counters[C_NO_MEMORY] += 1
+        load.starved = 1
         return NULL
     for i in range(record.attached):
         b.attach[load.attached] = &stored_attached(record)[i]

@@ -16,8 +16,8 @@ from pound._dispatcher cimport (
     disp_service_drop, disp_worker_gone,
 )
 from pound._intake cimport (
-    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_partial,
-    store_reply, store_request, strike,
+    accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
+    partial_dropped, store_partial, store_reply, store_request, strike,
 )
 from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
@@ -261,6 +261,8 @@ cdef void final(
         dead = answer_oversized(b, peer, m.token) == ANS_DEAD
     elif store_reply(b, &record, m.body + 1, m.parts) == 0:
         dead = answer(b, peer, m.token, 0, &record) == ANS_DEAD
+    else:
+        dead = answer_unstored(b, peer, m.token) == ANS_DEAD
     if dead or not known(b, peer):
         speaks_as_ready(b, peer)
 
@@ -288,6 +290,8 @@ cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
     if store_partial(b, &record, slot.partials, slot.partial_attempt, m.body + 1, m.parts) == 0:
         slot.partials += 1
         partial(b, number, &record)
+    else:
+        partial_dropped(b, number)
 
 
 cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:

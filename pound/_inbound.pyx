@@ -140,7 +140,7 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
 # made never comes back, and a connection that has a route is that route's.
 cdef int elsewhere(broker_t *b, route_t *route, int fd) noexcept nogil:
     cdef socket_t *s = &b.sides[route.side]
-    if not route.explicit_id or fd >= s.connections_room or not s.connections[fd].open:
+    if not route.explicit_id or not is_open(s, fd):
         return 0
     return s.connections[fd].route == NULL and (route.fd >= 0 or route.closing)
 
@@ -160,12 +160,23 @@ cdef void revive(broker_t *b, route_t *route) noexcept nogil:
 
 
 cdef void bind(broker_t *b, route_t *route, int fd) noexcept nogil:
-    """Note the route's connection; when that's closed already these are its last messages."""
+    """Note the route's connection; when that's closed already these are its last messages.
+
+    Or it is one of those that opened unrecorded. Should that be wrong, a connection counts as open
+    until its descriptor's next one, and its peer is found dead by silence or by the next send.
+    """
     cdef socket_t *s = &b.sides[route.side]
-    if fd < s.connections_room and s.connections[fd].open:
+    if s.unrecorded and not is_open(s, fd):
+        s.unrecorded -= 1
+        connection_opened(b, route.side, fd)
+    if is_open(s, fd):
         connection_bind(b, route, fd)
     else:
         route_closing(b, route)
+
+
+cdef bint is_open(const socket_t *s, int fd) noexcept nogil:
+    return fd < s.connections_room and s.connections[fd].open
 
 
 # -- connections ------------------------------------------------------------------------------

@@ -60,8 +60,14 @@ cdef int answer(
 # only make the same answer again. The result is an ANS_*.
 cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
+# answer_unstored ends a task whose answer finds no memory, likewise.
+cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
+
 # partial queues a partial of the request in `slot` for its client.
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
+
+# partial_dropped ends a request whose partial can't be queued: its stream would have a hole.
+cdef void partial_dropped(broker_t *b, uint32_t slot) noexcept nogil
 
 # answer_page answers a request to one of the broker's own services; the result is as of accept.
 cdef int answer_page(

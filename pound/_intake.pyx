@@ -10,7 +10,7 @@ from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, ANS_DEAD, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
+    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
     disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._hints cimport fetch
@@ -24,8 +24,8 @@ from pound._state cimport (
 )
 from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
-    CODE_INTERNAL, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put, put_error, put_partial, put_reply,
-    put_request,
+    CODE_DATA_LOSS, CODE_INTERNAL, CODE_UNAVAILABLE, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put,
+    put_error, put_partial, put_reply, put_request,
 )
 
 cdef enum:
@@ -81,8 +81,8 @@ cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
 
 
 # attach moves frames into the messages of *out; small ones are copied, since a kept small message
-# pins the whole buffer that libzmq received it in.
-cdef void attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
+# pins the whole buffer that libzmq received it in. 0, or -1: not all of them.
+cdef int attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
     cdef uint32_t i
     cdef zmq_msg_t *to
     for i in range(out.attached):
@@ -94,6 +94,8 @@ cdef void attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
         else:
             b.counters[C_NO_MEMORY] += 1
             zmq.msg_init(to)
+            return -1
+    return 0
 
 
 # fill_body writes the frames as inline parts to where a record's body begins.
@@ -108,7 +110,9 @@ cdef int store_frames(
         uint16_t count) noexcept nogil:
     if stored_fill(b, out, image, size, count):
         return -1
-    attach(b, out, first)
+    if attach(b, out, first):
+        stored_clear(b, out)
+        return -1
     return 0
 
 
@@ -216,34 +220,52 @@ cdef int answer(
 
 
 cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
-    cdef const char *text = "the worker's answer is larger than the broker takes (body_bytes_max)"
+    return answer_instead(
+        b, peer, token, CODE_INTERNAL,
+        "the worker's answer is larger than the broker takes (body_bytes_max)")
+
+
+cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    return answer_instead(
+        b, peer, token, CODE_DATA_LOSS, "the answer was dropped: the broker is out of memory")
+
+
+cdef int answer_instead(
+        broker_t *b, peer_t *peer, uint64_t token, uint8_t code, const char *text) noexcept nogil:
+    """End a task by an ERROR; without memory for that, too, it goes to the next worker."""
     cdef stored_t record
+    cdef uint32_t slot
+    cdef int result
     b.scratch.size = 0
-    if (put_error(&b.scratch, token, CODE_INTERNAL, 0, text, <uint32_t> strlen(text))
-            or stored_fill(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0)):
-        return ANS_DEAD
-    return answer(b, peer, token, CODE_INTERNAL, &record)
+    if (put_error(&b.scratch, token, code, 0, text, <uint32_t> strlen(text)) == 0
+            and stored_fill(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0) == 0):
+        return answer(b, peer, token, code, &record)
+    result = disp_answer(b.d, peer.worker, token, CODE_UNAVAILABLE, 0, b.now, live_now(b), &slot)
+    act(b)
+    return result
 
 
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
-    cdef uint32_t client = b.d.requests[slot].client
-    cdef peer_t *peer = b.client_peer[client]
+    cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
     cdef uint8_t dialect = b.slots[slot].dialect
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
         b.counters[C_PARTIALS_DROPPED] += 1
         stored_clear(b, record)
-    elif b.slots[slot].overflowed or overflows(b, peer, size):
-        b.counters[C_PARTIALS_DROPPED] += 1
+    elif (b.slots[slot].overflowed or overflows(b, peer, size)
+            or partial_push(b, peer, slot, record, size)):
         stored_clear(b, record)
-        b.slots[slot].overflowed = 1
-        disp_cancel(b.d, client, b.d.requests[slot].id, b.now)
-        act(b)
-    elif partial_push(b, peer, slot, record, size):
-        stored_clear(b, record)
+        partial_dropped(b, slot)
     else:
         b.counters[C_PARTIALS] += 1
         peer_touch(b, peer)
+
+
+cdef void partial_dropped(broker_t *b, uint32_t slot) noexcept nogil:
+    b.counters[C_PARTIALS_DROPPED] += 1
+    b.slots[slot].overflowed = 1
+    disp_cancel(b.d, b.d.requests[slot].client, b.d.requests[slot].id, b.now)
+    act(b)
 
 
 cdef int answer_page(

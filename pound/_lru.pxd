@@ -11,7 +11,7 @@
 # each service that the worker offers, or O(log n) where workers answer out of turn; serving a
 # worker looks at its offers once for each task.
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from pound._book cimport (
     ATTEMPTS_SHARED, act, credit_take, offer_seats, request_drop_task, reservation_end,

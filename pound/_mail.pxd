@@ -13,7 +13,6 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
-from pound._buffer cimport buffer_t
 from pound._libzmq cimport zmq_msg_t
 from pound._reader cimport record_t
 
@@ -81,11 +80,7 @@ cdef struct mailbox_t:
 cdef int body_read(body_t *body, const record_t *record, zmq_msg_t *frames) noexcept nogil
 # body_put writes the body's inline parts at `at` (body.size bytes, from a put_* writer).
 cdef void body_put(const body_t *body, uint8_t *at) noexcept nogil
-# body_wire_bytes: what the body adds to a packet's first frame (0 when attached).
-cdef uint32_t body_wire_bytes(const body_t *body) noexcept nogil
 cdef void body_clear(body_t *body) noexcept nogil
-# body_drop_first drops the first part, as META's is once it was read.
-cdef void body_drop_first(body_t *body) noexcept nogil
 # body_text makes a body of one inline part.
 cdef int body_text(body_t *body, const char *text, uint32_t size) noexcept nogil
 

@@ -120,10 +120,6 @@ cdef void body_put(const body_t *body, uint8_t *at) noexcept nogil:
         memcpy(at, body.data, body.size)
 
 
-cdef uint32_t body_wire_bytes(const body_t *body) noexcept nogil:
-    return body.size
-
-
 cdef void body_clear(body_t *body) noexcept nogil:
     cdef uint32_t i
     if body.attached != NULL:
@@ -134,6 +130,7 @@ cdef void body_clear(body_t *body) noexcept nogil:
     memset(body, 0, sizeof(body_t))
 
 
+# body_drop_first drops the first part, as META's is once it was read.
 cdef void body_drop_first(body_t *body) noexcept nogil:
     cdef uint32_t size
     if body.parts == 0:

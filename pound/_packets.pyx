@@ -18,16 +18,18 @@ from pound._dispatcher cimport (
 from pound._flush cimport send_version
 from pound._hints cimport fetch
 from pound._intake cimport (
-    accept, answer, answer_oversized, answer_page, frames_bytes, partial, store_record, strike,
+    accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
+    partial_dropped, store_record, strike,
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
     log_event, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
 )
 from pound._state cimport (
-    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_ONE_PART_REFUSED, C_RECORDS_IN, C_REFUSED_DRAINING,
-    C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES,
-    LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t, route_t, slot_t, stored_t,
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
+    C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
+    C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t,
+    route_t, slot_t, stored_t,
 )
 from pound._stored cimport stored_again, stored_clear
 from pound._table cimport names_get, names_put
@@ -48,6 +50,9 @@ cdef enum:
     FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
+
+cdef const char *NO_SESSION = \
+    b"the broker has as many sessions as it takes (sessions_max), or is out of memory"
 
 
 cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
@@ -106,8 +111,10 @@ cdef void record_acts(
             disp_cancel(b.d, peer.client, r.id, b.now)
             act(b)
     elif r.kind == KIND_READY:
+        greeted(b, route, peer)
         ready(b, route, peer, r)
     elif r.kind == KIND_HELLO:
+        greeted(b, route, peer)
         hello(b, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
@@ -149,9 +156,14 @@ cdef peer_t *session_peer(
     if peer.client != NONE:
         disp_client_back(b.d, peer.client)
         act(b)
-    route.welcomed = 1
-    tell_welcome(b, peer)
+    route.welcomed = tell_welcome(b, peer) == 0
     return peer
+
+
+# greeted welcomes a peer that repeats its greeting because there was no memory for the WELCOME.
+cdef void greeted(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
+    if not route.welcomed:
+        route.welcomed = tell_welcome(b, peer) == 0
 
 
 cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
@@ -172,8 +184,7 @@ cdef void hello(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if r.body != NULL and part_next(&at, r.body + r.body_size, &label):
         peer_label(peer, label.data, label.size)
     if client_of(b, peer) == NONE:
-        tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS,
-                   "the broker has as many sessions as it takes (sessions_max)")
+        tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS, NO_SESSION)
 
 
 cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -296,7 +307,8 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
     elif result == REQ_BUSY_SERVICE:
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
                    "too much waits for this service (service_waiting_max, "
-                   "service_waiting_bytes_max), or there are too many services (services_max)")
+                   "service_waiting_bytes_max), there are too many services (services_max), or "
+                   "the broker is out of memory")
     elif result == REQ_NO_SERVICE:
         tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "no worker offers this service")
     elif result == REQ_NO_MEMORY:
@@ -336,6 +348,7 @@ cdef void request_page(
 cdef void ready(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef uint32_t services[SERVICES_MAX]
+    cdef uint64_t *tokens
     cdef uint32_t count = 0
     cdef uint8_t how = READY_SAME_ROUTE
     if b.draining or not ready_sound(b, peer, r):
@@ -345,9 +358,10 @@ cdef void ready(
         return
     if peer.worker == NONE or not route.ready or b.d.workers[peer.worker].gone:
         how = READY_NEW_ROUTE
-    if peer.worker == NONE and worker_of(b, peer) == NONE:
-        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
-               "the broker has as many sessions as it takes (sessions_max)")
+    tokens = ready_tokens(b, r)
+    if tokens == NULL or worker_of(b, peer) == NONE:
+        free(tokens)
+        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, NO_SESSION)
         ready_drop(b, services, count)
         return
     if peer.capacity != r.capacity or how == READY_NEW_ROUTE:
@@ -355,7 +369,12 @@ cdef void ready(
                   b.services[services[0]].size, r.capacity, DIALECT_PND)
     peer.capacity = r.capacity
     route.ready = 1
-    ready_acts(b, peer, r, services, count, how)
+    if how == READY_NEW_ROUTE:
+        peer.tasks_count = 0
+    disp_worker_ready(b.d, peer.worker, r.capacity, services, count, tokens, r.tokens, how, b.now,
+                      live_now(b))
+    free(tokens)
+    act(b)
     if not peer.beating:
         worker_beats(b, peer)
 
@@ -412,29 +431,23 @@ cdef int ready_services(
         if services[count[0]] == NONE:
             log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, 1, 0)
             refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
-                   "READY: the broker has as many services as it takes (services_max)")
+                   "READY: the broker has as many services as it takes (services_max), or is out "
+                   "of memory")
             return 0
         count[0] += 1
     return 1
 
 
-cdef void ready_acts(
-        broker_t *b, peer_t *peer, const record_t *r, const uint32_t *services, uint32_t count,
-        uint8_t how) noexcept nogil:
-    cdef uint64_t *tokens = NULL
+# ready_tokens returns a copy of the READY's tokens, aligned; NULL: no memory.
+cdef uint64_t *ready_tokens(broker_t *b, const record_t *r) noexcept nogil:
+    cdef uint64_t *tokens = <uint64_t *> malloc((r.tokens + 1) * sizeof(uint64_t))
     cdef uint32_t i
-    if r.tokens:
-        tokens = <uint64_t *> malloc(r.tokens * sizeof(uint64_t))
-        if tokens == NULL:
-            return
-        for i in range(r.tokens):
-            tokens[i] = load_u64(r.token_list + 8 * i)
-    if how == READY_NEW_ROUTE:
-        peer.tasks_count = 0
-    disp_worker_ready(b.d, peer.worker, r.capacity, services, count, tokens, r.tokens, how, b.now,
-                      live_now(b))
-    free(tokens)
-    act(b)
+    if tokens == NULL:
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    for i in range(r.tokens):
+        tokens[i] = load_u64(r.token_list + 8 * i)
+    return tokens
 
 
 cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -455,6 +468,8 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         if r.kind == KIND_ERROR:
             store_u16(record.image + RECORD_SIZE, code)
         answer(b, peer, r.id, code, &record)
+    else:
+        answer_unstored(b, peer, r.id)
 
 
 cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -468,5 +483,9 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
                "the partial is larger than the broker takes (body_bytes_max)")
         return
     slot = disp_partial(b.d, peer.worker, r.id)
-    if slot != NONE and store_record(b, &record, r) == 0:
+    if slot == NONE:
+        return
+    if store_record(b, &record, r) == 0:
         partial(b, slot, &record)
+    else:
+        partial_dropped(b, slot)

@@ -12,9 +12,6 @@ from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t,
 cdef enum:
     ITEMS_ROOM_KEPT = 1024   # of an empty ring
 
-# roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
-cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil
-cdef void roster_remove(roster_t *table, uint32_t number) noexcept nogil
 cdef void roster_free(roster_t *table) noexcept nogil
 
 # array_room grows `*array` (elements of `size` bytes) to hold `index`, zeroed; 0, or -1.

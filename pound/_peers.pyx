@@ -40,6 +40,7 @@ cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) n
     return 0
 
 
+# roster_add returns the number that stands for `pointer` from now on, NONE when there's no memory.
 cdef uint32_t roster_add(roster_t *table, void *pointer) noexcept nogil:
     cdef uint32_t number
     cdef uint32_t room = table.room
@@ -370,9 +371,11 @@ cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef connection_t *connection
     connection_closed(b, side, fd)
     connection = connection_at(b, side, fd)
-    if connection != NULL:
-        connection.open = 1
-        connection.shaken_at = 0
+    if connection == NULL:
+        b.sides[side].unrecorded += 1
+        return
+    connection.open = 1
+    connection.shaken_at = 0
 
 
 cdef void connection_shaken(broker_t *b, uint8_t side, int fd) noexcept nogil:

@@ -10,8 +10,9 @@
 #   item    one thing to be sent to a client, in order: an answer (kept in its slot) or a partial
 #           (owned by the item); in a ring of its peer's
 #
-# Everything is allocated by malloc and owned by the struct that lists it, except where a comment
-# says otherwise. Only the loop's thread touches any of it; `published` is the one exception.
+# Everything is allocated by malloc (peers by posix_memalign) and owned by the struct that lists it,
+# except where a comment says otherwise. Only the loop's thread touches any of it; `published` is
+# the one exception.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
@@ -77,7 +78,7 @@ cdef struct route_t:
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
     uint8_t closing          # on the side's closing list
-    uint8_t welcomed
+    uint8_t welcomed         # its session was told WELCOME here
     uint8_t ready            # PND worker: READY was read on this route
     uint8_t explicit_id      # chosen by the peer: it may come back under it
     uint8_t size
@@ -161,6 +162,7 @@ cdef struct socket_t:
     roster_t routes
     connection_t *connections  # by descriptor; owned
     int connections_room
+    uint32_t unrecorded      # connections that opened when there was no memory for their record
     route_t *closing         # closed routes whose last messages may still be unread
     int64_t closing_since
     int fd                   # libzmq's descriptors: readable when a notice came in

@@ -28,7 +28,7 @@ from pound._rank cimport (
     rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
     seats_t,
 )
-from pound._table cimport mix, names_free, names_get, names_init, names_put, names_t
+from pound._table cimport names_free, names_get, names_init, names_put, names_t
 from pound._wire cimport (
     SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
     put_request, record_t,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAIN, HEAD, BOOK = "_dispatcher.pyx", "_dispatcher.pxd", "_book.pxd"
-LRU, LOSS, ADMISSION = "_lru.pxd", "_loss.pxd", "_admission.pxd"
+LRU, LOSS = "_lru.pxd", "_loss.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
 RANK = "_rank.pxd"
 SEEDS, STEPS = 60, 500

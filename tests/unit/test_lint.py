@@ -28,7 +28,7 @@ def test_ruff(ahead: Ended) -> None:
     check(ahead, "ruff")
 
 
-@pytest.mark.ahead("cython_lint.cython_lint", "pound", "tests")
+@pytest.mark.ahead("cython_lint.cython_lint", "pound", "tests", "bench")
 @pytest.mark.timeout(240)
 def test_cython_lint(ahead: Ended) -> None:
     check(ahead, "cython_lint")
