@@ -47,6 +47,11 @@ class Group:
             self, contestants=tuple(name for name in names if CONTESTANTS[name].here())
         )
 
+    def sees(self, shape: str, contestant: str, figure: str) -> bool:
+        """Tell whether it measures a figure of a contestant on a shape."""
+        here = shape in map(str, self.shapes) and contestant in self.contestants
+        return here and (self.copies or figure != "copies")
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.contestants import CONTESTANTS
 from bench.measure import Effort, Subject, build, running
-from bench.subjects import OUT, ROOT, Shape, SubjectError
+from bench.subjects import OUT, ROOT, SubjectError, read_shape
 
 BROKER, WORKER = "broker", "worker"
 SHAPE = "8x64x16x64"
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/profile"))
     parser.add_argument("--seconds", type=float, default=15.0, help="of each look")
     parser.add_argument("--only", choices=(BROKER, WORKER))
-    parser.add_argument("--shape", type=Shape.parse, default=Shape.parse(SHAPE))
+    parser.add_argument("--shape", type=read_shape, default=read_shape(SHAPE))
     parser.add_argument("--contestant", choices=CONTESTANTS, default=f"pnd-{CAPACITY}")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
 """``python -m bench``: interleaved rounds of all contestants on the shapes that are asked for.
 
 Every round measures each contestant once, in an order that rotates from round to round. With
-``--all`` everything that targets.toml lists, against its targets. Exit code 0; 1 if a measurement
-had errors or was too short to mean anything, or if a target was missed in a run of enough rounds;
-2 for a usage error.
+``--all`` everything that targets.toml lists, against its targets. A contestant that fails on a
+shape is left out of its further rounds. Exit code 0; 1 if a measurement failed, had errors or was
+too short to mean anything, if a target was not measured, or if one was missed in a run of enough
+rounds; 2 for a usage error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,13 @@ from bench.figures import align, faults, summary, table
 from bench.machine import machine
 from bench.measure import Effort, build, favoured, measure, raise_file_limit
 from bench.plan import Budget, Group
-from bench.subjects import Shape, SubjectError
-from bench.targets import MISSED, ROUNDS_MIN, Outcome, outcomes, rows
+from bench.subjects import Shape, SubjectError, read_shape
+from bench.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
 
 SHAPE = "8x64x16x64"
 
 Rounds = list[dict[str, dict[str, Any]]]  # figures by contestant, round by round
+Pair = tuple[Shape, str]  # and the name of a contestant
 
 
 @dataclass
@@ -37,22 +40,30 @@ class Measured:
 
     rounds: dict[str, Rounds] = field(default_factory=dict)  # by shape
     complaints: list[str] = field(default_factory=list)
+    failed: set[Pair] = field(default_factory=set)  # left out from then on
+
+    @contextmanager
+    def trying(self, pair: Pair, what: str) -> Iterator[None]:
+        """Note if `what`, a look at a pair, fails."""
+        shape, name = pair
+        try:
+            yield
+        except SubjectError as error:
+            self.failed.add(pair)
+            self.complaints.append(f"{shape} {what} {name}, left out from here on: {error}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print the tables, write the files, exit."""
     options = _parse(arguments)
-    _tell_absent()
     found = Measured()
     with favoured(options.nice):
         for group in options.groups:
-            try:
-                _measure_group(group, options, found)
-            except SubjectError as error:
-                found.complaints.append(str(error))
+            _measure_group(group, options, found)
             _print_group(group, found, options)
-    results = outcomes(plan.read().targets, found.rounds)
-    _print_targets(results)
+    results = outcomes(options.targets, found.rounds)
+    found.complaints += unmeasured(_asked(options), results)
+    _print_targets(results, found)
     report = _report(found, results, options)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -65,35 +76,52 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(1 if found.complaints or (missed and options.rounds >= ROUNDS_MIN) else 0)
 
 
+def _asked(options: argparse.Namespace) -> list[Target]:
+    """Return the targets that this run is to look at: of a chosen subset those that it tells of."""
+    if options.all:
+        return list(options.targets)
+    return [
+        target
+        for target in options.targets
+        if all(
+            any(group.sees(*pair, target.figure) for group in options.groups)
+            for pair in target.pairs
+        )
+    ]
+
+
 def _measure_group(group: Group, options: argparse.Namespace, found: Measured) -> None:
     """Add the figures of all rounds of a group."""
     effort = Effort(options.seconds, options.warm_up, options.nice)
     for number in range(options.rounds):
         for shape in group.shapes:
             found.rounds.setdefault(str(shape), []).append({})
-        for shape, name in _order(group, number):
+        for pair in _order(group, number, found):
+            shape, name = pair
             _progress(f"{shape}: round {number + 1}/{options.rounds}, {name}")
-            figures = measure(CONTESTANTS[name], shape, effort)
-            found.rounds[str(shape)][number][name] = figures
-            least = options.budget.windows
-            found.complaints += faults(f"{shape} round {number + 1} {name}", figures, least)
+            with found.trying(pair, f"round {number + 1}"):
+                figures = measure(CONTESTANTS[name], shape, effort)
+                found.rounds[str(shape)][number][name] = figures
+                least = options.budget.windows
+                found.complaints += faults(f"{shape} round {number + 1} {name}", figures, least)
     if group.copies:
         _count_copies(group, effort, found)
     _progress("")
 
 
-def _order(group: Group, number: int) -> Iterator[tuple[Shape, str]]:
-    """Give all pairs of a group, beginning elsewhere in each round."""
+def _order(group: Group, number: int, found: Measured) -> Iterator[Pair]:
+    """Give the pairs of a group that did not fail, beginning elsewhere in each round."""
     pairs = [(shape, name) for name in group.contestants for shape in group.shapes]
     shift = number * 3 % len(pairs)
-    yield from pairs[shift:] + pairs[:shift]
+    yield from (pair for pair in pairs[shift:] + pairs[:shift] if pair not in found.failed)
 
 
 def _count_copies(group: Group, effort: Effort, found: Measured) -> None:
     """Add the copies of bodies, which don't change from round to round, to the first one."""
-    for shape in group.shapes:
-        for name in group.contestants:
-            _progress(f"{shape}: copies, {name}")
+    for pair in _order(group, 0, found):
+        shape, name = pair
+        _progress(f"{shape}: copies, {name}")
+        with found.trying(pair, "copies"):
             first = found.rounds[str(shape)][0][name]
             first["copies"] = copies.count(CONTESTANTS[name], shape, effort)
 
@@ -124,16 +152,25 @@ def _print_group(group: Group, found: Measured, options: argparse.Namespace) -> 
             f" of {options.seconds} s, load average {busy:.1f} on {os.cpu_count()} cores"
         )
         print(table(rounds), flush=True)
-    if options.rounds < ROUNDS_MIN:
-        print(f"Fewer than {ROUNDS_MIN} rounds: for orientation, not for a verdict.")
+        _print_few({name: sum(name in one for one in rounds) for name in rounds[0]})
 
 
-def _print_targets(results: list[Outcome]) -> None:
+def _print_few(rounds: Mapping[str, int]) -> None:
+    """Say what had too few rounds, given how many each had."""
+    few = [what for what, count in rounds.items() if count < ROUNDS_MIN]
+    if few:
+        which = "" if len(few) == len(rounds) else f" of {'; '.join(few)}"
+        print(f"Fewer than {ROUNDS_MIN} rounds{which}: for orientation, not for a verdict.")
+
+
+def _print_targets(results: Sequence[Outcome], found: Measured) -> None:
     print(
         "\nspread: (highest - lowest) / median. load: of one core; !: the generator is the limit."
     )
     if results:
         print(f"\nTargets\n{align(rows(results), left=2)}")
+        targets = [result.target for result in results]
+        _print_few({f"{one.shape}: {one}": one.rounds(found.rounds) for one in targets})
 
 
 def _report(found: Measured, results: list[Outcome], options: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +206,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--all", action="store_true", help="everything that targets.toml lists")
-    add("--shape", action="append", type=Shape.parse, help=f"default: {SHAPE}; repeatable")
+    add("--shape", action="append", type=read_shape, help=f"default: {SHAPE}; repeatable")
     add("--only", type=_names, help="contestants, comma separated; default: all that are here")
     add("--rounds", type=int, help=f"default: {ROUNDS_MIN}")
     add("--seconds", type=float, help="measured in each round; default: 2")
@@ -182,12 +219,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.arguments = arguments
     whole = plan.read()
+    options.targets = whole.targets
     _fill_in(options, whole.quick if options.quick else whole.run)
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
     build()
     raise_file_limit()
+    _tell_absent()
     options.groups = _groups(options, whole)
+    if not all(group.contestants for group in options.groups):
+        parser.error("none of these contestants is here")
     return options
 
 

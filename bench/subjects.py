@@ -7,6 +7,7 @@ is the one whose CPU time counts. The load generator loads it in its `dialect`.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 from dataclasses import dataclass
@@ -57,6 +58,14 @@ class Shape:
     def waits(self) -> bool:
         """Whether this is about requests that wait."""
         return self.requests >= FILL_MIN
+
+
+def read_shape(text: str) -> Shape:
+    """Read a shape from the command line: argparse repeats no other error than its own."""
+    try:
+        return Shape.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,24 @@ class Target:
             what += f", {self.shape} / {self.base_shape}"
         return f"{what}, {UNITS.get(self.figure, self.figure)}"
 
+    @property
+    def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The shape and the contestant, and those that it is compared with: the same if none."""
+        return (
+            (self.shape, self.contestant),
+            (self.base_shape or self.shape, self.base or self.contestant),
+        )
+
+    def rounds(self, rounds: Mapping[str, Sequence[Round]]) -> int:
+        """Return in how many rounds all that it is about was measured."""
+        return sum(map(all, zip(*(_measured(rounds, *pair) for pair in self.pairs), strict=False)))
+
     def values(self, rounds: Mapping[str, Sequence[Round]]) -> list[float]:
         """Return what each round saw, from the rounds of each shape; [] if it was not measured."""
-        mine = _figures(rounds, self.shape, self.contestant, self.figure)
+        mine, base = (_figures(rounds, *pair, self.figure) for pair in self.pairs)
         if not self.is_ratio:
             return [one for one in mine if one is not None]
-        base = (self.base_shape or self.shape, self.base or self.contestant, self.figure)
-        pairs = zip(mine, _figures(rounds, *base), strict=False)
-        return [a / b for a, b in pairs if a is not None and b]
+        return [a / b for a, b in zip(mine, base, strict=False) if a is not None and b]
 
     def verdict(self, seen: float) -> str:
         """Return one of the four words."""
@@ -71,6 +81,10 @@ class Target:
         if abs(seen - self.must) <= NEAR * self.must:
             return AT_THE_BAR
         return MET if sign * (seen - self.must) > 0 else MISSED
+
+
+def _measured(rounds: Mapping[str, Sequence[Round]], shape: str, contestant: str) -> list[bool]:
+    return [contestant in one for one in rounds.get(shape, ())]
 
 
 def _figures(
@@ -108,6 +122,14 @@ def outcomes(targets: Sequence[Target], rounds: Mapping[str, Sequence[Round]]) -
             seen = median(values)
             found.append(Outcome(target, seen, min(values), max(values), target.verdict(seen)))
     return found
+
+
+def unmeasured(targets: Sequence[Target], found: Sequence[Outcome]) -> list[str]:
+    """Return which of these targets have no outcome, in words."""
+    looked_at = [outcome.target for outcome in found]
+    return [
+        f"not measured: {target.shape}: {target}" for target in targets if target not in looked_at
+    ]
 
 
 def rows(found: Sequence[Outcome]) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ from bench.python.contestants import CONTESTANTS, ONE_CORE, Contestant
 from bench.python.tables import table
 from bench.python.timing import BODY_BYTES, GATHERED, WINDOW
 from bench.subjects import ROOT, SubjectError
-from bench.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows
+from bench.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     _progress("")
     results = outcomes(options.targets, found.rounds)
     if options.whole:
-        found.complaints += _unmeasured(options.targets, results)
+        found.complaints += unmeasured(options.targets, results)
     _print(found, results, options)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -162,14 +162,6 @@ def _add_best(one: dict[str, dict[str, float]]) -> None:
             key: (min if key in LOWER_IS_BETTER else max)(figures[key] for figures in rivals)
             for key in rivals[0]
         }
-
-
-def _unmeasured(targets: Sequence[Target], results: Sequence[Outcome]) -> list[str]:
-    """Return which targets could not be looked at."""
-    looked_at = [result.target for result in results]
-    return [
-        f"not measured: {target.shape}: {target}" for target in targets if target not in looked_at
-    ]
 
 
 # --- what is told

@@ -6,7 +6,7 @@ and again until its share of the requests was answered. Memory is looked at afte
 median in the second half must not exceed its median in the first, since a leak never ends, while
 allocators go up and down by megabytes without end; glibc's first gives back the pages that it
 keeps free. What is allocated is judged too, where the C library tells it. In the end every peer
-has gone, and every counter of what lives must be 0.
+has gone, and every counter of what lives must be 0, in the broker and in the Python ends.
 """
 
 from __future__ import annotations
@@ -17,21 +17,16 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-import pound
 from bench.measure import build
-from bench.subjects import OUT
-from tests.soak.load import load
+from tests.soak.left import left
+from tests.soak.parts import Part, aio_ends, broker, ends, foreign
 
 RESIDENT_MIB, ALLOCATED_MIB = 3.0, 2.0  # growth that is allowed
 RUNS_MIN = 12  # of a part, or its halves tell nothing
-GONE_S = 30.0
 PAGE_MIB = resource.getpagesize() / (1 << 20)
-LIVE = ("waiting", "running", "kept", "clients", "workers", "peers", "routes", "queued", "images")
 
 
 def resident() -> float:
@@ -64,36 +59,7 @@ def allocated() -> float:
     return float((now.used + now.mapped) / (1 << 20))
 
 
-@contextmanager
-def broker() -> Iterator[pound.Broker]:
-    config = pound.Config(
-        frontend=("tcp://127.0.0.1:*",), backend=("tcp://127.0.0.1:*",), client_grace=1.0
-    )
-    with pound.Broker(config) as served:
-        yield served
-
-
-def foreign(served: pound.Broker, dialect: str, capacity: int, size: int) -> Callable[[], int]:
-    """Return a part that is driven by the load generator."""
-    frontend, backend = served.frontend_endpoints[0], served.backend_endpoints[0]
-    return lambda: load(OUT / "load", dialect, capacity, size, frontend, backend)
-
-
-def ends(served: pound.Broker, size: int) -> Callable[[], int]:
-    """Return a part that is driven by a client and a worker of Pound's own, made anew each time."""
-
-    def run() -> int:
-        bodies = [bytes(size)] * 25_000
-        with (
-            pound.Worker(served.backend_endpoints[0], {"echo": lambda body: body}, capacity=64),
-            pound.Client(served.frontend_endpoints[0]) as client,
-        ):
-            return sum(len(reply) == size for reply in client.map("echo", bodies, window=512))
-
-    return run
-
-
-def drive(name: str, part: Callable[[], int], requests: int) -> bool:
+def drive(name: str, part: Part, requests: int) -> bool:
     """Run a part for `requests`; print how memory went; return whether it stayed."""
     part()
     begun, done = time.monotonic(), 0
@@ -104,7 +70,7 @@ def drive(name: str, part: Callable[[], int], requests: int) -> bool:
         allocations.append(allocated())
     good = growth(residents) <= RESIDENT_MIB and growth(allocations) <= ALLOCATED_MIB
     print(
-        f"{name:18s} {done:>10,d} requests in {time.monotonic() - begun:6.1f} s"
+        f"{name:21s} {done:>10,d} requests in {time.monotonic() - begun:6.1f} s"
         f"  resident {max(residents):6.1f} MiB {growth(residents):+6.2f}"
         f"  allocated {max(allocations):6.1f} MiB {growth(allocations):+6.2f}"
         f"  {'flat' if good else 'GROWS'}",
@@ -119,17 +85,6 @@ def growth(samples: list[float]) -> float:
     return median(samples[half:]) - median(samples[:half])
 
 
-def left(served: pound.Broker) -> dict[str, int]:
-    """Wait until everybody has gone; return what still lives."""
-    end = time.monotonic() + GONE_S
-    while True:
-        stats = served.stats()
-        living = {name: stats[name] for name in LIVE if stats[name]}
-        if not living or time.monotonic() > end:
-            return living
-        time.sleep(0.1)
-
-
 def main() -> None:
     """Run all parts; exit code 1 when memory grew or something is left."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
@@ -139,12 +94,13 @@ def main() -> None:
     build()
     with broker() as served:
         parts = {
-            "pnd, 64 bytes": (foreign(served, "pnd", 64, 64), requests * 7 // 10),
+            "pnd, 64 bytes": (foreign(served, "pnd", 64, 64), requests * 6 // 10),
             "pnd, 16 KiB": (foreign(served, "pnd", 8, 16384), requests // 20),
             "plain and PPP": (foreign(served, "plain", 1, 64), requests // 20),
             "MDP 0.1": (foreign(served, "mdp1", 1, 64), requests // 20),
             "Client and Worker": (ends(served, 64), requests // 10),
             "the same, 16 KiB": (ends(served, 16384), requests // 20),
+            "aio Client and Worker": (aio_ends(served, 64), requests // 10),
         }
         flat = [drive(name, part, count) for name, (part, count) in parts.items()]
         living = left(served)
@@ -152,4 +108,5 @@ def main() -> None:
     sys.exit(0 if all(flat) and not living else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -231,6 +231,16 @@ def test_shape_is_read_and_written() -> None:
         Shape.parse("8x64x16")
 
 
+@pytest.mark.parametrize("main", [run.main, profile.main])
+def test_a_wrong_shape_is_refused_in_words(
+    main: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--shape", "8x64"])
+    assert end.value.code == 2
+    assert "a shape is CLIENTSxOUTSTANDINGxWORKERSxBYTES, not '8x64'" in capsys.readouterr().err
+
+
 def measured(per_s: float, **more: Any) -> dict[str, Any]:
     sound = {"errors": 0, "lost": 0, "first_error": "", "seconds": 1.0, "requests": 5120}
     shape = {"clients": 8, "outstanding": 64}
@@ -411,6 +421,142 @@ def test_a_whole_run(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     text = page.results(report)
     assert "| floor-1 | " in text
     assert "| 2x4x2x64 | floor-1, requests/s | ≥ 1 |  | 2 | 1 - 3 | met |" in text
+
+
+# --- a run whose measurements are made up
+
+
+class Bench:
+    """`python -m bench` on a machine that has every contestant; no process is started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._patch = monkeypatch
+        self._json = folder / "results.json"
+        self.failing = dict[str, int]()  # from that measurement of it on, by contestant
+        self.seen: list[str] = []
+        for name in CONTESTANTS:
+            self.replace(name, ())
+        for name in ("build", "raise_file_limit"):
+            monkeypatch.setattr(run, name, lambda: None)
+        monkeypatch.setattr(run, "measure", self._measure)
+        monkeypatch.setattr(copies, "count", lambda *_: 0.0)
+
+    def replace(self, name: str, needs: tuple[str, ...]) -> None:
+        """Let a contestant need other programs."""
+        one = dataclasses.replace(CONTESTANTS[name], needs=needs)
+        self._patch.setitem(CONTESTANTS, name, one)
+
+    def _measure(self, contestant: Contestant, shape: Shape, effort: Effort) -> dict[str, Any]:
+        name = contestant.name
+        self.seen.append(name)
+        if self.seen.count(name) >= self.failing.get(name, sys.maxsize):
+            raise SubjectError(f"{name} is not ready")
+        return measured(100.0, requests=1_000_000, waiting_bytes=100.0)
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Return the exit code and the report."""
+        with pytest.raises(SystemExit) as end:
+            run.main([*arguments, "--json", str(self._json)])
+        assert isinstance(end.value.code, int)
+        report: dict[str, Any] = json.loads(self._json.read_text())
+        return end.value.code, report
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    return Bench(monkeypatch, tmp_path)
+
+
+def test_targets_that_were_not_measured_are_faults(bench: Bench) -> None:
+    assert bench.run("--all", "--quick")[1]["faults"] == []
+    bench.replace("guide_queue", ("no-such-program",))
+    code, report = bench.run("--all", "--quick")
+    assert code == 1
+    assert report["faults"] == [
+        "not measured: 8x64x16x64: ppp / guide_queue, requests/s",
+        "not measured: 8x64x128x64: ppp / guide_queue, requests/s",
+    ]
+    assert len(report["targets"]) == len(plan.read().targets) - 2
+
+
+def test_a_figure_that_is_only_taken_once_is_of_all_rounds(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, report = bench.run("--all")
+    assert len(report["targets"]) == len(plan.read().targets)
+    assert "Fewer than" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "targets"),
+    [
+        ("--shape 8x64x16x64", 6),  # of whom is here: nobody can look at ppp / guide_queue
+        ("--only pnd-64,floor-64", 1),
+        ("--only ppp,guide_queue,floor-1", 1),
+        ("--only pnd-8,zmq_proxy --shape 4x8x8x1MiB", 1),  # copies are only counted with --all
+        ("--only pnd-1 --shape 8x64x10000x64", 0),
+        ("--only pnd-1 --shape 8x64x10000x64 --shape 8x64x10x64", 1),
+    ],
+)
+def test_of_a_chosen_subset_no_more_is_asked(bench: Bench, arguments: str, targets: int) -> None:
+    bench.replace("guide_queue", ("no-such-program",))
+    code, report = bench.run("--quick", *arguments.split())
+    assert (code, report["faults"], len(report["targets"])) == (0, [], targets)
+
+
+def test_nobody_that_was_chosen_is_here(bench: Bench) -> None:
+    bench.replace("guide_queue", ("no-such-program",))
+    with pytest.raises(SystemExit) as end:
+        run.main(["--only", "guide_queue"])
+    assert end.value.code == 2
+
+
+def test_who_fails_is_left_out_and_the_others_go_on(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.failing = {"floor-64": 2}
+    code, report = bench.run("--only", "floor-64,pnd-64,zmq_proxy")
+    (fault,) = report["faults"]
+    assert code == 1
+    assert "8x64x16x64 round 2 floor-64" in fault
+    assert fault.endswith("floor-64 is not ready")
+    assert {name: bench.seen.count(name) for name in bench.seen} == {
+        "floor-64": 2,
+        "pnd-64": 7,
+        "zmq_proxy": 7,
+    }
+    few = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Fewer")]
+    assert few == [
+        "Fewer than 7 rounds of floor-64: for orientation, not for a verdict.",
+        "Fewer than 7 rounds of 8x64x16x64: pnd-64 / floor-64, requests/s:"
+        " for orientation, not for a verdict.",
+    ]
+
+
+def test_who_fails_at_once_leaves_a_target_without_a_look(bench: Bench) -> None:
+    bench.failing = {"pnd-8": 1}
+    code, report = bench.run("--all", "--quick")
+    assert code == 1
+    failed = [fault for fault in report["faults"] if "is not ready" in fault]
+    assert len(failed) == 2  # the shapes that pnd-8 is measured on
+    assert [fault for fault in report["faults"] if fault not in failed] == [
+        "not measured: 8x64x16x64: pnd-8 / floor-8, requests/s",
+        "not measured: 4x8x8x1MiB: pnd-8 / zmq_proxy, requests/s",
+        "not measured: 4x8x8x1MiB: pnd-8, copies of each byte",
+    ]
+
+
+def test_bodies_whose_copies_are_not_counted_are_a_fault(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise SubjectError("no figures")
+
+    monkeypatch.setattr(copies, "count", fail)
+    code, report = bench.run("--all", "--quick")
+    assert code == 1
+    assert sum("no figures" in fault for fault in report["faults"]) == 3
+    assert "not measured: 4x8x8x1MiB: pnd-8, copies of each byte" in report["faults"]
 
 
 # --- the micro-benchmarks

@@ -77,7 +77,7 @@ def test_targets_name_what_is_measured() -> None:
     for target in options.targets:
         assert target.shape in CONTESTANTS[target.contestant].tasks
         assert target.base == run.BEST or target.shape in CONTESTANTS[target.base].tasks
-        assert run._unmeasured([target], []) == [f"not measured: {target.shape}: {target}"]
+        assert run.unmeasured([target], []) == [f"not measured: {target.shape}: {target}"]
     assert len(options.targets) == 4
     assert all(isinstance(target, Target) for target in options.targets)
 
@@ -106,7 +106,7 @@ def test_a_run_becomes_a_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         run._add_best(one)
         found.rounds[task].append(one)
     results = run.outcomes(options.targets, found.rounds)
-    assert run._unmeasured(options.targets, results) == []
+    assert run.unmeasured(options.targets, results) == []
     report = json.dumps(run._report(found, results, list(CONTESTANTS.values()), options))
     (tmp_path / "python.json").write_text(report)
     written = tmp_path / "page.md"
