@@ -175,6 +175,8 @@ cdef int failure_text(
         if attempts:
             return snprintf(text, room, "deadline exceeded: sent to a worker (attempt %d), "
                             "not answered in time", attempts)
+        if b.d.services[b.d.requests[slot].service].workers == 0:
+            return snprintf(text, room, "deadline exceeded: no worker offers this service")
         return snprintf(text, room, "deadline exceeded: no worker was free in time")
     if code == CODE_NOT_FOUND:
         return snprintf(text, room, "no worker offers this service, and none came within the "

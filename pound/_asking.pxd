@@ -41,7 +41,7 @@ cdef class Asking(Engine):
     cdef bint awake                       # a caller of `ask` stays awake: one is enough
     cdef int64_t awake_from               # ns, monotonic; none does before
     cdef ask_t *new_ask(
-        self, mailbox_t *box, object service, object timeout, int priority
+        self, mailbox_t *box, object service, object timeout, object priority
     ) except NULL
     cdef uint64_t post_ask(self, ask_t *ask) except 0      # the number of the first request
     cdef uint64_t post_to(self, Box box, ask_t *ask) except 0

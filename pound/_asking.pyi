@@ -13,7 +13,6 @@ from pound._peer import Engine
 Told: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
 
 LOGGER: logging.Logger
-PRIORITY_MAX: int
 EAGER_BYTES: int
 LOG_AFTER: float
 LEAVE_WITHIN: float

@@ -25,6 +25,7 @@ from pound._requests cimport (
 
 cdef enum:
     NS = 1000000000                # in a second
+    PRIORITY_MAX = 9                  # of priority
     TIMEOUT_MAX = 1000000000       # seconds; longer ones, of 30 years, are none
     QUICK_NS = 1000000             # an answer that came sooner was quick
     AWAKE_NS = 300000              # of the wait for a quick answer, in which the caller stays awake
@@ -71,14 +72,16 @@ from collections import deque
 from concurrent.futures import InvalidStateError
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from pound._body import Answer, Partial, service_name
+from pound._checks import check_seconds, check_whole
 from pound.errors import ClosedError, ForkError, ProtocolError, error_for
 
 Told = tuple                    # (tag, ok, value): how a mail is told, see the stub
 LOGGER = logging.getLogger("pound.client")
-PRIORITY_MAX = 9
 # What a client made from now on goes by.
 EAGER_BYTES = 65536             # sent before WELCOME: enough for a call, little to send twice
 LOG_AFTER = 30.0                # seconds of waiting without a timeout until one line says for what
@@ -247,6 +250,30 @@ cdef class Box:
 
 # --- asking
 
+cdef double timeout_seconds(object given) except -1:
+    """timeout_seconds returns a timeout; what is no plain one is looked at in full."""
+    cdef double seconds = 0
+    cdef int overflow
+    if given is None:
+        return INFINITY
+    if PyFloat_CheckExact(given):
+        seconds = PyFloat_AS_DOUBLE(given)
+    elif PyLong_CheckExact(given):
+        seconds = PyLong_AsLongAndOverflow(given, &overflow)
+    return seconds if seconds > 0 else check_seconds("timeout", given)
+
+
+cdef int priority_level(object given) except -1:
+    """priority_level returns a priority; what is no plain one is looked at in full."""
+    cdef int overflow
+    cdef long level = -1
+    if PyLong_CheckExact(given):
+        level = PyLong_AsLongAndOverflow(given, &overflow)
+    if 0 <= level <= PRIORITY_MAX:
+        return <int> level
+    return check_whole("priority", given, 0, PRIORITY_MAX)
+
+
 cdef service_t *service_new(object service) except NULL:
     """service_new returns a name that no request has a share of yet."""
     cdef bytes encoded = service_name(service)
@@ -322,24 +349,19 @@ cdef class Asking(Engine):
             asking_free(&self.a)
 
     cdef ask_t *new_ask(
-        self, mailbox_t *box, object service, object timeout, int priority
+        self, mailbox_t *box, object service, object timeout, object priority
     ) except NULL:
-        cdef double seconds = INFINITY
+        cdef double seconds = timeout_seconds(timeout)
+        cdef uint8_t level = priority_level(priority)
         cdef ask_t *ask
         self.check()
-        if timeout is not None:
-            seconds = timeout
-            if not seconds > 0:
-                raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
-        if not 0 <= priority <= PRIORITY_MAX:
-            raise ValueError(f"priority is 0..{PRIORITY_MAX}, not {priority!r}")
         ask = <ask_t *> malloc(sizeof(ask_t))
         if ask == NULL:
             raise MemoryError
         memset(ask, 0, sizeof(ask_t))
         ask.command.run = run_ask
         ask.box = box
-        ask.priority = <uint8_t> priority
+        ask.priority = level
         ask.timeout = nanoseconds(seconds) if seconds < TIMEOUT_MAX else FAR
         try:
             ask.service = service_new(service)
@@ -359,7 +381,7 @@ cdef class Asking(Engine):
         ask.since = clock_now()
         if engine_post(&self.e, &ask.command) < 0:
             ask_free(ask)
-            raise ClosedError("it is closed")
+            raise self.closed_error()
         return first
 
     cdef uint64_t post_to(self, Box box, ask_t *ask) except 0:
@@ -377,7 +399,7 @@ cdef class Asking(Engine):
             raise
 
     def submit(
-        self, Box box, tag, body, service, timeout, int priority, meta, bint full=False
+        self, Box box, tag, body, service, timeout, priority, meta, bint full=False
     ):
         """Ask; the answer comes to `box`, or to the main mailbox, as (tag, ok, value)."""
         cdef bint stream = isinstance(tag, Flow)
@@ -396,7 +418,7 @@ cdef class Asking(Engine):
         Py_INCREF(tag)
         return number
 
-    def submit_many(self, Box box not None, first_tag, bodies, service, timeout, int priority):
+    def submit_many(self, Box box not None, first_tag, bodies, service, timeout, priority):
         """Ask with each of `bodies` by one wake-up; tags count up from `first_tag`."""
         cdef ask_t *ask
         cdef uint64_t number
@@ -415,7 +437,7 @@ cdef class Asking(Engine):
             Py_INCREF(tag)
         return range(number, number + len(tags))
 
-    def ask(self, body, service, timeout, int priority, meta, bint full):
+    def ask(self, body, service, timeout, priority, meta, bint full):
         """Ask and wait for the answer."""
         cdef Box box
         cdef ask_t *ask

@@ -7,6 +7,7 @@ META is a dict of strings; on the wire it is a JSON object in part 0, told by th
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
@@ -75,10 +76,20 @@ def service_name(service: str | bytes) -> bytes:
 
     Raises
     ------
+    TypeError
+        It is something else than a name: a body, if the arguments were swapped.
     ValueError
         The name is longer than 255 bytes.
     """
-    name = service.encode() if isinstance(service, str) else bytes(service)
+    if isinstance(service, str):
+        name = service.encode()
+    elif isinstance(service, bytes):
+        name = bytes(service)
+    else:
+        raise TypeError(
+            f"service is a str, not {reprlib.repr(service)}: map takes the service first, then"
+            " the bodies; the other methods take the body first, then the service"
+        )
     if len(name) > NAME_BYTES_MAX:
         raise ValueError(
             f"a service name of {len(name)} bytes; at most {NAME_BYTES_MAX} are allowed"
@@ -92,9 +103,15 @@ def encode_meta(meta: Mapping[str, str]) -> bytes:
     Raises
     ------
     TypeError
-        `meta` holds something other than strings.
+        `meta` is no mapping, or holds something other than strings.
     """
-    for key, value in meta.items():
+    try:
+        items = meta.items()
+    except AttributeError:
+        raise TypeError(
+            f"meta maps str to str, for example {{'key': 'value'}}; not {reprlib.repr(meta)}"
+        ) from None
+    for key, value in items:
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"meta maps str to str, not {key!r} to {value!r}")
     return json.dumps(dict(meta), ensure_ascii=False, separators=(",", ":")).encode()

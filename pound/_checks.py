@@ -1,16 +1,27 @@
-"""Checks of the arguments that all ends have: endpoints, rates, label."""
+"""Checks of the arguments that the ends have; each returns the argument as it is used.
+
+What is refused is told by its name and value, and by what would do.
+"""
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import re
+import reprlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import zmq
 
 from pound.errors import ConfigError
 
 LABEL_BYTES_MAX = 64
-ENDPOINT = re.compile(r"(tcp://.+:\d+|ipc://.+|inproc://.+)")
+PORT_MAX = 65535
+SECONDS_MAX = 1e9  # 30 years: who gives more has no limit in mind
+ENDPOINT = re.compile(r"tcp://.+:(?P<port>[0-9]{1,5})|ipc://.+|inproc://.+")
 
 
 def check_endpoints(endpoints: str | Sequence[str]) -> tuple[str, ...]:
@@ -21,23 +32,104 @@ def check_endpoints(endpoints: str | Sequence[str]) -> tuple[str, ...]:
     ConfigError
         There is none, or one is not of the forms tcp://HOST:PORT, ipc://PATH, inproc://NAME.
     """
-    given = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
+    one = isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable)
+    given: tuple[Any, ...] = (endpoints,) if one else tuple(endpoints)
     if not given:
         raise ConfigError("no endpoint given")
     for endpoint in given:
-        if not isinstance(endpoint, str) or not ENDPOINT.fullmatch(endpoint) or "\0" in endpoint:
+        if not _is_endpoint(endpoint):
             raise ConfigError(
-                f"endpoint {endpoint!r} is not tcp://HOST:PORT, ipc://PATH or inproc://NAME"
+                f"endpoint {endpoint!r} is not a str of the form tcp://HOST:PORT"
+                f" (PORT 1..{PORT_MAX}), ipc://PATH or inproc://NAME"
             )
     return given
 
 
-def check_rates(heartbeat: float, liveness: int) -> None:
-    """Raise ValueError unless both are positive."""
-    if not heartbeat > 0:
-        raise ValueError(f"heartbeat is a positive number of seconds, not {heartbeat!r}")
-    if liveness < 1:
-        raise ValueError(f"liveness is 1 or more, not {liveness!r}")
+def _is_endpoint(endpoint: object) -> bool:
+    if not isinstance(endpoint, str) or "\0" in endpoint:
+        return False
+    match = ENDPOINT.fullmatch(endpoint)
+    return match is not None and 1 <= int(match["port"] or 1) <= PORT_MAX
+
+
+def check_seconds(name: str, given: float, zero: bool = False) -> float:
+    """Return a time, at most `SECONDS_MAX`.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    given : float
+    zero : bool
+        Whether it may be 0.
+
+    Raises
+    ------
+    TypeError
+        It is no number.
+    ValueError
+        It is negative, not a number (NaN), or 0 where that is none.
+    """
+    sign = "non-negative" if zero else "positive"
+    words = f"{name} is a {sign} number of seconds, not {reprlib.repr(given)}"
+    if not hasattr(given, "__float__"):
+        raise TypeError(words)
+    if not (given > 0 or (zero and given == 0)):
+        raise ValueError(words)
+    return float(min(given, SECONDS_MAX))
+
+
+def check_whole(name: str, given: int, least: int, most: float = math.inf) -> int:
+    """Return a whole number.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    given : int
+    least, most : int
+        The range.
+
+    Raises
+    ------
+    TypeError
+        It is no int, nor what can stand for one (`operator.index`).
+    ValueError
+        It is out of range.
+    """
+    limits = f"{least}..{most}" if most < math.inf else f"{least} or more"
+    words = f"{name} is a whole number, {limits}, not {reprlib.repr(given)}"
+    try:
+        number = operator.index(given)
+    except TypeError:
+        raise TypeError(words) from None
+    if not least <= number <= most:
+        raise ValueError(words)
+    return number
+
+
+def check_rates(heartbeat: float, liveness: int) -> tuple[float, int]:
+    """Return both.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `heartbeat` is no positive number, or `liveness` no positive whole one.
+    """
+    return check_seconds("heartbeat", heartbeat), check_whole("liveness", liveness, 1)
+
+
+def check_context(context: zmq.Context[Any] | None) -> zmq.Context[Any] | None:
+    """Return the context.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if context is not None and not isinstance(context, zmq.Context):
+        raise TypeError(f"context is a zmq.Context or None, not {reprlib.repr(context)}")
+    return context
 
 
 def label_bytes(label: str | None) -> bytes:
@@ -45,12 +137,16 @@ def label_bytes(label: str | None) -> bytes:
 
     Raises
     ------
+    TypeError
+        It is no str.
     ValueError
         It is longer than 64 bytes.
     """
     if label is None:
         pid = f":{os.getpid()}"
         return socket.gethostname().encode()[: LABEL_BYTES_MAX - len(pid)] + pid.encode()
+    if not isinstance(label, str):
+        raise TypeError(f"label is a str or None, not {reprlib.repr(label)}")
     encoded = label.encode()
     if len(encoded) > LABEL_BYTES_MAX:
         raise ValueError(f"a label of {len(encoded)} bytes; at most {LABEL_BYTES_MAX} are allowed")

@@ -7,10 +7,12 @@ handlers are in `_serving`.
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from pound._body import service_name
+from pound._checks import check_whole
 from pound.config import RESERVED_PREFIXES
 from pound.errors import ConfigError
 
@@ -21,10 +23,15 @@ CAPACITY_MAX = 65535
 SERVICES_MAX = 64
 
 
-def check_capacity(capacity: int) -> None:
-    """Raise ValueError unless READY can tell it."""
-    if not 1 <= capacity <= CAPACITY_MAX:
-        raise ValueError(f"capacity is 1..{CAPACITY_MAX}, not {capacity!r}")
+def check_capacity(capacity: int) -> int:
+    """Return the capacity.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no whole number, or one that READY can't tell.
+    """
+    return check_whole("capacity", capacity, 1, CAPACITY_MAX)
 
 
 def check_services(services: Mapping[str, Handler], coroutines: bool = False) -> dict[bytes, Call]:
@@ -40,7 +47,14 @@ def check_services(services: Mapping[str, Handler], coroutines: bool = False) ->
     ------
     ConfigError
         There are none or too many, a name is too long or reserved, or a handler is unusable.
+    TypeError
+        It is no mapping, or a name no str.
     """
+    if not isinstance(services, Mapping):
+        raise TypeError(
+            "services maps names to handlers, for example {'echo': echo}; not"
+            f" {reprlib.repr(services)}"
+        )
     if not 1 <= len(services) <= SERVICES_MAX:
         raise ConfigError(f"a worker offers 1..{SERVICES_MAX} services, not {len(services)}")
     return {
@@ -55,7 +69,7 @@ def check_handler(name: str, handler: object, coroutines: bool = False) -> Call:
     Raises
     ------
     ConfigError
-        It is not callable with one argument, or is a coroutine function where none may be.
+        It can't be called with one argument, or is a coroutine function where none may be.
     """
     if not callable(handler):
         raise ConfigError(f"the handler of service {name!r} is not callable: {handler!r}")
@@ -68,6 +82,8 @@ def check_handler(name: str, handler: object, coroutines: bool = False) -> Call:
 
 
 def _check_name(service: str) -> bytes:
+    if not isinstance(service, str):
+        raise TypeError(f"the name of a service is a str, not {reprlib.repr(service)}")
     if service.startswith(RESERVED_PREFIXES):
         raise ConfigError(
             f"service {service!r}: names that begin with mmi., pound. or titanic. are reserved"
@@ -80,12 +96,17 @@ def _check_name(service: str) -> bytes:
 
 def _wants_task(name: str, handler: Callable[..., object]) -> bool:
     try:
-        parameters = list(inspect.signature(handler).parameters.values())
-    except ValueError:  # a builtin that does not tell its signature
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # a builtin that does not tell its signature
         return False
-    if not parameters:
-        raise ConfigError(f"the handler of service {name!r} takes no argument")
-    first = parameters[0]
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise ConfigError(
+            f"the handler of service {name!r} is to take one argument, the body or the task,"
+            f" but its signature is {signature}"
+        ) from None
+    first = next(iter(signature.parameters.values()))
     annotation = first.annotation
     written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     return written.strip("'\"").rpartition(".")[2] == "Task" or first.name == "task"

@@ -20,6 +20,8 @@ from pound._mail cimport mail_free, mail_t, mailbox_take, released_drop
 from pound._peer cimport clock_now
 from pound._requests cimport WANTS_BODY, ask_t
 
+from pound._checks import check_whole
+
 cdef enum:
     FILLS = 4                      # of a window
     BATCH_MAX = 256                # bodies; more are not asked with any faster
@@ -46,8 +48,7 @@ cdef class Map:
     cdef Asking asking
     cdef Box box
     cdef object bodies             # None: exhausted
-    cdef object service, timeout
-    cdef int priority
+    cdef object service, timeout, priority
     cdef uint32_t window
     cdef uint32_t fill             # free places of the window that are worth filling
     cdef uint32_t batch            # bodies that are asked with by one post
@@ -58,15 +59,13 @@ cdef class Map:
     cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
     cdef bint busy                 # a thread is inside
 
-    def __init__(self, Asking asking not None, service, bodies, window, timeout, int priority):
-        if not 1 <= window <= WINDOW_MAX:
-            raise ValueError(f"window is 1..{WINDOW_MAX}, not {window}")
+    def __init__(self, Asking asking not None, service, bodies, window, timeout, priority):
         if self.answers != NULL:
             raise RuntimeError("it was initialised before")
         self.asking = asking
         self.service, self.bodies = service, iter(bodies)
         self.timeout, self.priority = timeout, priority
-        self.window = window
+        self.window = check_whole("window", window, 1, WINDOW_MAX)
         self.fill = max(1, self.window // FILLS)
         self.batch = min(self.fill, BATCH_MAX) if isinstance(bodies, (list, tuple)) else 1
         self.answers = <mail_t **> calloc(self.window, sizeof(mail_t *))

@@ -224,7 +224,7 @@ cdef void note_connected(engine_t *e) noexcept nogil:
 cdef void finish(engine_t *e) noexcept nogil:
     cdef const char *why = e.dealer.over
     if why == NULL:
-        why = b"it was closed before the answer came"
+        why = b"the client was closed before the answer came"
     pthread_mutex_lock(&e.lock)
     e.closed = 1
     pthread_mutex_unlock(&e.lock)
@@ -340,7 +340,7 @@ cdef class Engine:
         True for a worker, which judges silence by the rates that WELCOME told, because that is
         how often the broker speaks; a client asks at its own rate and is answered.
     logger : logging.Logger
-        Its name also gives the threads theirs.
+        Its name also gives the threads theirs, and its last word tells errors what this is.
     news_fd : int
         An event loop reads this eventfd, or the other end of this pipe or socket, empty and then
         calls `news`; -1: a thread does that.
@@ -363,6 +363,7 @@ cdef class Engine:
         self.endpoints = endpoints
         self.context = context
         self.logger = logger
+        self.noun = logger.name.rpartition(".")[2]
         self.connected = threading.Event()
         self.settled = threading.Event()
         self.e.last_mail = mail_new(MAIL_CLOSED, NULL, 0)
@@ -389,7 +390,7 @@ cdef class Engine:
     cdef int check(self) except -1:
         self.check_fork()
         if self.e.closed:
-            raise ClosedError("it is closed")
+            raise self.closed_error()
         return 0
 
     # -- the life of the threads ---------------------------------------------------------
@@ -406,7 +407,7 @@ cdef class Engine:
         """
         self.check_fork()
         if self.started:
-            raise RuntimeError("it was started before")
+            raise RuntimeError(f"this {self.noun} was started before; make a new one")
         if self.e.wake_in < 0 and wake_open(&self.e.wake_in, &self.e.wake_out):
             raise OSError("no descriptor for the wake pair")
         if self.context is None:
@@ -454,7 +455,7 @@ cdef class Engine:
             raise RuntimeError("a callback of a future can't wait for a broker")
         connected = self.settled.wait(timeout)
         if self.told_closed:
-            raise ClosedError("it is closed")
+            raise self.closed_error()
         return connected
 
     def alive(self):
@@ -473,6 +474,10 @@ cdef class Engine:
         """Raise ForkError in a child process: sockets and threads don't cross a fork."""
         if self.born != forks():
             raise ForkError("made before a fork and used in the child: make a new one there")
+
+    def closed_error(self):
+        """Return what to raise where the engine would have to be open."""
+        return ClosedError(f"this {self.noun} is closed; make a new one")
 
     # -- news ----------------------------------------------------------------------------
 
@@ -529,7 +534,7 @@ cdef class Engine:
             mails = next
 
 
-cdef int dealer_make(Engine self, double heartbeat, long liveness, bint follows) except -1:
+cdef int dealer_make(Engine self, double heartbeat, object liveness, bint follows) except -1:
     cdef list encoded = [os.fsencode(endpoint) for endpoint in self.endpoints]
     cdef bytes session = os.urandom(SESSION_SIZE)
     cdef int64_t heartbeat_ns = <int64_t>(min(heartbeat, HEARTBEAT_MAX) * 1e9)

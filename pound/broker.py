@@ -18,6 +18,7 @@ from typing import Any
 
 import zmq
 
+from pound._checks import check_context
 from pound._core import DIALECTS, WHY_REFUSED, Core
 from pound._logging import LOGGER, log_event
 from pound._version import __version__
@@ -78,6 +79,8 @@ class Broker:
     ------
     ConfigError
         A setting is wrong.
+    TypeError
+        `context` is no `zmq.Context`, or a setting is unknown.
 
     Notes
     -----
@@ -98,7 +101,7 @@ class Broker:
         **settings: Any,
     ) -> None:
         self.config = dataclasses.replace(config or Config(), **settings)
-        self._given_context = context
+        self._given_context = check_context(context)
         self._pid = os.getpid()
         self._core: Core | None = None
         self._thread: threading.Thread | None = None

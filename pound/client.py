@@ -18,8 +18,9 @@ import zmq
 
 from pound._asking import Asking, Box, Flow
 from pound._body import Answer, P, Partial
-from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._checks import check_context, check_endpoints, check_rates, label_bytes
 from pound._map import Map
+from pound._progress import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,8 +64,8 @@ class Client(Generic[P]):
     ------
     ConfigError
         An endpoint is malformed.
-    ValueError
-        Another argument is out of range.
+    TypeError, ValueError
+        Another argument is not of its type or range.
 
     Notes
     -----
@@ -125,12 +126,10 @@ class Client(Generic[P]):
     ) -> None:
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
-        check_rates(heartbeat, liveness)
         self._engine = Asking(
             check_endpoints(endpoints),
-            context,
-            heartbeat,
-            liveness,
+            check_context(context),
+            *check_rates(heartbeat, liveness),
             label_bytes(label),
             overflow == "wait",
             share=not copy,
@@ -222,6 +221,7 @@ class Client(Generic[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        progress: bool = False,
     ) -> Iterator[P | list[P]]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
@@ -235,13 +235,17 @@ class Client(Generic[P]):
             several times as fast as one of 10.
         timeout, priority
             Of each request, as in `request`.
+        progress : bool
+            Show a bar on stderr, if that is a terminal: how many answers have been taken, and how
+            fast they come.
 
         Raises
         ------
         RequestError
             At the turn of the request that failed; the ones after it are cancelled.
         """
-        return Map(self._engine, service, bodies, window, timeout, priority)
+        answers = Map(self._engine, service, bodies, window, timeout, priority)
+        return shown(answers, bodies) if progress else answers
 
     def stream(
         self,

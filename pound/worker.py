@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._checks import (
+    check_context,
+    check_endpoints,
+    check_rates,
+    check_seconds,
+    label_bytes,
+)
 from pound._handlers import Handler, check_capacity, check_services
 from pound._serving import AGREE_WITHIN, LAST_WORDS, Serving, Task
 
@@ -65,8 +71,8 @@ class Worker:
     ------
     ConfigError
         An endpoint, a service's name or a handler is not usable.
-    ValueError
-        Another argument is out of range.
+    TypeError, ValueError
+        Another argument is not of its type or range.
 
     Notes
     -----
@@ -95,19 +101,16 @@ class Worker:
         drain_timeout: float = 25.0,
         copy: bool = True,
     ) -> None:
-        check_capacity(capacity)
-        check_rates(heartbeat, liveness)
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._started = False
         self._signals = 0
         self._engine = Serving(
             check_endpoints(endpoint),
-            context,
-            heartbeat,
-            liveness,
+            check_context(context),
+            *check_rates(heartbeat, liveness),
             label_bytes(label),
             check_services(services or {}),
-            capacity,
+            check_capacity(capacity),
             share=not copy,
         )
 

@@ -106,7 +106,7 @@ class Binding(Generic[E]):
         finally:
             self._connecting.remove(waiter)
         if self._ended.done():
-            raise ClosedError("it is closed")
+            raise self.engine.closed_error()
         return waiter.done()
 
     async def ended(self, timeout: float | None = None) -> bool:

@@ -28,7 +28,14 @@ import zmq
 
 from pound._asking import Asking, Flow
 from pound._body import Answer, P, Partial
-from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._checks import (
+    check_context,
+    check_endpoints,
+    check_rates,
+    check_whole,
+    label_bytes,
+)
+from pound._progress import shown_async
 from pound.aio._loop import Binding
 from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
@@ -58,8 +65,8 @@ class Client(Generic[P]):
     ------
     ConfigError
         An endpoint is malformed.
-    ValueError
-        Another argument is out of range.
+    TypeError, ValueError
+        Another argument is not of its type or range.
 
     Notes
     -----
@@ -110,13 +117,12 @@ class Client(Generic[P]):
     ) -> None:
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
-        check_rates(heartbeat, liveness)
-        checked = check_endpoints(endpoints)
+        checked = (
+            check_endpoints(endpoints), check_context(context), *check_rates(heartbeat, liveness)
+        )  # fmt: skip
         label_bytes(label)
         waits = overflow == "wait"
-        self._make = lambda fd: Asking(
-            checked, context, heartbeat, liveness, label_bytes(label), waits, not copy, fd
-        )
+        self._make = lambda fd: Asking(*checked, label_bytes(label), waits, not copy, fd)
         self._binding: Binding[Asking] | None = None
         self._closed = False
 
@@ -177,6 +183,7 @@ class Client(Generic[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        progress: bool = False,
     ) -> AsyncGenerator[P | list[P], None]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
@@ -189,6 +196,8 @@ class Client(Generic[P]):
             Requests open at once.
         timeout, priority
             Of each request, as in `request`.
+        progress : bool
+            Show a bar on stderr, as `pound.Client.map` does.
 
         Raises
         ------
@@ -196,15 +205,16 @@ class Client(Generic[P]):
             At the turn of the request that failed; the ones after it are cancelled, as they are
             when the iteration is left early.
         """
-        if window < 1:
-            raise ValueError(f"window is 1 or more, not {window}")
+        check_whole("window", window, 1)
 
         def ask(body: Body) -> asyncio.Future[P | list[P]]:
             return self.request(body, service, timeout, priority)
 
         if isinstance(bodies, AsyncIterable):
-            return _map_arriving(ask, bodies, window)
-        return _map(ask, bodies, window)
+            answers = _map_arriving(ask, bodies, window)
+        else:
+            answers = _map(ask, bodies, window)
+        return shown_async(answers, bodies) if progress else answers
 
     def stream(
         self,
@@ -285,7 +295,7 @@ class Client(Generic[P]):
         binding = self._binding
         if binding is None:
             if self._closed:
-                raise ClosedError("it is closed")
+                raise ClosedError("this client is closed; make a new one")
             binding = self._binding = Binding(self._make, Asking.leave, _hear)
             weakref.finalize(self, _abandon, binding)
         binding.check("client")

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from pound import _serving
-from pound._checks import check_endpoints, check_rates, label_bytes
+from pound._checks import (
+    check_context,
+    check_endpoints,
+    check_rates,
+    check_seconds,
+    label_bytes,
+)
 from pound._handlers import Handler, check_capacity, check_services
 from pound._serving import Serving
 from pound.aio._loop import Binding
@@ -57,8 +63,8 @@ class Worker:
     ------
     ConfigError
         An endpoint, a service's name or a handler is not usable.
-    ValueError
-        Another argument is out of range.
+    TypeError, ValueError
+        Another argument is not of its type or range.
 
     Notes
     -----
@@ -86,20 +92,18 @@ class Worker:
         drain_timeout: float = 25.0,
         copy: bool = True,
     ) -> None:
-        check_capacity(capacity)
-        check_rates(heartbeat, liveness)
-        checked = check_endpoints(endpoint)
+        checked = (
+            check_endpoints(endpoint), check_context(context), *check_rates(heartbeat, liveness)
+        )  # fmt: skip
         label_bytes(label)
+        most = check_capacity(capacity)
         calls = check_services(services or {}, coroutines=True)
         self._handlers = {
             service: _Handler(*call)
             for service, call in zip(services or {}, calls.values(), strict=True)
         }
-        self._make = lambda fd: Serving(
-            checked, context, heartbeat, liveness, label_bytes(label), calls, capacity,
-            not copy, fd,
-        )  # fmt: skip
-        self._drain_timeout = drain_timeout
+        self._make = lambda fd: Serving(*checked, label_bytes(label), calls, most, not copy, fd)
+        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
         self._binding: Binding[Serving] | None = None
         self._running: dict[_serving.Task, asyncio.Task[None]] = {}
@@ -130,7 +134,7 @@ class Worker:
             It was started before; a worker serves once.
         """
         if self._binding is not None:
-            raise RuntimeError("it was started before")
+            raise RuntimeError("this worker was started before; make a new one")
         self._binding = Binding(self._make, lambda serving: serving.leave(0.0), self._hear)
 
     async def drain(self, timeout: float | None = None) -> bool:
@@ -188,7 +192,7 @@ class Worker:
 
     def _bound(self) -> Binding[Serving]:
         if self._binding is None:
-            raise RuntimeError("it was not started")
+            raise RuntimeError("this worker was not started; call start() first")
         self._binding.check("worker")
         return self._binding
 

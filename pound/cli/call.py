@@ -6,11 +6,12 @@ import os
 import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 import pound
+from pound._progress import Progress
 from pound.cli.common import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -21,7 +22,9 @@ from pound.cli.common import (
     connect_option,
 )
 from pound.cli.lines import Lines, Pipeline, pipe
-from pound.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from pound._body import Reply
 
 
 @click.command(short_help="Send one request, or one for each line, and print the answers.")
@@ -55,18 +58,17 @@ def call(
     With --map each line of input is the body of a request, and each answer is written as a line,
     as soon as its turn in the order of the input has come; the parts of one answer are separated
     by tabs. A bar on stderr shows how far it is when stderr is a terminal and stdout is not. The
-    first request that fails ends the command.
+    first request that fails ends the command, and its line is named.
 
     Exits with 10 if the task failed, 11 if there is no such service, 12 if the deadline passed.
     """
+    if each_line:
+        ctx.exit(_map(service, body, window, timeout, priority, endpoints))
     try:
-        if each_line:
-            _map(service, body, window, timeout, priority, endpoints)
-        else:
-            payload = sys.stdin.buffer.read() if body == "-" else (body or "").encode()
-            with client_of(endpoints) as client:
-                answer = client.request(payload, service, timeout=timeout, priority=priority)
-            _write(answer)
+        payload = sys.stdin.buffer.read() if body == "-" else (body or "").encode()
+        with client_of(endpoints) as client:
+            answer = client.request(payload, service, timeout=timeout, priority=priority)
+        _write(answer)
     except pound.RequestError as error:
         complain(str(error))
         ctx.exit(_exit_code(error))
@@ -99,24 +101,34 @@ def _map(
     timeout: float | None,
     priority: int,
     endpoints: tuple[str, ...],
-) -> None:
-    """Write the answer to each line of a file, in order."""
-    out = sys.stdout.buffer
+) -> int:
+    """Write the answer to each line of a file, in order; return the exit code."""
     shows = sys.stderr.isatty() and not sys.stdout.isatty()
-    with (
-        _source(name) as source,
-        pipe() as (rung, ring),
-        client_of(endpoints) as client,
-        Progress(_size(source), shown=shows) as progress,
-    ):
-        pipeline = Pipeline(client, rung, ring, service, timeout, priority)
-        for size, answers in pipeline.answers(Lines(source.fileno()), window):
-            progress.read(size)
-            for answer in answers:
-                out.write(b"\t".join(answer) if isinstance(answer, list) else answer)
-                out.write(b"\n")
-            out.flush()
-            progress.answered(len(answers))
+    told = 0
+    try:
+        with (
+            _source(name) as source,
+            pipe() as (rung, ring),
+            client_of(endpoints) as client,
+            Progress(_size(source), shown=shows) as progress,
+        ):
+            pipeline = Pipeline(client, rung, ring, service, timeout, priority)
+            for size, answers in pipeline.answers(Lines(source.fileno()), window):
+                _write_lines(answers)
+                told += len(answers)
+                progress.step(size, len(answers))
+    except pound.RequestError as error:
+        complain(f"line {told + 1}: {error}")
+        return _exit_code(error)
+    return 0
+
+
+def _write_lines(answers: list[Reply]) -> None:
+    out = sys.stdout.buffer
+    for answer in answers:
+        out.write(b"\t".join(answer) if isinstance(answer, list) else answer)
+        out.write(b"\n")
+    out.flush()
 
 
 def _source(name: str | None) -> AbstractContextManager[BinaryIO]:

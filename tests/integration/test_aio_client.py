@@ -543,16 +543,36 @@ def test_a_closed_client_says_so(run, bench):
         assert await client.request(b"1", "echo") == b"1"
         await asyncio.gather(client.close(), client.close())
         await client.close()
-        with pytest.raises(pound.ClosedError):
+        words = "^this client is closed; make a new one"
+        with pytest.raises(pound.ClosedError, match=words):
             client.request(b"", "echo")
-        with pytest.raises(pound.ClosedError):
+        with pytest.raises(pound.ClosedError, match=words):
             client.stream(b"", "echo")
-        with pytest.raises(pound.ClosedError):
+        with pytest.raises(pound.ClosedError, match=words):
             await client.wait_connected()
         unused = bench.client()
         await unused.close()
-        with pytest.raises(pound.ClosedError):
+        with pytest.raises(pound.ClosedError, match=words):
             unused.request(b"", "echo")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"service": 5}, "^service is a str, not 5"),
+        ({"timeout": "5"}, "^timeout is a positive number of seconds, not '5'"),
+        ({"priority": 1.5}, r"^priority is a whole number, 0\.\.9, not 1\.5"),
+        ({"meta": ["x"]}, "^meta maps str to str"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused_by_name(run, arguments, words):
+    async def main():
+        async with pound.aio.Client("tcp://127.0.0.1:1") as client:
+            for ask in (client.request, client.request_full, client.stream):
+                with pytest.raises(TypeError, match=words):
+                    ask(b"", **arguments)
 
     run(main())
 

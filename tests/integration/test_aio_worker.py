@@ -582,11 +582,11 @@ def test_a_loop_that_ends_loses_nothing(run, make, broker):
 def test_a_worker_serves_once_and_says_when_it_does_not(run, make):
     async def main():
         worker = make({"s": echo})
-        with pytest.raises(RuntimeError, match="not started"):
+        with pytest.raises(RuntimeError, match="this worker was not started; call start"):
             await worker.wait_connected()
         assert await worker.drain()  # nothing to finish
         async with worker:
-            with pytest.raises(RuntimeError, match="started before"):
+            with pytest.raises(RuntimeError, match="this worker was started before; make a new"):
                 await worker.start()
         with pytest.raises(RuntimeError, match="started before"):
             await worker.run()
@@ -614,7 +614,8 @@ def test_a_worker_belongs_to_the_loop_it_was_started_on(run, make):
         ({"services": {}}, "services"),
         ({"services": {"pound.x": echo}}, "reserved"),
         ({"services": {"s": 5}}, "not callable"),
-        ({"services": {"s": lambda: b""}}, "no argument"),
+        ({"services": {"s": lambda: b""}}, "one argument"),
+        ({"services": {"s": lambda body, other: b""}}, "one argument"),
         ({"services": {"s": echo}, "capacity": 0}, "capacity"),
         ({"services": {"s": echo}, "endpoint": "nonsense"}, "nonsense"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pty
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import pound
+import pound.aio
+from pound._progress import Progress
 from pound.cli.lines import Lines
-from pound.cli.progress import Progress
 from tests.support import WAIT_S, clean_environ, pound_command, readable, run_pound
 
 Call = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -66,6 +68,7 @@ def test_no_lines_no_answers(call: Call) -> None:
 def test_the_first_failure_ends_it_after_the_answers_before(call: Call) -> None:
     done = call("fail", "--map", stdin=b"".join(b"%d\n" % n for n in range(20)))
     assert (done.returncode, done.stdout) == (10, b"".join(b"%d\n" % n for n in range(7)))
+    assert done.stderr.startswith(b"pound: line 8: ")
     assert b"seven" in done.stderr
 
 
@@ -134,16 +137,14 @@ def test_lines_are_taken_apart_however_they_come() -> None:
 def test_a_bar_that_is_not_shown_writes_nothing() -> None:
     out = io.StringIO()
     with Progress(100, shown=False, out=out) as progress:
-        progress.read(50)
-        progress.answered(1)
+        progress.step(50, 1)
     assert out.getvalue() == ""
 
 
 def test_a_bar_tells_how_far_it_is() -> None:
     out = io.StringIO()
     with Progress(100, shown=True, out=out) as progress:
-        progress.read(50)
-        progress.answered(1)
+        progress.step(50, 1)
     first, *_, last = out.getvalue().split("\r")[1:]
     assert "0%" in first
     assert f"[{'#' * 15}{' ' * 15}]  50%  1 answers" in last
@@ -153,7 +154,49 @@ def test_a_bar_tells_how_far_it_is() -> None:
 def test_without_a_size_there_are_numbers_only() -> None:
     out = io.StringIO()
     with Progress(0, shown=True, out=out) as progress:
-        progress.read(50)
-        progress.answered(1)
+        progress.step(50, 1)
     assert "%" not in out.getvalue()
     assert "1 answers" in out.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def mapped(broker: Any, bodies: Any, progress: bool) -> None:
+    with pound.Client(broker.frontend_endpoints[0]) as client:
+        assert list(client.map("upper", bodies, progress=progress)) == [b"A"] * 10
+
+
+def mapped_async(broker: Any, bodies: Any, progress: bool) -> None:
+    async def run() -> list[bytes | list[bytes]]:
+        async with pound.aio.Client(broker.frontend_endpoints[0]) as client:
+            return [answer async for answer in client.map("upper", bodies, progress=progress)]
+
+    assert asyncio.run(run()) == [b"A"] * 10
+
+
+@pytest.mark.parametrize("run", [mapped, mapped_async])
+def test_a_map_shows_a_bar_on_a_terminal_if_it_is_told_to(
+    call: Call, broker: Any, monkeypatch: pytest.MonkeyPatch, run: Callable[..., None]
+) -> None:
+    for out, progress, words in (
+        (Terminal(), True, ["100%", "10 answers"]),
+        (Terminal(), False, []),
+        (io.StringIO(), True, []),
+    ):
+        monkeypatch.setattr("sys.stderr", out)
+        run(broker, [b"a"] * 10, progress)
+        assert bool(out.getvalue()) == bool(words)
+        assert all(word in out.getvalue() for word in words)
+
+
+def test_a_map_of_unknown_length_shows_numbers_only(
+    call: Call, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    mapped(broker, iter([b"a"] * 10), True)
+    assert "%" not in terminal.getvalue()
+    assert "10 answers" in terminal.getvalue()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import zmq
 
 import pound
@@ -21,6 +22,11 @@ class PndClientOfThatId(PndClient):
     def _open(self) -> zmq.Socket[bytes]:
         self.identity = b"one-id"
         return super()._open()
+
+
+def test_what_is_no_context_is_refused() -> None:
+    with pytest.raises(TypeError, match="context is a zmq"):
+        pound.Broker(context=5)  # type: ignore[arg-type]
 
 
 def test_a_host_may_end_its_context_under_the_broker() -> None:

@@ -352,6 +352,22 @@ def test_deadline_of_a_waiting_request(rig: Rig, own: Own, client: PndClient) ->
     assert client.take() == (again, [b"a"])
 
 
+@pytest.mark.parametrize("offered", [False, True])
+def test_a_deadline_tells_whether_anybody_offers_the_service(
+    rig: Rig, own: Own, client: PndClient, offered: bool
+) -> None:
+    if offered:
+        busy = own(PndWorker(rig.backend, heartbeat=BEAT))
+        rig.ready(busy)
+        client.ask([b"keeps it busy"])
+        busy.task()
+    client.ask([b"q"], timeout_ms=50)
+    with pytest.raises(FailedError) as failed:
+        client.take()
+    told = "no worker was free in time" if offered else "no worker offers this service"
+    assert told in str(failed.value)
+
+
 # ---- workers that come back, leave, hold ----
 
 

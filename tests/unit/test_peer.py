@@ -332,7 +332,7 @@ def test_every_command_runs_or_is_refused_when_the_engine_closes_meanwhile(
     assert engine.join(WAIT_S)
     assert engine.facts()["commands"] == sum(posted) + 1
     assert engine.facts()["closes"] == 1
-    assert engine.facts()["why"] == "it was closed before the answer came"
+    assert engine.facts()["why"] == "the client was closed before the answer came"
     with pytest.raises(ClosedError):
         engine.checked()
 
@@ -503,7 +503,7 @@ def test_an_engine_is_started_once_and_leaves_no_descriptor(
 ) -> None:
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
     engine = make()
-    with pytest.raises(RuntimeError, match="started before"):
+    with pytest.raises(RuntimeError, match="this probe was started before; make a new one"):
         engine.start()
     assert engine.alive()
     broker.greet()

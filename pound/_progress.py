@@ -1,4 +1,4 @@
-"""A bar on a terminal: how much of the input was read, how many answers came, how fast.
+"""A bar on a terminal: how much of the work is done, how many answers came, how fast.
 
 Shown on stderr, redrawn at most ten times a second, gone without a trace when it was not to be
 shown. Between two redraws a batch of answers costs a counter and a look at the clock.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import AsyncGenerator, Iterator, Sized
+from contextlib import aclosing, closing
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from pound._map import Map
+
+T = TypeVar("T")
 
 REDRAW_S = 0.1
 BAR_CELLS = 30
@@ -24,7 +30,8 @@ class Progress:
     Parameters
     ----------
     size : int
-        Bytes of the input; 0: not known, then there is no bar, only numbers.
+        Of the whole work, in bytes or in answers; 0: not known, then there is no bar, only
+        numbers.
     shown : bool
         False: nothing is written.
     out : text stream, optional
@@ -35,17 +42,14 @@ class Progress:
         self._size = size
         self._shown = shown
         self._out = sys.stderr if out is None else out
-        self._bytes = 0
+        self._done = 0
         self._answers = 0
         self._began = self._drawn_at = time.monotonic()
 
-    def read(self, size: int) -> None:
-        """Note that `size` bytes of the input were read."""
-        self._bytes += size
-
-    def answered(self, count: int) -> None:
-        """Note that so many answers more came."""
-        self._answers += count
+    def step(self, size: int, answers: int) -> None:
+        """Note that so much of the work is done, and that so many answers more came."""
+        self._done += size
+        self._answers += answers
         if self._shown:
             now = time.monotonic()
             if now - self._drawn_at >= REDRAW_S:
@@ -74,8 +78,30 @@ class Progress:
         seconds = max(now - self._began, 1e-9)
         words = f"{self._answers:,} answers, {self._answers / seconds:,.0f}/s"
         if self._size:
-            done = min(self._bytes / self._size, 1.0)
+            done = min(self._done / self._size, 1.0)
             filled = round(done * BAR_CELLS)
             words = f"[{'#' * filled:<{BAR_CELLS}}] {done:4.0%}  {words}"
         self._out.write(f"\r{words}\x1b[K")
         self._out.flush()
+
+
+def of_answers(bodies: object) -> Progress:
+    """Return the bar of a map: on stderr, if that is a terminal."""
+    return Progress(len(bodies) if isinstance(bodies, Sized) else 0, sys.stderr.isatty())
+
+
+def shown(answers: Map, bodies: object) -> Iterator[Any]:
+    """Yield the answers, and show how many have come."""
+    with closing(answers), of_answers(bodies) as progress:
+        for answer in answers:
+            progress.step(1, 1)
+            yield answer
+
+
+async def shown_async(answers: AsyncGenerator[T, None], bodies: object) -> AsyncGenerator[T, None]:
+    """Yield the answers as `shown` does."""
+    async with aclosing(answers):
+        with of_answers(bodies) as progress:
+            async for answer in answers:
+                progress.step(1, 1)
+                yield answer
