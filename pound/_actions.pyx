@@ -12,9 +12,9 @@ from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
     REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_blocked,
-    disp_client_close, disp_client_lost, disp_client_open, disp_later, disp_service_drop,
-    disp_service_open, disp_undeliverable, disp_unsent, disp_worker_gone, disp_worker_open,
-    disp_worker_ready, request_t,
+    disp_client_close, disp_client_lost, disp_client_open, disp_delivered, disp_later,
+    disp_service_drop, disp_service_open, disp_undeliverable, disp_unsent, disp_worker_gone,
+    disp_worker_open, disp_worker_ready, request_t,
 )
 from pound._hints cimport fetch
 from pound._peers cimport (
@@ -23,9 +23,9 @@ from pound._peers cimport (
 )
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
-    LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE,
-    LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED, broker_t, item_t,
-    peer_t, route_t, service_name_t, slot_t, stored_t,
+    HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
+    LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED,
+    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
 from pound._table cimport names_get, names_put, names_remove
@@ -151,8 +151,8 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
     cdef char text[160]
     cdef int size
-    if b.slots[slot].overflowed:
-        code = CODE_RESOURCE_EXHAUSTED
+    if b.slots[slot].hole:
+        code = (CODE_RESOURCE_EXHAUSTED if b.slots[slot].hole == HOLE_UNREAD else CODE_DATA_LOSS)
     size = failure_text(b, slot, code, text, sizeof(text))
     b.scratch.size = 0
     if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
@@ -184,8 +184,10 @@ cdef int failure_text(
     if code == CODE_ABORTED:
         return snprintf(text, room, "given up after %d attempts: each worker was lost while it "
                         "held this request", attempts)
-    return snprintf(text, room, "partial answers were dropped: too many bytes waited for the "
-                    "client to read (undelivered_bytes_max), or memory was short")
+    if code == CODE_DATA_LOSS:
+        return snprintf(text, room, "a partial answer was dropped: the broker is out of memory")
+    return snprintf(text, room, "the client does not read its partial answers: too many bytes "
+                    "are waiting for it (undelivered_bytes_max)")
 
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
@@ -197,24 +199,36 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
     cdef stored_t *record = &b.slots[slot].record
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
     if record.image == NULL:
+        ask_again(peer)
         disp_undeliverable(b.d, slot)
     elif record.image[4] == KIND_ERROR and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_FAILED_FOREIGN] += 1
         log_event(b, LOG_REQUEST_UNANSWERABLE, peer, service.name, service.size,
                   load_u16(record.image + 16), 0)
         disp_undeliverable(b.d, slot)
-    elif b.slots[slot].overflowed and b.slots[slot].dialect != DIALECT_PND:
+    elif b.slots[slot].hole and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
         disp_undeliverable(b.d, slot)
     elif overflows(b, peer, answer_size(b, slot)):
         deliver_loss(b, peer, slot)
     elif item_push(b, peer, slot):
-        disp_undeliverable(b.d, slot)
+        ask_again(peer)
+        if b.slots[slot].dialect == DIALECT_PND:
+            disp_delivered(b.d, slot)
+        else:
+            disp_undeliverable(b.d, slot)
     elif may_defer(b, peer, slot):
         b.counters[C_DEFERRED] += 1
         peer_defer(b, peer, DEFER_NS)
     else:
         peer_touch(b, peer)
+
+
+# ask_again makes a peer for which something could not be queued ask again for all that it lacks, as
+# on any WELCOME; an answer is kept until then, if there is one.
+cdef void ask_again(peer_t *peer) noexcept nogil:
+    if peer.route != NULL:
+        peer.route.welcomed = 0
 
 
 cdef uint32_t answer_size(const broker_t *b, uint32_t slot) noexcept nogil:
@@ -283,6 +297,7 @@ cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
 cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
     if failed:
         b.counters[C_NO_MEMORY] += 1
+        ask_again(peer)
         return -1
     peer.control_records += 1
     peer_touch(b, peer)

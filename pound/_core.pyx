@@ -18,7 +18,9 @@ from pound._actions cimport (
     act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_beats,
 )
 from pound._buffer cimport buffer_free
-from pound._dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
+from pound._dialects cimport (
+    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, HEAD_MAX, frame_t,
+)
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
@@ -508,6 +510,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.frames)
     free(b.views)
     free(b.attach)
+    free(b.staged)
     if b.d != NULL:
         disp_delete(b.d)
     free(b)
@@ -618,7 +621,9 @@ cdef class Core:
         b.frames = <zmq_msg_t *> calloc(b.frames_count, sizeof(zmq_msg_t))
         b.views = <frame_t *> calloc(b.frames_count, sizeof(frame_t))
         b.attach = <zmq_msg_t **> calloc(b.frames_count, sizeof(zmq_msg_t *))
-        if b.frames == NULL or b.views == NULL or b.attach == NULL:
+        # An envelope and a body, each within frames_max, and a dialect's head.
+        b.staged = <zmq_msg_t *> calloc(2 * b.frames_count + HEAD_MAX, sizeof(zmq_msg_t))
+        if b.frames == NULL or b.views == NULL or b.attach == NULL or b.staged == NULL:
             b.frames_count = 0
             raise MemoryError
         for i in range(b.frames_count):

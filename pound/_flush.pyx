@@ -2,6 +2,7 @@
 
 from libc.errno cimport EHOSTUNREACH
 from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.string cimport memcpy
 
 from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
@@ -32,7 +33,7 @@ cdef enum:
 
 cdef enum sent_t:
     SENT
-    BLOCKED                  # the peer's pipe is full, or there is no memory for the packet
+    BLOCKED                  # the peer's pipe is full, or there is no memory for the message
     UNREACHABLE              # the connection is closed
 
 cdef struct load_t:          # one packet on its way
@@ -129,25 +130,41 @@ cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
     return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
 
 
-cdef void send_frame(
-        broker_t *b, route_t *route, const void *data, size_t size, int more) noexcept nogil:
-    b.counters[C_BYTES_OUT] += size
-    if zmq.send(b.sides[route.side].socket, data, size,
-                ZMQ_DONTWAIT | (ZMQ_SNDMORE if more else 0)) < 0:
+# stage adds a frame, a copy of these bytes, to the message that is being put together. Nothing of
+# it is sent before all of it is there: libzmq would take the next one for the rest of it.
+cdef void stage(broker_t *b, const void *data, size_t size) noexcept nogil:
+    cdef zmq_msg_t *frame = &b.staged[b.staged_count]
+    b.staged_count += 1
+    if zmq.msg_init_size(frame, size):
         b.counters[C_NO_MEMORY] += 1
+        b.unstaged = 1
+        zmq.msg_init(frame)
+    elif size:
+        memcpy(zmq.msg_data(frame), data, size)
 
 
-cdef void send_shared(
-        broker_t *b, route_t *route, zmq_msg_t *body, int more) noexcept nogil:
-    """Send a reference to a stored body; libzmq shares its bytes."""
-    cdef zmq_msg_t copy
-    zmq.msg_init(&copy)
-    zmq.msg_copy(&copy, body)
-    b.counters[C_BYTES_OUT] += zmq.msg_size(&copy)
-    if zmq.msg_send(&copy, b.sides[route.side].socket,
-                    ZMQ_DONTWAIT | (ZMQ_SNDMORE if more else 0)) < 0:
-        b.counters[C_NO_MEMORY] += 1
-        zmq.msg_close(&copy)
+# stage_shared adds a stored body; libzmq shares its bytes.
+cdef void stage_shared(broker_t *b, zmq_msg_t *body) noexcept nogil:
+    cdef zmq_msg_t *frame = &b.staged[b.staged_count]
+    b.staged_count += 1
+    zmq.msg_init(frame)
+    zmq.msg_copy(frame, body)
+
+
+cdef sent_t send_staged(broker_t *b, route_t *route) noexcept nogil:
+    """Send the message that was put together, or nothing of it."""
+    cdef void *socket = b.sides[route.side].socket
+    cdef uint32_t count = b.staged_count
+    cdef sent_t how = BLOCKED if b.unstaged else send_route(b, route)
+    cdef uint32_t i
+    b.staged_count = b.unstaged = 0
+    for i in range(count):
+        if how == SENT:
+            b.counters[C_BYTES_OUT] += zmq.msg_size(&b.staged[i])
+            zmq.msg_send(&b.staged[i], socket,
+                         ZMQ_DONTWAIT | (ZMQ_SNDMORE if i + 1 < count else 0))
+        zmq.msg_close(&b.staged[i])
+    return how
 
 
 # -- PND --------------------------------------------------------------------------------------
@@ -296,14 +313,11 @@ cdef void load_sent(
 
 
 cdef sent_t send_packet(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
-    cdef sent_t how = send_route(b, route)
     cdef uint32_t i
-    if how != SENT:
-        return how
-    send_frame(b, route, b.packet.data, b.packet.size, attached > 0)
+    stage(b, b.packet.data, b.packet.size)
     for i in range(attached):
-        send_shared(b, route, b.attach[i], i + 1 < attached)
-    return SENT
+        stage_shared(b, b.attach[i])
+    return send_staged(b, route)
 
 
 cdef void send_version(broker_t *b, route_t *route) noexcept nogil:
@@ -365,14 +379,11 @@ cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
     cdef uint32_t i
     cdef uint32_t n = dialect_head(
         peer.dialect, what, peer.delimited, peer.text, 0, NULL, 0, digits, head)
-    cdef sent_t how
     if n == 0:
         return SENT
-    how = send_route(b, peer.route)
-    if how == SENT:
-        for i in range(n):
-            send_frame(b, peer.route, head[i].data, head[i].size, i + 1 < n)
-    return how
+    for i in range(n):
+        stage(b, head[i].data, head[i].size)
+    return send_staged(b, peer.route)
 
 
 cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
@@ -384,11 +395,11 @@ cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
         return SENT
     n = dialect_head(
         peer.dialect, TELL_TASK, peer.delimited, peer.text, task.token, NULL, 0, digits, head)
-    how = send_route(b, peer.route)
+    for i in range(n):
+        stage(b, head[i].data, head[i].size)
+    stage_body(b, &b.slots[task.slot].record)
+    how = send_staged(b, peer.route)
     if how == SENT:
-        for i in range(n):
-            send_frame(b, peer.route, head[i].data, head[i].size, 1)
-        send_body(b, peer.route, &b.slots[task.slot].record)
         disp_sent(b.d, task.slot, task.token, b.now)
     return how
 
@@ -400,38 +411,35 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
     cdef slot_t *slot = &b.slots[item.slot]
     cdef service_name_t *service
     cdef uint32_t n, i
-    cdef sent_t how
     if not item_lives(b, item):
         return SENT
     service = &b.services[b.d.requests[item.slot].service]
     n = dialect_head(
         slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0, 0, 0,
         service.name, service.size, digits, head)
-    how = send_route(b, peer.route)
-    if how == SENT:
-        send_envelope(b, peer.route, slot)
-        for i in range(n):
-            send_frame(b, peer.route, head[i].data, head[i].size, 1)
-        send_body(b, peer.route, item_record(b, item))
-    return how
+    stage_envelope(b, slot)
+    for i in range(n):
+        stage(b, head[i].data, head[i].size)
+    stage_body(b, item_record(b, item))
+    return send_staged(b, peer.route)
 
 
-cdef void send_envelope(broker_t *b, route_t *route, slot_t *slot) noexcept nogil:
+cdef void stage_envelope(broker_t *b, slot_t *slot) noexcept nogil:
     cdef const uint8_t *at
     cdef const uint8_t *end
     cdef part_t part
     if slot.envelope == NULL:
         if slot.delimited:
-            send_frame(b, route, b"", 0, 1)
+            stage(b, b"", 0)
         return
     at = slot.envelope.parts
     end = at + slot.envelope.size
     while part_next(&at, end, &part):
-        send_frame(b, route, part.data, part.size, 1)
+        stage(b, part.data, part.size)
 
 
-cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogil:
-    """Send the parts of a stored record as the last frames of a message: at least one."""
+cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
+    """Add the parts of a stored record as the last frames of a message: at least one."""
     cdef const uint8_t *at = record.image + RECORD_SIZE
     cdef const uint8_t *end = record.image + record.size
     cdef uint32_t parts = load_u16(record.image + 6)
@@ -441,10 +449,10 @@ cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogi
     part.data = NULL
     part.size = 0
     if parts == skip:
-        send_frame(b, route, b"", 0, 0)
+        stage(b, b"", 0)
     elif record.image[5] & FLAG_ATTACHED:
         for i in range(skip, parts):
-            send_shared(b, route, &stored_attached(record)[i], i + 1 < parts)
+            stage_shared(b, &stored_attached(record)[i])
     else:
         if record.image[4] == KIND_REQUEST:
             at += 8 + load_u16(at + 6)
@@ -453,4 +461,4 @@ cdef void send_body(broker_t *b, route_t *route, stored_t *record) noexcept nogi
         for i in range(parts):
             part_next(&at, end, &part)
             if i >= skip:
-                send_frame(b, route, part.data, part.size, i + 1 < parts)
+                stage(b, part.data, part.size)

@@ -24,9 +24,10 @@ from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
-    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
-    LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART, WHY_RESERVED, WHY_SERVICES,
-    WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t, stored_t,
+    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART,
+    WHY_RESERVED, WHY_SERVICES, WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t,
+    stored_t,
 )
 from pound._stored cimport slot_clear, stored_clear
 from pound._wire cimport part_put
@@ -291,7 +292,7 @@ cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
         slot.partials += 1
         partial(b, number, &record)
     else:
-        partial_dropped(b, number)
+        partial_dropped(b, number, HOLE_MEMORY)
 
 
 cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:

@@ -7,7 +7,7 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
-from pound._state cimport broker_t, peer_t, route_t, slot_t, stored_t
+from pound._state cimport broker_t, hole_t, peer_t, route_t, slot_t, stored_t
 from pound._stored cimport stored_fill
 from pound._wire cimport FLAG_ATTACHED, record_t
 
@@ -63,11 +63,14 @@ cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept no
 # answer_unstored ends a task whose answer finds no memory, likewise.
 cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
+# release takes a task that its worker gives back, for the next one; the result is an ANS_*.
+cdef int release(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
+
 # partial queues a partial of the request in `slot` for its client.
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
 
-# partial_dropped ends a request whose partial can't be queued: its stream would have a hole.
-cdef void partial_dropped(broker_t *b, uint32_t slot) noexcept nogil
+# partial_dropped ends a request whose partial can't be queued, if its client is sent any.
+cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
 
 # answer_page answers a request to one of the broker's own services; the result is as of accept.
 cdef int answer_page(

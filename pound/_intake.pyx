@@ -19,8 +19,8 @@ from pound._pages cimport page_write
 from pound._peers cimport log_event, partial_push, peer_touch
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
-    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, LOG_BAD_MESSAGE, LOG_STRUCK,
-    STRIKES_MAX, broker_t, peer_t, route_t, stored_t,
+    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, HOLE_MEMORY, HOLE_UNREAD,
+    LOG_BAD_MESSAGE, LOG_STRUCK, STRIKES_MAX, broker_t, hole_t, peer_t, route_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
@@ -234,12 +234,16 @@ cdef int answer_instead(
         broker_t *b, peer_t *peer, uint64_t token, uint8_t code, const char *text) noexcept nogil:
     """End a task by an ERROR; without memory for that, too, it goes to the next worker."""
     cdef stored_t record
-    cdef uint32_t slot
-    cdef int result
     b.scratch.size = 0
     if (put_error(&b.scratch, token, code, 0, text, <uint32_t> strlen(text)) == 0
             and stored_fill(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0) == 0):
         return answer(b, peer, token, code, &record)
+    return release(b, peer, token)
+
+
+cdef int release(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    cdef uint32_t slot
+    cdef int result
     result = disp_answer(b.d, peer.worker, token, CODE_UNAVAILABLE, 0, b.now, live_now(b), &slot)
     act(b)
     return result
@@ -247,23 +251,29 @@ cdef int answer_instead(
 
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
-    cdef uint8_t dialect = b.slots[slot].dialect
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
-    if dialect != DIALECT_PND and dialect != DIALECT_MDP2:
-        b.counters[C_PARTIALS_DROPPED] += 1
+    if not streams(b, slot) or b.slots[slot].hole or overflows(b, peer, size):
         stored_clear(b, record)
-    elif (b.slots[slot].overflowed or overflows(b, peer, size)
-            or partial_push(b, peer, slot, record, size)):
+        partial_dropped(b, slot, HOLE_UNREAD)
+    elif partial_push(b, peer, slot, record, size):
         stored_clear(b, record)
-        partial_dropped(b, slot)
+        partial_dropped(b, slot, HOLE_MEMORY)
     else:
         b.counters[C_PARTIALS] += 1
         peer_touch(b, peer)
 
 
-cdef void partial_dropped(broker_t *b, uint32_t slot) noexcept nogil:
+# streams says whether a request's client is sent partials: others get the final answer only.
+cdef bint streams(const broker_t *b, uint32_t slot) noexcept nogil:
+    return b.slots[slot].dialect == DIALECT_PND or b.slots[slot].dialect == DIALECT_MDP2
+
+
+cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil:
     b.counters[C_PARTIALS_DROPPED] += 1
-    b.slots[slot].overflowed = 1
+    if not streams(b, slot):
+        return
+    if not b.slots[slot].hole:
+        b.slots[slot].hole = why
     disp_cancel(b.d, b.d.requests[slot].client, b.d.requests[slot].id, b.now)
     act(b)
 

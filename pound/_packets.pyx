@@ -16,10 +16,10 @@ from pound._dispatcher cimport (
     disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
-from pound._hints cimport fetch
+from pound._hints cimport fetch, unlikely
 from pound._intake cimport (
     accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
-    partial_dropped, store_record, strike,
+    partial_dropped, release, store_record, strike,
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
@@ -28,8 +28,8 @@ from pound._peers cimport (
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
     C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
-    C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, broker_t, peer_t,
-    route_t, slot_t, stored_t,
+    C_UNKNOWN_VERSIONS, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
+    broker_t, peer_t, route_t, slot_t, stored_t,
 )
 from pound._stored cimport stored_again, stored_clear
 from pound._table cimport names_get, names_put
@@ -70,6 +70,8 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     peer = session_peer(b, route, packet.session)
     if peer == NULL:
         return
+    if unlikely(not route.welcomed) and b.now - route.welcomed_at >= b.settings.heartbeat_ns:
+        welcome(b, route, peer)
     if packet.done and peer.client != NONE:
         disp_client_done(b.d, peer.client, packet.done)
         act(b)
@@ -103,7 +105,7 @@ cdef void record_acts(
     elif r.kind == KIND_REPLY or r.kind == KIND_ERROR:
         final(b, peer, r)
     elif r.kind == KIND_HEARTBEAT:
-        heartbeat(b, peer)
+        heartbeat(b, route, peer)
     elif r.kind == KIND_PARTIAL:
         part(b, peer, r)
     elif r.kind == KIND_CANCEL:
@@ -111,10 +113,8 @@ cdef void record_acts(
             disp_cancel(b.d, peer.client, r.id, b.now)
             act(b)
     elif r.kind == KIND_READY:
-        greeted(b, route, peer)
         ready(b, route, peer, r)
     elif r.kind == KIND_HELLO:
-        greeted(b, route, peer)
         hello(b, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
@@ -156,14 +156,13 @@ cdef peer_t *session_peer(
     if peer.client != NONE:
         disp_client_back(b.d, peer.client)
         act(b)
-    route.welcomed = tell_welcome(b, peer) == 0
+    welcome(b, route, peer)
     return peer
 
 
-# greeted welcomes a peer that repeats its greeting because there was no memory for the WELCOME.
-cdef void greeted(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
-    if not route.welcomed:
-        route.welcomed = tell_welcome(b, peer) == 0
+cdef void welcome(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
+    route.welcomed = tell_welcome(b, peer) == 0
+    route.welcomed_at = b.now
 
 
 cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
@@ -204,8 +203,10 @@ cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
             route_closing(b, peer.route)
 
 
-cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
+cdef void heartbeat(broker_t *b, const route_t *route, peer_t *peer) noexcept nogil:
     if peer.worker != NONE and not b.d.workers[peer.worker].gone:
+        if not route.ready and not b.draining:  # there was no memory for its READY
+            tell_bye(b, peer, BYE_UNKNOWN, 0)
         return
     if peer.client != NONE:
         tell(b, peer, KIND_HEARTBEAT, 0)
@@ -464,6 +465,8 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if record_bytes(b, r) > b.settings.body_bytes_max:
         b.counters[C_BAD_RECORDS] += 1
         answer_oversized(b, peer, r.id)
+    elif code == CODE_UNAVAILABLE:
+        release(b, peer, r.id)
     elif store_record(b, &record, r) == 0:
         if r.kind == KIND_ERROR:
             store_u16(record.image + RECORD_SIZE, code)
@@ -488,4 +491,4 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if store_record(b, &record, r) == 0:
         partial(b, slot, &record)
     else:
-        partial_dropped(b, slot)
+        partial_dropped(b, slot, HOLE_MEMORY)

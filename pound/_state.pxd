@@ -48,7 +48,11 @@ cdef struct slot_t:          # 32 bytes: two in a cache line
     uint8_t partial_attempt  # the attempt that `partials` counts in
     uint8_t dialect          # the client's
     uint8_t delimited        # without envelope: answer behind one empty frame
-    uint8_t overflowed       # the client did not read its partials: it ends with code 8
+    uint8_t hole             # HOLE_*: a partial is missing, so it ends with an error
+
+cdef enum hole_t:            # why a partial was dropped
+    HOLE_UNREAD = 1          # the client did not read those before
+    HOLE_MEMORY
 
 cdef struct item_t:
     stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
@@ -78,7 +82,8 @@ cdef struct route_t:
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
     uint8_t closing          # on the side's closing list
-    uint8_t welcomed         # its session was told WELCOME here
+    uint8_t welcomed         # its session was told WELCOME here, and need not be told again
+    int64_t welcomed_at      # when that was tried last
     uint8_t ready            # PND worker: READY was read on this route
     uint8_t explicit_id      # chosen by the peer: it may come back under it
     uint8_t size
@@ -314,6 +319,9 @@ cdef struct broker_t:
     uint32_t frames_count
     buffer_t packet          # scratch of the flush
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
+    zmq_msg_t *staged        # likewise: a message that is being put together; owned
+    uint32_t staged_count    # its frames
+    uint32_t unstaged        # there was no memory for one of them
     spares_t spares          # images of stored records, and partials
     buffer_t scratch         # scratch of pages and images
     uint64_t crowd           # messages and records that the last turn read

@@ -29,7 +29,7 @@ SMALL = 1003  # bytes of a small part; nothing else that is allocated has its si
 TOLD = {8, 15}  # RESOURCE_EXHAUSTED: not accepted; DATA_LOSS: it was answered, and that is lost
 BEAT_S = 0.2
 STEP_S = 0.002
-AGAIN_S = 0.5  # after so long without an answer a client asks again
+AGAIN_S = 0.5  # after so long without an answer a client asks for a sign of life
 
 
 class Scarcity:
@@ -83,21 +83,20 @@ def broker(scarcity: Scarcity, serve: Callable[..., Served]) -> Served:
 
 
 class Echo(PndWorker):
-    """Answers what it was asked, a partial before it; or holds it, if told."""
+    """Answers what it was asked, a partial before it; or holds it, if told.
+
+    It beats, and says READY when it is asked for it, and no sooner, even if one was refused.
+    """
 
     def __init__(self, url: str, capacity: int, service: bytes = b"") -> None:
         super().__init__(url, service=service, heartbeat=BEAT_S, capacity=capacity)
         self.holds = False
         self._beaten = 0.0
-        self._refused = False
         self.ready()
 
     def step(self) -> None:
         if time.monotonic() - self._beaten > BEAT_S / 2:
             self._beaten = time.monotonic()
-            if self._refused:
-                self._refused = False
-                self.ready()
             self.beat()
         while (frames := self.poll(0)) is not None:
             task = self.parse(frames)
@@ -108,14 +107,12 @@ class Echo(PndWorker):
                 task = self._inbox.popleft() if self._inbox else None
 
     def _act(self, epoch: bytes, record: wire.Record, frames: list[bytes]) -> None:
-        if record.kind == wire.ERROR and wire.ERROR_HEAD.unpack(record.head)[0] in TOLD:
-            self._refused = True
-        else:
+        if record.kind != wire.ERROR or wire.ERROR_HEAD.unpack(record.head)[0] not in TOLD:
             super()._act(epoch, record, frames)
 
 
 class Asker(PndClient):
-    """Asks again what it has no answer to, and looks at each answer."""
+    """Looks at each answer; in silence it beats, and asks again only when it is welcomed again."""
 
     def __init__(self, url: str) -> None:
         self.bodies: dict[int, Body] = {}
@@ -142,9 +139,7 @@ class Asker(PndClient):
                 self.wrong.append((id, answer))
         if time.monotonic() - self._heard > AGAIN_S:
             self._heard = time.monotonic()
-            self.retry()
-            if not self.epoch:
-                self.hello()
+            self.put(wire.Record(wire.HEARTBEAT if self.epoch else wire.HELLO))
 
     def _act(self, epoch: bytes, record: wire.Record) -> None:
         if record.kind == wire.PARTIAL:
@@ -158,7 +153,7 @@ class Stranger(DealerClient):
     def __init__(self, url: str, name: bytes) -> None:
         super().__init__(url, stack=(name, name * 40))
         self.name = name
-        self.asked = 0
+        self.asked = self.answered = 0
         self.wrong: list[list[bytes]] = []
 
     def ask_for(self, body: Body) -> None:
@@ -168,7 +163,8 @@ class Stranger(DealerClient):
     def step(self) -> None:
         while (frames := self.poll(0)) is not None:
             depth = len(self.envelope)
-            if frames[: depth + 1] != [*self.envelope, self.name]:
+            self.answered += 1
+            if frames[: depth + 1] != [*self.envelope, self.name] or len(frames) != depth + 2:
                 self.wrong.append(frames)
 
 
@@ -271,6 +267,28 @@ def test_a_body_without_memory_for_a_small_part_is_not_sent_without_it(
     crowd.until(lambda: not asker.open)
     assert asker.wrong == []
     assert asker.whole
+
+
+def test_a_message_without_memory_for_a_frame_is_not_sent_in_part(
+    broker: Served, scarcity: Scarcity, crowd: Crowd
+) -> None:
+    """Else the next one, somebody else's, would be taken for the rest of it."""
+    crowd.add(Echo(broker.backend, 10))
+    strangers = [crowd.add(Stranger(broker.frontend, name)) for name in (b"a", b"b")]
+
+    def more() -> bool:
+        for stranger in strangers:
+            stranger.ask_for([bytes(SMALL)])
+        return scarcity.refused >= 30
+
+    scarcity.begin(4, (SMALL, SMALL + 64), zmq=True)
+    crowd.until(more)
+    scarcity.end()
+    before = [stranger.answered for stranger in strangers]
+    for stranger in strangers:
+        stranger.ask_for([bytes(SMALL)])
+    crowd.until(lambda: all(s.answered > n for s, n in zip(strangers, before, strict=True)))
+    assert [stranger.wrong for stranger in strangers] == [[], []]
 
 
 def test_workers_that_fall_silent_without_room_for_their_tasks(
