@@ -1,7 +1,8 @@
 """The client against a scripted broker: greeting, requests, answers, limits, deadlines, the API.
 
 What happens when brokers go silent, away or are restarted is in test_client_failover.py, maps are
-in test_client_map.py, bodies that are not copied in test_client_bodies.py.
+in test_client_map.py, bodies that are not copied in test_client_bodies.py, arguments in
+test_client_arguments.py.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import socket
 import threading
 import time
 from concurrent.futures import CancelledError, Future
-from decimal import Decimal
-from fractions import Fraction
 from queue import Queue
 from typing import Any
 
@@ -24,7 +23,6 @@ import pytest
 import pound
 import pound.aio
 from pound import _asking
-from pound._checks import check_endpoints
 from tests.unit.reference_broker import (
     ACCEPTED,
     ATTACHED,
@@ -216,85 +214,6 @@ def test_a_body_is_taken_as_it_was_when_it_was_asked(client, broker):
 def test_what_is_not_bytes_is_no_body(client, body):
     with pytest.raises(TypeError, match="bytes-like"):
         client.submit(body, "echo")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"timeout": 0}, "timeout"),
-        ({"timeout": -1.0}, "timeout"),
-        ({"timeout": float("nan")}, "timeout"),
-        ({"priority": 10}, "priority"),
-        ({"priority": -1}, "priority"),
-        ({"priority": 2**40}, r"^priority is a whole number, 0\.\.9, not 1099511627776"),
-        ({"priority": -(2**70)}, "^priority is a whole number"),
-        ({"timeout": -(10**400)}, "^timeout is a positive number of seconds, not -1"),
-        ({"service": "s" * 256}, "256 bytes"),
-    ],
-)
-def test_arguments_out_of_range_are_refused(client, arguments, words):
-    with pytest.raises(ValueError, match=words):
-        client.submit(b"", **arguments)
-
-
-WRONG_TYPES = [
-    ({"service": 5}, r"^service is a str, not 5: .*the body first"),
-    ({"service": True}, "^service is a str, not True"),
-    ({"service": [104, 105]}, r"^service is a str, not \[104, 105\]"),
-    ({"service": 10**10}, "^service is a str, not 10000000000"),
-    ({"service": bytearray(b"echo")}, "^service is a str, not bytearray"),
-    ({"service": None}, "^service is a str, not None"),
-    ({"service": list(range(10**6))}, r"^service is a str, not \[0, 1, 2, 3, 4, 5, \.\.\.\]"),
-    ({"timeout": "5"}, "^timeout is a positive number of seconds, not '5'"),
-    ({"timeout": [5]}, r"^timeout is a positive number of seconds, not \[5\]"),
-    ({"priority": "high"}, r"^priority is a whole number, 0\.\.9, not 'high'"),
-    ({"priority": 1.5}, r"^priority is a whole number, 0\.\.9, not 1\.5"),
-    ({"priority": None}, r"^priority is a whole number, 0\.\.9, not None"),
-    ({"meta": ["x"]}, r"^meta maps str to str, .*; not \['x'\]"),
-    ({"meta": 5}, "^meta maps str to str, .*; not 5"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "words"), WRONG_TYPES)
-@pytest.mark.parametrize("method", ["request", "request_full", "submit", "stream"])
-def test_arguments_of_the_wrong_type_are_refused_by_name(make_client, method, arguments, words):
-    client = make_client(endpoints="tcp://127.0.0.1:1")
-    with pytest.raises(TypeError, match=words):
-        getattr(client, method)(b"", **arguments)
-
-
-def test_a_map_with_body_and_service_swapped_is_told_their_order(make_client):
-    client = make_client(endpoints="tcp://127.0.0.1:1")
-    words = r"^service is a str, not \[b'a'\]: map takes the service first, then the bodies"
-    with pytest.raises(TypeError, match=words):
-        next(client.map([b"a"], "slow"))
-
-
-class Three:
-    def __index__(self) -> int:
-        return 3
-
-
-@pytest.mark.parametrize(
-    ("timeout", "ends"),
-    [
-        (5, True),
-        (5.0, True),
-        (Decimal(5), True),
-        (Fraction(5), True),
-        (None, False),
-        (float("inf"), False),
-        pytest.param(10**400, False, id="a float can't hold it"),
-    ],
-)
-@pytest.mark.parametrize(("service", "priority"), [("echo", 3), (b"echo", Three())])
-def test_what_can_stand_for_an_argument_is_taken(
-    client, broker, service, timeout, ends, priority
-):
-    client.submit(b"", service, timeout, priority)
-    said = broker.expect(REQUEST)
-    assert said.service == b"echo"
-    assert (said.head[0] > 0, said.head[1]) == (ends, 3)
 
 
 def test_meta_travels_both_ways(client, broker):
@@ -824,64 +743,3 @@ def test_inproc_with_a_shared_context(context):
         broker.say(reply(said.id, b"near"))
         assert result(future) == b"near"
     broker.close()
-
-
-@pytest.mark.parametrize(
-    ("endpoints", "words"),
-    [
-        ([], "no endpoint"),
-        ("127.0.0.1:5555", "endpoint '127.0.0.1:5555' is not"),
-        ("tcp://host", "endpoint 'tcp://host' is not"),
-        ("http://host:1", "endpoint 'http://host:1' is not"),
-        ([5], "endpoint 5 is not"),
-        (5555, "endpoint 5555 is not a str"),
-        (None, "endpoint None is not a str"),
-        (b"tcp://host:1", "endpoint b'tcp://host:1' is not a str"),
-        ("tcp://host:0", r"endpoint 'tcp://host:0' .* \(PORT 1..65535\)"),
-        ("tcp://host:65536", "endpoint 'tcp://host:65536' is not"),
-        ("tcp://127.0.0.1:99999", "endpoint 'tcp://127.0.0.1:99999' is not"),
-        (f"tcp://host:{'9' * 5000}", "endpoint 'tcp://host:9999"),
-        (["tcp://host:1", "tcp://host:٣"], "endpoint 'tcp://host:٣' is not"),
-    ],
-)
-def test_malformed_endpoints_are_refused(endpoints, words):
-    with pytest.raises(pound.ConfigError, match=words):
-        pound.Client(endpoints)
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["tcp://host:1", "tcp://[::1]:65535", "ipc:///a/b:99999", "inproc://name:99999"]
-)
-def test_endpoints_of_any_transport_are_taken(endpoint):
-    assert check_endpoints(endpoint) == (endpoint,)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"overflow": "drop"}, {"heartbeat": 0}, {"liveness": 0}, {"label": "x" * 65}]
-)
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(ValueError):  # noqa: PT011 - each message names its own setting
-        pound.Client(**settings)
-
-
-@pytest.mark.parametrize("client", [pound.Client, pound.aio.Client])
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"heartbeat": "1"}, "^heartbeat is a positive number of seconds, not '1'"),
-        ({"heartbeat": None}, "^heartbeat is a positive number of seconds, not None"),
-        ({"liveness": 1.5}, "^liveness is a whole number, 1 or more, not 1.5"),
-        ({"liveness": "5"}, "^liveness is a whole number, 1 or more, not '5'"),
-        ({"label": 5}, "^label is a str or None, not 5"),
-        ({"label": b"me"}, "^label is a str or None, not b'me'"),
-        ({"context": 5}, "^context is a zmq.Context or None, not 5"),
-    ],
-)
-def test_settings_of_the_wrong_type_are_refused_by_name(client, settings, words):
-    with pytest.raises(TypeError, match=words):
-        client(**settings)
-
-
-@pytest.mark.parametrize("settings", [{"heartbeat": 10**400}, {"liveness": 2**70}])
-def test_rates_have_no_upper_limit(make_client, settings):
-    make_client(endpoints="tcp://127.0.0.1:1", **settings)
