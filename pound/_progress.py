@@ -87,7 +87,8 @@ class Progress:
 
 def of_answers(bodies: object) -> Progress:
     """Return the bar of a map: on stderr, if that is a terminal."""
-    return Progress(len(bodies) if isinstance(bodies, Sized) else 0, sys.stderr.isatty())
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Progress(len(bodies) if isinstance(bodies, Sized) else 0, terminal)
 
 
 def shown(answers: Map, bodies: object) -> Iterator[Any]:

@@ -6,6 +6,7 @@ The broker is a real process; scarce.c refuses what its extensions allocate.
 from __future__ import annotations
 
 import mmap
+import platform
 import struct
 import subprocess
 import time
@@ -60,6 +61,8 @@ class Scarcity:
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """scarce.so, compiled."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("scarce.c stands in front of glibc's allocator")
     compiler = need("cc")
     made = tmp_path_factory.mktemp("scarce") / "scarce.so"
     flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-shared", "-fPIC"]
@@ -153,11 +156,10 @@ class Stranger(DealerClient):
     def __init__(self, url: str, name: bytes) -> None:
         super().__init__(url, stack=(name, name * 40))
         self.name = name
-        self.asked = self.answered = 0
+        self.answered = 0
         self.wrong: list[list[bytes]] = []
 
     def ask_for(self, body: Body) -> None:
-        self.asked += 1
         self.ask([self.name, *body])
 
     def step(self) -> None:
