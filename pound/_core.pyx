@@ -29,7 +29,8 @@ from pound._limits cimport limits_default, limits_t
 from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster_free, route_free
 from pound._spares cimport spares_free
 from pound._state cimport (
-    COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOGS,
+    COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
+    C_TURNS, LOGS,
     LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
     OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, log_t, peer_t, roster_t, route_t,
     service_name_t, settings_t, socket_t,
@@ -709,7 +710,7 @@ cdef class Core:
 
     def stats(self):
         """Return the counters as they were after the last turn; from any thread."""
-        cdef uint64_t copy[2][48]
+        cdef uint64_t copy[2][COUNTERS]
         while not seqlock_read(&self.b.published.sequence, copy, self.b.published.dispatcher,
                                sizeof(copy)):
             pass

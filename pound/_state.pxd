@@ -27,7 +27,7 @@ cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
     STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
-    COUNTERS = 48            # room in the published statistics
+    COUNTERS = 64            # room in the published statistics
     LOGS = 512               # events that wait for Python; a power of two
 
 cdef struct peer_t           # defined below
