@@ -19,13 +19,14 @@ from pound._actions cimport (
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport (
-    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, HEAD_MAX, frame_t,
+    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
 )
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
 from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
+from pound._outgoing cimport outgoing_free
 from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster_free, route_free
 from pound._spares cimport spares_free
 from pound._state cimport (
@@ -511,7 +512,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.frames)
     free(b.views)
     free(b.attach)
-    free(b.staged)
+    outgoing_free(&b.outgoing)
     if b.d != NULL:
         disp_delete(b.d)
     free(b)
@@ -622,9 +623,7 @@ cdef class Core:
         b.frames = <zmq_msg_t *> calloc(b.frames_count, sizeof(zmq_msg_t))
         b.views = <frame_t *> calloc(b.frames_count, sizeof(frame_t))
         b.attach = <zmq_msg_t **> calloc(b.frames_count, sizeof(zmq_msg_t *))
-        # An envelope and a body, each within frames_max, and a dialect's head.
-        b.staged = <zmq_msg_t *> calloc(2 * b.frames_count + HEAD_MAX, sizeof(zmq_msg_t))
-        if b.frames == NULL or b.views == NULL or b.attach == NULL or b.staged == NULL:
+        if b.frames == NULL or b.views == NULL or b.attach == NULL:
             b.frames_count = 0
             raise MemoryError
         for i in range(b.frames_count):

@@ -2,10 +2,10 @@
 
 from libc.errno cimport EHOSTUNREACH
 from libc.stdint cimport int64_t, uint32_t, uint8_t
-from libc.string cimport memcpy
 
 from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
+from pound._check cimport CHECK
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t,
@@ -13,8 +13,9 @@ from pound._dialects cimport (
 from pound._dispatcher cimport (
     NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent,
 )
-from pound._hints cimport fetch
-from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
+from pound._hints cimport fetch, unlikely
+from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
+from pound._outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoing_t
 from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
@@ -130,40 +131,23 @@ cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
     return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
 
 
-# stage adds a frame, a copy of these bytes, to the message that is being put together. Nothing of
-# it is sent before all of it is there: libzmq would take the next one for the rest of it.
-cdef void stage(broker_t *b, const void *data, size_t size) noexcept nogil:
-    cdef zmq_msg_t *frame = &b.staged[b.staged_count]
-    b.staged_count += 1
-    if zmq.msg_init_size(frame, size):
-        b.counters[C_NO_MEMORY] += 1
-        b.unstaged = 1
-        zmq.msg_init(frame)
-    elif size:
-        memcpy(zmq.msg_data(frame), data, size)
-
-
-# stage_shared adds a stored body; libzmq shares its bytes.
-cdef void stage_shared(broker_t *b, zmq_msg_t *body) noexcept nogil:
-    cdef zmq_msg_t *frame = &b.staged[b.staged_count]
-    b.staged_count += 1
-    zmq.msg_init(frame)
-    zmq.msg_copy(frame, body)
-
-
-cdef sent_t send_staged(broker_t *b, route_t *route) noexcept nogil:
+cdef sent_t send_outgoing(broker_t *b, route_t *route) noexcept nogil:
     """Send the message that was put together, or nothing of it."""
+    cdef outgoing_t *m = &b.outgoing
     cdef void *socket = b.sides[route.side].socket
-    cdef uint32_t count = b.staged_count
-    cdef sent_t how = BLOCKED if b.unstaged else send_route(b, route)
+    cdef sent_t how = BLOCKED
     cdef uint32_t i
-    b.staged_count = b.unstaged = 0
-    for i in range(count):
+    if unlikely(m.starved):
+        b.counters[C_NO_MEMORY] += 1
+    else:
+        how = send_route(b, route)
+    for i in range(m.count):
         if how == SENT:
-            b.counters[C_BYTES_OUT] += zmq.msg_size(&b.staged[i])
-            zmq.msg_send(&b.staged[i], socket,
-                         ZMQ_DONTWAIT | (ZMQ_SNDMORE if i + 1 < count else 0))
-        zmq.msg_close(&b.staged[i])
+            b.counters[C_BYTES_OUT] += zmq.msg_size(&m.frames[i])
+            zmq.msg_send(&m.frames[i], socket,
+                         ZMQ_DONTWAIT | (ZMQ_SNDMORE if i + 1 < m.count else 0))
+        zmq.msg_close(&m.frames[i])
+    outgoing_end(m)
     return how
 
 
@@ -238,9 +222,12 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
         b.counters[C_NO_MEMORY] += 1
         load.starved = 1
         return NULL
-    for i in range(record.attached):
-        b.attach[load.attached] = &stored_attached(record)[i]
-        load.attached += 1
+    if record.attached:  # they came in one message: within frames_max, as all of a packet's are
+        CHECK(load.attached + record.attached <= b.frames_count, "%u frames behind a packet",
+              <unsigned int> (load.attached + record.attached))
+        for i in range(record.attached):
+            b.attach[load.attached] = &stored_attached(record)[i]
+            load.attached += 1
     load.records += 1
     return image
 
@@ -314,10 +301,10 @@ cdef void load_sent(
 
 cdef sent_t send_packet(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
     cdef uint32_t i
-    stage(b, b.packet.data, b.packet.size)
+    outgoing_put(&b.outgoing, b.packet.data, b.packet.size)
     for i in range(attached):
-        stage_shared(b, b.attach[i])
-    return send_staged(b, route)
+        outgoing_share(&b.outgoing, b.attach[i])
+    return send_outgoing(b, route)
 
 
 cdef void send_version(broker_t *b, route_t *route) noexcept nogil:
@@ -382,8 +369,8 @@ cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
     if n == 0:
         return SENT
     for i in range(n):
-        stage(b, head[i].data, head[i].size)
-    return send_staged(b, peer.route)
+        outgoing_put(&b.outgoing, head[i].data, head[i].size)
+    return send_outgoing(b, peer.route)
 
 
 cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
@@ -396,9 +383,9 @@ cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
     n = dialect_head(
         peer.dialect, TELL_TASK, peer.delimited, peer.text, task.token, NULL, 0, digits, head)
     for i in range(n):
-        stage(b, head[i].data, head[i].size)
+        outgoing_put(&b.outgoing, head[i].data, head[i].size)
     stage_body(b, &b.slots[task.slot].record)
-    how = send_staged(b, peer.route)
+    how = send_outgoing(b, peer.route)
     if how == SENT:
         disp_sent(b.d, task.slot, task.token, b.now)
     return how
@@ -419,9 +406,9 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
         service.name, service.size, digits, head)
     stage_envelope(b, slot)
     for i in range(n):
-        stage(b, head[i].data, head[i].size)
+        outgoing_put(&b.outgoing, head[i].data, head[i].size)
     stage_body(b, item_record(b, item))
-    return send_staged(b, peer.route)
+    return send_outgoing(b, peer.route)
 
 
 cdef void stage_envelope(broker_t *b, slot_t *slot) noexcept nogil:
@@ -430,12 +417,12 @@ cdef void stage_envelope(broker_t *b, slot_t *slot) noexcept nogil:
     cdef part_t part
     if slot.envelope == NULL:
         if slot.delimited:
-            stage(b, b"", 0)
+            outgoing_put(&b.outgoing, b"", 0)
         return
     at = slot.envelope.parts
     end = at + slot.envelope.size
     while part_next(&at, end, &part):
-        stage(b, part.data, part.size)
+        outgoing_put(&b.outgoing, part.data, part.size)
 
 
 cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
@@ -449,10 +436,10 @@ cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
     part.data = NULL
     part.size = 0
     if parts == skip:
-        stage(b, b"", 0)
+        outgoing_put(&b.outgoing, b"", 0)
     elif record.image[5] & FLAG_ATTACHED:
         for i in range(skip, parts):
-            stage_shared(b, &stored_attached(record)[i])
+            outgoing_share(&b.outgoing, &stored_attached(record)[i])
     else:
         if record.image[4] == KIND_REQUEST:
             at += 8 + load_u16(at + 6)
@@ -461,4 +448,4 @@ cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
         for i in range(parts):
             part_next(&at, end, &part)
             if i >= skip:
-                stage(b, part.data, part.size)
+                outgoing_put(&b.outgoing, part.data, part.size)

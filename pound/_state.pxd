@@ -19,6 +19,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from pound._dialects cimport frame_t
 from pound._dispatcher cimport dispatcher_t
 from pound._libzmq cimport zmq_msg_t
+from pound._outgoing cimport outgoing_t
 from pound._table cimport names_t
 from pound._buffer cimport buffer_t
 from pound._spares cimport spares_t
@@ -319,9 +320,7 @@ cdef struct broker_t:
     uint32_t frames_count
     buffer_t packet          # scratch of the flush
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
-    zmq_msg_t *staged        # likewise: a message that is being put together; owned
-    uint32_t staged_count    # its frames
-    uint32_t unstaged        # there was no memory for one of them
+    outgoing_t outgoing      # likewise: the message that is being put together
     spares_t spares          # images of stored records, and partials
     buffer_t scratch         # scratch of pages and images
     uint64_t crowd           # messages and records that the last turn read
