@@ -178,7 +178,7 @@ cdef struct service_t:
     uint64_t waiting         # requests
     uint64_t waiting_bytes
     uint64_t running         # requests
-    uint64_t dispatches
+    uint64_t dispatches      # of requests that are not isolated
     uint64_t refs            # requests of any state, and offers
     uint64_t mark            # stamp of the READY that named it last
     rank_t idle              # offers of eligible workers that hold nothing, by sent_seq
@@ -191,6 +191,7 @@ cdef struct service_t:
     uint32_t wait_at         # place in the heap of service waits
     uint32_t unmatched_at    # place in the heap of services to be matched before the call ends
     uint16_t filled          # bit p: priority p has fresh or returned requests
+    uint8_t turn             # the lower priority that was served last out of its turn
     uint8_t pinned
     uint8_t used
 

@@ -7,11 +7,12 @@
 #   undone without a trace. A sent task whose worker or lease is lost *returns* its request, which
 #   keeps the task until it is sent anew: so long the old token still counts. A task whose request
 #   has ended or went elsewhere is an *orphan*: it holds its worker's credit until the worker
-#   answers or is lost. The worker that was sent a task longest ago gets the next (LRU by sent_seq).
+#   answers or is lost. An idle worker gets the next task before a busy one; of each, who was sent
+#   one longest ago (LRU by sent_seq), but of the first two busy ones who holds less.
 #   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but one
-#   dispatch in 16 takes the lowest. A request that was lost twice is *isolated*: only a worker that
-#   holds nothing gets it, and nothing joins it there. When no worker is idle, one busy worker is
-#   *reserved* and runs empty.
+#   dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*: only
+#   a worker that holds nothing gets it, and nothing joins it there. When no worker is idle, one
+#   busy worker is *reserved* and runs empty.
 #
 # Invariants, checked by disp_check: accepted = waiting + running + answered + failed + cancelled +
 #   expired; nobody is sent more than capacity; after each call no request waits that an eligible
@@ -152,6 +153,7 @@ cdef uint32_t disp_service_open(
     service.pinned = pinned
     service.workerless_since = now
     service.reserved = service.wait_at = service.unmatched_at = NONE
+    service.turn = PRIORITIES - 1
     rank_init(&service.idle)
     rank_init(&service.busy)
     for p in range(PRIORITIES):

@@ -143,6 +143,18 @@ cdef inline uint32_t heap_top(const heap_t *h) noexcept nogil:
     return h.nodes[0].item if h.count > 0 else NONE
 
 
+cdef inline node_t heap_next(const heap_t *h) noexcept nogil:
+    """heap_next gives the least node but the first; item NONE: there is none."""
+    cdef node_t least
+    cdef uint32_t i
+    least.key = 0
+    least.item = NONE
+    for i in range(1, min(h.count, <uint32_t> HEAP_FAN + 1)):
+        if least.item == NONE or node_less(h.nodes[i], least):
+            least = h.nodes[i]
+    return least
+
+
 cdef inline void heap_free(heap_t *h) noexcept nogil:
     free(h.nodes)
     memset(h, 0, sizeof(heap_t))

@@ -1,17 +1,21 @@
-# Who gets the next task: the eligible worker that was sent one longest ago.
+# Who gets the next task: an idle worker before a busy one; of each, who was sent one longest ago.
 #
 # A service keeps the offers of its eligible workers in two ranks by sent_seq: idle ones (the
-# worker holds nothing) and busy ones (it has credit left). The least of both is next. What waits
-# goes out in this order: isolated requests, to idle workers only; then the highest priority (one
-# dispatch in FAIR_EVERY: the lowest), in it what has returned, by order of acceptance, then the
-# fresh. An isolated request that finds no idle worker reserves the next busy one, which then runs
-# empty.
+# worker holds nothing) and busy ones (it has credit left). The first idle one is next. If there is
+# none, the first two of the busy ones are compared, and the one that holds less is next: so a
+# worker that hangs, whatever its capacity, stays behind and is passed by. (The share of its
+# capacity in hand would tell the opposite: the more a hanging worker claims, the emptier it looks.)
+# What waits goes out in this order: isolated requests, to idle workers only; then the highest
+# priority, in it what has returned, by order of acceptance, then the fresh. One shared dispatch in
+# FAIR_EVERY serves the lower priorities in turn, so each that waits is served within FAIR_EVERY
+# dispatches for each priority. An isolated request that finds no idle worker reserves the next
+# busy one, which then runs empty.
 #
 # After settle no waiting request could be taken by an eligible worker. A dispatch costs O(1) for
 # each service that the worker offers, or O(log n) where workers answer out of turn; serving a
 # worker looks at its offers once for each task.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint8_t
 
 from pound._book cimport (
     ATTEMPTS_SHARED, act, credit_take, offer_seats, request_drop_task, reservation_end,
@@ -20,37 +24,51 @@ from pound._book cimport (
 from pound._dispatcher cimport (
     ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
 from pound._heap cimport heap_remove, heap_top
-from pound._rank cimport rank_first
+from pound._rank cimport rank_first, rank_second
 
 cdef extern from *:
     int __builtin_ctz(unsigned int) nogil
     int __builtin_clz(unsigned int) nogil
 
 cdef enum:
-    FAIR_EVERY = 16          # one dispatch in so many serves the lowest priority
+    FAIR_EVERY = 16          # one dispatch in so many serves a priority below the highest
 
 
-cdef inline uint32_t next_request(const service_t *service) noexcept nogil:
-    """next_request gives the request that is to be sent next to a shared worker, or NONE."""
-    cdef uint32_t p
-    if service.filled == 0:
-        return NONE
+cdef inline uint32_t fair_priority(service_t *service, uint32_t highest) noexcept nogil:
+    """fair_priority gives the lower priority whose turn it is, or the highest: none other waits."""
+    cdef uint32_t lower = service.filled ^ <uint32_t> 1 << highest
+    cdef uint32_t after = lower >> service.turn >> 1
+    if lower == 0:
+        return highest
+    service.turn = <uint8_t> (
+        service.turn + 1 + __builtin_ctz(after) if after else __builtin_ctz(lower))
+    return service.turn
+
+
+cdef inline uint32_t next_request(service_t *service) noexcept nogil:
+    """next_request gives the request, of some that wait, that is sent next to a shared worker."""
+    cdef uint32_t p = 31 - __builtin_clz(service.filled)
     if service.dispatches % FAIR_EVERY == FAIR_EVERY - 1:
-        p = __builtin_ctz(service.filled)
-    else:
-        p = 31 - __builtin_clz(service.filled)
+        p = fair_priority(service, p)
     return heap_top(&service.returned[p]) if service.returned[p].count else service.fresh[p].head
 
 
+cdef inline uint32_t held_by(const dispatcher_t *d, uint32_t o) noexcept nogil:
+    """held_by tells how much the worker of an offer holds."""
+    return d.workers[d.offers[o].worker].held
+
+
 cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service) noexcept nogil:
-    """next_offer gives the offer of the eligible worker that was sent a task longest ago."""
-    cdef uint32_t idle = rank_first(&service.idle, offer_seats(d))
-    cdef uint32_t busy = rank_first(&service.busy, offer_seats(d))
-    if busy == NONE:
-        return idle
-    if idle == NONE or d.offers[busy].seat.key < d.offers[idle].seat.key:
-        return busy
-    return idle
+    """next_offer gives the offer of the eligible worker that is sent the next task, or NONE."""
+    cdef uint32_t first = rank_first(&service.idle, offer_seats(d))
+    cdef uint32_t second
+    if first != NONE:
+        return first
+    first = rank_first(&service.busy, offer_seats(d))
+    second = rank_second(&service.busy, offer_seats(d))
+    if second != NONE and held_by(d, second) < held_by(d, first):
+        return second
+    return first
 
 
 cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
@@ -67,7 +85,7 @@ cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
     worker.next_offer = d.offers[o].index + 1
     credit_take(d, t)
     worker_list(d, w, worker_place(worker))
-    d.services[request.service].dispatches += 1
+    d.services[request.service].dispatches += 1 - d.tasks[t].isolates
     d.counters.redelivered += request.attempts > 0
     act(d, ACT_TASK, r, w, d.tasks[t].token, request.attempts + 1)
 
@@ -82,7 +100,7 @@ cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogi
 cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
     """match hands out a service's waiting requests while there are workers for them."""
     cdef service_t *service = &d.services[s]
-    cdef uint32_t r, o
+    cdef uint32_t o
     while True:
         if service.isolated.count > 0:
             o = rank_first(&service.idle, offer_seats(d))
@@ -93,10 +111,9 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
             if service.reserved == NONE and o != NONE:
                 reservation_make(d, s, d.offers[o].worker)
         o = next_offer(d, service)
-        r = next_request(service)
-        if o == NONE or r == NONE:
+        if o == NONE or service.filled == 0:
             return
-        dispatch(d, r, o)
+        dispatch(d, next_request(service), o)
 
 
 cdef inline bint has_work_for(const service_t *service, const worker_t *worker) noexcept nogil:

@@ -9,7 +9,7 @@
 # Invariant: keys in the list rise strictly; a late item's link.next is LATE and its link.prev its
 # place in the heap; each item's seat has its key. The seats belong to the entities and are found
 # through seats_t; that of an entity in no rank means nothing, so whoever lists it must know.
-# Cost: first is O(1). Enter and leave are O(1), and O(log late) for a late item. At worst, with
+# Cost: first and second are O(1). Enter and leave are O(1), and O(log late) for a late item. At worst, with
 # workers that answer in random order, most are late and a rank costs what its heap does; a late
 # item that gets a new key is in the list again. The rank owns the heap's nodes: 16 bytes for as
 # many late items as there ever were at once.
@@ -17,7 +17,7 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from pound._heap cimport (
-    heap_free, heap_push, heap_remove, heap_t, node_less, node_t, places_of, places_t)
+    heap_free, heap_next, heap_push, heap_remove, heap_t, node_less, node_t, places_of, places_t)
 from pound._pool cimport NONE
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
@@ -94,6 +94,27 @@ cdef inline uint32_t rank_first(const rank_t *r, seats_t seats) noexcept nogil:
         return r.late.nodes[0].item
     head.key = seat_of(seats, head.item).key
     return r.late.nodes[0].item if node_less(r.late.nodes[0], head) else head.item
+
+
+cdef inline uint32_t rank_second(const rank_t *r, seats_t seats) noexcept nogil:
+    """rank_second gives the item with the least key but the first, or NONE."""
+    cdef uint32_t first = rank_first(r, seats)
+    cdef node_t listed
+    cdef node_t late
+    listed.item = r.order.head
+    if first == NONE:
+        return NONE
+    if first == listed.item:
+        listed.item = seat_of(seats, first).link.next
+        if r.late.count == 0:
+            return listed.item
+        late = r.late.nodes[0]
+    else:
+        late = heap_next(&r.late)
+    if listed.item == NONE or late.item == NONE:
+        return late.item if listed.item == NONE else listed.item
+    listed.key = seat_of(seats, listed.item).key
+    return late.item if node_less(late, listed) else listed.item
 
 
 cdef inline void rank_free(rank_t *r) noexcept nogil:

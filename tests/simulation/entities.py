@@ -19,7 +19,8 @@ class Service:
     waiting: list[Request] = field(default_factory=list)
     requests: int = 0  # in any state, until freed
     offers: int = 0  # of workers that are not gone
-    dispatches: int = 0
+    dispatches: int = 0  # of requests that are not isolated
+    turn: int = 9  # the lower priority that was served last out of its turn
     reserved: Worker | None = None
     wait_due: int | None = None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from .words import Act, Action, Ans, Code, Limits, Mode, Ready, Req
 
+PRIORITIES = range(10)
 Call = dict[str, Any]
 """the arguments of a call by name, and ``call``, its name"""
 
@@ -107,7 +108,8 @@ class Ledger:
         self.next_token = token_seed
         self.order = 0
         self.services: dict[int, tuple[int, bool]] = {}  # lease, pinned
-        self.dispatches: dict[int, int] = {}
+        self.dispatches: dict[int, int] = {}  # of requests that are not isolated
+        self.passed: dict[int, list[int]] = {}  # dispatches since a priority that waits was served
         self.clients: dict[int, bool] = {}  # foreign
         self.done: dict[int, int] = {}
         self.graces: dict[int, int] = {}
@@ -145,6 +147,7 @@ class Ledger:
             must(result not in self.services, "I1", "service number in use", result)
             self.services[result] = (call["lease_ns"], call["pinned"])
             self.dispatches[result] = 0
+            self.passed[result] = [0 for _ in PRIORITIES]
 
     def _before_client_open(self, call: Call, result: int | None) -> None:
         if result is not None:
@@ -330,7 +333,7 @@ class Ledger:
         given = Given(token, peer, asked, isolates=asked.isolated)
         self.given[token] = hand.tasks[token] = given
         asked.phase, asked.token, asked.dispatched = "running", token, True
-        self.dispatches[asked.service] += 1
+        self.dispatches[asked.service] += not asked.isolated
         self.order += 1
         hand.last_sent = self.order
 
@@ -343,28 +346,43 @@ class Ledger:
             for a in self.asked.values()
             if a.phase == "waiting" and a.service == asked.service and not a.isolated
         ]
-        lowest = self.dispatches[asked.service] % 16 == 15
-        first = min if lowest else max
-        priority = first(a.priority for a in line)
-        must(asked.priority == priority, "I10", "priority", priority, "before", asked)
-        head = min(
-            (a for a in line if a.priority == priority), key=lambda a: (not a.dispatched, a.order)
-        )
+        waiting = {a.priority for a in line}
+        out_of_turn = self.dispatches[asked.service] % 16 == 15 and len(waiting) > 1
+        highest = asked.priority == max(waiting)
+        must(highest != out_of_turn, "I10", "of priorities", waiting, "comes", asked)
+        same = (a for a in line if a.priority == asked.priority)
+        head = min(same, key=lambda a: (not a.dispatched, a.order))
         must(asked is head, "I10", "first comes", head, "not", asked)
+        self._within_bound(asked, waiting)
+
+    def _within_bound(self, asked: Asked, waiting: set[int]) -> None:
+        """I18: no priority that waits is passed by for longer than 16 dispatches for each."""
+        passed = self.passed[asked.service]
+        for priority in PRIORITIES:
+            served = priority == asked.priority or priority not in waiting
+            passed[priority] = 0 if served else passed[priority] + 1
+            must(passed[priority] <= 16 * len(PRIORITIES), "I18", "starves: priority", priority)
 
     def _longest_ago(self, asked: Asked, peer: int) -> None:
-        """I5, as far as it is certain who was eligible at that moment."""
+        """I5, as far as it is certain who was eligible at that moment.
+
+        Idle ones come first, and of them who was sent a task longest ago. A busy one that was sent
+        one longer ago than the chosen one holds more, and is the only one.
+        """
         if self.call["call"] == "tick":
             return
+        chosen, passed = self.hands[peer], 0
         for number in self.candidates - {peer}:
             hand = self.hands.get(number)
             if hand is None or not hand.able or asked.service not in hand.services:
                 continue
-            if asked.isolated and hand.held:
+            if self.reserved_for(number) is not None or (chosen.held == 0 and hand.held):
                 continue
-            reserved = self.reserved_for(number) is not None
-            mine = self.hands[peer].last_sent
-            must(reserved or hand.last_sent > mine, "I5", number, "waits longer than", peer)
+            must(chosen.held == 0 or hand.held, "I5", number, "is idle, not", peer)
+            if hand.last_sent < chosen.last_sent:
+                passed += 1
+                less = 0 < chosen.held < hand.held
+                must(less and passed == 1, "I5", number, "waits longer than", peer)
 
     def _act_cancel(self, code: int, slot: None, peer: int, token: int) -> None:
         must(peer in self.hands, "I6", "a cancel for no worker", peer)

@@ -21,7 +21,7 @@ Due = tuple[int, int]
 
 TOKENS = 1 << 64
 PRIORITIES = 10
-LOWEST_FIRST_EVERY = 16
+LOWER_FIRST_EVERY = 16
 ISOLATED_FROM = 2
 
 SUMS = (
@@ -551,7 +551,7 @@ class Model:
     # -- dispatch ------------------------------------------------------------------------------
 
     def _eligible(self, service: Service, idle: bool | None = None) -> list[Worker]:
-        """Who may be sent a task of this service, the one sent a task longest ago first."""
+        """Who may be sent a task of this service; of some, who was sent one longest ago first."""
         found = [
             w
             for w in self.workers.values()
@@ -559,12 +559,20 @@ class Model:
         ]
         return sorted(found, key=lambda w: w.sent_seq)
 
-    def _next(self, service: Service) -> Request | None:
+    def _chosen(self, service: Service) -> Worker | None:
+        """An idle worker if there is one; else, of the first two busy ones, who holds less."""
+        idle = self._eligible(service, idle=True)
+        if idle:
+            return idle[0]
+        return min(self._eligible(service)[:2], key=lambda w: w.held, default=None)
+
+    def _next(self, service: Service) -> Request:
+        """The next of those that wait and are not isolated; there is one."""
         line = [r for r in service.waiting if r.queue is not Queue.ISOLATED]
-        if not line:
-            return None
-        rising = service.dispatches % LOWEST_FIRST_EVERY == LOWEST_FIRST_EVERY - 1
-        priority = (min if rising else max)(r.priority for r in line)
+        *lower, priority = sorted({r.priority for r in line})
+        if lower and service.dispatches % LOWER_FIRST_EVERY == LOWER_FIRST_EVERY - 1:
+            priority = next((p for p in lower if p > service.turn), lower[0])
+            service.turn = priority
         line = [r for r in line if r.priority == priority]
         return min(line, key=lambda r: (r.queue is Queue.FRESH, r.seq))
 
@@ -579,10 +587,10 @@ class Model:
                 busy = self._eligible(service, idle=False)
                 if busy and service.reserved is None:
                     service.reserved, busy[0].reserved_for = busy[0], service
-            workers, request = self._eligible(service), self._next(service)
-            if not workers or request is None:
+            worker = self._chosen(service)
+            if worker is None or len(service.waiting) == len(isolated):
                 return
-            self._dispatch(request, workers[0])
+            self._dispatch(self._next(service), worker)
 
     def _dispatch(self, request: Request, worker: Worker) -> None:
         service = request.service
@@ -596,7 +604,7 @@ class Model:
         self.sent_seq += 1
         worker.sent_seq = self.sent_seq
         worker.next_offer = worker.offers.index(service) + 1
-        service.dispatches += 1
+        service.dispatches += not task.isolated
         self.sums["redelivered"] += request.attempts >= 1
         self._act(Act.TASK, request.attempts + 1, request.slot, worker.number, task.token)
 

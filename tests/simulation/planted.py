@@ -71,12 +71,8 @@ PLANTS = (
         "worker.sent_seq = <unsigned long long> 0x4000000000000000 - d.sent_seq",
     ),
     step("a dispatch leaves the worker's turn as it was", LRU, "worker.sent_seq = d.sent_seq"),
-    bug(
-        "busy workers come last",
-        LRU,
-        "d.offers[busy].seat.key < d.offers[idle].seat.key",
-        "0",
-    ),
+    bug("idle workers have no precedence", LRU, "first != NONE", "0"),
+    bug("whoever holds more comes first", LRU, "held_by(d, second) < held_by(d, first)", "0"),
     step(
         "a worker's services don't take turns",
         LRU,
@@ -84,10 +80,17 @@ PLANTS = (
         "worker.next_offer = d.offers[o].index",
     ),
     bug(
-        "strict priority starves the lowest",
+        "strict priority starves the lower ones",
         LRU,
         "service.dispatches % FAIR_EVERY == FAIR_EVERY - 1",
         "0",
+    ),
+    bug(
+        "floods at both ends starve the priorities between",
+        LRU,
+        "service.turn + 1 + __builtin_ctz(after) if after else __builtin_ctz(lower)",
+        "__builtin_ctz(lower)",
+        "int",
     ),
     bug(
         "isolated requests in inverse priority",

@@ -160,15 +160,42 @@ def test_the_worker_that_was_sent_a_task_longest_ago_gets_the_next(desk: Desk) -
     assert desk.tasks == []
 
 
-def test_an_idle_worker_has_no_precedence_over_one_with_credit_left(desk: Desk) -> None:
-    busy, idle = desk.worker(0, capacity=2), desk.worker(0)
+def test_an_idle_worker_comes_before_a_busy_one_that_was_sent_a_task_longer_ago(desk: Desk) -> None:
+    busy, idle = desk.worker(0, capacity=3), desk.worker(0)
     desk.ask(0, 1, 0)
     desk.ask(0, 2, 0)
     [task] = desk.send_all()
     assert task.worker == idle
     desk.reply(task)
     desk.ask(0, 3, 0)
+    assert desk.tasks[0].worker == idle
+    desk.ask(0, 4, 0)
     assert desk.tasks[0].worker == busy
+
+
+def test_of_two_busy_workers_the_one_that_holds_less_comes_first(desk: Desk) -> None:
+    full, spare = desk.worker(0, capacity=9), desk.worker(0, capacity=9)
+    for id in (1, 2, 3):
+        desk.ask(0, id, 0)
+        [task] = desk.send_all()
+    assert task.worker == full
+    desk.ask(0, 4, 0)
+    desk.reply(desk.send_all()[0])  # spare holds 1, full 2, and it is full's turn after the next
+    desk.ask(0, 5, 0)
+    assert desk.tasks[0].worker == spare
+    desk.ask(0, 6, 0)
+    assert desk.tasks[0].worker == full
+
+
+def test_a_worker_that_hangs_is_passed_by_whatever_its_capacity(desk: Desk) -> None:
+    hole, honest = desk.worker(0, capacity=65535), desk.worker(0, capacity=4)
+    running: list[Task] = []
+    for id in range(1, 500):
+        desk.ask(0, id, 0)
+        running += [task for task in desk.send_all() if task.worker == honest]
+        if id > 9 and len(running) > 1:  # it always has some left
+            desk.reply(running.pop(0))
+    assert desk.d.worker(hole)["held"] < 9
 
 
 def test_a_worker_keeps_its_place_across_ready(desk: Desk) -> None:
@@ -217,6 +244,22 @@ def test_one_dispatch_in_sixteen_takes_the_lowest_priority(desk: Desk) -> None:
     low = [desk.ask(0, id, 0, priority=id % 2) for id in (34, 35)]
     desk.worker(0, capacity=40)
     assert [slots(desk).index(slot) for slot in low] == [15, 31]
+
+
+def test_no_priority_starves_between_floods(desk: Desk) -> None:
+    """Each that waits is served within 16 dispatches for each priority there is."""
+    ids = iter(range(1, 10_000))
+    waiting = {priority: desk.ask(0, next(ids), 0, priority=priority) for priority in range(10)}
+    desk.worker(0)
+    passed = 0
+    while set(waiting) - {0, 9}:
+        [task] = desk.send_all()
+        waiting = {priority: slot for priority, slot in waiting.items() if slot != task.slot}
+        for priority in (0, 9):
+            desk.ask(0, next(ids), 0, priority=priority)
+        desk.reply(task)
+        passed += 1
+        assert passed <= 160, waiting
 
 
 def test_returned_requests_go_before_fresh_ones_in_order_of_acceptance(desk: Desk) -> None:
