@@ -9,10 +9,10 @@
 # Invariant: keys in the list rise strictly; a late item's link.next is LATE and its link.prev its
 # place in the heap; each item's seat has its key. The seats belong to the entities and are found
 # through seats_t; that of an entity in no rank means nothing, so whoever lists it must know.
-# Cost: first and second are O(1). Enter and leave are O(1), and O(log late) for a late item. At worst, with
-# workers that answer in random order, most are late and a rank costs what its heap does; a late
-# item that gets a new key is in the list again. The rank owns the heap's nodes: 16 bytes for as
-# many late items as there ever were at once.
+# Cost: first and second are O(1). Enter and leave are O(1), and O(log late) for a late item. At
+# worst, with workers that answer in random order, most are late and a rank costs what its heap
+# does; a late item that gets a new key is in the list again. The rank owns the heap's nodes: 16
+# bytes for as many late items as there ever were at once.
 
 from libc.stdint cimport int64_t, uint32_t
 
