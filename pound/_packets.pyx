@@ -59,6 +59,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     cdef packet_t packet
     cdef record_t record
     cdef peer_t *peer
+    cdef uint8_t gone = 0
     cdef int error = packet_open(b.views[1].data, b.views[1].size, attached, &packet)
     if error == WIRE_VERSION:
         b.counters[C_UNKNOWN_VERSIONS] += 1
@@ -76,6 +77,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         disp_client_done(b.d, peer.client, packet.done)
         act(b)
     if peer.worker != NONE:
+        gone = b.d.workers[peer.worker].gone
         disp_heard(b.d, peer.worker, b.now, live_now(b))
         act(b)
         if packet.records > 1:
@@ -83,6 +85,8 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     while packet_next(&packet, &record):
         b.counters[C_RECORDS_IN] += 1
         record_acts(b, route, peer, &record)
+    if unlikely(gone) and not peer.forgotten and not serves(b, peer):
+        tell_unknown(b, peer)  # its answers may have counted, but no task will follow
 
 
 cdef void answers_fetch(broker_t *b, const packet_t *packet) noexcept nogil:
@@ -115,7 +119,7 @@ cdef void record_acts(
     elif r.kind == KIND_READY:
         ready(b, route, peer, r)
     elif r.kind == KIND_HELLO:
-        hello(b, peer, r)
+        hello(b, route, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
     elif r.kind < KIND_END and r.kind > 0:
@@ -163,6 +167,21 @@ cdef peer_t *session_peer(
 cdef void welcome(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
     route.welcomed = tell_welcome(b, peer) == 0
     route.welcomed_at = b.now
+    peer.forgotten = 0
+
+
+# tell_unknown asks a peer for HELLO or READY. From then on it waits for WELCOME, as on a new route.
+cdef void tell_unknown(broker_t *b, peer_t *peer) noexcept nogil:
+    peer.forgotten = 1
+    if peer.route != NULL:
+        peer.route.ready = 0
+    tell_bye(b, peer, BYE_UNKNOWN, 0)
+
+
+# known_again says WELCOME to a peer that was told that it is unknown, and greeted.
+cdef void known_again(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
+    if peer.forgotten:
+        welcome(b, route, peer)
 
 
 cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
@@ -177,13 +196,16 @@ cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
     return peer
 
 
-cdef void hello(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+cdef void hello(
+        broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef const uint8_t *at = r.body
     cdef part_t label
     if r.body != NULL and part_next(&at, r.body + r.body_size, &label):
         peer_label(peer, label.data, label.size)
     if client_of(b, peer) == NONE:
         tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS, NO_SESSION)
+    else:
+        known_again(b, route, peer)
 
 
 cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -203,15 +225,19 @@ cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
             route_closing(b, peer.route)
 
 
+cdef int serves(const broker_t *b, const peer_t *peer) noexcept nogil:
+    return peer.worker != NONE and not b.d.workers[peer.worker].gone
+
+
 cdef void heartbeat(broker_t *b, const route_t *route, peer_t *peer) noexcept nogil:
-    if peer.worker != NONE and not b.d.workers[peer.worker].gone:
+    if serves(b, peer):
         if not route.ready and not b.draining:  # there was no memory for its READY
-            tell_bye(b, peer, BYE_UNKNOWN, 0)
+            tell_unknown(b, peer)
         return
-    if peer.client != NONE:
+    if peer.client != NONE and not route.ready:
         tell(b, peer, KIND_HEARTBEAT, 0)
-    else:
-        tell_bye(b, peer, BYE_UNKNOWN, 0)
+    else:  # it is neither client nor worker, or a client that was a worker, too
+        tell_unknown(b, peer)
 
 
 # -- clients ----------------------------------------------------------------------------------
@@ -376,6 +402,7 @@ cdef void ready(
                       live_now(b))
     free(tokens)
     act(b)
+    known_again(b, route, peer)
     if not peer.beating:
         worker_beats(b, peer)
 
@@ -451,14 +478,18 @@ cdef uint64_t *ready_tokens(broker_t *b, const record_t *r) noexcept nogil:
     return tokens
 
 
+cdef void answers_nothing(broker_t *b, peer_t *peer) noexcept nogil:
+    b.counters[C_ANSWERS_UNKNOWN] += 1
+    if peer.client == NONE and not peer.forgotten:
+        tell_unknown(b, peer)
+
+
 cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     """A worker's REPLY or ERROR."""
     cdef stored_t record
     cdef uint8_t code = 0
     if peer.worker == NONE:
-        b.counters[C_ANSWERS_UNKNOWN] += 1
-        if peer.client == NONE:
-            tell_bye(b, peer, BYE_UNKNOWN, 0)
+        answers_nothing(b, peer)
         return
     if r.kind == KIND_ERROR:
         code = <uint8_t> r.code if 0 < r.code <= 16 else CODE_UNKNOWN
@@ -479,7 +510,7 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     cdef stored_t record
     cdef uint32_t slot
     if peer.worker == NONE:
-        b.counters[C_ANSWERS_UNKNOWN] += 1
+        answers_nothing(b, peer)
         return
     if record_bytes(b, r) > b.settings.body_bytes_max:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,

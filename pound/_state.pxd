@@ -145,6 +145,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint8_t sent_to          # since its heartbeat was looked at last
     uint8_t beating          # on its dialect's list of heartbeats
     uint8_t lost             # LOST_*
+    uint8_t forgotten        # PND: it was told BYE 0, and waits for WELCOME
     uint8_t label_size
     uint8_t label[LABEL_MAX]
 
