@@ -3,7 +3,8 @@
 # A request is refused before it costs anything: the limits are looked at first, then all the memory
 # that it needs to wait is taken, and only then does anything change. A refused one leaves no trace
 # but a counter. Limits on what waits don't matter while a worker could take it at once: it gets it
-# then, and the request never waits.
+# then, and the request never waits. The bytes of open requests are bounded whether they wait or
+# run, for the broker holds them until the answer; one request comes in whatever its size.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -12,8 +13,9 @@ from pound._book cimport (
     waiting_enter)
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
-    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT,
-    REQ_NO_SERVICE, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
+    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_MEMORY,
+    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_SERVICE, REQ_STALE, client_t,
+    dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
 from pound._index cimport index_put
 from pound._limits cimport limits_t
@@ -39,6 +41,11 @@ cdef inline int known_result(
     return REQ_KEPT
 
 
+cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
+    """open_bytes gives the bytes of all open requests."""
+    return d.counters.waiting_bytes + d.counters.running_bytes
+
+
 cdef inline int refusal(
     const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t offer,
     uint32_t bytes
@@ -52,10 +59,14 @@ cdef inline int refusal(
         return REQ_BUSY_SESSION
     if limits.unknown_reject and service.workers == 0:
         return REQ_NO_SERVICE
+    if d.full:
+        return REQ_BUSY_MEMORY
+    if (open_bytes(d) + bytes > limits.waiting_bytes_max
+            and d.counters.waiting + d.counters.running > 0):
+        return REQ_BUSY_BYTES
     if offer != NONE:
         return REQ_ACCEPTED
-    if (d.counters.waiting >= limits.waiting_max
-            or d.counters.waiting_bytes + bytes > limits.waiting_bytes_max):
+    if d.counters.waiting >= limits.waiting_max:
         return REQ_BUSY
     if (service.waiting >= limits.service_waiting_max
             or service.waiting_bytes + bytes > limits.service_waiting_bytes_max):

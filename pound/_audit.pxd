@@ -81,6 +81,7 @@ cdef inline void audit_requests(const dispatcher_t *d, uint64_t *refs) noexcept 
     cdef const counters_t *counters = &d.counters
     cdef uint64_t waiting = 0
     cdef uint64_t running = 0
+    cdef uint64_t running_bytes = 0
     cdef uint64_t kept = 0
     cdef uint64_t used = 0
     cdef uint64_t timers = 0
@@ -92,10 +93,13 @@ cdef inline void audit_requests(const dispatcher_t *d, uint64_t *refs) noexcept 
         timers += d.requests[r].deadline_at != NONE
         waiting += d.requests[r].state == REQUEST_WAITING
         running += d.requests[r].state == REQUEST_RUNNING
+        if d.requests[r].state == REQUEST_RUNNING:
+            running_bytes += d.requests[r].bytes
         kept += d.requests[r].state == REQUEST_KEPT
         audit_request(d, r, refs)
     CHECK(waiting == counters.waiting and running == counters.running, "%lu wait, %lu run",
           waiting, running)
+    CHECK(running_bytes == counters.running_bytes, "%lu bytes run", running_bytes)
     CHECK(timers == d.deadlines.count, "%lu requests have one of %u deadlines", timers,
           d.deadlines.count)
     CHECK(kept == counters.kept and used == d.request_pool.used, "%lu kept, %lu in all", kept,

@@ -475,12 +475,14 @@ cdef inline void running_enter(dispatcher_t *d, uint32_t r) noexcept nogil:
     request.queue.prev = NONE  # no lease is armed
     d.services[request.service].running += 1
     d.counters.running += 1
+    d.counters.running_bytes += request.bytes
 
 
 cdef inline void running_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     disarm(&d.leases, queue_places(d), r)
     d.services[d.requests[r].service].running -= 1
     d.counters.running -= 1
+    d.counters.running_bytes -= d.requests[r].bytes
 
 
 cdef inline void lease_start(dispatcher_t *d, uint32_t r) noexcept nogil:

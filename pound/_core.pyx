@@ -14,6 +14,7 @@ import os
 
 from zmq import FD
 
+from pound._admission cimport open_bytes
 from pound._actions cimport (
     act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_beats,
 )
@@ -116,8 +117,8 @@ LOOP_COUNTERS = (
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
     "losses", "released", "redelivered", "answers_late", "answers_dropped", "answers_evicted",
-    "partials_late", "expired_workers", "waiting_bytes", "kept", "kept_bytes", "clients",
-    "workers", "services",
+    "partials_late", "expired_workers", "waiting_bytes", "running_bytes", "kept", "kept_bytes",
+    "clients", "workers", "services",
 )
 
 
@@ -232,7 +233,7 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
 cdef int unread(broker_t *b) noexcept nogil:
     return (b.settings.overflow_blocks and not b.sides[FRONTEND].has_workers
             and (b.d.counters.waiting >= b.d.limits.waiting_max
-                 or b.d.counters.waiting_bytes >= b.settings.unread_bytes))
+                 or open_bytes(b.d) >= b.settings.unread_bytes or b.d.full))
 
 
 cdef void clock_read(broker_t *b) noexcept nogil:

@@ -51,6 +51,8 @@ cdef enum request_result:
     REQ_BUSY_SESSION         # the client has too many open requests
     REQ_NO_SERVICE           # no worker offers the service
     REQ_NO_MEMORY
+    REQ_BUSY_BYTES           # open requests have too many bytes in all
+    REQ_BUSY_MEMORY          # the broker holds nearly as much as it may
 
 
 cdef enum answer_result:
@@ -208,7 +210,7 @@ cdef struct counters_t:      # uint64 only: _core publishes it as an array, in t
     uint64_t answers_evicted  # kept ones that had to make room
     uint64_t partials_late
     uint64_t expired_workers
-    uint64_t waiting_bytes, kept, kept_bytes
+    uint64_t waiting_bytes, running_bytes, kept, kept_bytes
     uint64_t clients         # numbers in use
     uint64_t workers         # that are not gone
     uint64_t services        # numbers in use
@@ -246,6 +248,7 @@ cdef struct dispatcher_t:
     queue_t kept             # KEPT requests, oldest delivery first
     int64_t now              # of the call that is running
     uint64_t stamp           # rises with each READY
+    uint8_t full             # disp_full: no request comes in
     action_t *actions        # those from actions_next to actions_end are to be taken
     uint32_t actions_next    # both are 0 when none is, so the room is that of the most in a row
     uint32_t actions_end
@@ -277,6 +280,13 @@ cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noex
 cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil
 cdef void disp_undeliverable(dispatcher_t *d, uint32_t slot) noexcept nogil
 cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noexcept nogil
+
+
+# disp_full says whether what is left of the memory is kept for answers: then no request comes in.
+cdef void disp_full(dispatcher_t *d, uint8_t full) noexcept nogil
+
+# disp_evict forgets kept answers, oldest first, until they have no more than `bytes` bytes.
+cdef void disp_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil
 
 cdef uint32_t disp_worker_open(
     dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live) noexcept nogil

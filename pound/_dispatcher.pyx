@@ -290,6 +290,22 @@ cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noex
     return 1
 
 
+cdef inline void kept_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil:
+    """kept_evict forgets kept answers, oldest first, until they have no more than `bytes` bytes."""
+    while d.counters.kept_bytes > bytes:
+        d.counters.answers_evicted += 1
+        request_free(d, d.kept.head)
+
+
+cdef void disp_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil:
+    kept_evict(d, bytes)
+    finish(d)
+
+
+cdef void disp_full(dispatcher_t *d, uint8_t full) noexcept nogil:
+    d.full = full
+
+
 cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:
     cdef request_t *request = &d.requests[slot]
     cdef client_t *client = &d.clients[request.client]
@@ -302,9 +318,7 @@ cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:
         queue_append(&d.kept, queue_links(d), slot)
         d.counters.kept += 1
         d.counters.kept_bytes += request.bytes
-    while d.counters.kept_bytes > d.limits.answers_bytes_max:
-        d.counters.answers_evicted += 1
-        request_free(d, d.kept.head)
+    kept_evict(d, d.limits.answers_bytes_max)
     finish(d)
 
 
@@ -543,7 +557,8 @@ globals().update(
     ACT_CLIENT_FREE=ACT_CLIENT_FREE, ACT_SERVICE_FREE=ACT_SERVICE_FREE, REQ_ACCEPTED=REQ_ACCEPTED,
     REQ_HELD=REQ_HELD, REQ_ANSWERED=REQ_ANSWERED, REQ_KEPT=REQ_KEPT, REQ_STALE=REQ_STALE,
     REQ_BUSY=REQ_BUSY, REQ_BUSY_SERVICE=REQ_BUSY_SERVICE, REQ_BUSY_SESSION=REQ_BUSY_SESSION,
-    REQ_NO_SERVICE=REQ_NO_SERVICE, REQ_NO_MEMORY=REQ_NO_MEMORY, ANS_COUNTED=ANS_COUNTED,
+    REQ_NO_SERVICE=REQ_NO_SERVICE, REQ_NO_MEMORY=REQ_NO_MEMORY,
+    REQ_BUSY_BYTES=REQ_BUSY_BYTES, REQ_BUSY_MEMORY=REQ_BUSY_MEMORY, ANS_COUNTED=ANS_COUNTED,
     ANS_DROPPED=ANS_DROPPED, ANS_DEAD=ANS_DEAD, ANS_RELEASED=ANS_RELEASED,
     READY_SAME_ROUTE=READY_SAME_ROUTE, READY_NEW_ROUTE=READY_NEW_ROUTE,
     READY_NEW_LIFE=READY_NEW_LIFE, LIVENESS_NEVER=LIVENESS_NEVER, LIVENESS_IDLE=LIVENESS_IDLE,
@@ -650,6 +665,12 @@ cdef class Dispatcher:
 
     def delivered(self, uint32_t slot):
         disp_delivered(self.d, self.answered_number(slot))
+
+    def evict(self, uint64_t size):
+        disp_evict(self.d, size)
+
+    def full(self, bint full):
+        disp_full(self.d, full)
 
     def undeliverable(self, uint32_t slot):
         disp_undeliverable(self.d, self.answered_number(slot))

@@ -9,7 +9,7 @@ cdef struct limits_t:
     uint32_t workers_max                # workers at a time
     uint32_t services_max               # services at a time
     uint64_t waiting_max                # waiting requests, all services together
-    uint64_t waiting_bytes_max          # their bytes
+    uint64_t waiting_bytes_max          # bytes of open requests, waiting or running
     uint64_t service_waiting_max        # waiting requests of one service
     uint64_t service_waiting_bytes_max  # their bytes
     uint32_t requests_max               # open requests of one PND session

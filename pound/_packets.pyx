@@ -10,8 +10,9 @@ from pound._actions cimport (
 )
 from pound._dialects cimport DIALECT_PND
 from pound._dispatcher cimport (
-    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_SERVICE,
-    REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
+    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_BYTES,
+    REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY,
+    REQ_NO_SERVICE, REQ_STALE,
     disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
     disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
@@ -343,7 +344,16 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
                    "the broker is out of memory")
     elif result == REQ_BUSY:
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "too much waits in the broker (waiting_max, waiting_bytes_max)")
+                   "too many requests wait in the broker (waiting_max): try again later, or "
+                   "raise that limit")
+    elif result == REQ_BUSY_BYTES:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "the bodies of open requests fill the broker (waiting_bytes_max): try again "
+                   "when some are answered, or raise that limit")
+    elif result == REQ_BUSY_MEMORY:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "the broker holds nearly as much as it may (memory_max): try again when its "
+                   "clients have read their answers, or raise that limit")
 
 
 cdef void request_page(

@@ -207,6 +207,7 @@ cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
     put_number(out, "partials_late", <int64_t> b.d.counters.partials_late)
     put_number(out, "expired_workers", <int64_t> b.d.counters.expired_workers)
     put_number(out, "waiting_bytes", <int64_t> b.d.counters.waiting_bytes)
+    put_number(out, "running_bytes", <int64_t> b.d.counters.running_bytes)
     put_number(out, "kept", <int64_t> b.d.counters.kept)
     put_number(out, "kept_bytes", <int64_t> b.d.counters.kept_bytes)
     for i in range(C_COUNT):

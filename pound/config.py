@@ -287,7 +287,7 @@ class Config:
     )
     waiting_max: int = _key(1_000_000, "count", "Most waiting requests, in all.", 1, NUMBERS_MAX)
     waiting_bytes_max: int = _key(
-        1 << 30, "size", "Most bytes of waiting requests, in all.", 1, 1 << 62
+        1 << 30, "size", "Most bytes of open requests, waiting or running.", 1, 1 << 62
     )
     service_waiting_max: int = _key(
         1_000_000, "count", "Most waiting requests of one service.", 1, NUMBERS_MAX

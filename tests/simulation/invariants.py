@@ -508,9 +508,12 @@ class Ledger:
         opened = [a for a in self.asked.values() if a.open and a.client == asked.client]
         most = limits.foreign_window if self.clients[asked.client] else limits.requests_max
         must(len(opened) <= most, "I12", "open of a client", len(opened))
+        every = [a for a in self.asked.values() if a.open]
+        if len(every) > 1:
+            self._within(every, len(every), limits.waiting_bytes_max)
         if asked.phase == "waiting":
             line = [a for a in self.asked.values() if a.phase == "waiting"]
-            self._within(line, limits.waiting_max, limits.waiting_bytes_max)
+            self._within(line, limits.waiting_max, sum(a.size for a in line))
             line = [a for a in line if a.service == asked.service]
             self._within(line, limits.service_waiting_max, limits.service_waiting_bytes_max)
 
@@ -534,6 +537,7 @@ class Ledger:
             "waiting": len(waiting),
             "running": len([a for a in self.asked.values() if a.phase == "running"]),
             "waiting_bytes": sum(waiting),
+            "running_bytes": sum([a.size for a in self.asked.values() if a.phase == "running"]),
             "kept": len(self.kept),
             "kept_bytes": sum([a.size for a in self.kept]),
             "clients": len(self.clients),
@@ -562,7 +566,10 @@ class Ledger:
 
     def empty(self, counters: dict[str, int], pinned: int) -> None:
         """I17: after all have left, nothing is kept but the pinned services."""
-        names = ("waiting", "running", "waiting_bytes", "kept", "kept_bytes", "clients", "workers")
+        names = (
+            "waiting", "running", "waiting_bytes", "running_bytes", "kept", "kept_bytes", "clients",
+            "workers",
+        )
         left = {name: counters[name] for name in names if counters[name]}
         must(not left and counters["services"] == pinned, "I17", left, counters["services"])
         must(not self.asked and not self.given and not self.hands, "I17", "the books are open")

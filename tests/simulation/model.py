@@ -69,6 +69,7 @@ class Model:
             "waiting": len(waiting),
             "running": len([r for r in self.slots.values() if r.state is running]),
             "waiting_bytes": sum(waiting),
+            "running_bytes": sum([r.bytes for r in self.slots.values() if r.state is running]),
             "kept": len(self.kept),
             "kept_bytes": sum([r.bytes for r in self.kept]),
             "clients": len(self.clients),
@@ -189,10 +190,12 @@ class Model:
             return Req.BUSY_SESSION
         if limits.unknown_reject and service.offers == 0:
             return Req.NO_SERVICE
+        opened = [r.bytes for r in self.slots.values() if r.open]
+        if opened and sum(opened) + size > limits.waiting_bytes_max:
+            return Req.BUSY_BYTES
         if self._eligible(service):
             return None
-        waiting = [r.bytes for s in self.services.values() for r in s.waiting]
-        if len(waiting) >= limits.waiting_max or sum(waiting) + size > limits.waiting_bytes_max:
+        if sum(len(s.waiting) for s in self.services.values()) >= limits.waiting_max:
             return Req.BUSY
         waiting = [r.bytes for r in service.waiting]
         if len(waiting) >= limits.service_waiting_max:

@@ -246,10 +246,17 @@ PLANTS = (
     ),
     step("bytes are not given back", BOOK, "d.counters.waiting_bytes -= request.bytes"),
     bug(
+        "bytes of running requests do not count",
+        ADMISSION,
+        "d.counters.waiting_bytes + d.counters.running_bytes",
+        "d.counters.waiting_bytes",
+        "uint64_t",
+    ),
+    bug(
         "kept answers are dropped at the limit, not beyond it",
         MAIN,
-        "d.counters.kept_bytes > d.limits.answers_bytes_max",
-        "d.counters.kept_bytes >= d.limits.answers_bytes_max and d.kept.head != NONE",
+        "d.counters.kept_bytes > bytes",
+        "d.counters.kept_bytes >= bytes and d.kept.head != NONE",
     ),
     # time
     bug(

@@ -30,6 +30,9 @@ class Req(IntEnum):
     BUSY_SERVICE = 6
     BUSY_SESSION = 7
     NO_SERVICE = 8
+    NO_MEMORY = 9
+    BUSY_BYTES = 10
+    BUSY_MEMORY = 11
 
 
 class Ans(IntEnum):

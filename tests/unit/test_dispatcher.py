@@ -14,6 +14,8 @@ from pound._dispatcher import (
     READY_SAME_ROUTE,
     REQ_ANSWERED,
     REQ_BUSY,
+    REQ_BUSY_BYTES,
+    REQ_BUSY_MEMORY,
     REQ_BUSY_SERVICE,
     REQ_BUSY_SESSION,
     REQ_HELD,
@@ -603,8 +605,36 @@ def test_bytes_that_wait_are_bounded_in_all_and_for_a_service() -> None:
     desk.service_open(0, True, desk.now)
     desk.ask(0, 1, 0, size=60)
     assert desk.refuse(0, 2, 0, size=1) == REQ_BUSY_SERVICE
-    assert desk.refuse(0, 2, 1, size=41) == REQ_BUSY
+    assert desk.refuse(0, 2, 1, size=41) == REQ_BUSY_BYTES
     desk.ask(0, 2, 1, size=40)
+
+
+def test_bytes_of_running_requests_count_until_their_answer() -> None:
+    desk = open_desk(waiting_bytes_max=100)
+    desk.worker(0, capacity=9)
+    desk.ask(0, 1, 0, size=60)
+    assert (desk.count("waiting_bytes"), desk.count("running_bytes")) == (0, 60)
+    assert desk.refuse(0, 2, 0, size=41) == REQ_BUSY_BYTES
+    desk.ask(0, 2, 0, size=40)
+    desk.cancel(0, 1, desk.now)
+    assert desk.count("running_bytes") == 40
+    desk.ask(0, 3, 0, size=60)
+
+
+def test_one_request_comes_in_whatever_its_size() -> None:
+    desk = open_desk(waiting_bytes_max=100)
+    desk.ask(0, 1, 0, size=1000)
+    assert desk.refuse(0, 2, 0, size=1) == REQ_BUSY_BYTES
+
+
+def test_nothing_comes_in_while_the_memory_is_kept_for_answers() -> None:
+    desk = open_desk()
+    desk.worker(0)
+    desk.d.full(True)
+    assert desk.refuse(0, 1, 0) == REQ_BUSY_MEMORY
+    desk.ask(0, 2, 0, internal=True)
+    desk.d.full(False)
+    desk.ask(0, 1, 0)
 
 
 def test_what_waits_for_a_service_is_bounded() -> None:

@@ -484,7 +484,10 @@ def test_when_all_have_left_nothing_is_left(leased: Desk) -> None:
         leased.worker_gone(w, leased.now)
     leased.client_close(0, leased.now)
     gauges = leased.d.counters()
-    names = ("waiting", "running", "waiting_bytes", "kept", "kept_bytes", "clients", "workers")
+    names = (
+        "waiting", "running", "waiting_bytes", "running_bytes", "kept", "kept_bytes", "clients",
+        "workers",
+    )
     assert {name: gauges[name] for name in names} == dict.fromkeys(names, 0)
     assert gauges["services"] == 1  # the pinned one
     assert leased.pass_time(10_000) is None
