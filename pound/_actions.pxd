@@ -73,7 +73,6 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil
 cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil
 cdef void lost_seek(broker_t *b) noexcept nogil
-cdef void lost_suspect(broker_t *b) noexcept nogil
 cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil
 
 # refuse_foreign counts a request whose dialect has no way to be told, and says so in the log, at

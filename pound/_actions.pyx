@@ -1,6 +1,6 @@
 """The dispatcher's actions carried out, and what else changes a peer's standing."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
@@ -502,6 +502,9 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     cdef uint32_t held = b.d.workers[peer.worker].held
     if peer.lost:
         peer.lost = LOST_CUT
+        if held:  # it was back, and is gone again
+            peer.cut_at = b.now
+            log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
     elif not b.d.workers[peer.worker].gone:
         log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,
                   peer, NULL, 0, held, peer.dialect)
@@ -534,6 +537,8 @@ cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
         lost_forget(b, oldest)
         peer_release(b, oldest)
     peer.lost = LOST_CUT
+    peer.cut_at = b.now
+    peer.not_before = 0
     b.lost[b.lost_count] = peer
     b.lost_count += 1
 
@@ -555,22 +560,15 @@ cdef void lost_seek(broker_t *b) noexcept nogil:
     cdef uint32_t i
     cdef peer_t *peer
     b.seek_lost = 0
-    b.lost_tried_at = b.now
     for i in range(b.lost_count):
         peer = b.lost[i]
-        if peer.lost == LOST_CUT and b.d.services[peer.worker_service].waiting:
+        if (peer.lost == LOST_CUT and b.now >= peer.not_before
+                and b.d.services[peer.worker_service].waiting):
             peer.lost = LOST_TRIED
+            peer.tried_at = b.lost_tried_at = b.now
+            peer.tried_order = UINT64_MAX  # until it was sent its task
             peer.route.alive = 1
             foreign_ready(b, peer, peer.worker_service, READY_NEW_LIFE)
             if peer.worker == NONE:
                 peer.lost = LOST_CUT
                 peer.route.alive = 0
-
-
-cdef void lost_suspect(broker_t *b) noexcept nogil:
-    """A backend connection closed that never spoke: it may have been any tried worker's."""
-    cdef uint32_t i
-    b.suspect_lost = 0
-    for i in range(b.lost_count):
-        if b.lost[i].lost == LOST_TRIED:
-            route_lost(b, b.lost[i].route)

@@ -12,11 +12,11 @@ from posix.unistd cimport read
 
 import os
 
-from zmq import FD
+from zmq import FD, HANDSHAKE_IVL
 
 from pound._admission cimport open_bytes
 from pound._actions cimport (
-    act, live_now, lost_seek, lost_suspect, route_lost, service_named, tell_bye, worker_beats,
+    act, live_now, lost_seek, route_lost, service_named, tell_bye, worker_beats,
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport (
@@ -33,7 +33,7 @@ from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
     C_TURNS, LOGS,
-    LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
+    LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
     OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, log_t, peer_t, roster_t, route_t,
     service_name_t, settings_t, socket_t,
 )
@@ -150,6 +150,8 @@ cdef void turn(broker_t *b) noexcept nogil:
     tick(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
+    if b.lost_tried_at == b.now:
+        lost_tried(b)
     b.due = next_due(b)
     peers_bury(b)
     drain_check(b)
@@ -292,10 +294,19 @@ cdef void judge(broker_t *b, uint8_t side) noexcept nogil:
     if s.closing != NULL and not (s.readable and b.now - s.closing_since < JUDGE_NS):
         while s.closing != NULL:
             route_lost(b, s.closing)
-    if side == BACKEND and b.suspect_lost:
-        lost_suspect(b)
     if side == BACKEND and b.seek_lost:
         lost_seek(b)
+
+
+# lost_tried notes which connections may be those of the workers that were just tried: libzmq tells
+# of a connection before it takes a message for it, so all of them are known now.
+cdef void lost_tried(broker_t *b) noexcept nogil:
+    cdef uint32_t i
+    monitor_drain(b, BACKEND)
+    b.sides[BACKEND].readable = 1
+    for i in range(b.lost_count):
+        if b.lost[i].lost == LOST_TRIED and b.lost[i].tried_at == b.now:
+            b.lost[i].tried_order = b.connections_seen
 
 
 # -- timers -----------------------------------------------------------------------------------
@@ -403,9 +414,10 @@ cdef void probe(broker_t *b, uint8_t side) noexcept nogil:
 
 
 cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
-    """Look for connections that shook hands and never sent a message, some in each round.
+    """Look for connections that never sent a message, some in each round.
 
-    libzmq ignores a connection whose routing id another one uses, for ever and without a word.
+    libzmq ignores a connection whose routing id another one uses, for ever and without a word. It
+    does not say which one has shaken hands, but closes those that don't within `handshake_ns`.
     """
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
@@ -414,8 +426,8 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
                    else s.connections_room):
         b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
         connection = &s.connections[b.silent_from[side]]
-        if (connection.open and connection.route == NULL and connection.shaken_at
-                and not connection.reported and b.now - connection.shaken_at >= REPORT_AGAIN_NS):
+        if (connection.open and connection.route == NULL and not connection.reported
+                and b.now - connection.opened_at > s.handshake_ns + s.handshake_ns // 6):
             connection.reported = 1
             log_event(b, LOG_SILENT_CONNECTION, NULL, NULL, 0, side, 0)
 
@@ -667,6 +679,7 @@ cdef class Core:
         s.monitor = <void *> <size_t> monitor.underlying
         s.fd = socket.getsockopt(FD)
         s.monitor_fd = monitor.getsockopt(FD)
+        s.handshake_ns = socket.getsockopt(HANDSHAKE_IVL) * <int64_t> 1_000_000
         s.readable = s.monitor_readable = 1
 
     def run(self):

@@ -201,7 +201,7 @@ cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
         if event == ZMQ_EVENT_ACCEPTED:
             connection_opened(b, side, <int> value)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
-            connection_shaken(b, side, <int> value)
+            connection_shaken(b, side)  # its value is 0, not a descriptor
         elif event == ZMQ_EVENT_DISCONNECTED:
             connection_closed(b, side, <int> value)
     zmq.msg_close(&msg)

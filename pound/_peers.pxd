@@ -130,7 +130,7 @@ cdef void route_settle(broker_t *b, route_t *route) noexcept nogil
 # connection_bind makes `route` the one that is known on `fd` and puts the older one on the closing
 # list: a descriptor carries one connection at a time.
 cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil
-cdef void connection_shaken(broker_t *b, uint8_t side, int fd) noexcept nogil
+cdef void connection_shaken(broker_t *b, uint8_t side) noexcept nogil
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil
 

@@ -11,8 +11,8 @@ from pound._dispatcher cimport NONE
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, broker_t, connection_t, unsent_t, item_t,
-    log_t, peer_t, roster_t, route_t, socket_t, stored_t,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, LOST_CUT, broker_t, connection_t, unsent_t,
+    item_t, log_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
 from pound._stored cimport stored_clear
 from pound._table cimport names_get, names_put, names_remove
@@ -20,6 +20,8 @@ from pound._buffer cimport buffer_free
 
 cdef enum:
     ITEMS_ROOM_MIN = 16
+    BEFORE_CUT_NS = 1_000_000_000  # a worker may be back before its old connection's end is seen
+    GONE_NS = 20_000_000     # libzmq may take a message for a connection that has just closed
 
 
 # -- numbers for pointers ---------------------------------------------------------------------
@@ -375,14 +377,13 @@ cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
         b.sides[side].unrecorded += 1
         return
     connection.open = 1
-    connection.shaken_at = 0
+    connection.opened_at = b.now
+    b.connections_seen += 1
+    connection.order = b.connections_seen
 
 
-cdef void connection_shaken(broker_t *b, uint8_t side, int fd) noexcept nogil:
-    cdef connection_t *connection = connection_at(b, side, fd)
-    if connection != NULL and connection.open:
-        connection.shaken_at = b.now
-        b.seek_lost |= side == BACKEND and b.lost_count > 0
+cdef void connection_shaken(broker_t *b, uint8_t side) noexcept nogil:
+    b.seek_lost |= side == BACKEND and b.lost_count > 0
 
 
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
@@ -397,9 +398,24 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
         connection.route = NULL
     elif connection.open:
         b.counters[C_UNROUTED_CONNECTIONS] += 1
-        b.suspect_lost |= side == BACKEND and connection.shaken_at != 0
+        if side == BACKEND:
+            lost_suspect(b, connection)
     connection.open = connection.reported = 0
-    connection.shaken_at = 0
+
+
+# lost_suspect notes that a connection that never spoke is closed. It may have been that of a lost
+# worker that came back without a word, if it was opened after the cut and before its task was sent.
+cdef void lost_suspect(broker_t *b, const connection_t *connection) noexcept nogil:
+    cdef peer_t *peer
+    cdef uint32_t i
+    for i in range(b.lost_count):
+        peer = b.lost[i]
+        if connection.opened_at < peer.cut_at - BEFORE_CUT_NS:
+            continue
+        if peer.lost == LOST_CUT:
+            peer.not_before = b.now + GONE_NS
+        elif connection.order <= peer.tried_order:
+            route_closing(b, peer.route)
 
 
 cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:

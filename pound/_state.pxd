@@ -130,6 +130,10 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
+    int64_t cut_at           # REQ: when its connection was seen to be gone
+    int64_t tried_at         # REQ, LOST_TRIED: when it was taken for ready again
+    uint64_t tried_order     # and the last connection that was open when it was sent a task
+    int64_t not_before       # REQ, LOST_CUT: it is not tried before: its connection may be closing
     uint64_t next_request    # foreign clients: the number of their next request
     buffer_t control         # PND records for it that carry no body, without packet header
     uint32_t control_records
@@ -158,7 +162,8 @@ cdef struct roster_t:         # numbers for pointers; numbers are reused
 
 cdef struct connection_t:    # by descriptor: at most one is open on it
     route_t *route           # the route that its messages came under; NULL until one came
-    int64_t shaken_at        # when its handshake was done; 0: not yet
+    int64_t opened_at        # when it was accepted
+    uint64_t order           # among all connections
     uint8_t reported         # as silent
     uint8_t open
 
@@ -174,6 +179,7 @@ cdef struct socket_t:
     int64_t closing_since
     int fd                   # libzmq's descriptors: readable when a notice came in
     int monitor_fd
+    int64_t handshake_ns     # libzmq closes a connection whose handshake takes longer
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint8_t has_workers      # a worker or a PND route was seen: it is never left unread
@@ -227,7 +233,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_BLOCKED                # sends refused because the peer's pipe was full
     C_UNREACHABLE            # sends refused because the peer's connection was closed
     C_CLOSED_CONNECTIONS
-    C_UNROUTED_CONNECTIONS   # shook hands and never sent a message under a routing id of their own
+    C_UNROUTED_CONNECTIONS   # of them, those that never sent a message by a route of their own
     C_DISCONNECTS            # MDP DISCONNECTs sent
     C_PAUSES                 # own pauses longer than a heartbeat, for which there was amnesty
     C_LOGS_DROPPED
@@ -316,6 +322,7 @@ cdef struct broker_t:
     peer_t *lost[64]         # REQ workers that may be reachable again, if a task waits
     uint32_t lost_count
     uint64_t routes_seen
+    uint64_t connections_seen
     zmq_msg_t *frames        # of the message being read; frames_max + 1 of them
     frame_t *views
     uint32_t frames_count
@@ -338,7 +345,6 @@ cdef struct broker_t:
     int64_t drain_until      # 0: not draining
     int64_t lost_tried_at
     uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
-    uint8_t suspect_lost     # one that never spoke was closed: tried workers may be gone
     int64_t report_at        # when services that wait without a worker are looked for again
     uint32_t report_from     # and from which number on
     int silent_from[2]       # likewise, descriptors of connections that never sent a message

@@ -26,6 +26,7 @@ from pound.config import Config
 from pound.errors import BindError, ClosedError, ForkError
 
 SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
+HANDSHAKE_MS = 30000  # a connection that is silent for longer (and a sixth of it) is logged
 KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own limit can act
 KEEPALIVE_PROBES = 5
 MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
@@ -300,6 +301,7 @@ class Broker:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
         socket.setsockopt(zmq.MAXMSGSIZE, largest + SLACK_BYTES)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         # Half-open connections: something must be sent for TCP to notice. The kernel does it.
         # libzmq's own heartbeats (ZMQ_HEARTBEAT_IVL) abort the whole process when their timer
         # fires for a peer that filled its pipe and is gone.
