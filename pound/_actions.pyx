@@ -21,6 +21,7 @@ from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
     peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,
 )
+from pound._releases cimport releases_text
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
     HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
@@ -149,7 +150,7 @@ cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
 cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
     """Store an ERROR as the answer of a request that no worker answered, and deliver it."""
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
-    cdef char text[160]
+    cdef char text[320]
     cdef int size
     if b.slots[slot].hole:
         code = (CODE_RESOURCE_EXHAUSTED if b.slots[slot].hole == HOLE_UNREAD else CODE_DATA_LOSS)
@@ -169,9 +170,13 @@ cdef int failure_text(
         broker_t *b, uint32_t slot, uint16_t code, char *text, size_t room) noexcept nogil:
     """Say why the request failed, for a person; returns the length."""
     cdef int attempts = b.d.requests[slot].attempts
+    cdef int size
     if code == CODE_CANCELLED:
         return snprintf(text, room, "cancelled by the client")
     if code == CODE_DEADLINE_EXCEEDED:
+        if b.slots[slot].record.releases:
+            size = snprintf(text, room, "deadline exceeded: ")
+            return size + releases_text(&b.slots[slot], text + size, room - size)
         if attempts:
             return snprintf(text, room, "deadline exceeded: sent to a worker (attempt %d), "
                             "not answered in time", attempts)

@@ -120,7 +120,7 @@ cdef inline void request_accept(
         return
     request.bytes = bytes
     client.open += 1
-    if d.services[s].waiting == 0 and offer != NONE:
+    if d.services[s].waiting == d.services[s].delayed and offer != NONE:
         hand(d, r, offer)
         return
     waiting_enter(d, r, QUEUED_FRESH)

@@ -10,8 +10,8 @@ from pound._book cimport (
     worker_place)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
-    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_FRESH, QUEUED_ISOLATED,
-    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
+    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
+    QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_FREE, TASK_SENT, client_t, counters_t,
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
@@ -44,10 +44,13 @@ cdef inline void audit_waiting(const dispatcher_t *d, uint32_t r) noexcept nogil
     """A waiting request is in the queue that its attempts call for; its old task is sent."""
     cdef const request_t *request = &d.requests[r]
     CHECK(request.queued != QUEUED_NOWHERE, "request %u waits nowhere", r)
-    CHECK(request.queued == returned_where(request) or request.queued == QUEUED_FRESH,
-          "request %u in %u after %u", r, <uint32_t> request.queued, <uint32_t> request.attempts)
+    CHECK(request.queued == returned_where(request) or request.queued == QUEUED_FRESH
+          or request.queued == QUEUED_DELAYED, "request %u in %u after %u", r,
+          <uint32_t> request.queued, <uint32_t> request.attempts)
     CHECK(request.queued != QUEUED_FRESH or (request.attempts == 0 and request.task == NONE),
           "request %u is fresh and was sent", r)
+    CHECK(request.queued != QUEUED_DELAYED or request.task == NONE,
+          "request %u is delayed and has task %u", r, request.task)
     CHECK(request.task == NONE or d.tasks[request.task].state == TASK_SENT,
           "request %u waits and has task %u", r, request.task)
 
@@ -211,6 +214,22 @@ cdef inline uint64_t audit_queue(
     return h.count
 
 
+cdef inline uint64_t audit_delayed(
+    const dispatcher_t *d, uint32_t s, uint64_t *size
+) noexcept nogil:
+    """A service's delayed requests: how many they are, adding up their bytes."""
+    cdef uint64_t count = 0
+    cdef uint32_t i, r
+    for i in range(d.delays.count):
+        r = d.delays.nodes[i].item
+        CHECK(d.requests[r].queued == QUEUED_DELAYED, "request %u", r)
+        if d.requests[r].service == s:
+            count += 1
+            size[0] += d.requests[r].bytes
+    CHECK(count == d.services[s].delayed, "service %u delays %lu", s, count)
+    return count
+
+
 cdef inline uint64_t audit_priority(
     const dispatcher_t *d, const service_t *service, uint32_t p, uint64_t *size
 ) noexcept nogil:
@@ -292,6 +311,7 @@ cdef inline void audit_service(dispatcher_t *d, uint32_t s, uint64_t refs) noexc
     for p in range(PRIORITIES):
         audit_heap(&service.returned[p], queue_places(d))
         count += audit_priority(d, service, p, &size)
+    count += audit_delayed(d, s, &size)
     CHECK(count == service.waiting and size == service.waiting_bytes,
           "service %u: %lu wait, %lu bytes", s, count, size)
     CHECK(refs == service.refs, "service %u: %lu refs, not %lu", s, refs, service.refs)
@@ -299,7 +319,7 @@ cdef inline void audit_service(dispatcher_t *d, uint32_t s, uint64_t refs) noexc
     CHECK(service.wait_at == NONE or (service.workers == 0 and service.waiting > 0),
           "service %u waits for a worker", s)
     CHECK((service.wait_at != NONE) == (d.limits.service_wait_ns > 0 and service.workers == 0
-          and service.waiting > 0), "service %u waits", s)
+          and service.waiting > service.delayed), "service %u waits", s)
     if service.reserved != NONE:
         CHECK(d.workers[service.reserved].reserved_for == s, "service %u reserved", s)
         CHECK(service.isolated.count > 0, "service %u reserved for nothing", s)
@@ -341,6 +361,7 @@ cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
 cdef inline void audit_heaps(dispatcher_t *d) noexcept nogil:
     audit_heap(&d.deadlines, deadline_places(d))
     audit_heap(&d.leases, queue_places(d))
+    audit_heap(&d.delays, queue_places(d))
     audit_heap(&d.blocked_ends, blocked_places(d))
     audit_heap(&d.graces, grace_places(d))
     audit_heap(&d.service_waits, wait_places(d))
@@ -362,6 +383,7 @@ cdef inline void audit_totals(dispatcher_t *d, uint64_t *refs) noexcept nogil:
     CHECK(waiting == d.counters.waiting, "%lu wait", waiting)
     CHECK(waiting_bytes == d.counters.waiting_bytes, "%lu bytes wait", waiting_bytes)
     CHECK(running == d.counters.running, "%lu run", running)
+    CHECK(d.delays.count == d.counters.delayed, "%u are delayed", d.delays.count)
 
 
 cdef inline void audit(dispatcher_t *d) noexcept nogil:

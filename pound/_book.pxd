@@ -14,9 +14,9 @@ from libc.stdlib cimport free, malloc, realloc
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
-    LISTED_NOWHERE, LIVENESS_IDLE, NONE, PRIORITIES, QUEUED_ISOLATED, QUEUED_NOWHERE,
-    QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
-    client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+    LISTED_NOWHERE, LIVENESS_IDLE, NONE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED,
+    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT,
+    action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, place_of, places_of, places_t)
 from pound._hints cimport unlikely
@@ -187,8 +187,8 @@ cdef inline void service_unref(dispatcher_t *d, uint32_t s) noexcept nogil:
 cdef inline void service_await(dispatcher_t *d, uint32_t s) noexcept nogil:
     """service_await arms the wait for a first worker, if requests of this service need it."""
     cdef service_t *service = &d.services[s]
-    if (d.limits.service_wait_ns > 0 and service.workers == 0 and service.waiting > 0
-            and service.wait_at == NONE):
+    if (d.limits.service_wait_ns > 0 and service.workers == 0
+            and service.waiting > service.delayed and service.wait_at == NONE):
         enter(&d.service_waits, wait_places(d), d.now + d.limits.service_wait_ns, s)
 
 
@@ -423,6 +423,11 @@ cdef inline void queue_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
             reservation_end(d, request.service)
             worker_unserved(d, w)
         return
+    if where == QUEUED_DELAYED:
+        heap_remove(&d.delays, queue_places(d), r)
+        service.delayed -= 1
+        d.counters.delayed -= 1
+        return
     if where == QUEUED_RETURNED:
         heap_remove(&service.returned[p], queue_places(d), r)
     else:
@@ -457,7 +462,7 @@ cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     service.waiting_bytes -= request.bytes
     d.counters.waiting -= 1
     d.counters.waiting_bytes -= request.bytes
-    if service.waiting == 0:
+    if service.waiting == service.delayed:
         disarm(&d.service_waits, wait_places(d), request.service)
 
 
@@ -467,6 +472,18 @@ cdef inline void waiting_requeue(dispatcher_t *d, uint32_t r) noexcept nogil:
         queue_leave(d, r)
         queue_enter(d, r, returned_where(&d.requests[r]))
         service_unmatched(d, d.requests[r].service)
+
+
+cdef inline void request_delay(dispatcher_t *d, uint32_t r, int64_t due) noexcept nogil:
+    """request_delay takes a returned request, which has no task, from its queue until `due`."""
+    cdef uint32_t s = d.requests[r].service
+    queue_leave(d, r)
+    d.requests[r].queued = QUEUED_DELAYED
+    enter(&d.delays, queue_places(d), due, r)
+    d.services[s].delayed += 1
+    d.counters.delayed += 1
+    if d.services[s].waiting == d.services[s].delayed:
+        disarm(&d.service_waits, wait_places(d), s)
 
 
 cdef inline void running_enter(dispatcher_t *d, uint32_t r) noexcept nogil:

@@ -96,6 +96,7 @@ LOG_KINDS = (
     "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
+    "tasks_released",
 )
 WHY_REFUSED = (
     "", "too much waits: foreign_window, waiting_max or another limit",
@@ -118,7 +119,7 @@ DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
     "losses", "released", "redelivered", "answers_late", "answers_dropped", "answers_evicted",
     "partials_late", "expired_workers", "waiting_bytes", "running_bytes", "kept", "kept_bytes",
-    "clients", "workers", "services",
+    "clients", "workers", "services", "delayed",
 )
 
 

@@ -87,6 +87,7 @@ cdef enum queued_where:      # a WAITING request
     QUEUED_FRESH
     QUEUED_RETURNED
     QUEUED_ISOLATED
+    QUEUED_DELAYED           # given back: no worker gets it before its delay is over
 
 
 cdef enum task_state:
@@ -102,11 +103,11 @@ cdef enum listed_where:      # an offer, and with it all offers of its worker
 
 
 # A request's `queue` is its neighbours in the list of fresh or kept ones; else queue.prev is its
-# place in a heap: of returned or isolated ones while WAITING, of leases while RUNNING.
+# place in a heap: of returned, isolated or delayed ones while WAITING, of leases while RUNNING.
 cdef struct request_t:       # 64 bytes: a cache line
     uint64_t id              # the client's number for it
     uint64_t seq             # its order of acceptance among all requests
-    int64_t since            # WAITING: monotonic ns, when it was accepted or returned last
+    int64_t since            # WAITING: monotonic ns, when it was accepted, returned or delayed last
     link_t queue             # neighbours, or a place; see above
     link_t sibling           # in its client's requests
     uint32_t client
@@ -179,6 +180,7 @@ cdef struct service_t:
     int64_t workerless_since  # monotonic ns; means something while workers == 0
     uint64_t waiting         # requests
     uint64_t waiting_bytes
+    uint64_t delayed         # of those waiting
     uint64_t running         # requests
     uint64_t dispatches      # of requests that are not isolated
     uint64_t refs            # requests of any state, and offers
@@ -214,6 +216,7 @@ cdef struct counters_t:      # uint64 only: _core publishes it as an array, in t
     uint64_t clients         # numbers in use
     uint64_t workers         # that are not gone
     uint64_t services        # numbers in use
+    uint64_t delayed         # of those waiting
 
 
 cdef struct dispatcher_t:
@@ -238,6 +241,7 @@ cdef struct dispatcher_t:
     uint64_t sent_seq        # of tasks
     heap_t deadlines         # requests, by deadline
     heap_t leases            # running requests, by the end of their task's lease
+    heap_t delays            # delayed requests, by the end of their delay
     heap_t blocked_ends      # workers
     heap_t graces            # clients
     heap_t service_waits     # services
@@ -300,8 +304,16 @@ cdef void disp_heard(dispatcher_t *d, uint32_t w, int64_t now, int64_t live) noe
 cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 
 cdef int disp_answer(
-    dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
+    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t bytes, int64_t now, int64_t live,
+    uint32_t *slot) noexcept nogil
+# disp_release takes a task that its worker gives back. If `elsewhere`, another worker gets it at
+# once, when one could take it; else its request waits again, and no worker gets it before
+# `delay_ns` have passed.
+cdef int disp_release(
+    dispatcher_t *d, uint32_t w, uint64_t token, int64_t delay_ns, bint elsewhere, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
+# disp_held gives the request of a task that the worker holds, or NONE.
+cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
 # disp_expect fetches what answers with these tokens are likely to touch, and writes their slots, or
 # NONE: guesses, which change nothing.
 cdef void disp_expect(

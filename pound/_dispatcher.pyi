@@ -44,6 +44,7 @@ QUEUED_NOWHERE: int
 QUEUED_FRESH: int
 QUEUED_RETURNED: int
 QUEUED_ISOLATED: int
+QUEUED_DELAYED: int
 
 @disjoint_base
 class Dispatcher:
@@ -87,7 +88,8 @@ class Dispatcher:
     def heard(self, w: int, now: int, live: int) -> None: ...
     def blocked(self, w: int, now: int) -> None: ...
     def answer(
-        self, w: int, token: int, code: int, size: int, now: int, live: int
+        self, w: int, token: int, code: int, size: int, now: int, live: int,
+        delay_ns: int = 0, elsewhere: bool = False,
     ) -> tuple[int, int | None]: ...
     def partial(self, w: int, token: int) -> int | None: ...
     def unsent(self, slot: int, token: int) -> bool: ...

@@ -9,6 +9,8 @@
 #   has ended or went elsewhere is an *orphan*: it holds its worker's credit until the worker
 #   answers or is lost. An idle worker gets the next task before a busy one; of each, who was sent
 #   one longest ago (LRU by sent_seq), but of the first two busy ones who holds less.
+#   A request that its worker gives back goes to another one at once, or is *delayed*: it waits, but
+#   is in no queue until the delay is over; then it returns. It can end in the meantime as ever.
 #   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but one
 #   dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*: only
 #   a worker that holds nothing gets it, and nothing joins it there. When no worker is idle, one
@@ -34,25 +36,24 @@ from pound._admission cimport known_result, refusal, request_accept, request_mak
 from pound._audit cimport audit
 from pound._book cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
-    queue_links, request_find, request_free, request_stop, reservation_break,
+    queue_links, request_delay, request_find, request_free, request_stop, reservation_break,
     service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from pound._check cimport CHECK, POUND_CHECKS
-from pound._expiry cimport due, expire, next_due, silence, wait_over
-from pound._heap cimport heap_free
+from pound._expiry cimport delay_over, due, expire, next_due, silence, wait_over
 from pound._hints cimport fetch
-from pound._index cimport index_fetch, index_free, index_guess
+from pound._index cimport index_fetch, index_guess
 from pound._limits cimport limits_default, limits_t
 from pound._loss cimport (
-    client_end, request_fail, request_lost, task_release, tasks_compare, tasks_lose,
-    tasks_recredit, tasks_undo, token_held, worker_end)
-from pound._lru cimport next_offer, settle
-from pound._pool cimport pool_free, pool_init, pool_reserve, pool_take
+    client_end, done_fetch, forget_ended, request_fail, request_lost, task_release,
+    tasks_compare, tasks_lose, tasks_recredit, tasks_undo, token_held, worker_end)
+from pound._lru cimport dispatch, next_offer, other_offer, settle
+from pound._pool cimport pool_take
 from pound._queue cimport queue_append, queue_init
-from pound._rank cimport rank_free, rank_init
+from pound._rank cimport rank_init
+from pound._rooms cimport memory_free, memory_init
 from pound._table cimport mix
 
 cdef enum:
-    FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
     CODE_CANCELLED = 1       # PND's error codes
     CODE_RELEASE = 14
 
@@ -67,24 +68,6 @@ cdef void finish(dispatcher_t *d) noexcept nogil:
 
 # --- life and death of the whole ---
 
-cdef int pools_init(dispatcher_t *d) noexcept nogil:
-    """pools_init gives each array its first room; -1: no memory."""
-    pool_init(&d.request_pool)
-    pool_init(&d.task_pool)
-    pool_init(&d.client_pool)
-    pool_init(&d.worker_pool)
-    pool_init(&d.service_pool)
-    pool_init(&d.offer_pool)
-    if (pool_reserve(&d.request_pool, <void **> &d.requests, sizeof(request_t)) < 0
-            or pool_reserve(&d.task_pool, <void **> &d.tasks, sizeof(task_t)) < 0
-            or pool_reserve(&d.client_pool, <void **> &d.clients, sizeof(client_t)) < 0
-            or pool_reserve(&d.worker_pool, <void **> &d.workers, sizeof(worker_t)) < 0
-            or pool_reserve(&d.service_pool, <void **> &d.services, sizeof(service_t)) < 0
-            or pool_reserve(&d.offer_pool, <void **> &d.offers, sizeof(offer_t)) < 0):
-        return -1
-    return 0
-
-
 cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil:
     cdef dispatcher_t *d = <dispatcher_t *> calloc(1, sizeof(dispatcher_t))
     if d == NULL:
@@ -96,44 +79,14 @@ cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcep
     d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
     d.by_token.salt = d.hash_seed
     queue_init(&d.kept)
-    if pools_init(d) < 0:
+    if memory_init(d) < 0:
         disp_delete(d)
         return NULL
     return d
 
 
 cdef void disp_delete(dispatcher_t *d) noexcept nogil:
-    cdef uint32_t i, p
-    for i in range(d.client_pool.fresh):
-        if d.clients[i].used:
-            index_free(&d.clients[i].ids)
-    for i in range(d.worker_pool.fresh):
-        if d.workers[i].used:
-            free(d.workers[i].offers)
-    for i in range(d.service_pool.fresh):
-        if d.services[i].used:
-            rank_free(&d.services[i].idle)
-            rank_free(&d.services[i].busy)
-            heap_free(&d.services[i].isolated)
-            for p in range(PRIORITIES):
-                heap_free(&d.services[i].returned[p])
-    heap_free(&d.deadlines)
-    heap_free(&d.leases)
-    heap_free(&d.blocked_ends)
-    heap_free(&d.graces)
-    heap_free(&d.service_waits)
-    heap_free(&d.liveness)
-    heap_free(&d.unmatched)
-    heap_free(&d.unserved)
-    heap_free(&d.scratch)
-    index_free(&d.by_token)
-    pool_free(&d.request_pool)
-    pool_free(&d.task_pool)
-    pool_free(&d.client_pool)
-    pool_free(&d.worker_pool)
-    pool_free(&d.service_pool)
-    pool_free(&d.offer_pool)
-    free(d.actions)
+    memory_free(d)
     free(d)
 
 
@@ -182,28 +135,6 @@ cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
     queue_init(&d.clients[c].requests)
     d.counters.clients += 1
     return c
-
-
-cdef void forget_ended(dispatcher_t *d, uint32_t r) noexcept nogil:
-    """forget_ended frees a request that its client is done with, unless it is still open."""
-    if d.requests[r].state == REQUEST_ANSWERED:
-        d.counters.answers_dropped += 1
-        request_free(d, r)
-    elif d.requests[r].state == REQUEST_KEPT:
-        request_free(d, r)
-
-
-cdef void done_fetch(
-    const dispatcher_t *d, const client_t *client, uint64_t id, uint64_t end
-) noexcept nogil:
-    """done_fetch fetches the requests of a client from `id` on, `end` excluded; not all of many."""
-    cdef uint64_t at
-    cdef uint32_t r
-    end = min(end, id + FETCHED_MAX)
-    for at in range(id, end):
-        r = index_guess(&client.ids, at)
-        if r != NONE:
-            fetch(&d.requests[r])
 
 
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
@@ -451,8 +382,8 @@ cdef void request_answer(dispatcher_t *d, uint32_t r, uint32_t bytes) noexcept n
 
 
 cdef int disp_answer(
-    dispatcher_t *d, uint32_t w, uint64_t token, uint8_t code, uint32_t bytes, int64_t now,
-    int64_t live, uint32_t *slot
+    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t bytes, int64_t now, int64_t live,
+    uint32_t *slot
 ) noexcept nogil:
     cdef uint32_t t = task_of(d, w, token)
     cdef int result
@@ -467,15 +398,39 @@ cdef int disp_answer(
         d.counters.answers_dropped += 1
         task_free(d, t)
         result = ANS_DROPPED
-    elif code == CODE_RELEASE:
-        d.counters.released += 1
-        task_release(d, t)
-        result = ANS_RELEASED
     else:
         request_answer(d, slot[0], bytes)
         result = ANS_COUNTED
     finish(d)
     return result
+
+
+cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    return NONE if t == NONE else d.tasks[t].request
+
+
+cdef int disp_release(
+    dispatcher_t *d, uint32_t w, uint64_t token, int64_t delay_ns, bint elsewhere, int64_t now,
+    int64_t live, uint32_t *slot
+) noexcept nogil:
+    cdef uint32_t other = NONE
+    slot[0] = disp_held(d, w, token)
+    if slot[0] == NONE:
+        return disp_answer(d, w, token, 0, now, live, slot)
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    d.counters.released += 1
+    task_release(d, d.requests[slot[0]].task)
+    if elsewhere:
+        other = other_offer(d, slot[0], w)
+    if other != NONE:
+        dispatch(d, slot[0], other)
+    elif delay_ns > 0:
+        request_delay(d, slot[0], now + delay_ns)
+    finish(d)
+    return ANS_RELEASED
 
 
 cdef void disp_expect(
@@ -527,6 +482,9 @@ cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogi
     while (n := due(&d.leases, now)) != NONE:
         request_lost(d, n)
         settle(d)
+    while (n := due(&d.delays, now)) != NONE:
+        delay_over(d, n)
+        settle(d)
     while (n := due(&d.blocked_ends, now)) != NONE:
         worker_unblock(d, n)
         settle(d)
@@ -565,7 +523,7 @@ globals().update(
     LIVENESS_ALWAYS=LIVENESS_ALWAYS, REQUEST_WAITING=REQUEST_WAITING,
     REQUEST_RUNNING=REQUEST_RUNNING, REQUEST_ANSWERED=REQUEST_ANSWERED, REQUEST_KEPT=REQUEST_KEPT,
     QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
-    QUEUED_ISOLATED=QUEUED_ISOLATED)
+    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED)
 
 cdef object number(uint32_t n):
     return None if n == NONE else n
@@ -720,11 +678,16 @@ cdef class Dispatcher:
         disp_blocked(self.d, self.worker_number(w), now)
 
     def answer(
-        self, uint32_t w, uint64_t token, uint8_t code, uint32_t size, int64_t now, int64_t live
+        self, uint32_t w, uint64_t token, uint8_t code, uint32_t size, int64_t now, int64_t live,
+        int64_t delay_ns=0, bint elsewhere=False
     ):
         cdef uint32_t slot
-        result = disp_answer(
-            self.d, self.worker_number(w), token, code, size, now, live, &slot)
+        self.worker_number(w)
+        if code == CODE_RELEASE:
+            result = disp_release(
+                self.d, w, token, delay_ns, elsewhere, now, live, &slot)
+        else:
+            result = disp_answer(self.d, w, token, size, now, live, &slot)
         return result, number(slot)
 
     def partial(self, uint32_t w, uint64_t token):
@@ -786,7 +749,8 @@ cdef class Dispatcher:
         cdef service_t *service = &self.d.services[self.service_number(s)]
         return {
             "waiting": service.waiting, "waiting_bytes": service.waiting_bytes,
-            "running": service.running, "isolated": service.isolated.count,
+            "delayed": service.delayed, "running": service.running,
+            "isolated": service.isolated.count,
             "dispatches": service.dispatches, "workers": service.workers, "refs": service.refs,
             "reserved": number(service.reserved), "workerless_since": service.workerless_since,
         }

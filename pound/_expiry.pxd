@@ -1,15 +1,17 @@
 # What happens when timers fire.
 #
-# Six heaps by due time in monotonic ns: deadlines, leases, ends of blocking, clients' graces, waits
-# of services for a first worker, workers' liveness. Each entity has at most one timer of a kind and
-# knows its place, so arming, re-arming and disarming are O(log n).
+# Seven heaps by due time in monotonic ns: deadlines, leases, ends of delays, ends of blocking,
+# clients' graces, waits of services for a first worker, workers' liveness. Each entity has at most
+# one timer of a kind and knows its place, so arming, re-arming and disarming are O(log n).
 # Two are lazy. Liveness is not moved by each sign of life: when it fires, it is looked whether the
 # worker was silent for so long, on the liveness clock, and if not the timer is set for the rest. A
 # service's wait is set by the first request that needs it, and then for the next to end.
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
-from pound._book cimport act, arm, disarm, liveness_places, queue_places, wait_places
+from pound._book cimport (
+    act, arm, disarm, liveness_places, queue_enter, queue_leave, queue_places, returned_where,
+    service_await, service_unmatched, wait_places)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
     ACT_WORKER_GONE, LIVENESS_IDLE, NONE, PRIORITIES, dispatcher_t, service_t, worker_t)
@@ -29,6 +31,16 @@ cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
 cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
     d.counters.expired += 1
     request_fail(d, r, CODE_DEADLINE)
+
+
+cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:
+    """delay_over returns a delayed request; it waits for a first worker from now on, if for one."""
+    cdef uint32_t s = d.requests[r].service
+    queue_leave(d, r)
+    d.requests[r].since = d.now
+    queue_enter(d, r, returned_where(&d.requests[r]))
+    service_await(d, s)
+    service_unmatched(d, s)
 
 
 cdef inline int64_t wait_end(const dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -104,9 +116,10 @@ cdef inline int64_t next_due(const dispatcher_t *d) noexcept nogil:
     """next_due gives the time of the first timer, or -1."""
     cdef int64_t first = INT64_MAX
     cdef const heap_t **timers = [
-        &d.deadlines, &d.leases, &d.blocked_ends, &d.graces, &d.service_waits, &d.liveness]
+        &d.deadlines, &d.leases, &d.delays, &d.blocked_ends, &d.graces, &d.service_waits,
+        &d.liveness]
     cdef int i
-    for i in range(6):
+    for i in range(7):
         if timers[i].count > 0 and timers[i].nodes[0].key < first:
             first = timers[i].nodes[0].key
     return -1 if first == INT64_MAX else first

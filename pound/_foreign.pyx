@@ -261,7 +261,7 @@ cdef void final(
     elif frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
         dead = answer_oversized(b, peer, m.token) == ANS_DEAD
     elif store_reply(b, &record, m.body + 1, m.parts) == 0:
-        dead = answer(b, peer, m.token, 0, &record) == ANS_DEAD
+        dead = answer(b, peer, m.token, &record) == ANS_DEAD
     else:
         dead = answer_unstored(b, peer, m.token) == ANS_DEAD
     if dead or not known(b, peer):

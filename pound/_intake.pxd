@@ -54,7 +54,7 @@ cdef int accept(
 
 # answer hands a worker's final answer to the dispatcher; the result is an ANS_*.
 cdef int answer(
-    broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record) noexcept nogil
+    broker_t *b, peer_t *peer, uint64_t token, stored_t *record) noexcept nogil
 
 # answer_oversized ends a task whose answer is larger than the broker takes: trying again would
 # only make the same answer again. The result is an ANS_*.
@@ -62,9 +62,6 @@ cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept no
 
 # answer_unstored ends a task whose answer finds no memory, likewise.
 cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
-
-# release takes a task that its worker gives back, for the next one; the result is an ANS_*.
-cdef int release(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
 # partial queues a partial of the request in `slot` for its client.
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil

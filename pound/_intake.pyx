@@ -17,6 +17,7 @@ from pound._hints cimport fetch
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport page_write
 from pound._peers cimport log_event, partial_push, peer_touch
+from pound._releases cimport release
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
     C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, HOLE_MEMORY, HOLE_UNREAD,
@@ -24,7 +25,7 @@ from pound._state cimport (
 )
 from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
-    CODE_DATA_LOSS, CODE_INTERNAL, CODE_UNAVAILABLE, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put,
+    CODE_DATA_LOSS, CODE_INTERNAL, FLAG_ATTACHED, PART_ATTACHED_FROM, part_put,
     put_error, put_partial, put_reply, put_request,
 )
 
@@ -203,11 +204,10 @@ cdef int accept(
 
 
 cdef int answer(
-        broker_t *b, peer_t *peer, uint64_t token, uint8_t code, stored_t *record
-        ) noexcept nogil:
+        broker_t *b, peer_t *peer, uint64_t token, stored_t *record) noexcept nogil:
     cdef uint32_t slot
     cdef int result = disp_answer(
-        b.d, peer.worker, token, code, <uint32_t> stored_bytes(record) + ANSWER_BYTES, b.now,
+        b.d, peer.worker, token, <uint32_t> stored_bytes(record) + ANSWER_BYTES, b.now,
         live_now(b), &slot)
     if result == ANS_COUNTED:
         stored_clear(b, &b.slots[slot].record)
@@ -237,16 +237,8 @@ cdef int answer_instead(
     b.scratch.size = 0
     if (put_error(&b.scratch, token, code, 0, text, <uint32_t> strlen(text)) == 0
             and stored_fill(b, &record, b.scratch.data, <uint32_t> b.scratch.size, 0) == 0):
-        return answer(b, peer, token, code, &record)
-    return release(b, peer, token)
-
-
-cdef int release(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
-    cdef uint32_t slot
-    cdef int result
-    result = disp_answer(b.d, peer.worker, token, CODE_UNAVAILABLE, 0, b.now, live_now(b), &slot)
-    act(b)
-    return result
+        return answer(b, peer, token, &record)
+    return release(b, peer, token, NULL)
 
 
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:

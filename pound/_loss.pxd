@@ -17,13 +17,15 @@ from pound._book cimport (
     liveness_places, offer_drop, request_free, request_return, request_stop, reservation_break,
     running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_bury, worker_file)
 from pound._dispatcher cimport (
-    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, NONE, REQUEST_ANSWERED, REQUEST_RUNNING,
+    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, NONE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
-from pound._index cimport index_free
+from pound._hints cimport fetch
+from pound._index cimport index_free, index_guess
 from pound._pool cimport pool_give
 
 cdef enum:
     CODE_ABORTED = 10        # PND's error code: attempts used up
+    FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
 
 
 cdef inline void request_fail(dispatcher_t *d, uint32_t r, uint8_t code) noexcept nogil:
@@ -150,6 +152,28 @@ cdef inline void tasks_gone(dispatcher_t *d, uint32_t w) noexcept nogil:
             if d.requests[r].state == REQUEST_RUNNING:
                 request_lost(d, r)
         t = following
+
+
+cdef inline void forget_ended(dispatcher_t *d, uint32_t r) noexcept nogil:
+    """forget_ended frees a request that its client is done with, unless it is still open."""
+    if d.requests[r].state == REQUEST_ANSWERED:
+        d.counters.answers_dropped += 1
+        request_free(d, r)
+    elif d.requests[r].state == REQUEST_KEPT:
+        request_free(d, r)
+
+
+cdef inline void done_fetch(
+    const dispatcher_t *d, const client_t *client, uint64_t id, uint64_t end
+) noexcept nogil:
+    """done_fetch fetches the requests of a client from `id` on, `end` excluded; not all of many."""
+    cdef uint64_t at
+    cdef uint32_t r
+    end = min(end, id + FETCHED_MAX)
+    for at in range(id, end):
+        r = index_guess(&client.ids, at)
+        if r != NONE:
+            fetch(&d.requests[r])
 
 
 cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:

@@ -22,9 +22,9 @@ from pound._book cimport (
     reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
     worker_list, worker_place)
 from pound._dispatcher cimport (
-    ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
+    ACT_TASK, LISTED_NOWHERE, NONE, QUEUED_ISOLATED, dispatcher_t, request_t, service_t, worker_t)
 from pound._heap cimport heap_remove, heap_top
-from pound._rank cimport rank_first, rank_second
+from pound._rank cimport rank_first, rank_second, rank_t
 
 cdef extern from *:
     int __builtin_ctz(unsigned int) nogil
@@ -69,6 +69,27 @@ cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service)
     if second != NONE and held_by(d, second) < held_by(d, first):
         return second
     return first
+
+
+cdef inline uint32_t other_offer(
+    const dispatcher_t *d, uint32_t r, uint32_t w
+) noexcept nogil:
+    """other_offer gives the offer of an eligible worker other than `w` for a waiting request."""
+    cdef const service_t *service = &d.services[d.requests[r].service]
+    cdef uint32_t o = first_but(d, &service.idle, w)
+    if o == NONE and d.requests[r].queued != QUEUED_ISOLATED:
+        o = first_but(d, &service.busy, w)
+    return o
+
+
+cdef inline uint32_t first_but(
+    const dispatcher_t *d, const rank_t *rank, uint32_t w
+) noexcept nogil:
+    """first_but gives the first offer in a rank that is not of worker `w`, or NONE."""
+    cdef uint32_t o = rank_first(rank, offer_seats(d))
+    if o != NONE and d.offers[o].worker == w:
+        o = rank_second(rank, offer_seats(d))
+    return o
 
 
 cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
@@ -118,7 +139,7 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
 
 cdef inline bint has_work_for(const service_t *service, const worker_t *worker) noexcept nogil:
     """has_work_for tells whether matching would give an eligible worker a task or a reservation."""
-    if service.waiting > service.isolated.count:
+    if service.waiting > service.isolated.count + service.delayed:
         return True
     return service.isolated.count > 0 and (worker.held == 0 or service.reserved == NONE)
 

@@ -20,12 +20,13 @@ from pound._flush cimport send_version
 from pound._hints cimport fetch, unlikely
 from pound._intake cimport (
     accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
-    partial_dropped, release, store_record, strike,
+    partial_dropped, store_record, strike,
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
     log_event, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
 )
+from pound._releases cimport release
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
     C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
@@ -507,11 +508,11 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         b.counters[C_BAD_RECORDS] += 1
         answer_oversized(b, peer, r.id)
     elif code == CODE_UNAVAILABLE:
-        release(b, peer, r.id)
+        release(b, peer, r.id, r)
     elif store_record(b, &record, r) == 0:
         if r.kind == KIND_ERROR:
             store_u16(record.image + RECORD_SIZE, code)
-        answer(b, peer, r.id, code, &record)
+        answer(b, peer, r.id, &record)
     else:
         answer_unstored(b, peer, r.id)
 

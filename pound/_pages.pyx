@@ -191,6 +191,7 @@ cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
     cdef uint32_t i
     put_number(out, "accepted", <int64_t> b.d.counters.accepted)
     put_number(out, "waiting", <int64_t> b.d.counters.waiting)
+    put_number(out, "delayed", <int64_t> b.d.counters.delayed)
     put_number(out, "running", <int64_t> b.d.counters.running)
     put_number(out, "answered", <int64_t> b.d.counters.answered)
     put_number(out, "failed", <int64_t> b.d.counters.failed)
@@ -237,6 +238,7 @@ cdef void service_row(
     put_key(out, "name")
     put_bytes(out, name.name, name.size)
     put_number(out, "waiting", <int64_t> s.waiting)
+    put_number(out, "delayed", <int64_t> s.delayed)
     put_number(out, "running", <int64_t> s.running)
     put_number(out, "workers", s.workers)
     put_number(out, "waiting_bytes", <int64_t> s.waiting_bytes)

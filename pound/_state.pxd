@@ -37,6 +37,7 @@ cdef struct stored_t:        # a record and what is attached to it
     uint8_t *image           # the record as PND has it (header, head, inline parts); owned
     uint32_t size            # bytes of the image
     uint16_t attached        # messages behind it, in the same block: its attached parts; owned
+    uint16_t releases        # of a request: how often its workers gave it back
 
 cdef struct envelope_t:      # what goes before the answer, as inline parts
     uint32_t size
@@ -44,7 +45,7 @@ cdef struct envelope_t:      # what goes before the answer, as inline parts
 
 cdef struct slot_t:          # 32 bytes: two in a cache line
     stored_t record          # the request until its final answer, then that answer
-    envelope_t *envelope     # foreign client; owned; NULL: see below
+    envelope_t *envelope     # foreign client; owned; NULL: see below. PND: see _releases.pxd
     uint32_t partials        # sequence of the next partial from a worker that does not number them
     uint8_t partial_attempt  # the attempt that `partials` counts in
     uint8_t dialect          # the client's
@@ -68,6 +69,8 @@ cdef struct service_name_t:
     uint8_t one_part         # its workers take bodies of one part only
     uint8_t open
     int64_t reported         # when it was last reported as waiting without a worker
+    int64_t released_logged  # when it was last logged that its tasks are given back; 0: never
+    uint32_t released        # how many were since
 
 cdef struct route_t:
     peer_t *peer             # NULL for a PND route that has no session (any more)
@@ -271,6 +274,7 @@ cdef enum log_kind:
     LOG_WORKER_REFUSED
     LOG_SILENT_CONNECTION
     LOG_REQUESTS_REFUSED
+    LOG_TASKS_RELEASED
 
 cdef struct log_t:
     int64_t number           # by kind: tasks returned, code, seconds

@@ -60,6 +60,7 @@ cdef inline int stored_fill(
     """stored_fill gives an empty record a copy of an image, and empty messages: 0, or -1."""
     record.size = size
     record.attached = attached
+    record.releases = 0
     record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
     if unlikely(record.image == NULL):
         return stored_failed(b, record)

@@ -56,6 +56,8 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "requests_refused": (
         logging.WARNING, "requests refused, which the client's dialect can't be told",
         ("client", "service", "why", "")),
+    "tasks_released": (
+        logging.WARNING, "tasks released", ("worker", "service", "tasks", "retry_ms")),
     "silent_connection": (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",

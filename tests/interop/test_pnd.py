@@ -272,7 +272,7 @@ def test_release_gives_a_task_back_uncounted(
     for _ in range(12):
         task = worker.task()
         assert task.attempt == 1
-        worker.fail(task, 14, "not now")
+        worker.fail(task, 14, "not now", retry_after_ms=1)
     worker.answer(worker.task(), [b"a"])
     assert client.take() == (id, [b"a"])
     assert rig.stat("released") == 12

@@ -71,8 +71,8 @@ def partial(id: int, sequence: int, attempt: int, body: Body) -> Record:
     return Record(PARTIAL, id, PARTIAL_HEAD.pack(sequence, attempt), body)
 
 
-def error(id: int, code: int, text: str = "") -> Record:
-    return Record(ERROR, id, ERROR_HEAD.pack(code, 0, 0), [text.encode()])
+def error(id: int, code: int, text: str = "", retry_after_ms: int = 0) -> Record:
+    return Record(ERROR, id, ERROR_HEAD.pack(code, 0, retry_after_ms), [text.encode()])
 
 
 def ready(capacity: int, services: Iterable[bytes], tokens: Iterable[int] = ()) -> Record:

@@ -106,10 +106,10 @@ class PndWorker(Worker):
         self.held.pop(token, None)
         self.put(wire.reply(token, body))
 
-    def fail(self, task: Task, code: int, text: str) -> None:
+    def fail(self, task: Task, code: int, text: str, retry_after_ms: int = 0) -> None:
         token = self.token(task)
         self.held.pop(token, None)
-        self.put(wire.error(token, code, text))
+        self.put(wire.error(token, code, text, retry_after_ms))
 
     def bye(self) -> None:
         self.put(wire.bye(1))

@@ -14,7 +14,7 @@ from .invariants import must
 from .network import MS, SECOND, Link, Network, Record, Sent
 from .pair import Pair
 from .peers import MALFORMED, MDP, PND, Client, Rates, Worker, World
-from .words import Act, Action, Ans, Limits, Mode, Ready, Req
+from .words import Act, Action, Ans, Code, Limits, Mode, Ready, Req
 
 HEARTBEAT_NS = SECOND
 RETRY_NS = 5 * MS
@@ -311,7 +311,11 @@ class Broker:
             if not link.peer.dialect.lists_tokens:  # it has no other way to say so
                 self._on_ready(link, 1, tuple(link.peer.services), ())
             return
-        values = (seat.number, token, code, size, self.now, self.live)
+        delay, elsewhere = 0, False
+        if code == Code.UNAVAILABLE:
+            elsewhere = self.rng.random() < 0.5
+            delay = self.rng.choice((0, 0, 3, 50)) * self.world.pace_ns
+        values = (seat.number, token, code, size, self.now, self.live, delay, elsewhere)
         (result, slot), actions = self.pair("answer", *values)
         self._act_on(actions)
         if result == Ans.COUNTED:

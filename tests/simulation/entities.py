@@ -24,6 +24,11 @@ class Service:
     reserved: Worker | None = None
     wait_due: int | None = None
 
+    @property
+    def ready(self) -> list[Request]:
+        """The waiting requests whose delay, if any, is over."""
+        return [r for r in self.waiting if r.queue is not Queue.DELAYED]
+
     def queue(self, queue: Queue, priority: int | None = None) -> list[Request]:
         """The waiting requests of one queue, the next first."""
         found = [r for r in self.waiting if r.queue is queue and priority in (None, r.priority)]
@@ -88,7 +93,8 @@ class Request:
     state: State = State.ANSWERED
     queue: Queue = Queue.FRESH
     attempts: int = 0
-    since: int = 0  # accepted, or last returned, at
+    since: int = 0  # accepted, last returned, or the delay over, at
+    delayed_until: int | None = None
     task: Task | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""What must hold whatever the dispatcher decides: I1-I13 and I17, judged from the outside.
+"""What must hold whatever the dispatcher decides: I1-I13, I17-I19, judged from the outside.
 
 The ledger sees calls, results and actions, as the core does, and keeps the books that they imply:
 who holds which task, what is open, who was sent a task last. It predicts nothing: it refuses what
@@ -45,10 +45,16 @@ class Asked:
     token: int | None = None
     attempts: int = 0
     dispatched: bool = False
+    delayed_until: int | None = None
 
     @property
     def open(self) -> bool:
         return self.phase in ("waiting", "running")
+
+    @property
+    def lined(self) -> bool:
+        """Whether a worker could get it now."""
+        return self.phase == "waiting" and self.delayed_until is None
 
     @property
     def isolated(self) -> bool:
@@ -258,6 +264,7 @@ class Ledger:
         self._before_heard(call, None)
         call["was_blocked"] = was_blocked
         code, slot = result
+        call["slot"] = slot
         given = self.given.get(call["token"])
         if given is None or given.worker != call["w"] or not given.sent:
             must(code == Ans.DEAD, "I7", "counted without its task", call["token"], Ans(code))
@@ -269,6 +276,8 @@ class Ledger:
         elif call["code"] == Code.UNAVAILABLE:
             must((code, slot) == (Ans.RELEASED, asked.slot), "I7", "not released", asked)
             asked.attempts -= 1
+            if call["delay_ns"] > 0 and not (call["elsewhere"] and self._others(asked)):
+                asked.delayed_until = self.now + call["delay_ns"]
         else:
             must((code, slot) == (Ans.COUNTED, asked.slot), "I7", "not counted", asked)
             asked.phase, asked.size = "ended", call["size"]
@@ -303,6 +312,9 @@ class Ledger:
                 given.lease_due = None
                 if given.asked is not None and not self._expires(given.asked):
                     given.asked.phase = "waiting"
+        for asked in self.asked.values():
+            if asked.delayed_until is not None and asked.delayed_until <= self.now:
+                asked.delayed_until = None
         for hand in self.hands.values():
             if hand.blocked_until is not None and hand.blocked_until <= self.now:
                 hand.blocked_until = None
@@ -317,6 +329,9 @@ class Ledger:
         must(peer in self.hands, "I6", "a task for no worker", peer)
         asked, hand = self.asked[slot], self.hands[peer]
         must(asked.phase == "waiting", "I8", "a task of a request that is", asked.phase)
+        must(asked.delayed_until is None, "I19", "a task of a delayed request", asked)
+        back = self._given_back(asked) and self.call["delay_ns"] and peer == self.call["w"]
+        must(not back, "I19", "back at once to worker", peer, asked)
         must(not hand.gone and not hand.leaving, "I6", "a task for a worker that is gone", peer)
         must(hand.blocked_until is None, "I6", "a task for a blocked worker", peer)
         must(asked.service in hand.services, "I2", "not a service of worker", peer, asked)
@@ -337,6 +352,16 @@ class Ledger:
         self.order += 1
         hand.last_sent = self.order
 
+    def _others(self, asked: Asked) -> list[int]:
+        """Who but the worker that gives a request back could take it at once."""
+        others = [(n, self.hands[n]) for n in self.candidates - {self.call["w"]}]
+        able = [(n, hand) for n, hand in others if asked.service in hand.services]
+        return [n for n, hand in able if hand.held == 0 or not asked.isolated]
+
+    def _given_back(self, asked: Asked) -> bool:
+        """Whether this call gives it back, for another worker to take it at once."""
+        return bool(self.call.get("elsewhere")) and self.call["slot"] == asked.slot
+
     def _in_order(self, asked: Asked) -> None:
         """I10: by priority, then returned before fresh, then in the order of acceptance."""
         if asked.isolated or self.call["call"] == "tick":
@@ -344,7 +369,7 @@ class Ledger:
         line = [
             a
             for a in self.asked.values()
-            if a.phase == "waiting" and a.service == asked.service and not a.isolated
+            if a.lined and a.service == asked.service and not a.isolated
         ]
         waiting = {a.priority for a in line}
         out_of_turn = self.dispatches[asked.service] % 16 == 15 and len(waiting) > 1
@@ -376,6 +401,8 @@ class Ledger:
             hand = self.hands.get(number)
             if hand is None or not hand.able or asked.service not in hand.services:
                 continue
+            if self._given_back(asked) and number == self.call["w"]:
+                continue
             if self.reserved_for(number) is not None or (chosen.held == 0 and hand.held):
                 continue
             must(chosen.held == 0 or hand.held, "I5", number, "is idle, not", peer)
@@ -405,12 +432,12 @@ class Ledger:
             must(asked.attempts >= self.limits.attempts_max, "I9", "aborted early", asked)
         elif code == Code.NOT_FOUND:
             offered = any(asked.service in hand.services for hand in self.hands.values())
-            must(tick and not offered, "I13", "no worker, it says", asked)
+            must(tick and not offered and asked.lined, "I13", "no worker, it says", asked)
         else:
             cancelled = (self.call["call"], self.call.get("id")) == ("cancel", asked.id)
             must(code == Code.CANCELLED and cancelled, "I8", "fails with", code, asked)
         self._end_old_task(asked)
-        asked.phase, asked.size = "ended", 0
+        asked.phase, asked.size, asked.delayed_until = "ended", 0, None
 
     def _act_free(self, code: int, slot: int, peer: None, token: int) -> None:
         asked = self.asked.pop(slot)
@@ -528,6 +555,9 @@ class Ledger:
             must(not (asked.open and self._expires(asked)), "I13", "not expired", asked)
             if asked.open and asked.deadline is not None:
                 must(result is not None and result <= asked.deadline, "I13", "sleeps over", asked)
+        for asked in self.asked.values():
+            due = asked.delayed_until
+            must(due is None or (result is not None and self.now < result <= due), "I19", asked)
         for c, due in self.graces.items():
             must(due > self.now, "I13", "grace not over", c)
 
@@ -543,6 +573,7 @@ class Ledger:
             "clients": len(self.clients),
             "workers": len([hand for hand in self.hands.values() if not hand.gone]),
             "services": len(self.services),
+            "delayed": len([a for a in self.asked.values() if a.delayed_until is not None]),
         }
         found = {name: counters[name] for name in expected}
         must(found == expected, "I12", found, "should be", expected)
@@ -557,7 +588,7 @@ class Ledger:
             for number, hand in self.hands.items()
             if hand.able and self.reserved_for(number) is None
         }
-        waiting = [a for a in self.asked.values() if a.phase == "waiting"]
+        waiting = [a for a in self.asked.values() if a.lined]
         for number in self.candidates if waiting else ():
             hand = self.hands[number]
             for asked in waiting:
@@ -566,10 +597,9 @@ class Ledger:
 
     def empty(self, counters: dict[str, int], pinned: int) -> None:
         """I17: after all have left, nothing is kept but the pinned services."""
-        names = (
-            "waiting", "running", "waiting_bytes", "running_bytes", "kept", "kept_bytes", "clients",
-            "workers",
-        )
+        gauges = "waiting delayed running waiting_bytes running_bytes kept"
+        gauges += " kept_bytes clients workers"
+        names = gauges.split()
         left = {name: counters[name] for name in names if counters[name]}
         must(not left and counters["services"] == pinned, "I17", left, counters["services"])
         must(not self.asked and not self.given and not self.hands, "I17", "the books are open")

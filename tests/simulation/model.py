@@ -75,6 +75,7 @@ class Model:
             "clients": len(self.clients),
             "workers": len([w for w in self.workers.values() if not w.gone]),
             "services": len(self.services),
+            "delayed": len([r for r in self.slots.values() if r.delayed_until is not None]),
         }
 
     def unsent(self, slot: int, token: int) -> bool:
@@ -400,12 +401,28 @@ class Model:
         return task.request.slot
 
     def answer(
-        self, w: int, token: int, code: int, size: int, now: int, live: int
+        self,
+        w: int,
+        token: int,
+        code: int,
+        size: int,
+        now: int,
+        live: int,
+        delay_ns: int = 0,
+        elsewhere: bool = False,
     ) -> tuple[int, int | None]:
         self.now = now
         worker = self.workers[w]
         self._hear(worker, live)
         result = self._judge(worker, self.tasks.get(token), code, size)
+        slot = result[1]
+        if result[0] == Ans.RELEASED and slot is not None:
+            request = self.slots[slot]
+            others = [o for o in self._able(request) if o is not worker] if elsewhere else []
+            if others:
+                self._dispatch(request, others[0])
+            elif delay_ns > 0:
+                self._delay(request, now + delay_ns)
         self._settle()
         return result
 
@@ -430,6 +447,26 @@ class Model:
         self._answered(request, "answered")
         request.bytes = size
         return Ans.COUNTED, request.slot
+
+    def _able(self, request: Request) -> list[Worker]:
+        """Who could be sent a request at once: idle ones first; alone, if it is isolated."""
+        idle = self._eligible(request.service, idle=True)
+        if request.queue is Queue.ISOLATED:
+            return idle
+        return idle + self._eligible(request.service, idle=False)
+
+    def _delay(self, request: Request, until: int) -> None:
+        """A request that was given back waits beside the queues for a while."""
+        request.queue, request.delayed_until = Queue.DELAYED, until
+        self._ready_left(request.service)
+
+    def _delay_over(self, slot: int) -> None:
+        request = self.slots[slot]
+        isolated = request.attempts >= ISOLATED_FROM
+        request.queue = Queue.ISOLATED if isolated else Queue.RETURNED
+        request.delayed_until, request.since = None, self.now
+        self._watch(request.service)
+        self.to_match.add(request.service)
 
     def _start_lease(self, task: Task) -> None:
         assert task.request is not None
@@ -511,9 +548,13 @@ class Model:
         service = request.service
         if request.state is State.WAITING:
             service.waiting.remove(request)
-            if not service.waiting:
-                service.wait_due = None
-            self._isolated_left(service)
+            request.delayed_until = None
+            self._ready_left(service)
+
+    def _ready_left(self, service: Service) -> None:
+        if not service.ready:
+            service.wait_due = None
+        self._isolated_left(service)
 
     def _end(self, request: Request, counter: str, code: Code) -> None:
         self._leave_task(request, tell=True)
@@ -571,7 +612,7 @@ class Model:
 
     def _next(self, service: Service) -> Request:
         """The next of those that wait and are not isolated; there is one."""
-        line = [r for r in service.waiting if r.queue is not Queue.ISOLATED]
+        line = [r for r in service.ready if r.queue is not Queue.ISOLATED]
         *lower, priority = sorted({r.priority for r in line})
         if lower and service.dispatches % LOWER_FIRST_EVERY == LOWER_FIRST_EVERY - 1:
             priority = next((p for p in lower if p > service.turn), lower[0])
@@ -591,7 +632,7 @@ class Model:
                 if busy and service.reserved is None:
                     service.reserved, busy[0].reserved_for = busy[0], service
             worker = self._chosen(service)
-            if worker is None or len(service.waiting) == len(isolated):
+            if worker is None or len(service.ready) == len(isolated):
                 return
             self._dispatch(self._next(service), worker)
 
@@ -628,7 +669,7 @@ class Model:
             service = worker.offers[(worker.next_offer + turn) % count]
             isolated = len(service.queue(Queue.ISOLATED))
             takes_isolated = worker.held == 0 or service.reserved is None
-            if len(service.waiting) > isolated or (isolated and takes_isolated):
+            if len(service.ready) > isolated or (isolated and takes_isolated):
                 return service
         return None
 
@@ -662,7 +703,7 @@ class Model:
 
     def _watch(self, service: Service) -> None:
         """Start a service's wait if it has work, no worker, and is not yet watched."""
-        wanted = self.limits.service_wait_ns and service.waiting and not service.offers
+        wanted = self.limits.service_wait_ns and service.ready and not service.offers
         if wanted and service.wait_due is None:
             service.wait_due = self.now + self.limits.service_wait_ns
 
@@ -670,11 +711,12 @@ class Model:
         self.now = now
         self._fire(self._deadlines, self._expire)
         self._fire(self._leases, self._lease_over)
+        self._fire(self._delays, self._delay_over)
         self._fire(self._blocks, lambda w: self._unblock(self.workers[w]))
         self._fire(self._graces, lambda c: self.client_close(c, now))
         self._fire(self._waits, self._wait_over)
         self._fire(self._liveness, lambda w: self._look(self.workers[w], live))
-        dues = self._deadlines() + self._leases() + self._blocks()
+        dues = self._deadlines() + self._leases() + self._delays() + self._blocks()
         dues += self._graces() + self._waits() + self._liveness()
         return min((due for due, _ in dues), default=None)
 
@@ -695,6 +737,10 @@ class Model:
             for t in self.tasks.values()
             if t.lease_due is not None and t.request is not None
         ]
+
+    def _delays(self) -> list[Due]:
+        slots = self.slots.values()
+        return [(r.delayed_until, r.slot) for r in slots if r.delayed_until is not None]
 
     def _blocks(self) -> list[Due]:
         workers = self.workers.values()
@@ -727,8 +773,8 @@ class Model:
         for request in line + service.queue(Queue.ISOLATED):
             if self._waits_until(request) <= self.now:
                 self._end(request, "failed", Code.NOT_FOUND)
-        if service.waiting:
-            service.wait_due = min(self._waits_until(r) for r in service.waiting)
+        if service.ready:
+            service.wait_due = min(self._waits_until(r) for r in service.ready)
 
     def _waits_until(self, request: Request) -> int:
         since = max(request.since, request.service.workerless_since)

@@ -29,7 +29,7 @@ CALLS = {
     "worker_gone": ("w", "now"),
     "heard": ("w", "now", "live"),
     "blocked": ("w", "now"),
-    "answer": ("w", "token", "code", "size", "now", "live"),
+    "answer": ("w", "token", "code", "size", "now", "live", "delay_ns", "elsewhere"),
     "partial": ("w", "token"),
     "sent": ("slot", "token", "now"),
     "unsent": ("slot", "token"),

@@ -297,6 +297,25 @@ PLANTS = (
         "service.workers += 1\n    disarm(&d.service_waits, wait_places(d), s)",
         "service.workers += 1",
     ),
+    bug("what was given back goes out at once", MAIN, "now + delay_ns", "now", type="int64_t"),
+    step(
+        "a delay is over and its request not looked at",
+        EXPIRY,
+        "service_await(d, s)\n    service_unmatched(d, s)",
+        "service_await(d, s)",
+    ),
+    step(
+        "a request that was delayed once is taken for delayed",
+        BOOK,
+        "service.delayed -= 1\n        d.counters.delayed -= 1",
+        "d.counters.delayed -= 1",
+    ),
+    bug(
+        "a service whose requests are all delayed waits for a worker",
+        BOOK,
+        "service.waiting > service.delayed and service.wait_at == NONE",
+        "service.waiting > 0 and service.wait_at == NONE",
+    ),
     # the leaves
     step(
         "a removal only sinks what fills the hole",

@@ -73,6 +73,7 @@ class Queue(IntEnum):
     FRESH = 0
     RETURNED = 1
     ISOLATED = 2
+    DELAYED = 3
 
 
 @dataclass

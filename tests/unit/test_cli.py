@@ -128,8 +128,14 @@ def test_tables_align_and_escape() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 ms"), (0.0014, "1 ms"), (1.25, "1.2 s"), (119, "119.0 s"), (180, "3 min"),
-     (7500, "2 h 05 min")],
+    [
+        (0, "0 ms"),
+        (0.0014, "1 ms"),
+        (1.25, "1.2 s"),
+        (119, "119.0 s"),
+        (180, "3 min"),
+        (7500, "2 h 05 min"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -176,9 +182,7 @@ def test_each_signal_is_told(signals: queue.SimpleQueue[str]) -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
-) -> None:
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
     name = f"@pound-test-{tmp_path}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.settimeout(5)

@@ -83,9 +83,7 @@ class Three:
     ],
 )
 @pytest.mark.parametrize(("service", "priority"), [("echo", 3), (b"echo", Three())])
-def test_what_can_stand_for_an_argument_is_taken(
-    client, broker, service, timeout, ends, priority
-):
+def test_what_can_stand_for_an_argument_is_taken(client, broker, service, timeout, ends, priority):
     client.submit(b"", service, timeout, priority)
     said = broker.expect(REQUEST)
     assert said.service == b"echo"

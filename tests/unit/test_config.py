@@ -150,8 +150,14 @@ def test_odd_sizes_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["tcp://*:5555", "tcp://0.0.0.0:1", "tcp://eth0:1", "tcp://10.1.2.3:*", "tcp://[::]:1",
-     "tcp://128.0.0.1:1"],
+    [
+        "tcp://*:5555",
+        "tcp://0.0.0.0:1",
+        "tcp://eth0:1",
+        "tcp://10.1.2.3:*",
+        "tcp://[::]:1",
+        "tcp://128.0.0.1:1",
+    ],
 )
 def test_binds_beyond_loopback_need_permission(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="--insecure"):
@@ -163,16 +169,32 @@ def test_binds_beyond_loopback_need_permission(endpoint: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["tcp://127.0.0.1:*", "tcp://127.9.9.9:0", "tcp://localhost:5", "tcp://[::1]:65535",
-     "ipc:///run/pound.sock", "ipc://*", "inproc://front"],
+    [
+        "tcp://127.0.0.1:*",
+        "tcp://127.9.9.9:0",
+        "tcp://localhost:5",
+        "tcp://[::1]:65535",
+        "ipc:///run/pound.sock",
+        "ipc://*",
+        "inproc://front",
+    ],
 )
 def test_loopback_and_local_transports_need_none(endpoint: str) -> None:
     assert Config(frontend=(endpoint,)).frontend == (endpoint,)
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["127.0.0.1:5555", "udp://127.0.0.1:1", "tcp://", "tcp://127.0.0.1",
-                 "tcp://127.0.0.1:", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:x", "ipc://"],
+    "endpoint",
+    [
+        "127.0.0.1:5555",
+        "udp://127.0.0.1:1",
+        "tcp://",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:x",
+        "ipc://",
+    ],
 )
 def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(endpoint)):
@@ -208,9 +230,11 @@ def test_the_documentation_lists_every_key_exactly() -> None:
 
 
 def documentation_row(key: Key) -> str:
-    unit = " or ".join(f"`{choice}`" for choice in key.choices) or key.unit or {
-        "count": "count", "flag": "`true` or `false`", "name": "name"
-    }[key.kind]
+    unit = (
+        " or ".join(f"`{choice}`" for choice in key.choices)
+        or key.unit
+        or {"count": "count", "flag": "`true` or `false`", "name": "name"}[key.kind]
+    )
     return f"| `{key.name}` | `{as_text(key)}` | {unit} | {key.meaning} |"
 
 

@@ -310,9 +310,7 @@ def test_an_mdp_worker_signals(
     side: Side, delimiter: list[bytes], frames: list[bytes], dialect: Dialect, said: Said
 ) -> None:
     delimited = bool(delimiter)
-    is_said(
-        delimiter + frames, side, said=said, dialect=dialect, delimited=delimited, worker=True
-    )
+    is_said(delimiter + frames, side, said=said, dialect=dialect, delimited=delimited, worker=True)
 
 
 @pytest.mark.parametrize("side", BOTH)

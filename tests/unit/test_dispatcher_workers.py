@@ -17,13 +17,14 @@ from pound._dispatcher import (
     READY_NEW_LIFE,
     READY_NEW_ROUTE,
     READY_SAME_ROUTE,
+    REQ_BUSY,
     REQUEST_RUNNING,
     REQUEST_WAITING,
 )
 from tests.unit.desk import FIRST_TOKEN, Desk, Task, lost_twice, open_desk, slots
 
 LEASE = 100
-ABORTED, RELEASE = 10, 14
+CANCELLED, DEADLINE, NO_SERVICE, ABORTED, RELEASE = 1, 4, 5, 10, 14
 
 
 @pytest.fixture
@@ -318,6 +319,72 @@ def test_an_isolated_request_whose_attempt_is_taken_back_is_isolated_no_more(
     assert leased.d.service(0)["reserved"] is None
     assert [(t.slot, t.worker, t.attempt) for t in leased.tasks] == [(slot, w, 2)]
     assert not leased.d.worker(w)["isolating"]
+
+
+def delayed(desk: Desk, delay_ns: int = 100, **options: int) -> int:
+    """A request that its worker has given back for a while; its slot."""
+    slot = desk.ask(0, 1, 0, **options)
+    [task] = desk.send_all()
+    result = desk.answer(task.worker, task.token, RELEASE, 0, desk.now, desk.live, delay_ns)
+    assert result == (ANS_RELEASED, slot)
+    return slot
+
+
+def test_a_released_request_waits_out_its_delay_whoever_is_free(desk: Desk) -> None:
+    desk.worker(0, capacity=2)
+    slot = delayed(desk)
+    assert desk.tasks == []
+    assert state(desk, slot) == REQUEST_WAITING
+    assert (desk.count("waiting"), desk.count("delayed")) == (1, 1)
+    second = desk.worker(0)
+    assert desk.tasks == []
+    other = desk.ask(0, 2, 0)
+    assert [t.slot for t in desk.tasks] == [other]
+    assert desk.pass_time(99) == desk.now + 1
+    assert desk.tasks == []
+    desk.pass_time(1)
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(slot, second, 1)]
+    assert desk.count("delayed") == 0
+
+
+def test_a_delayed_request_ends_by_its_deadline_by_cancel_and_with_its_client(desk: Desk) -> None:
+    desk.worker(0)
+    slot = delayed(desk, timeout_ns=50)
+    desk.pass_time(50)
+    assert desk.others == [("fail", slot, DEADLINE)]
+    desk.undeliverable(slot)
+    slot = desk.ask(0, 2, 0)
+    [task] = desk.send_all()
+    desk.answer(task.worker, task.token, RELEASE, 0, desk.now, desk.live, 100)
+    assert desk.cancel(0, 2, desk.now)
+    assert desk.others == [("fail", slot, CANCELLED)]
+    desk.ask(0, 3, 0)
+    [task] = desk.send_all()
+    desk.answer(task.worker, task.token, RELEASE, 0, desk.now, desk.live, 100)
+    desk.client_close(0, desk.now)
+    assert desk.count("delayed") == 0
+    assert desk.pass_time(1000) is None
+
+
+def test_a_delayed_request_waits_for_a_first_worker_from_the_end_of_its_delay() -> None:
+    desk = open_desk(service_wait_ns=1000)
+    w = desk.worker(0)
+    slot = delayed(desk)
+    desk.worker_gone(w, desk.now)
+    assert desk.pass_time(100) == desk.now + 1000
+    desk.pass_time(999)
+    assert desk.others == []
+    desk.pass_time(1)
+    assert desk.others == [("fail", slot, NO_SERVICE)]
+
+
+def test_a_delayed_request_counts_for_the_limits() -> None:
+    desk = open_desk(waiting_max=1)
+    w = desk.worker(0)
+    delayed(desk)
+    desk.ask(0, 2, 0)  # the free worker's
+    assert desk.refuse(0, 3, 0) == REQ_BUSY
+    assert desk.d.worker(w)["held"] == 1
 
 
 def test_bye_undoes_what_was_not_sent_and_leaves_the_rest(desk: Desk) -> None:

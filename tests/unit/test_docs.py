@@ -149,13 +149,17 @@ def test_toml_in_the_pages_is_a_configuration(tmp_path: Path) -> None:
 
 def test_the_embedding_of_the_readme_is_the_example() -> None:
     """README's ten lines are those of examples/embedded.py, which a test runs."""
-    blocks = [body for language, body in FENCE.findall((ROOT / "README.md").read_text())
-              if language == "python" and "inproc" in body]
+    blocks = [
+        body
+        for language, body in FENCE.findall((ROOT / "README.md").read_text())
+        if language == "python" and "inproc" in body
+    ]
     assert len(blocks) == 1
     example = ast.parse((ROOT / "examples" / "embedded.py").read_text())
     function = next(node for node in example.body if isinstance(node, ast.FunctionDef))
-    ours = [statement(node) for node in ast.parse(blocks[0]).body
-            if not isinstance(node, ast.Import)]
+    ours = [
+        statement(node) for node in ast.parse(blocks[0]).body if not isinstance(node, ast.Import)
+    ]
     assert ours == [statement(node) for node in function.body[1:]]
 
 
@@ -178,8 +182,11 @@ def rows_of(page: str, heading: str) -> list[str]:
 
 
 def test_every_counter_is_documented_and_no_other() -> None:
-    documented = [name for row in rows_of("architecture.md", "## Counters")
-                  for name in re.findall(r"`(\w+)`", row)]
+    documented = [
+        name
+        for row in rows_of("architecture.md", "## Counters")
+        for name in re.findall(r"`(\w+)`", row)
+    ]
     assert sorted(documented) == sorted([*_core.DISPATCHER_COUNTERS, *_core.LOOP_COUNTERS])
 
 
@@ -235,5 +242,6 @@ def test_every_exit_code_is_documented() -> None:
     from pound.cli import common
 
     codes = {value for name, value in vars(common).items() if name.startswith("EXIT_")}
-    assert codes | {0} == {int(row) for row in rows_of("operations.md", "## Exit codes")
-                           if row.isdecimal()}
+    assert codes | {0} == {
+        int(row) for row in rows_of("operations.md", "## Exit codes") if row.isdecimal()
+    }

@@ -48,8 +48,13 @@ def test_json(lines: io.StringIO) -> None:
     line = json.loads(lines.getvalue())
     assert line.pop("time").endswith("Z")
     assert line == {
-        "level": "debug", "logger": "pound.x", "event": "e",
-        "n": 1, "b": "\\xff", "t": "a\nb", "u": None,
+        "level": "debug",
+        "logger": "pound.x",
+        "event": "e",
+        "n": 1,
+        "b": "\\xff",
+        "t": "a\nb",
+        "u": None,
     }
 
 
@@ -94,8 +99,13 @@ def test_different_bytes_look_different(one: bytes, other: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (b"plain", "plain"), ("über", "über"), (b"\x00\n\x1b[2J", "\\x00\\x0a\\x1b[2J"),
-        (b"\xff", "\\xff"), ("\u202e", "\\u202e"), ("\\n", "\\\\n"), ("\U000e0001", "\\U000e0001"),
+        (b"plain", "plain"),
+        ("über", "über"),
+        (b"\x00\n\x1b[2J", "\\x00\\x0a\\x1b[2J"),
+        (b"\xff", "\\xff"),
+        ("\u202e", "\\u202e"),
+        ("\\n", "\\\\n"),
+        ("\U000e0001", "\\U000e0001"),
     ],
 )
 def test_escapes(value: bytes | str, shown: str) -> None:
