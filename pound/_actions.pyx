@@ -19,13 +19,14 @@ from pound._dispatcher cimport (
 from pound._hints cimport fetch
 from pound._peers cimport (
     array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
-    peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_free, route_settle,
+    peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_dies, route_free,
 )
 from pound._releases cimport releases_text
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
     HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
     LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED,
+    OWE_DISCONNECT,
     broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
@@ -43,7 +44,7 @@ cdef enum:
     REFUSED_NS = 30_000_000_000
     DEFER_NS = 1_000_000     # after which deferred answers are due
     DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
-    CONTROL_BYTES_MAX = 1 << 18  # small records for a peer that does not read; then they are lost
+    CONTROL_BYTES_MAX = 1 << 18  # small records that wait for a peer
 
 
 # -- the actions ------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    """A client that does not read has too much waiting: it is told of the loss, if it can be."""
+    """A client that does not read has too much waiting: it is told of the loss, or asks again."""
     cdef const char *text = "the answer was dropped: too many bytes waited for this client, " \
                             "which did not read (undelivered_bytes_max)"
     b.counters[C_UNDELIVERABLE] += 1
@@ -276,18 +277,21 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
             or peer.items_bytes > 2 * b.settings.undelivered_bytes_max
             or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
             or store_scratch(b, &b.slots[slot].record)):
+        ask_again(peer)
         disp_undeliverable(b.d, slot)
         return
     disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
     if item_push(b, peer, slot):
+        ask_again(peer)
         disp_undeliverable(b.d, slot)
     else:
         peer_touch(b, peer)
 
 
 cdef void items_drop(broker_t *b, peer_t *peer) noexcept nogil:
-    """Give up what a client has not read for too long."""
+    """Give up what a client has not read for too long; when it reads, it may ask again."""
     cdef item_t *item
+    ask_again(peer)
     while peer.items_count:
         item = item_at(peer, 0)
         if item.partial == NULL and item_lives(b, item):
@@ -309,15 +313,18 @@ cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
     return 0
 
 
-# control_open says whether one more small record may wait for the peer.
-cdef int control_open(peer_t *peer) noexcept nogil:
-    return peer.control.size < CONTROL_BYTES_MAX and not peer.dead
-
-
+# control_opens says whether one more small record may wait for the peer. Nothing that a peer is
+# owed is dropped while it reads: when much waits for it, nothing more is read until that has been
+# sent, and only the records of the message that is being read go beyond the bound. A peer that does
+# not read asks again for all that it lacks, once it does.
 cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
-    if control_open(peer):
+    if peer.control.size - peer.control_sent < CONTROL_BYTES_MAX and not peer.dead:
+        return 1
+    if not (peer.dead or peer.waits or peer.route == NULL):
+        b.crammed = 1
         return 1
     b.counters[C_CONTROL_DROPPED] += 1
+    ask_again(peer)
     return 0
 
 
@@ -418,6 +425,7 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
         return
     if not known and peer.lost != LOST_TRIED:
         log_event(b, LOG_WORKER_READY, peer, s.name, s.size, 1, peer.dialect)
+    peer.owed &= <uint8_t> ~OWE_DISCONNECT
     peer.worker_service = service
     peer.capacity = 1
     disp_worker_ready(b.d, worker, 1, &service, 1, NULL, 0, how, b.now, live_now(b))
@@ -482,8 +490,7 @@ cdef uint32_t service_named(
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
     """The route's connection is closed, and every message that came by it has been read."""
     cdef peer_t *peer = route.peer
-    route.alive = 0
-    route_settle(b, route)
+    route_dies(b, route)
     if peer == NULL or peer.dialect == DIALECT_PND:
         route_free(b, route)
         if peer == NULL:

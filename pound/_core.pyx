@@ -151,6 +151,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     tick(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
+    b.crammed = 0
     if b.lost_tried_at == b.now:
         lost_tried(b)
     b.due = next_due(b)
@@ -234,7 +235,7 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
 # unread says whether the frontend is left unread: too much waits, clients can't be told, and the
 # configuration would rather have them wait in their own queues.
 cdef int unread(broker_t *b) noexcept nogil:
-    return (b.settings.overflow_blocks and not b.sides[FRONTEND].has_workers
+    return (b.settings.overflow_blocks and b.sides[FRONTEND].natives == 0
             and (b.d.counters.waiting >= b.d.limits.waiting_max
                  or open_bytes(b.d) >= b.settings.unread_bytes or b.d.full))
 
@@ -278,7 +279,7 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
     if not s.readable:
         return
     for _ in range(BATCH_MESSAGES):
-        if side == FRONTEND and unread(b):
+        if b.crammed or (side == FRONTEND and unread(b)):
             return
         result = receive(b, side)
         if result <= 0:

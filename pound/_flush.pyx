@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
+from pound._buffer cimport buffer_free
 from pound._check cimport CHECK
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
@@ -25,12 +26,14 @@ from pound._state cimport (
 from pound._stored cimport stored_attached
 from pound._wire cimport (
     CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
-    PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, packet_begin,
-    packet_end, part_next, part_t, put_error, put_image, put_simple,
+    PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, load_u32,
+    packet_begin, packet_end, part_next, part_t, put_error, put_image, put_simple,
 )
 
 cdef enum:
     AHEAD = 8                # a record is fetched so many steps before it is packed
+    CONTROL_RECORDS_MAX = PACKET_RECORDS_MAX - 1  # and a HEARTBEAT
+    CONTROL_ROOM_KEPT = 1 << 19  # of a peer's small records
 
 cdef enum sent_t:
     SENT
@@ -42,7 +45,8 @@ cdef struct load_t:          # one packet on its way
     uint32_t attached
     uint32_t tasks           # one past the last of the peer's tasks that it carries
     uint32_t items           # how many of the client's items it carries
-    uint8_t control
+    uint32_t control         # how many of its small records it carries
+    size_t control_bytes     # of them
     uint8_t starved          # there was no memory for more
 
 
@@ -59,7 +63,7 @@ cdef void flush(broker_t *b) noexcept nogil:
         if peer.waits and peer.retry_at > b.now:
             tasks_undo(b, peer)
         elif peer.route == NULL or not peer.route.alive:
-            peer.control.size = peer.control_records = 0
+            control_forget(peer)
             peer.owed = 0
         elif peer.dialect == DIALECT_PND:
             flush_packets(b, peer)
@@ -112,6 +116,7 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
         tasks_undo(b, peer)
     else:
         b.counters[C_UNREACHABLE] += 1
+        peer.owed = 0
         tasks_undo(b, peer)
         if not peer.route.closing:
             route_lost(b, peer.route)
@@ -186,18 +191,50 @@ cdef void load_begin(
     """Begin a packet with the peer's small records."""
     load.records = load.attached = load.items = 0
     load.tasks = first_task
-    load.control = load.starved = 0
-    if (packet_begin(&b.packet, b.epoch, 0) or (peer.control_records and put_image(
-            &b.packet, peer.control.data, <uint32_t> peer.control.size) == NULL)):
+    load.starved = 0
+    control_measure(b, peer, load)
+    if packet_begin(&b.packet, b.epoch, 0) or (load.control and put_image(
+            &b.packet, peer.control.data + peer.control_sent, <uint32_t> load.control_bytes
+            ) == NULL):
         b.counters[C_NO_MEMORY] += 1
         load.starved = 1
         return
-    if peer.control_records:
-        load.records = peer.control_records
-        load.control = 1
+    load.records = load.control
     if peer.owed & OWE_HEARTBEAT:
         load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
         peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+
+
+cdef void control_measure(broker_t *b, const peer_t *peer, load_t *load) noexcept nogil:
+    """Count the small records that go into one packet: all, as a rule."""
+    cdef const uint8_t *at = peer.control.data + peer.control_sent
+    cdef size_t left = peer.control.size - peer.control_sent
+    load.control = peer.control_records
+    load.control_bytes = left
+    if left <= b.settings.packet_bytes_max and load.control <= CONTROL_RECORDS_MAX:
+        return
+    load.control = 0
+    load.control_bytes = 0
+    while (load.control < min(peer.control_records, <uint32_t> CONTROL_RECORDS_MAX) and (
+            load.control == 0
+            or load.control_bytes + load_u32(at) <= b.settings.packet_bytes_max)):
+        load.control += 1
+        load.control_bytes += load_u32(at)
+        at += load_u32(at)
+
+
+cdef void control_leaves(peer_t *peer, const load_t *load) noexcept nogil:
+    """What a packet carried is with libzmq; an empty buffer does not stay large."""
+    peer.control_sent += load.control_bytes
+    peer.control_records -= load.control
+    if peer.control_records == 0:
+        control_forget(peer)
+
+
+cdef void control_forget(peer_t *peer) noexcept nogil:
+    peer.control.size = peer.control_sent = peer.control_records = 0
+    if peer.control.room > CONTROL_ROOM_KEPT:
+        buffer_free(&peer.control)
 
 
 # items_forget drops the first items, whose requests are gone.
@@ -291,7 +328,7 @@ cdef void load_sent(
     cdef uint32_t i, _
     peer.blocked_since = 0
     if load.control:
-        peer.control.size = peer.control_records = 0
+        control_leaves(peer, load)
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
     for _ in range(load.items):
@@ -349,13 +386,13 @@ cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
 cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
     """Tell a worker that the broker is alive, or that it is not known."""
     cdef sent_t how = SENT
-    cdef uint8_t owed = peer.owed
-    peer.owed = 0
-    if owed & OWE_DISCONNECT:
+    if peer.owed & OWE_DISCONNECT:
         how = send_short(b, peer, TELL_DISCONNECT)
         b.counters[C_DISCONNECTS] += how == SENT
-    elif owed & OWE_HEARTBEAT and peer.tasks_count == 0:
+    elif peer.owed & OWE_HEARTBEAT and peer.tasks_count == 0:
         how = send_short(b, peer, TELL_HEARTBEAT)
+    if how == SENT:
+        peer.owed = 0
     return how
 
 

@@ -21,7 +21,9 @@ from pound._intake cimport (
 )
 from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
-from pound._peers cimport log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach
+from pound._peers cimport (
+    log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach, route_native,
+)
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
     C_REFUSED_FOREIGN, C_RESERVED_SERVICES, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
@@ -45,7 +47,7 @@ cdef void foreign_message(
     if m.said == SAID_REQUEST:
         request(b, route, peer, m)
         return
-    b.sides[route.side].has_workers = 1
+    route_native(b, route)
     worker_speaks(b, peer, m)
     if m.said == SAID_READY:
         ready(b, route, peer, m)

@@ -25,6 +25,7 @@ from pound._intake cimport (
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
     log_event, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
+    route_native,
 )
 from pound._releases cimport release
 from pound._state cimport (
@@ -69,7 +70,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     if error != WIRE_OK:
         strike(b, route, DIALECT_PND, wire_error_text(error))
         return
-    b.sides[route.side].has_workers = 1
+    route_native(b, route)
     peer = session_peer(b, route, packet.session)
     if peer == NULL:
         return

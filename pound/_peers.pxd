@@ -127,6 +127,17 @@ cdef void route_free(broker_t *b, route_t *route) noexcept nogil
 cdef void route_closing(broker_t *b, route_t *route) noexcept nogil
 cdef void route_settle(broker_t *b, route_t *route) noexcept nogil
 
+
+cdef inline void route_native(broker_t *b, route_t *route) noexcept nogil:
+    """route_native counts a living route by which a worker or a PND peer speaks."""
+    if unlikely(not route.native):
+        route.native = 1
+        b.sides[route.side].natives += 1
+
+
+# route_dies notes that a route's connection is gone; route_free, that the route is.
+cdef void route_dies(broker_t *b, route_t *route) noexcept nogil
+
 # connection_bind makes `route` the one that is known on `fd` and puts the older one on the closing
 # list: a descriptor carries one connection at a time.
 cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil

@@ -320,10 +320,16 @@ cdef void route_detach(broker_t *b, route_t *route) noexcept nogil:
             peer.route = peer.route.next
 
 
+cdef void route_dies(broker_t *b, route_t *route) noexcept nogil:
+    b.sides[route.side].natives -= route.native
+    route.alive = route.native = 0
+    route_settle(b, route)
+
+
 cdef void route_free(broker_t *b, route_t *route) noexcept nogil:
     cdef socket_t *s = &b.sides[route.side]
     route_detach(b, route)
-    route_settle(b, route)
+    route_dies(b, route)
     if route.fd >= 0 and s.connections[route.fd].route == route:
         s.connections[route.fd].route = NULL
     names_remove(&s.ids, route.id, route.size)

@@ -17,7 +17,8 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from pound._heap cimport (
-    heap_free, heap_next, heap_push, heap_remove, heap_t, node_less, node_t, places_of, places_t)
+    heap_free, heap_next, heap_push, heap_remove, heap_t, heap_top, node_less, node_t, places_of,
+    places_t)
 from pound._pool cimport NONE
 from pound._queue cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
@@ -106,7 +107,7 @@ cdef inline uint32_t rank_second(const rank_t *r, seats_t seats) noexcept nogil:
         return NONE
     if first == listed.item:
         listed.item = seat_of(seats, first).link.next
-        if r.late.count == 0:
+        if heap_top(&r.late) == NONE:
             return listed.item
         late = r.late.nodes[0]
     else:

@@ -89,6 +89,7 @@ cdef struct route_t:
     uint8_t welcomed         # its session was told WELCOME here, and need not be told again
     int64_t welcomed_at      # when that was tried last
     uint8_t ready            # PND worker: READY was read on this route
+    uint8_t native           # a worker or a PND peer spoke here: it counts among `natives`
     uint8_t explicit_id      # chosen by the peer: it may come back under it
     uint8_t size
     uint8_t id[255]
@@ -139,7 +140,8 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     int64_t not_before       # REQ, LOST_CUT: it is not tried before: its connection may be closing
     uint64_t next_request    # foreign clients: the number of their next request
     buffer_t control         # PND records for it that carry no body, without packet header
-    uint32_t control_records
+    size_t control_sent      # bytes of them that are with libzmq already
+    uint32_t control_records  # how many are not
     uint32_t client          # NONE
     uint32_t worker          # NONE
     uint32_t number          # in the table of peers
@@ -185,7 +187,7 @@ cdef struct socket_t:
     int64_t handshake_ns     # libzmq closes a connection whose handshake takes longer
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
-    uint8_t has_workers      # a worker or a PND route was seen: it is never left unread
+    uint32_t natives         # living routes of workers and PND peers: with any, it is never unread
 
 cdef struct settings_t:
     int64_t heartbeat_ns
@@ -353,6 +355,7 @@ cdef struct broker_t:
     uint32_t report_from     # and from which number on
     int silent_from[2]       # likewise, descriptors of connections that never sent a message
     uint32_t probe_from[2]   # likewise, routes without a connection that can be watched
+    uint8_t crammed          # a peer that reads is owed much: nothing is read before the flush
     uint8_t command          # COMMAND_*; written by other threads
     uint8_t draining
     uint8_t finished

@@ -9,6 +9,8 @@ import pytest
 
 from tests.interop.rig import Own, Rig
 from tests.peers.dealer_client import DealerClient
+from tests.peers.mdp1 import Mdp1Worker
+from tests.peers.pnd_client import PndClient
 from tests.peers.req_worker import ReqWorker
 from tests.support import wait_until
 
@@ -16,9 +18,31 @@ BOUND_BYTES = 10_000  # waiting_bytes_max of these tests
 BODY = bytes(4000)
 
 
-def test_a_frontend_left_unread_loses_nothing(rig_of: Callable[..., Rig], own: Own) -> None:
-    """The request that crosses the bound is taken; those behind it wait where they are."""
+def come_and_go(rig: Rig, guest: str) -> None:
+    """Let a PND client or a worker be on the frontend for a moment."""
+    if guest == "client":
+        client = PndClient(rig.frontend)
+        client.welcome()
+        client.close()
+    else:
+        worker = Mdp1Worker(rig.frontend, service=b"other")
+        rig.ready(worker)
+        worker.close()
+    rig.wait_stat("closed_connections", 1)
+    rig.wait_stat("workers", 0)
+
+
+@pytest.mark.parametrize("seen", ["nobody", "client", "worker"])
+def test_a_frontend_left_unread_loses_nothing(
+    rig_of: Callable[..., Rig], own: Own, seen: str
+) -> None:
+    """The request that crosses the bound is taken; those behind it wait where they are.
+
+    Whoever was on the frontend before, and is gone, makes no difference.
+    """
     rig = rig_of(waiting_bytes_max=BOUND_BYTES, foreign_overflow="block")
+    if seen != "nobody":
+        come_and_go(rig, seen)
     client = own(DealerClient(rig.frontend))
     for number in range(8):
         client.ask([b"%d" % number + BODY])
