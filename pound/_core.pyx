@@ -1,10 +1,11 @@
 """The shell: the poll loop, the clock, and the one seam where Python is entered.
 
 `Core` owns the broker's data. Its thread calls `run`, which turns without the GIL until the loop
-has ended or Python is wanted (events to be logged). A turn reads what has come, lets the timers
-fire, and sends what follows; whatever it touches is C.
+has ended. A turn reads what has come, lets the timers fire, and sends what follows; whatever it
+touches is C. Another thread takes the events that are to be logged, by `events`.
 """
 
+from libc.errno cimport errno
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -27,14 +28,18 @@ from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
 from pound._limits cimport limits_default, limits_t
+from pound._log_queue cimport (
+    log_t, logs_close, logs_dropped, logs_free, logs_lost, logs_open, logs_sweep, logs_take,
+    logs_t, logs_wait,
+)
 from pound._outgoing cimport outgoing_free
 from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster_free, route_free
 from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
-    C_TURNS, LOGS,
+    C_LOGS_DROPPED, C_TURNS,
     LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
-    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, log_t, peer_t, roster_t, route_t,
+    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, peer_t, roster_t, route_t,
     service_name_t, settings_t, socket_t,
 )
 from pound._stored cimport slot_clear
@@ -82,7 +87,7 @@ cdef enum:
     YIELD_PAUSE_MIN_NS = 2_000_000
     YIELD_PAUSE_MAX_NS = 1_000_000_000
     JUDGE_NS = 200_000_000   # a closed route is judged after this, even when much is unread
-    LOG_NS = 50_000_000      # between two visits to Python
+    LOGS_AT_ONCE = 64        # taken for the logging thread
     REPORT_NS = 1_000_000_000
     REPORT_ROWS = 256        # services, connections or routes looked at in one report
     SIDES = 2
@@ -93,7 +98,7 @@ cdef enum:
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
 
 LOG_KINDS = (
-    "", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
+    "held_back", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
     "tasks_released",
@@ -125,14 +130,9 @@ DISPATCHER_COUNTERS = (
 
 # -- one turn ---------------------------------------------------------------------------------
 
-# run_turns turns until the loop has ended (0) or Python is wanted (1).
-cdef int run_turns(broker_t *b) noexcept nogil:
+cdef void run_turns(broker_t *b) noexcept nogil:
     while not b.finished:
         turn(b)
-        if b.logs_head != b.logs_tail and (
-                b.now - b.logged_at >= LOG_NS or b.logs_head - b.logs_tail > LOGS // 2):
-            return 1
-    return 0
 
 
 cdef void turn(broker_t *b) noexcept nogil:
@@ -227,8 +227,6 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
     cdef int64_t wait_ns = b.pulse_ns // 2
     if b.due >= 0 and b.due - b.now < wait_ns:
         wait_ns = b.due - clock_ns()
-    if b.logs_head != b.logs_tail and wait_ns > LOG_NS:
-        wait_ns = LOG_NS
     return wait_ns
 
 
@@ -366,6 +364,7 @@ cdef void report(broker_t *b) noexcept nogil:
     cdef service_name_t *name
     cdef service_t *s
     cdef uint32_t _
+    logs_sweep(b.logs, b.now, 0)
     if b.lost_count:
         lost_seek(b)
     trim(b)
@@ -477,6 +476,7 @@ cdef void farewell(broker_t *b) noexcept nogil:
 
 cdef void publish(broker_t *b) noexcept nogil:
     """Let other threads see the counters as they are now."""
+    b.counters[C_LOGS_DROPPED] = logs_dropped(b.logs)
     seqlock_begin(&b.published.sequence)
     memcpy(b.published.dispatcher, &b.d.counters, sizeof(b.d.counters))
     memcpy(b.published.loop, b.counters, sizeof(b.counters))
@@ -528,6 +528,9 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.views)
     free(b.attach)
     outgoing_free(&b.outgoing)
+    if b.logs != NULL:
+        logs_free(b.logs)
+    free(b.logs)
     if b.d != NULL:
         disp_delete(b.d)
     free(b)
@@ -569,6 +572,7 @@ cdef class Core:
         self.b = <broker_t *> calloc(1, sizeof(broker_t))
         if self.b == NULL:
             raise MemoryError
+        self._open_logs()
         self.version = version.encode()
         self.endpoints = b"{}"
         self.b.version = self.version
@@ -585,6 +589,13 @@ cdef class Core:
             raise MemoryError
         self._make_tables(config)
         self._open_services(config)
+
+    cdef _open_logs(self):
+        self.b.logs = <logs_t *> calloc(1, sizeof(logs_t))
+        if self.b.logs == NULL:
+            raise MemoryError
+        if logs_open(self.b.logs, seed(), clock_ns()):
+            raise OSError(errno, "no descriptor for the bell of the logging thread")
 
     cdef _take_settings(self, object config):
         cdef settings_t *s = &self.b.settings
@@ -685,14 +696,12 @@ cdef class Core:
         s.readable = s.monitor_readable = 1
 
     def run(self):
-        """Turn until the loop has ended (False) or there are events to be logged (True)."""
-        cdef int more
+        """Turn until the loop has ended."""
         with nogil:
-            more = run_turns(self.b)
-        return bool(more)
+            run_turns(self.b)
 
     def farewell(self):
-        """Tell every peer that the broker goes away. Only after `run` has returned False."""
+        """Tell every peer that the broker goes away. Only after `run` has returned."""
         with nogil:
             farewell(self.b)
 
@@ -710,18 +719,35 @@ cdef class Core:
         """Have the loop end after its present turn; from any thread."""
         command_give(&self.b.command, COMMAND_STOP)
 
+    def close_logs(self):
+        """Put the last events; `events` ends when they are taken. The loop's thread, at its end."""
+        logs_close(self.b.logs, clock_ns())
+
     def events(self):
-        """Take the events that wait: (kind, peer, text, number, other)."""
-        cdef log_t *log
+        """Wait for events: (kind, peer, text, number, other, repeated, ago_ms). None: the end.
+
+        For one thread, the one that logs. The GIL is not held while it waits.
+        """
+        cdef log_t log
+        cdef int more
         events = []
-        self.b.logged_at = self.b.now
-        while self.b.logs_tail != self.b.logs_head:
-            log = &self.b.logs[self.b.logs_tail % LOGS]
+        with nogil:
+            more = logs_wait(self.b.logs)
+        while len(events) < LOGS_AT_ONCE and logs_take(self.b.logs, &log):
             events.append((
-                LOG_KINDS[log.kind], (<const char *> log.a)[:log.a_size],
-                (<const char *> log.b)[:log.b_size], log.number, log.other))
-            self.b.logs_tail += 1
-        return events
+                LOG_KINDS[log.kind], (<const char *> log.label)[:log.label_size],
+                (<const char *> log.text)[:log.text_size], log.number, log.other,
+                log.repeated, log.ago_ms))
+        return events if more else None
+
+    def lost(self, uint64_t count):
+        """Count events that were taken and could not be logged."""
+        logs_lost(self.b.logs, count)
+
+    @property
+    def logs_dropped(self):
+        """How many events have no line: there was no room, or they could not be logged."""
+        return logs_dropped(self.b.logs)
 
     def stats(self):
         """Return the counters as they were after the last turn; from any thread."""

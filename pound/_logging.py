@@ -4,17 +4,32 @@ Everything logs through the standard library under the logger ``pound``; a progr
 Pound keeps its own handlers and sees ``event key=value`` messages. Only `configure`, which the
 command line calls, installs a handler. Whatever a peer chose (labels, names, bytes) is escaped
 here and nowhere else, so that it can neither forge a line nor reach a terminal.
+
+No thread of Pound's runs a program's handlers, except those that do nothing else: `log_event` puts
+a line in the spool, whose thread writes it. A handler that blocks holds up the log only, and one
+that raises costs its line.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import logging
+import os
+import queue
+import select
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import IO
 
 LOGGER = logging.getLogger("pound")
+LINES_MAX = 1024  # lines that wait in the spool
+FLUSH_S = 1.0  # for the last lines of a program that ends
+WINDOW_S = 30.0  # of one key at most one line in this time
+KEYS_MAX = 256
 
 
 def escape(value: bytes | str) -> str:
@@ -63,7 +78,10 @@ class Event:
 
 
 def log_event(logger: logging.Logger, level: int, event: str, /, **fields: object) -> None:
-    """Log an event with its fields; they are rendered only if somebody listens.
+    """Log an event with its fields, in the background; they are rendered only if somebody listens.
+
+    It neither waits nor raises. With more lines on their way than the spool holds, this one is
+    dropped and counted.
 
     Parameters
     ----------
@@ -75,9 +93,160 @@ def log_event(logger: logging.Logger, level: int, event: str, /, **fields: objec
     **fields : object
         To whom and how; ``exc_info`` is passed on to logging.
     """
-    if logger.isEnabledFor(level):
-        trace = fields.pop("exc_info", None)
-        logger.log(level, Event(event, fields), exc_info=trace)  # type: ignore[arg-type]
+    record = _record(logger, level, event, fields)
+    if record is not None:
+        SPOOL.put(logger, record)
+
+
+def write_event(logger: logging.Logger, level: int, event: str, /, **fields: object) -> bool:
+    """Log an event on this thread, which may be held up; return whether no handler failed.
+
+    For a thread that does nothing else.
+    """
+    record = _record(logger, level, event, fields)
+    return record is None or _write(logger, record)
+
+
+def _record(
+    logger: logging.Logger, level: int, event: str, fields: dict[str, object]
+) -> logging.LogRecord | None:
+    """Return the record of an event, as of now; None if nobody listens, or it can't be made."""
+    trace = fields.pop("exc_info", None)
+    if trace is True:
+        trace = sys.exc_info()
+    elif isinstance(trace, BaseException):
+        trace = (type(trace), trace, trace.__traceback__)
+    try:
+        if not logger.isEnabledFor(level):
+            return None
+        message = Event(event, fields)
+        return logger.makeRecord(
+            logger.name, level, __file__, 0, message, (), trace or None)  # type: ignore[arg-type]
+    except BaseException:  # a logger class or a record factory of the program's
+        SPOOL.dropped += 1
+        return None
+
+
+def _write(logger: logging.Logger, record: logging.LogRecord) -> bool:
+    try:
+        logger.handle(record)
+    except BaseException:  # a handler or a filter of the program's: it costs its line only
+        return False
+    return True
+
+
+class Spool:
+    """Lines on their way to the program's handlers, by a thread of its own.
+
+    The thread starts with the first line. Lines are kept in order. In a child of a fork the spool
+    is empty and starts anew.
+
+    Attributes
+    ----------
+    dropped : int
+        Lines for which there was no room, or whose handler raised.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._told = 0  # of them
+        self._reset()
+
+    def _reset(self) -> None:
+        # a SimpleQueue: a signal's handler may log while the main thread is inside put
+        self._lines: queue.SimpleQueue[
+            tuple[logging.Logger, logging.LogRecord] | threading.Event] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def put(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Take a line, or count it as dropped."""
+        if self._lines.qsize() >= LINES_MAX:
+            self.dropped += 1
+            return
+        self._lines.put((logger, record))
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                self._start()
+            finally:
+                self._starting.release()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="pound-log", daemon=True)
+            with contextlib.suppress(RuntimeError):  # none to be had: the next line tries again
+                thread.start()
+                self._thread = thread
+
+    def flush(self, timeout: float = FLUSH_S) -> bool:
+        """Wait until the lines so far are written; return whether they are."""
+        if self._thread is None:
+            return self._lines.empty()
+        if threading.current_thread() is self._thread:
+            return False
+        written = threading.Event()
+        self._lines.put(written)
+        return written.wait(timeout)
+
+    def _run(self) -> None:
+        while True:
+            line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
+            if not _write(*line):  # which may last: the count is read afterwards
+                self.dropped += 1
+            untold, self._told = self.dropped - self._told, self.dropped
+            if untold:
+                write_event(LOGGER, logging.WARNING, "log lines dropped", lines=untold)
+
+
+SPOOL = Spool()
+atexit.register(SPOOL.flush)  # before logging's own, which was registered first
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SPOOL._reset)
+
+
+class Repeats:
+    """Lines of one key, some in `WINDOW_S`; the others are counted, and a later line says how many.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # key → end of its window, lines written in it, lines held back
+        self._keys: dict[object, tuple[float, int, int]] = {}
+
+    def pass_one(self, key: object, lines: int = 1) -> int | None:
+        """Return how many lines of `key` were held back before this one; None: hold this back.
+
+        Parameters
+        ----------
+        key : hashable
+        lines : int
+            So many may pass in a window.
+        """
+        now = self._clock()
+        until, passed, repeated = self._keys.pop(key, (now, 0, 0))
+        if now >= until:
+            until, passed = now + WINDOW_S, 0
+        if len(self._keys) >= KEYS_MAX:
+            SPOOL.dropped += self._keys.pop(next(iter(self._keys)))[2]
+        if passed >= lines:
+            self._keys[key] = (until, passed, repeated + 1)
+            return None
+        self._keys[key] = (until, passed + 1, 0)
+        return repeated
+
+    def held_back(self) -> int:
+        """Take the number of lines that were held back and of which no later one told."""
+        untold = sum(repeated for _, _, repeated in self._keys.values())
+        self._keys.clear()
+        return untold
 
 
 def _as_text(value: object) -> str:
@@ -139,6 +308,62 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else _escape_character(c) for c in line)
 
 
+class DescriptorHandler(logging.Handler):
+    """Write lines to a descriptor.
+
+    No lock that logging takes when the program ends is held during a write: whoever reads may have
+    stopped for ever. What can't be written (nobody reads any more, the disk is full) is dropped.
+
+    Parameters
+    ----------
+    fd : int
+        It may be blocking or not.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+        self._writing = threading.Lock()
+
+    def acquire(self) -> None:
+        """Take no lock: `emit` has its own."""
+
+    def release(self) -> None:
+        """Release none."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record that passes the filters."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        try:
+            with self._writing:
+                while line:
+                    line = line[self._write(line):]
+        except OSError:
+            SPOOL.dropped += 1
+
+    def _write(self, line: bytes) -> int:
+        with contextlib.suppress(BlockingIOError):
+            return os.write(self._fd, line)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.poll()
+        return 0
+
+
+def _stderr_handler() -> logging.Handler:
+    try:
+        return DescriptorHandler(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # none, or one without a descriptor
+        return logging.StreamHandler()
+
+
 def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
     """Send Pound's log lines to `stream`; a second call replaces the first one's handler.
 
@@ -151,7 +376,7 @@ def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
     stream : file, optional
         Standard error if not given.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream) if stream else _stderr_handler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(level.upper())

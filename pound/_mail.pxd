@@ -71,6 +71,7 @@ cdef struct mailbox_t:
     PyThread_type_lock bell  # released by the first put, taken by who waits
     int fd                   # owned, a duplicate; written 8 bytes by the first put; -1: none
     uint32_t ringing         # atomic: putters that still ring; mailbox_free waits for them
+    uint32_t logs            # MAIL_LOGs put since the last take; under the lock
     uint8_t rung             # something was put since the last take
 
 # --- bodies: every function without the GIL
@@ -89,7 +90,7 @@ cdef int body_text(body_t *body, const char *text, uint32_t size) noexcept nogil
 cdef mail_t *mail_new(uint8_t kind, void *tag, uint64_t number) noexcept nogil
 cdef void mail_free(mail_t *mail) noexcept nogil   # not its tag: that needs the GIL
 # mail_log puts a MAIL_LOG: up to two numbers, and texts with a NUL between one and the next.
-# Without memory there is no line.
+# Without memory there is no line, and none while LOG_MAILS_MAX of them were not taken.
 cdef void mail_log(
     mailbox_t *box, uint16_t event, int64_t a, int64_t b, const char *text, uint32_t size
 ) noexcept nogil

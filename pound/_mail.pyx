@@ -71,6 +71,7 @@ cdef extern from "pythread.h" nogil:
 
 cdef enum:
     PARTS_MAX = 65535          # a record counts its parts in a u16
+    LOG_MAILS_MAX = 256
     WAIT_US_MAX = 3600000000   # at a time; a lock of Python counts no more than a C long long
 
 cdef struct lent_t:            # a Python buffer that a message shares
@@ -188,7 +189,10 @@ cdef void mail_free(mail_t *mail) noexcept nogil:
 cdef void mail_log(
     mailbox_t *box, uint16_t event, int64_t a, int64_t b, const char *text, uint32_t size
 ) noexcept nogil:
-    cdef mail_t *mail = mail_new(MAIL_LOG, NULL, <uint64_t>a)
+    cdef mail_t *mail
+    if logs_full(box) and event != LOG_ENGINE_FAILED:
+        return
+    mail = mail_new(MAIL_LOG, NULL, <uint64_t>a)
     if mail == NULL:
         return
     if body_text(&mail.body, text, size):
@@ -198,6 +202,17 @@ cdef void mail_log(
     mail.sequence = <uint32_t><uint64_t>b
     mail.retry_after_ms = <uint32_t>(<uint64_t>b >> 32)
     mailbox_put(box, mail)
+
+
+# logs_full counts a MAIL_LOG to come, or says that too many were not taken: the GIL may be held.
+cdef bint logs_full(mailbox_t *box) noexcept nogil:
+    cdef bint full
+    pthread_mutex_lock(&box.lock)
+    full = box.logs >= LOG_MAILS_MAX
+    if not full:
+        box.logs += 1
+    pthread_mutex_unlock(&box.lock)
+    return full
 
 
 cdef int64_t mails_live() noexcept nogil:
@@ -282,6 +297,7 @@ cdef mail_t *mailbox_take(mailbox_t *box) noexcept nogil:
     box.head = box.tail = NULL
     rung = box.rung
     box.rung = 0
+    box.logs = 0
     pthread_mutex_unlock(&box.lock)
     if rung:
         PyThread_acquire_lock_timed(box.bell, 0, 0)

@@ -92,6 +92,7 @@ cdef class Engine:
     cdef mailbox_t mailbox                # the main mailbox; e.main points to it
     cdef uint32_t born                    # forks() when made
     cdef object context, thread, logger, endpoints
+    cdef object repeats                   # which lines of the log were written a moment ago
     cdef str noun                         # what the program calls us: client, worker
     cdef object own_context
     cdef object news_thread               # None: an event loop takes the news by `news()`

@@ -37,7 +37,7 @@ from pound._wire cimport (
     load_u32,
 )
 
-from pound._logging import log_event
+from pound._logging import Repeats, log_event
 from pound.errors import ClosedError, ForkError
 
 cdef extern from "_clock.h" nogil:
@@ -66,6 +66,7 @@ cdef extern from "pthread.h" nogil:
 
 cdef enum:
     LINGER_MS = 500              # for the last packet of an orderly close; nobody waits longer
+    CHANGES_LINES = 10           # of one event and its texts, in 30 s
     PACKETS_A_TURN = 256         # read at most so many before writing again
     WAIT_MAX_S = 3600            # a thread that wakes once an hour is still asleep
 
@@ -363,6 +364,7 @@ cdef class Engine:
         self.endpoints = endpoints
         self.context = context
         self.logger = logger
+        self.repeats = Repeats()
         self.noun = logger.name.rpartition(".")[2]
         self.connected = threading.Event()
         self.settled = threading.Event()
@@ -557,7 +559,7 @@ cdef int dealer_make(Engine self, double heartbeat, object liveness, bint follow
 # news_note acts on news of the engine's own.
 cdef void news_note(Engine self, mail_t *mail):
     if mail.kind == MAIL_LOG:
-        news_log(self.logger, mail)
+        news_log(self, mail)
     elif mail.kind == MAIL_CONNECTED:
         self.connected.set()
         self.settled.set()
@@ -565,22 +567,41 @@ cdef void news_note(Engine self, mail_t *mail):
         self.connected.clear()
         self.settled.clear()
     elif mail.kind == MAIL_CLOSED:
+        news_log_rest(self)
         self.told_closed = 1
         self.settled.set()
 
 
-# news_log writes a line. A handler of the program's that raises stops nothing: it is reported.
-cdef void news_log(object logger, mail_t *mail) noexcept:
+# news_log has a line written: by another thread, since whoever reads the log may have stopped.
+cdef void news_log(Engine self, mail_t *mail) noexcept:
     cdef int64_t first = <int64_t>mail.number
     cdef int64_t second = mail.sequence | <int64_t>mail.retry_after_ms << 32
-    level, event, numbers, texts = LOGS[mail.code]
+    cdef int code = mail.code
+    level, event, numbers, texts = LOGS[code]
     fields = {
         name: round(number * unit, 1) if unit else number
         for (name, unit), number in zip(numbers, (first, second))
     }
     said = (<bytes>body_parts(&mail.body, False)[0]).rsplit(b"\0", max(0, len(texts) - 1))
     fields.update(zip(texts, (text.decode(errors="replace") for text in said)))
-    log_event(logger, level, event, **fields)
+    if code == LOG_MALFORMED or code == LOG_REFUSED:
+        repeated = self.repeats.pass_one((code, first))
+    elif code == LOG_CANNOT_CONNECT:
+        repeated = self.repeats.pass_one((code, said[0]))
+    else:
+        repeated = self.repeats.pass_one((code, *said), CHANGES_LINES)
+    if repeated is None:
+        return
+    if repeated:
+        fields["repeated"] = repeated
+    log_event(self.logger, level, event, **fields)
+
+
+# news_log_rest says how many lines were held back that no line told of.
+cdef void news_log_rest(Engine self) noexcept:
+    untold = self.repeats.held_back()
+    if untold:
+        log_event(self.logger, logging.WARNING, "log lines held back", lines=untold)
 
 
 if forks_watch():

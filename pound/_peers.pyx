@@ -1,6 +1,6 @@
 """Who is connected, and what they are to be sent (see _peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
@@ -8,11 +8,14 @@ from posix.stdlib cimport posix_memalign
 from pound._array cimport LINE
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
+from pound._log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
-    C_CLOSED_CONNECTIONS, C_LOGS_DROPPED, C_NO_MEMORY, C_PEERS,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOGS, LOST_CUT, broker_t, connection_t, unsent_t,
-    item_t, log_t, peer_t, roster_t, route_t, socket_t, stored_t,
+    C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
+    LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION,
+    LOG_TASKS_RELEASED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_CUT,
+    broker_t, connection_t, unsent_t, item_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
 from pound._stored cimport stored_clear
 from pound._table cimport names_get, names_put, names_remove
@@ -22,6 +25,7 @@ cdef enum:
     ITEMS_ROOM_MIN = 16
     BEFORE_CUT_NS = 1_000_000_000  # a worker may be back before its old connection's end is seen
     GONE_NS = 20_000_000     # libzmq may take a message for a connection that has just closed
+    CHANGES_LINES = 10       # of one key in 30 s, where each event is a change of state
 
 
 # -- numbers for pointers ---------------------------------------------------------------------
@@ -439,23 +443,45 @@ cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:
 
 # -- events for people ------------------------------------------------------------------------
 
+# log_lines returns how many lines of a kind, about one peer, are written in 30 s; 0: all. A fault
+# that a peer makes is said once and counted; workers that come and go are changes of state.
+cdef uint32_t log_lines(uint8_t kind) noexcept nogil:
+    if kind == LOG_DRAINING or kind == LOG_DRAINED:
+        return 0
+    if (LOG_WORKER_READY <= kind <= LOG_WORKER_LEAVES or kind == LOG_PAUSE
+            or kind == LOG_SILENT_CONNECTION):
+        return CHANGES_LINES
+    return 1
+
+
+# log_about returns the event's key: by the peer's label, else by the text. A worker that is refused
+# is known by the service that it names, since it may come again and again by new connections; so
+# are released tasks, which their caller counts by service. A request's fate has a code, of which
+# there are few.
+cdef uint64_t log_about(broker_t *b, const log_t *event) noexcept nogil:
+    cdef int64_t number = 0
+    if (event.kind == LOG_REQUEST_FAILED or event.kind == LOG_REQUEST_UNANSWERABLE
+            or event.kind == LOG_REQUESTS_REFUSED):
+        number = event.number
+    if (event.label_size and event.kind != LOG_WORKER_REFUSED
+            and event.kind != LOG_TASKS_RELEASED):
+        return log_key(b.logs, event.kind, event.label, event.label_size, number)
+    return log_key(b.logs, event.kind, event.text, event.text_size, number)
+
+
 cdef void log_event(
         broker_t *b, uint8_t kind, peer_t *peer, const uint8_t *text, size_t size,
         int64_t number, int64_t other) noexcept nogil:
-    """Queue an event for Python to log; when the queue is full it is counted instead."""
-    cdef log_t *log
-    if b.logs_head - b.logs_tail >= LOGS:
-        b.counters[C_LOGS_DROPPED] += 1
-        return
-    log = &b.logs[b.logs_head % LOGS]
-    b.logs_head += 1
-    log.kind = kind
-    log.number = number
-    log.other = other
-    log.a_size = 0
+    """Put an event for the logging thread, unless the same was put a moment ago (_log_queue)."""
+    cdef log_t event
+    memset(&event, 0, sizeof(event))
+    event.kind = kind
+    event.number = number
+    event.other = other
     if peer != NULL:
-        log.a_size = peer.label_size
-        memcpy(log.a, peer.label, peer.label_size)
-    log.b_size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
-    if log.b_size:
-        memcpy(log.b, text, log.b_size)
+        event.label_size = peer.label_size
+        memcpy(event.label, peer.label, peer.label_size)
+    event.text_size = <uint8_t> (size if size < LOG_TEXT_MAX else LOG_TEXT_MAX)
+    if event.text_size:
+        memcpy(event.text, text, event.text_size)
+    logs_put(b.logs, b.now, &event, log_about(b, &event), log_lines(kind))

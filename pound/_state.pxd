@@ -11,14 +11,15 @@
 #           (owned by the item); in a ring of its peer's
 #
 # Everything is allocated by malloc (peers by posix_memalign) and owned by the struct that lists it,
-# except where a comment says otherwise. Only the loop's thread touches any of it; `published` is
-# the one exception.
+# except where a comment says otherwise. Only the loop's thread touches any of it; `published` and
+# `logs` are the exceptions.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._dialects cimport frame_t
 from pound._dispatcher cimport dispatcher_t
 from pound._libzmq cimport zmq_msg_t
+from pound._log_queue cimport logs_t
 from pound._outgoing cimport outgoing_t
 from pound._table cimport names_t
 from pound._buffer cimport buffer_t
@@ -29,7 +30,6 @@ cdef enum:
     STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
     COUNTERS = 64            # room in the published statistics
-    LOGS = 512               # events that wait for Python; a power of two
 
 cdef struct peer_t           # defined below
 
@@ -278,15 +278,6 @@ cdef enum log_kind:
     LOG_REQUESTS_REFUSED
     LOG_TASKS_RELEASED
 
-cdef struct log_t:
-    int64_t number           # by kind: tasks returned, code, seconds
-    int64_t other
-    uint8_t kind
-    uint8_t a_size
-    uint8_t b_size
-    uint8_t a[LABEL_MAX]     # by kind: the peer's label
-    uint8_t b[LABEL_MAX]     # by kind: a service's name, a reason
-
 cdef enum command_t:
     COMMAND_NONE = 0
     COMMAND_DRAIN
@@ -347,7 +338,6 @@ cdef struct broker_t:
     int64_t started
     int64_t due              # when the next timer fires; -1: none is armed
     int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
-    int64_t logged_at        # when Python last took the events
     int64_t drain_until      # 0: not draining
     int64_t lost_tried_at
     uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
@@ -360,9 +350,7 @@ cdef struct broker_t:
     uint8_t draining
     uint8_t finished
     uint64_t counters[COUNTERS]
-    log_t logs[LOGS]
-    uint32_t logs_head
-    uint32_t logs_tail
+    logs_t *logs             # owned; the logging thread takes what the loop puts
     const char *counter_names[COUNTERS]  # of `counters`; owned by Python
     const char *version      # owned by Python
     const char *endpoints    # JSON object; owned by Python

@@ -1,7 +1,8 @@
 """The broker: sockets and their options, the loop's thread, and the loop's events as log lines.
 
 What is decided here happens once in a broker's life. All traffic is the compiled core's, which
-runs in a thread of its own and holds no GIL; it comes back only with events to be logged.
+runs in a thread of its own and takes no GIL until it ends. A second thread logs its events: it may
+be held up by whoever reads the log, or by a handler of the host's, and nothing else is.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import zmq
 
 from pound._checks import check_context
-from pound._core import DIALECTS, WHY_REFUSED, Core
-from pound._logging import LOGGER, log_event
+from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, Core
+from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
 from pound.config import Config
 from pound.errors import BindError, ClosedError, ForkError
@@ -33,8 +33,10 @@ MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker
 JOIN_S = 5.0  # a loop that was told to stop ends within a turn
+LOG_JOIN_S = 1.0  # for the last lines; whoever reads the log may have stopped for ever
 
 EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
+    "held_back": (logging.WARNING, "log lines held back", ("", "", "event", "lines")),
     "worker_ready": (logging.INFO, "worker ready", ("worker", "service", "capacity", "dialect")),
     "worker_gone": (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
     "worker_left": (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
@@ -109,6 +111,7 @@ class Broker:
         self._core: Core | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
+        self._logged = threading.Event()
         self._sockets: list[zmq.Socket[Any]] = []
         self._monitors: list[zmq.Socket[Any]] = []
         self._endpoints: list[tuple[str, ...]] = [(), ()]
@@ -142,6 +145,8 @@ class Broker:
         self._thread = threading.Thread(
             target=self._run, args=(context,), name="pound-broker", daemon=True)
         self._thread.start()
+        threading.Thread(
+            target=self._log, args=(self._core,), name="pound-broker-log", daemon=True).start()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more requests, finish what can be finished, tell the peers and end.
@@ -245,37 +250,38 @@ class Broker:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         linger = 0
         try:
-            while core.run():
-                self._log(core.events())
+            core.run()
             if core.draining:
                 # The sockets stay bound until they are closed: libzmq would cut every accepted
                 # connection with the endpoint, before the last words are sent.
                 linger = LINGER_MS
                 core.farewell()
-            self._log(core.events())
         except BaseException:
-            LOGGER.exception("the broker's loop failed")
+            log_event(LOGGER, logging.ERROR, "the broker's loop failed", exc_info=True)
             raise
         finally:
+            core.close_logs()
             with self._lock:
                 self._last_stats = core.stats()
                 self._core = None
             try:
                 self._close(linger, context)
             finally:
+                self._logged.wait(LOG_JOIN_S)
                 self._ended.set()
 
-    @staticmethod
-    def _log(events: Sequence[tuple[str, bytes, bytes, int, int]]) -> None:
-        for kind, *values in events:
-            level, event, names = EVENTS[kind]
-            fields: dict[str, Any] = dict(zip(names, values, strict=True))
-            fields.pop("", None)
-            if "dialect" in fields:
-                fields["dialect"] = DIALECTS[fields["dialect"]]
-            if kind == "requests_refused":
-                fields["why"] = WHY_REFUSED[fields["why"]]
-            log_event(LOGGER, level, event, **fields)
+    def _log(self, core: Core) -> None:
+        """Write the loop's events until it has ended: the body of the logging thread."""
+        told = 0
+        try:
+            while (events := core.events()) is not None:
+                for event in events:
+                    core.lost(not _write(*event))
+                told, before = core.logs_dropped, told
+                if told != before:
+                    write_event(LOGGER, logging.WARNING, "log lines dropped", lines=told - before)
+        finally:
+            self._logged.set()
 
     # -- sockets ------------------------------------------------------------------------------
 
@@ -371,3 +377,23 @@ class Broker:
                 f"this broker was made in process {self._pid} and cannot be used in process "
                 f"{os.getpid()}: ZeroMQ does not survive fork; make a Broker in the child"
             )
+
+
+def _write(
+    kind: str, peer: bytes, text: bytes, number: int, other: int, repeated: int, ago_ms: int
+) -> bool:
+    """Write the line of an event of the loop's; return whether it was."""
+    level, event, names = EVENTS[kind]
+    fields: dict[str, Any] = dict(zip(names, (peer, text, number, other), strict=True))
+    fields.pop("", None)
+    if "dialect" in fields:
+        fields["dialect"] = DIALECTS[fields["dialect"]]
+    if kind == "requests_refused":
+        fields["why"] = WHY_REFUSED[number]
+    if kind == "held_back":
+        fields["event"] = EVENTS[LOG_KINDS[number]][1]
+    if repeated:
+        fields["repeated"] = repeated
+    if ago_ms:
+        fields["ago_ms"] = ago_ms
+    return write_event(LOGGER, level, event, **fields)

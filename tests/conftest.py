@@ -57,6 +57,26 @@ def _soft_limit(config: pytest.Config) -> float:
     return float(config.getini("timeout") if given is None else given)
 
 
+class LogCapture(pytest.LogCaptureFixture):
+    """What was logged, Pound's own lines included, which another thread writes."""
+
+    @property
+    def handler(self) -> Any:
+        """Wait for the lines that are on their way; every property reads the handler."""
+        from pound._logging import SPOOL
+
+        SPOOL.flush(support.WAIT_S)
+        return super().handler
+
+
+@pytest.fixture
+def caplog(request: pytest.FixtureRequest) -> Iterator[LogCapture]:
+    """Capture lines as pytest's own fixture does, and wait for those of Pound's spool."""
+    capture = LogCapture(request.node, _ispytest=True)
+    yield capture
+    capture._finalize()
+
+
 @pytest.fixture
 def context() -> Iterator[zmq.Context[Any]]:
     """A ZeroMQ context whose sockets are closed with the test."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,16 +14,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pound import _logging
-from pound._logging import LOGGER, escape, log_event
+from pound._logging import LOGGER, SPOOL, DescriptorHandler, Repeats, escape, log_event
+from tests.support import WAIT_S, wait_until
+
+
+class Lines(io.StringIO):
+    """A stream that is read once the lines on their way have come."""
+
+    def getvalue(self) -> str:
+        assert SPOOL.flush(WAIT_S)
+        return super().getvalue()
+
+
+class Broken(logging.Handler):
+    """A program's handler, and what it raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.fixture(autouse=True)
+def told() -> Iterator[None]:
+    """Have nothing left to tell that a test dropped."""
+    yield
+    assert SPOOL.flush(WAIT_S)
+    SPOOL._told = SPOOL.dropped
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
+def lines() -> Iterator[Lines]:
     """What is logged as text; the logger is as before afterwards."""
     before = (list(LOGGER.handlers), LOGGER.level, LOGGER.propagate)
-    stream = io.StringIO()
+    stream = Lines()
     _logging.configure("info", "text", stream)
     yield stream
+    SPOOL.flush(WAIT_S)
     LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
@@ -110,3 +141,128 @@ def test_different_bytes_look_different(one: bytes, other: bytes) -> None:
 )
 def test_escapes(value: bytes | str, shown: str) -> None:
     assert escape(value) == shown
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), SystemExit(1), KeyboardInterrupt(), GeneratorExit()], ids=repr
+)
+def test_a_handler_that_raises_costs_its_line_only(lines: Lines, error: BaseException) -> None:
+    dropped = SPOOL.dropped
+    broken = Broken(error)
+    LOGGER.handlers.insert(0, broken)
+    log_event(LOGGER, logging.INFO, "first")
+    assert SPOOL.flush(WAIT_S)
+    LOGGER.handlers.remove(broken)
+    log_event(LOGGER, logging.INFO, "second")
+    assert "first" not in lines.getvalue()
+    assert "second" in lines.getvalue()
+    assert SPOOL.dropped > dropped
+
+
+def test_a_record_factory_that_raises_costs_its_line_only(lines: Lines) -> None:
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *_: 1 // 0)  # type: ignore[arg-type, return-value]
+    try:
+        log_event(LOGGER, logging.INFO, "first")
+    finally:
+        logging.setLogRecordFactory(factory)
+    log_event(LOGGER, logging.INFO, "second")
+    assert "INFO second\n" in lines.getvalue()
+    assert "first" not in lines.getvalue()
+
+
+def test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told(lines: Lines) -> None:
+    going, blocked = threading.Event(), threading.Event()
+
+    class Blocks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            blocked.set()
+            going.wait(WAIT_S)
+
+    blocks = Blocks()
+    LOGGER.handlers.insert(0, blocks)
+    log_event(LOGGER, logging.INFO, "first")
+    assert blocked.wait(WAIT_S)
+    for _ in range(_logging.LINES_MAX + 7):
+        log_event(LOGGER, logging.INFO, "more")
+    assert not SPOOL.flush(0.01)  # which takes a place
+    LOGGER.handlers.remove(blocks)
+    going.set()
+    assert lines.getvalue().count("more") == _logging.LINES_MAX
+    assert "log lines dropped lines=7" in lines.getvalue()
+
+
+def test_the_time_of_a_line_is_that_of_its_event(lines: Lines) -> None:
+    records: list[logging.LogRecord] = []
+    LOGGER.handlers[0].addFilter(lambda record: not records.append(record))  # type: ignore[func-returns-value]
+    log_event(LOGGER, logging.INFO, "e")
+    assert SPOOL.flush(WAIT_S)
+    assert records[0].threadName == threading.current_thread().name
+
+
+def test_repeats_pass_once_in_a_window_and_are_counted() -> None:
+    now = 0.0
+    repeats = Repeats(lambda: now)
+    assert [repeats.pass_one("a") for _ in range(4)] == [0, None, None, None]
+    assert repeats.pass_one("b") == 0
+    now = _logging.WINDOW_S
+    assert repeats.pass_one("a") == 3
+    assert repeats.pass_one("a") is None
+    assert [repeats.pass_one("c", 2) for _ in range(4)] == [0, 0, None, None]
+    assert repeats.held_back() == 3
+    assert repeats.held_back() == 0
+
+
+def test_repeats_of_many_keys_take_bounded_room() -> None:
+    repeats = Repeats(lambda: 0.0)
+    dropped = SPOOL.dropped
+    assert [repeats.pass_one(0) for _ in range(3)] == [0, None, None]
+    for key in range(1, _logging.KEYS_MAX + 1):
+        assert repeats.pass_one(key) == 0
+    assert SPOOL.dropped == dropped + 2
+    assert repeats.held_back() == 0
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_descriptor_handler_writes_whole_lines(blocking: bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    handler = DescriptorHandler(writer)
+    text = "x" * 300_000  # more than a pipe holds
+    record = logging.LogRecord("pound", logging.INFO, "", 0, text, (), None)
+    thread = threading.Thread(target=handler.handle, args=(record,), daemon=True)
+    thread.start()
+    got = b""
+    while not got.endswith(b"\n"):
+        got += os.read(reader, 65536)
+    thread.join(WAIT_S)
+    assert got == text.encode() + b"\n"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_descriptor_handler_that_nobody_reads_drops_its_lines() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    dropped = SPOOL.dropped
+    DescriptorHandler(writer).handle(logging.LogRecord("pound", 20, "", 0, "x", (), None))
+    assert SPOOL.dropped == dropped + 1
+    os.close(writer)
+
+
+def test_the_end_of_a_program_takes_no_lock_that_a_blocked_write_holds() -> None:
+    reader, writer = os.pipe()
+    handler = DescriptorHandler(writer)
+    record = logging.LogRecord("pound", 20, "", 0, "x" * 300_000, (), None)
+    thread = threading.Thread(target=handler.handle, args=(record,), daemon=True)
+    thread.start()
+    wait_until(lambda: handler._writing.locked())
+    ends = threading.Thread(target=lambda: (handler.acquire(), handler.flush(), handler.release()))
+    ends.start()
+    ends.join(WAIT_S)
+    assert not ends.is_alive()
+    while not os.read(reader, 65536).endswith(b"\n"):
+        pass
+    thread.join(WAIT_S)
+    os.close(reader)
+    os.close(writer)
