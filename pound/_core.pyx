@@ -6,7 +6,7 @@ touches is C. Another thread takes the events that are to be logged, by `events`
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport read
@@ -17,13 +17,14 @@ from zmq import FD, HANDSHAKE_IVL
 
 from pound._admission cimport open_bytes
 from pound._actions cimport (
-    act, live_now, lost_seek, route_lost, service_named, tell_bye, worker_beats,
+    act, live_now, lost_seek, route_lost, service_named, worker_beats,
 )
 from pound._buffer cimport buffer_free
 from pound._dialects cimport (
-    BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
+    BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
 )
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
+from pound._drain cimport drain_begin, drain_check, farewell
 from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
 from pound._libzmq cimport zmq, zmq_msg_t
@@ -37,14 +38,12 @@ from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster
 from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
-    C_LOGS_DROPPED, C_TURNS,
-    LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
-    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, connection_t, peer_t, roster_t, route_t,
-    service_name_t, settings_t, socket_t,
+    C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
+    OWE_HEARTBEAT, broker_t, connection_t, peer_t, roster_t, route_t, service_name_t, settings_t,
+    socket_t,
 )
 from pound._stored cimport slot_clear
 from pound._table cimport names_free, names_init
-from pound._wire cimport BYE_GOING
 
 cdef extern from "_clock.h" nogil:
     int64_t clock_ns()
@@ -95,13 +94,12 @@ cdef enum:
     TRIM_AFTER = 65536       # requests more or fewer that wait, until free memory is given back
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
-    RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
 
 LOG_KINDS = (
     "held_back", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
-    "tasks_released",
+    "tasks_released", "unfinished",
 )
 WHY_REFUSED = (
     "", "too much waits: foreign_window, waiting_max or another limit",
@@ -255,10 +253,7 @@ cdef void command(broker_t *b) noexcept nogil:
     if given == COMMAND_STOP:
         b.finished = 1
     elif given == COMMAND_DRAIN and not b.draining:
-        b.draining = 1
-        b.drain_until = b.now + b.settings.drain_timeout_ns
-        log_event(b, LOG_DRAINING, NULL, NULL, 0, <int64_t> b.d.counters.running,
-                  <int64_t> b.d.counters.waiting)
+        drain_begin(b)
 
 
 cdef void monitor_read(broker_t *b, uint8_t side) noexcept nogil:
@@ -433,46 +428,7 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
             log_event(b, LOG_SILENT_CONNECTION, NULL, NULL, 0, side, 0)
 
 
-# -- the end ----------------------------------------------------------------------------------
-
-cdef void drain_check(broker_t *b) noexcept nogil:
-    if not b.draining or b.finished:
-        return
-    if drained(b) or b.now >= b.drain_until:
-        b.finished = 1
-        log_event(b, LOG_DRAINED, NULL, NULL, 0, <int64_t> b.d.counters.running,
-                  <int64_t> b.d.counters.waiting)
-
-
-# drained says whether nothing runs, nothing that waits could still run, and no answer is unsent.
-cdef int drained(broker_t *b) noexcept nogil:
-    cdef uint32_t i
-    if b.d.counters.running or b.blocked != NULL or b.deferred != NULL:
-        return 0
-    for i in range(b.services_count):
-        if b.services[i].open and b.d.services[i].waiting and b.d.services[i].workers:
-            return 0
-    return 1
-
-
-cdef void farewell(broker_t *b) noexcept nogil:
-    """Send what is deferred, then tell every peer that has a word for it: the broker goes away."""
-    cdef peer_t *peer
-    cdef uint32_t i
-    flush_deferred(b, INT64_MAX)
-    flush(b)
-    for i in range(b.peers.count):
-        peer = <peer_t *> b.peers.at[i]
-        if peer == NULL or peer.dead:
-            continue
-        if peer.dialect == DIALECT_PND:
-            tell_bye(b, peer, BYE_GOING, RETRY_GOING_MS)
-        elif peer.worker != NONE and (
-                peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2):
-            peer.owed |= OWE_DISCONNECT
-            peer_touch(b, peer)
-    flush(b)
-
+# -- for other threads ------------------------------------------------------------------------
 
 cdef void publish(broker_t *b) noexcept nogil:
     """Let other threads see the counters as they are now."""
@@ -709,6 +665,16 @@ cdef class Core:
     def draining(self):
         """Whether the loop drains, or ended by draining."""
         return bool(self.b.draining)
+
+    @property
+    def drained(self):
+        """Whether the drain came to its end, with nothing left."""
+        return bool(self.b.drain_over and self.b.unfinished == 0)
+
+    @property
+    def drain_left(self):
+        """Seconds of the drain's time that are left; 0 if it was stopped."""
+        return max(0.0, (self.b.drain_until - clock_ns()) / 1e9) if self.b.drain_over else 0.0
 
     def drain(self, double timeout):
         """Have the loop take no requests, finish what it can in `timeout` seconds and end."""

@@ -208,8 +208,6 @@ cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept 
 cdef void ready(
         broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
     cdef uint32_t service = b.default_service
-    if b.draining:
-        return
     if m.service_size:
         if page_of(m.service, m.service_size) != PAGE_NONE:
             b.counters[C_RESERVED_SERVICES] += 1
@@ -238,8 +236,6 @@ cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void speaks_as_ready(broker_t *b, peer_t *peer) noexcept nogil:
     """A worker that is not known here, or whose answer counts for nothing, is free."""
-    if b.draining:
-        return
     if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
         if known(b, peer) and b.d.workers[peer.worker].held:
             # It answered something, so it is free, and what it was sent is not being worked on.

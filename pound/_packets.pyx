@@ -234,7 +234,7 @@ cdef int serves(const broker_t *b, const peer_t *peer) noexcept nogil:
 
 cdef void heartbeat(broker_t *b, const route_t *route, peer_t *peer) noexcept nogil:
     if serves(b, peer):
-        if not route.ready and not b.draining:  # there was no memory for its READY
+        if not route.ready:  # there was no memory for its READY
             tell_unknown(b, peer)
         return
     if peer.client != NONE and not route.ready:
@@ -390,7 +390,7 @@ cdef void ready(
     cdef uint64_t *tokens
     cdef uint32_t count = 0
     cdef uint8_t how = READY_SAME_ROUTE
-    if b.draining or not ready_sound(b, peer, r):
+    if not ready_sound(b, peer, r):
         return
     if not ready_services(b, peer, r, services, &count):
         ready_drop(b, services, count)

@@ -277,6 +277,7 @@ cdef enum log_kind:
     LOG_SILENT_CONNECTION
     LOG_REQUESTS_REFUSED
     LOG_TASKS_RELEASED
+    LOG_UNFINISHED           # LOG_DRAINED, with work left
 
 cdef enum command_t:
     COMMAND_NONE = 0
@@ -339,6 +340,9 @@ cdef struct broker_t:
     int64_t due              # when the next timer fires; -1: none is armed
     int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
     int64_t drain_until      # 0: not draining
+    uint32_t drain_at        # slot of a request that the drain waits for
+    uint32_t unfinished      # requests that were left at its end
+    uint8_t drain_over       # it came to its end, and was not stopped
     int64_t lost_tried_at
     uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
     int64_t report_at        # when services that wait without a worker are looked for again

@@ -31,7 +31,7 @@ KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own
 KEEPALIVE_PROBES = 5
 MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
-LINGER_MS = 1000  # for the last words of a drained broker
+LINGER_MS = 1000  # for the last words of a drained broker, at least
 JOIN_S = 5.0  # a loop that was told to stop ends within a turn
 LOG_JOIN_S = 1.0  # for the last lines; whoever reads the log may have stopped for ever
 
@@ -55,6 +55,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
     "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
     "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
+    "unfinished": (logging.WARNING, "drained", ("", "left", "running", "waiting")),
     "requests_refused": (
         logging.WARNING, "requests refused, which the client's dialect can't be told",
         ("client", "service", "why", "")),
@@ -118,6 +119,7 @@ class Broker:
         self._wake = (-1, -1)
         self._lock = threading.Lock()
         self._last_stats: dict[str, int] = {}
+        self._drained = False
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -159,7 +161,9 @@ class Broker:
         Returns
         -------
         bool
-            Whether everything that could be finished was.
+            Whether nothing was left undone: no request that runs, that a worker had, or that
+            one could do, no answer that was not handed over, and no request of a client that
+            can't be told (docs/operations.md).
         """
         core, thread = self._running_parts()
         if core is None or thread is None:
@@ -168,7 +172,7 @@ class Broker:
         core.drain(limit)
         self._wake_up()
         self.wait(limit + JOIN_S)
-        return self.stats()["running"] == 0
+        return self._drained
 
     def stop(self) -> None:
         """End at once; peers are not told, and their requests stay theirs to retry."""
@@ -252,9 +256,8 @@ class Broker:
         try:
             core.run()
             if core.draining:
-                # The sockets stay bound until they are closed: libzmq would cut every accepted
-                # connection with the endpoint, before the last words are sent.
-                linger = LINGER_MS
+                # Answers that libzmq has still to send get the rest of the time.
+                linger = max(LINGER_MS, int(core.drain_left * 1000))
                 core.farewell()
         except BaseException:
             log_event(LOGGER, logging.ERROR, "the broker's loop failed", exc_info=True)
@@ -266,6 +269,7 @@ class Broker:
                 self._core = None
             try:
                 self._close(linger, context)
+                self._drained = core.drained
             finally:
                 self._logged.wait(LOG_JOIN_S)
                 self._ended.set()

@@ -272,7 +272,7 @@ class Config:
         30.0, "seconds", "How long the requests of a client that went away are kept.", 0, 1e9
     )
     drain_timeout: float = _key(
-        25.0, "seconds", "How long a stopping broker lets running tasks finish.", 0, 1e9
+        25.0, "seconds", "How long a stopping broker works on what it has taken in.", 0, 1e9
     )
 
     body_bytes_max: int = _key(

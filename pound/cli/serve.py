@@ -20,7 +20,7 @@ import click
 
 import pound
 from pound._logging import LOGGER, configure, log_event
-from pound.cli.common import EXIT_FAILED
+from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED
 from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
@@ -37,8 +37,8 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
 
     Prints one line when it is ready: "pound: ready frontend=URL backend=URL", with real ports
     in place of wildcards and commas between several. The first signal drains: no new requests,
-    running tasks finish within the drain timeout, exit code 0. A second one stops at once, exit
-    code 1.
+    what was taken in is finished within the drain timeout, exit code 0, or 4 if something is left.
+    A second one stops at once, exit code 1.
     """
     config, _ = load(path, flags)
     configure(config.log_level, config.log_format)
@@ -59,12 +59,19 @@ def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: f
         log_event(LOGGER, logging.ERROR, "broker ended by itself")
         return EXIT_FAILED
     notify("STOPPING=1")
-    threading.Thread(target=broker.drain, args=(drain_timeout,), daemon=True).start()
+    drained: list[bool] = []
+
+    def drains() -> None:
+        drained.append(broker.drain(drain_timeout))
+
+    drain = threading.Thread(target=drains, daemon=True)
+    drain.start()
     if next_word(events) == SIGNALLED:
         log_event(LOGGER, logging.WARNING, "second signal, stopping at once")
         broker.stop()
         return EXIT_FAILED
-    return 0
+    drain.join()
+    return 0 if all(drained) else EXIT_UNFINISHED
 
 
 def next_word(events: queue.SimpleQueue[str]) -> str:

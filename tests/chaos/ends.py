@@ -36,9 +36,7 @@ async def awork(body: bytes) -> bytes:
     return body
 
 
-def requests(
-    count: int, each: str, services: list[str], word: str = ""
-) -> list[tuple[str, bytes]]:
+def requests(count: int, each: str, services: list[str], word: str = "") -> list[tuple[str, bytes]]:
     """Give `count` requests of each service, as (service, body); with another word, other ones."""
     names = [(service, n) for service in services for n in range(count)]
     return [(service, f"{each} {service} {word}{n}".encode()) for service, n in names]

@@ -36,9 +36,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workers(
-    spawn: Callable[..., Process], runs: Path
-) -> Callable[[Served], list[Process]]:
+def workers(spawn: Callable[..., Process], runs: Path) -> Callable[[Served], list[Process]]:
     """``workers(broker)``: a ``pound worker`` of each kind, with a service of that name."""
 
     def start(broker: Served) -> list[Process]:

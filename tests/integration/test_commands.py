@@ -133,6 +133,22 @@ def test_one_signal_drains_and_exits_with_0(
     assert served.process.wait() == 0
 
 
+def test_work_that_a_drain_leaves_is_said_and_has_an_exit_code(
+    serve: Serve, offer: Callable[..., Process], tmp_path: Path
+) -> None:
+    served = serve("--drain-timeout", "0.3")
+    offer(served, "hold")
+    gate = tmp_path / "gate"
+    with pound.Client(served.frontend) as client:
+        client.submit(str(gate).encode(), "hold")
+        wait_until(gate.with_suffix(".held").exists)
+        served.process.signal(signal.SIGTERM)
+        assert served.process.wait() == 4
+    last = served.process.stderr.splitlines()[-1]
+    assert "WARNING drained" in last
+    assert 'left="untold=0 undelivered=0" running=1 waiting=0' in last
+
+
 def test_a_second_signal_stops_at_once(
     serve: Serve, offer: Callable[..., Process], tmp_path: Path
 ) -> None:

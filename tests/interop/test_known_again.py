@@ -157,6 +157,3 @@ def test_session_of_both_roles_learns_that_its_worker_is_gone(
     assert kinds(both.hear()) == [wire.WELCOME]
     both.put(HEARTBEAT)
     assert kinds(wire.unpack(both.recv())[1]) == [wire.HEARTBEAT]
-
-
-
