@@ -24,17 +24,17 @@ from pound._peers cimport (
 from pound._releases cimport releases_text
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
-    HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
-    LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_SILENT, LOST_CUT, LOST_TRIED,
-    OWE_DISCONNECT,
-    broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
+    HOLE_BAD, HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
+    LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOG_WORKER_SILENT,
+    LOST_CUT, LOST_TRIED, OWE_DISCONNECT, REFUSED_SESSIONS, broker_t, item_t, peer_t, route_t,
+    service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
-    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND,
-    CODE_RESOURCE_EXHAUSTED, KIND_CANCEL, KIND_ERROR, load_u16, put_bye, put_error, put_simple,
-    put_welcome,
+    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
+    CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, KIND_CANCEL, KIND_ERROR, load_u16, put_bye, put_error,
+    put_simple, put_welcome,
 )
 
 cdef enum:
@@ -154,7 +154,7 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
     cdef char text[320]
     cdef int size
     if b.slots[slot].hole:
-        code = (CODE_RESOURCE_EXHAUSTED if b.slots[slot].hole == HOLE_UNREAD else CODE_DATA_LOSS)
+        code = hole_code(b.slots[slot].hole)
     size = failure_text(b, slot, code, text, sizeof(text))
     b.scratch.size = 0
     if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
@@ -165,6 +165,12 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
                   service.size, code, b.d.requests[slot].attempts)
     disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
     deliver(b, slot)
+
+
+cdef uint16_t hole_code(uint8_t hole) noexcept nogil:
+    if hole == HOLE_BAD:
+        return CODE_INTERNAL
+    return CODE_RESOURCE_EXHAUSTED if hole == HOLE_UNREAD else CODE_DATA_LOSS
 
 
 cdef int failure_text(
@@ -190,6 +196,9 @@ cdef int failure_text(
     if code == CODE_ABORTED:
         return snprintf(text, room, "given up after %d attempts: each worker was lost while it "
                         "held this request", attempts)
+    if code == CODE_INTERNAL:
+        return snprintf(text, room, "a partial answer of the worker is larger than the broker "
+                        "takes (body_bytes_max, frames_max)")
     if code == CODE_DATA_LOSS:
         return snprintf(text, room, "a partial answer was dropped: the broker is out of memory")
     return snprintf(text, room, "the client does not read its partial answers: too many bytes "
@@ -421,7 +430,9 @@ cdef void foreign_ready(broker_t *b, peer_t *peer, uint32_t service, uint8_t how
     cdef int known = peer.worker != NONE and not b.d.workers[peer.worker].gone
     cdef uint32_t worker = worker_of(b, peer)
     cdef service_name_t *s = &b.services[service]
+    peer.refused = worker == NONE
     if worker == NONE:
+        log_event(b, LOG_WORKER_REFUSED, peer, s.name, s.size, REFUSED_SESSIONS, 0)
         return
     if not known and peer.lost != LOST_TRIED:
         log_event(b, LOG_WORKER_READY, peer, s.name, s.size, 1, peer.dialect)

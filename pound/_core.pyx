@@ -80,6 +80,7 @@ cdef extern from "_seqlock.h" nogil:
 cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
+    BATCH_FRAMES = 16384
     WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
     YIELDS_MAX = 16
     YIELDS_NS = 5_000_000    # longer than libzmq's thread and a few others need to go on
@@ -106,6 +107,11 @@ WHY_REFUSED = (
     "the service takes bodies of one part", "the broker is draining",
     "the name is reserved for the broker", "services_max",
     "no worker offers the service (unknown_service)",
+)
+WHY_WORKER_REFUSED = (
+    "the name is reserved for the broker",
+    "there are as many services as may be, or no memory (services_max)",
+    "there are as many workers as may be, or no memory (sessions_max)",
 )
 DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
 LOOP_COUNTERS = (
@@ -268,6 +274,7 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
     """Read a bounded batch; the socket stays `readable` when it was not read to EAGAIN."""
     cdef socket_t *s = &b.sides[side]
     cdef uint64_t enough = b.counters[C_BYTES_IN] + BATCH_BYTES
+    cdef uint64_t enough_frames = b.frames_read + BATCH_FRAMES
     cdef int result
     if not s.readable:
         return
@@ -279,7 +286,7 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
             s.readable = 0
             b.finished |= result < 0
             return
-        if b.counters[C_BYTES_IN] > enough:
+        if b.counters[C_BYTES_IN] > enough or b.frames_read > enough_frames:
             return
 
 

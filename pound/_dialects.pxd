@@ -52,6 +52,7 @@ cdef enum bad_t:
     BAD_ADDRESS              # an envelope where the dialect has none
     BAD_SERVICE              # a service name of 0 or more than 255 bytes
     BAD_ROLE                 # a command that only the broker sends
+    BAD_VERSION              # an MDP name of another version than 01 and 02
 
 
 cdef struct message_t:
@@ -59,15 +60,16 @@ cdef struct message_t:
     uint8_t dialect          # dialect_t; also of a bad message, as far as it was recognised
     uint8_t delimited        # MDP: an empty frame came before the protocol frame (answer alike)
     uint8_t text             # PPP: READY or HEARTBEAT came as a word (answer alike)
-    uint8_t token_sound      # ANSWER, PARTIAL: the address frame was 16..32 hex digits of 64 bits
+    uint8_t token_sound      # the address was 16..32 hex digits of 64 bits; of a bad answer too
     uint8_t error            # SAID_BAD: bad_t
     uint8_t worker           # MDP: the protocol frame was a worker's; else by said and side
+    uint8_t worker_numbers   # MDP 0.2 REQUEST: numbered as to a worker (answer alike)
     uint64_t token           # only if token_sound
     uint32_t envelope        # REQUEST: leading frames up to the first empty one; 0 if there is none
-    const uint8_t *service   # MDP REQUEST and READY
+    const uint8_t *service   # MDP REQUEST and READY; BAD_VERSION: the protocol frame
     uint32_t service_size    # bytes
     uint32_t body            # index of the first body frame
-    uint32_t parts           # number of body frames
+    uint32_t parts           # number of body frames; 0: an MDP REQUEST that has none, or an answer
 
 
 cdef enum tell_t:
@@ -86,9 +88,10 @@ cdef int dialect_read(
 
 # dialect_head fills `out` with the frames that go between [routing id, client envelope] and the
 # body and returns how many; 0: an answer without a head, or the dialect has no such message.
-# `hex16` holds the token's digits and must outlive the send.
+# `hex16` holds the token's digits and must outlive the send. `variant` is `text` of a PPP worker,
+# and `worker_numbers` of an MDP 0.2 client.
 cdef uint32_t dialect_head(
-    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t text, uint64_t token,
+    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t variant, uint64_t token,
     const uint8_t *service, uint32_t service_size, uint8_t *hex16, frame_t *out,
 ) noexcept nogil
 

@@ -33,6 +33,7 @@ class Bad(enum.IntEnum):
     ADDRESS = 4
     SERVICE = 5
     ROLE = 6
+    VERSION = 7
 
 class Tell(enum.IntEnum):
     TASK = 0
@@ -58,6 +59,8 @@ class Message:
     @property
     def worker(self) -> bool: ...
     @property
+    def worker_numbers(self) -> bool: ...
+    @property
     def service(self) -> bytes: ...
     @property
     def envelope(self) -> int: ...
@@ -73,6 +76,7 @@ def head(
     *,
     delimited: bool = False,
     text: bool = False,
+    worker_numbers: bool = False,
     token: int = 0,
     service: bytes = b"",
 ) -> list[bytes]: ...

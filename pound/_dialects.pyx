@@ -2,9 +2,12 @@
 
 The order of recognition matters and is the same everywhere in this file: PND, then MDP without a
 delimiter, then MDP behind an envelope, then the peers that carry no name of their protocol and
-are told apart by the socket that they came in on. One exception: on the backend an address frame
-of ours followed by an empty frame is a PPP answer whatever its body begins with; else a client
-could write a body that an echoing PPP worker would return as an MDP command.
+are told apart by the socket that they came in on. One exception: on the backend what begins with
+an address frame of ours is a PPP answer whatever follows; else a client could write a body that an
+echoing PPP worker would return as an MDP command.
+
+An address that is a token says whose answer it is, so an answer may lack the empty frame after it
+(the Guide's PHP worker leaves it out), and one of a bad form still tells which task it ends.
 
 `Message`, `read` and `head` at the end are a thin Python face, for the tests.
 """
@@ -18,6 +21,7 @@ import enum
 cdef enum:
     MDP_FRAME_SIZE = 6       # "MDPC01" and its three siblings
     SERVICE_BYTES_MAX = 255
+    MDP_UNKNOWN = 255        # a version, of an MDP name that is not ours
 
 cdef enum command_t:         # the one-byte commands; MDP 0.1 and 0.2 agree on the first two
     MDP_READY = 1            # worker
@@ -32,6 +36,9 @@ cdef enum command_t:         # the one-byte commands; MDP 0.1 and 0.2 agree on t
     MDP2_CLIENT_REQUEST = 1
     MDP2_CLIENT_PARTIAL = 2
     MDP2_CLIENT_FINAL = 3
+    # majortomo (on PyPI) has one set of numbers for both sides, the worker's, and no service frame
+    # in what a client gets.
+    MDP2_WORKER_NUMBERS = 2  # its client's request
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -44,14 +51,21 @@ cdef inline bint is_packet(const frame_t *frame) noexcept nogil:
     return frame.size >= 3 and memcmp(frame.data, b"PND", 3) == 0
 
 
-# mdp_version returns 1 or 2 for an MDP protocol frame, else 0.
+cdef inline bint is_digit(uint8_t byte) noexcept nogil:
+    return c"0" <= byte <= c"9"
+
+
+# mdp_version returns 1 or 2 for an MDP protocol frame, MDP_UNKNOWN for one of another version,
+# else 0.
 cdef inline uint8_t mdp_version(const frame_t *frame) noexcept nogil:
     cdef const uint8_t *name = frame.data
-    if frame.size != MDP_FRAME_SIZE or memcmp(name, b"MDP", 3) != 0 or name[4] != c"0":
+    if frame.size != MDP_FRAME_SIZE or memcmp(name, b"MDP", 3) != 0:
         return 0
-    if name[3] != c"C" and name[3] != c"W":
+    if (name[3] != c"C" and name[3] != c"W") or not is_digit(name[4]) or not is_digit(name[5]):
         return 0
-    return <uint8_t>(name[5] - c"0") if name[5] == c"1" or name[5] == c"2" else 0
+    if name[4] == c"0" and (name[5] == c"1" or name[5] == c"2"):
+        return <uint8_t>(name[5] - c"0")
+    return MDP_UNKNOWN
 
 
 # first_empty returns the index of the first empty frame, or `n`.
@@ -109,22 +123,27 @@ cdef inline bint read_service(const frame_t *frames, uint32_t i, message_t *out)
 
 
 # read_answer reads [.., address, "", body..] whose address is frame `i`, for ANSWER and PARTIAL.
+# The empty frame may be missing where the address is a token.
 cdef int read_answer(
     const frame_t *frames, uint32_t n, uint32_t i, uint32_t parts_min, uint8_t what, message_t *out
 ) noexcept nogil:
-    if n < i + 2:
-        return bad(out, BAD_FRAMES)
-    if frames[i + 1].size != 0:
-        return bad(out, BAD_EMPTY)
-    if n < i + 2 + parts_min:
+    cdef uint32_t body = i + 1
+    if n <= i:
         return bad(out, BAD_FRAMES)
     out.token_sound = read_token(&frames[i], &out.token)
-    out.body = i + 2
-    out.parts = n - out.body
+    if n > body and frames[body].size == 0:
+        body += 1
+    elif not out.token_sound:
+        return bad(out, BAD_EMPTY if n > body else BAD_FRAMES)
+    if n < body + parts_min:
+        return bad(out, BAD_FRAMES)
+    out.body = body
+    out.parts = n - body
     return said(out, what)
 
 
-# read_mdp_client reads a client's message whose protocol frame is frame `i`.
+# read_mdp_client reads a client's message whose protocol frame is frame `i`. A body is not asked
+# for here: some of the broker's own services take requests without one.
 cdef int read_mdp_client(
     const frame_t *frames, uint32_t n, uint32_t i, message_t *out
 ) noexcept nogil:
@@ -134,11 +153,12 @@ cdef int read_mdp_client(
         service = i + 2
         if n < service:
             return bad(out, BAD_FRAMES)
-        if is_word(&frames[i + 1], b"\x02", 1) or is_word(&frames[i + 1], b"\x03", 1):
+        if is_word(&frames[i + 1], b"\x03", 1):
             return bad(out, BAD_ROLE)
-        if not is_word(&frames[i + 1], b"\x01", 1):
+        out.worker_numbers = is_word(&frames[i + 1], b"\x02", 1)
+        if not out.worker_numbers and not is_word(&frames[i + 1], b"\x01", 1):
             return bad(out, BAD_COMMAND)
-    if n < service + 2:
+    if n < service + 1:
         return bad(out, BAD_FRAMES)
     if not read_service(frames, service, out):
         return bad(out, BAD_SERVICE)
@@ -194,8 +214,12 @@ cdef int read_mdp_worker(
 cdef int read_mdp(
     const frame_t *frames, uint32_t n, uint32_t i, uint8_t version, message_t *out
 ) noexcept nogil:
-    out.dialect = DIALECT_MDP1 if version == 1 else DIALECT_MDP2
     out.delimited = i > 0
+    if version == MDP_UNKNOWN:
+        out.service = frames[i].data
+        out.service_size = MDP_FRAME_SIZE
+        return bad(out, BAD_VERSION)
+    out.dialect = DIALECT_MDP1 if version == 1 else DIALECT_MDP2
     if frames[i].data[3] == c"C":
         return read_mdp_client(frames, n, i, out)
     return read_mdp_worker(frames, n, i, out)
@@ -215,13 +239,14 @@ cdef int read_signal(const frame_t *frame, message_t *out) noexcept nogil:
 
 # read_worker reads a message of a plain or PPP worker.
 cdef int read_worker(const frame_t *frames, uint32_t n, message_t *out) noexcept nogil:
-    if n == 1:
+    cdef uint64_t token
+    if n == 1 and not read_token(frames, &token):
         return read_signal(frames, out)
     if frames[0].size != 0:
         out.dialect = DIALECT_PPP
         return read_answer(frames, n, 0, 1, SAID_ANSWER, out)
     out.dialect = DIALECT_PLAIN
-    if n > 2:
+    if n > 2 or read_token(&frames[1], &token):
         return read_answer(frames, n, 1, 1, SAID_ANSWER, out)
     if is_word(&frames[1], b"READY", 5) or is_word(&frames[1], b"\x01", 1):
         return said(out, SAID_READY)
@@ -255,7 +280,7 @@ cdef int dialect_read(
     if version:
         return read_mdp(frames, n, 0, version, out)
     empty = first_empty(frames, n)
-    if side == BACKEND and empty == 1 and read_token(frames, &token):
+    if side == BACKEND and read_token(frames, &token):
         return read_worker(frames, n, out)
     if empty + 1 < n:
         version = mdp_version(&frames[empty + 1])
@@ -279,6 +304,8 @@ cdef const char *bad_text(int error) noexcept nogil:
         return b"a service name has 1..255 bytes"
     elif error == BAD_ROLE:
         return b"a command that only the broker sends"
+    elif error == BAD_VERSION:
+        return b"unknown MDP version"
     return b"none"
 
 
@@ -319,7 +346,8 @@ cdef inline const char *worker_command(uint8_t dialect, uint8_t tell) noexcept n
     return NULL
 
 
-# mdp_worker_head and mdp_client_head are dialect_head for MDP.
+# mdp_worker_head and mdp_client_head are dialect_head for MDP. A client that has the worker's
+# numbers hears by PARTIAL and FINAL of that side, and no service.
 cdef uint32_t mdp_worker_head(
     uint8_t dialect, uint8_t tell, uint8_t delimited, uint64_t token, uint8_t *hex16, frame_t *out
 ) noexcept nogil:
@@ -335,7 +363,8 @@ cdef uint32_t mdp_worker_head(
 
 
 cdef uint32_t mdp_client_head(
-    uint8_t dialect, uint8_t tell, const uint8_t *service, uint32_t service_size, frame_t *out
+    uint8_t dialect, uint8_t tell, uint8_t worker_numbers, const uint8_t *service,
+    uint32_t service_size, frame_t *out
 ) noexcept nogil:
     cdef uint32_t n
     if dialect == DIALECT_MDP1:
@@ -344,6 +373,8 @@ cdef uint32_t mdp_client_head(
         n = put(out, 0, b"MDPC01", MDP_FRAME_SIZE)
     else:
         n = put(out, 0, b"MDPC02", MDP_FRAME_SIZE)
+        if worker_numbers:
+            return put(out, n, b"\x04" if tell == TELL_ANSWER else b"\x03", 1)
         n = put(out, n, b"\x03" if tell == TELL_ANSWER else b"\x02", 1)
     return put(out, n, service, service_size)
 
@@ -360,14 +391,14 @@ cdef uint32_t ppp_head(
 
 
 cdef uint32_t dialect_head(
-    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t text, uint64_t token,
+    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t variant, uint64_t token,
     const uint8_t *service, uint32_t service_size, uint8_t *hex16, frame_t *out,
 ) noexcept nogil:
     if dialect == DIALECT_PPP:
-        return ppp_head(tell, text, token, hex16, out)
+        return ppp_head(tell, variant, token, hex16, out)
     elif dialect == DIALECT_MDP1 or dialect == DIALECT_MDP2:
         if tell == TELL_ANSWER or tell == TELL_PARTIAL:
-            return mdp_client_head(dialect, tell, service, service_size, out)
+            return mdp_client_head(dialect, tell, variant, service, service_size, out)
         return mdp_worker_head(dialect, tell, delimited, token, hex16, out)
     elif dialect == DIALECT_PLAIN and tell == TELL_TASK:
         return put_address(out, put(out, 0, b"", 0), hex16, token)
@@ -418,6 +449,7 @@ class Bad(enum.IntEnum):
     ADDRESS = BAD_ADDRESS
     SERVICE = BAD_SERVICE
     ROLE = BAD_ROLE
+    VERSION = BAD_VERSION
 
 
 class Tell(enum.IntEnum):
@@ -441,6 +473,7 @@ cdef class Message:
     cdef readonly bint delimited
     cdef readonly bint text
     cdef readonly bint worker
+    cdef readonly bint worker_numbers
     cdef readonly bytes service
     cdef readonly uint32_t envelope
     cdef readonly uint32_t body
@@ -459,6 +492,7 @@ cdef object _message(const message_t *m):
     message.delimited = m.delimited
     message.text = m.text
     message.worker = m.worker
+    message.worker_numbers = m.worker_numbers
     message.service = b"" if m.service == NULL else m.service[:m.service_size]
     message.envelope = m.envelope
     message.body = m.body
@@ -501,7 +535,10 @@ def read(frames, side):
         free(c_frames)
 
 
-def head(dialect, tell, *, delimited=False, text=False, token=0, bytes service=b""):
+def head(
+    dialect, tell, *, delimited=False, text=False, worker_numbers=False, token=0,
+    bytes service=b"",
+):
     """The frames before the body of what the broker tells a peer.
 
     Returns
@@ -514,6 +551,6 @@ def head(dialect, tell, *, delimited=False, text=False, token=0, bytes service=b
     cdef const uint8_t *name = service
     cdef uint32_t n
     n = dialect_head(
-        dialect, tell, delimited, text, token, name, len(service), hex16, frames
+        dialect, tell, delimited, text or worker_numbers, token, name, len(service), hex16, frames
     )
     return [frame.data[:frame.size] for frame in frames[:n]]

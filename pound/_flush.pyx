@@ -20,8 +20,8 @@ from pound._outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoin
 from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
-    OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t, peer_t, route_t, service_name_t,
-    slot_t, stored_t,
+    FORM_DELIMITED, FORM_WORKER_NUMBERS, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t,
+    peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport stored_attached
 from pound._wire cimport (
@@ -439,8 +439,8 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
         return SENT
     service = &b.services[b.d.requests[item.slot].service]
     n = dialect_head(
-        slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0, 0, 0,
-        service.name, service.size, digits, head)
+        slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0,
+        slot.form & FORM_WORKER_NUMBERS, 0, service.name, service.size, digits, head)
     stage_envelope(b, slot)
     for i in range(n):
         outgoing_put(&b.outgoing, head[i].data, head[i].size)
@@ -453,7 +453,7 @@ cdef void stage_envelope(broker_t *b, slot_t *slot) noexcept nogil:
     cdef const uint8_t *end
     cdef part_t part
     if slot.envelope == NULL:
-        if slot.delimited:
+        if slot.form & FORM_DELIMITED:
             outgoing_put(&b.outgoing, b"", 0)
         return
     at = slot.envelope.parts

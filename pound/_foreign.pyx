@@ -1,6 +1,6 @@
 """What foreign peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
 
-from libc.stdint cimport uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
@@ -8,26 +8,26 @@ from pound._actions cimport (
     act, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named, session_end,
 )
 from pound._dialects cimport (
-    DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT, SAID_HEARTBEAT,
-    SAID_PARTIAL, SAID_READY, SAID_REQUEST, message_t,
+    BAD_FRAMES, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT,
+    SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST, bad_text, frame_t, message_t,
 )
 from pound._dispatcher cimport (
     ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, REQ_NO_SERVICE, disp_heard, disp_partial,
     disp_service_drop, disp_worker_gone,
 )
 from pound._intake cimport (
-    accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
-    partial_dropped, store_partial, store_reply, store_request, strike,
+    accept, answer, answer_bad, answer_oversized, answer_page, answer_unstored, frames_bytes,
+    partial, partial_dropped, store_partial, store_reply, store_request, strike,
 )
-from pound._libzmq cimport zmq
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_label, peer_open, peer_rests, peer_touch, route_attach, route_native,
+    log_event, peer_address, peer_open, peer_rests, peer_touch, route_attach, route_native,
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
-    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
-    LOG_WORKER_REFUSED, LOST_TRIED, OWE_DISCONNECT, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART,
+    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, FORM_DELIMITED, FORM_WORKER_NUMBERS, HOLE_BAD,
+    HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_TRIED,
+    OWE_DISCONNECT, REFUSED_RESERVED, REFUSED_SERVICES, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART,
     WHY_RESERVED, WHY_SERVICES, WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t,
     stored_t,
 )
@@ -54,7 +54,7 @@ cdef void foreign_message(
     elif m.said == SAID_ANSWER:
         final(b, route, peer, m)
     elif m.said == SAID_PARTIAL:
-        part(b, peer, m)
+        part(b, route, peer, m)
     elif m.said == SAID_HEARTBEAT:
         heartbeat(b, peer)
     elif m.said == SAID_DISCONNECT and peer.worker != NONE:
@@ -68,7 +68,6 @@ cdef void foreign_message(
 # route belongs to a PND session, whose peer does not speak another dialect.
 cdef peer_t *foreign_peer(broker_t *b, route_t *route, const message_t *m) noexcept nogil:
     cdef peer_t *peer = route.peer
-    cdef const char *address
     if peer != NULL:
         if peer.dialect != DIALECT_PND:
             return peer
@@ -78,17 +77,19 @@ cdef peer_t *foreign_peer(broker_t *b, route_t *route, const message_t *m) noexc
     if peer == NULL:
         return NULL
     route_attach(b, route, peer)
-    address = zmq.msg_gets(&b.frames[0], "Peer-Address")
-    if address != NULL:
-        peer_label_text(peer, address)
+    peer_address(b, peer)
     return peer
 
 
-cdef void peer_label_text(peer_t *peer, const char *text) noexcept nogil:
-    cdef size_t size = 0
-    while text[size]:
-        size += 1
-    peer_label(peer, <const uint8_t *> text, size)
+cdef void foreign_bad(
+        broker_t *b, route_t *route, const message_t *m, const char *why) noexcept nogil:
+    cdef peer_t *peer = route.peer
+    if peer == NULL or peer.dialect == DIALECT_PND or peer.worker == NONE or not m.token_sound:
+        return
+    if m.said == SAID_PARTIAL:
+        part_bad(b, peer, m.token)
+    elif answer_bad(b, peer, m.token, why) == ANS_DEAD:
+        speaks_as_ready(b, peer)
 
 
 # -- clients ----------------------------------------------------------------------------------
@@ -107,6 +108,9 @@ cdef void request(
         return
     if page != PAGE_NONE:
         request_page(b, peer, m, page)
+        return
+    if m.parts == 0:
+        strike(b, route, m.dialect, bad_text(BAD_FRAMES))
         return
     if b.draining:
         refuse_foreign(b, peer, C_REFUSED_DRAINING, name, size, WHY_DRAINING)
@@ -147,7 +151,9 @@ cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept 
     cdef uint32_t size = 0
     cdef uint32_t i
     cdef uint8_t *at
-    slot.delimited = m.envelope > 0
+    slot.form = FORM_DELIMITED if m.envelope > 0 else 0
+    if m.worker_numbers:
+        slot.form |= FORM_WORKER_NUMBERS
     if m.envelope <= 1:
         return 0
     for i in range(m.envelope):
@@ -166,14 +172,13 @@ cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept 
 cdef void request_page(
         broker_t *b, peer_t *peer, const message_t *m, uint8_t page) noexcept nogil:
     """Answer one of the broker's own services."""
-    cdef uint32_t last = m.body + m.parts
+    cdef const frame_t *last = &b.views[m.body + m.parts] if m.parts else NULL
     cdef uint32_t slot
     if page == PAGE_UNKNOWN:
         refuse_foreign(b, peer, C_RESERVED_SERVICES, m.service, m.service_size, WHY_RESERVED)
         return
     peer.next_request += 1
-    if answer_page(b, peer, peer.next_request, page, m.service, m.service_size,
-                   b.views[last].data, <uint32_t> b.views[last].size, m.dialect,
+    if answer_page(b, peer, peer.next_request, page, m.service, m.service_size, last, m.dialect,
                    &slot) == REQ_ACCEPTED:
         if store_envelope(b, &b.slots[slot], m):
             stored_clear(b, &b.slots[slot].record)
@@ -211,13 +216,11 @@ cdef void ready(
     if m.service_size:
         if page_of(m.service, m.service_size) != PAGE_NONE:
             b.counters[C_RESERVED_SERVICES] += 1
-            log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, 0, 0)
-            disconnect(b, peer)
+            ready_refused(b, peer, m, REFUSED_RESERVED)
             return
         service = service_named(b, m.service, m.service_size, b.settings.lease_ns, 0)
     if service == NONE:
-        log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, 1, 0)
-        disconnect(b, peer)
+        ready_refused(b, peer, m, REFUSED_SERVICES)
         return
     foreign_ready(b, peer, service, READY_NEW_LIFE)
     if peer.worker == NONE:
@@ -225,8 +228,23 @@ cdef void ready(
         act(b)
 
 
+# ready_refused leaves a READY unanswered: the Guide's workers answer DISCONNECT with a new
+# connection and READY, at once and for ever. Heartbeats of the worker are not answered either;
+# after some silence it comes again.
+cdef void ready_refused(
+        broker_t *b, peer_t *peer, const message_t *m, int64_t why) noexcept nogil:
+    peer.refused = 1
+    log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, why, 0)
+    if known(b, peer):
+        peer_rests(b, peer)
+        disp_worker_gone(b.d, peer.worker, b.now)
+        act(b)
+
+
 cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
     """Tell an MDP worker that it is not known here; others have no word for it."""
+    if peer.refused:
+        return
     if peer.disconnect_sent and b.now - peer.disconnect_sent < DISCONNECT_NS:
         return
     peer.disconnect_sent = b.now
@@ -266,7 +284,8 @@ cdef void final(
         speaks_as_ready(b, peer)
 
 
-cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
+cdef void part(
+        broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
     """A PARTIAL of MDP 0.2: it carries no number of its own."""
     cdef stored_t record
     cdef slot_t *slot
@@ -276,8 +295,12 @@ cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
         return
     disp_heard(b.d, peer.worker, b.now, live_now(b))
     act(b)
-    if frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max or not m.token_sound:
+    if not m.token_sound:
+        strike(b, route, m.dialect, "a partial whose address is not one that the broker gave")
+        return
+    if frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
         b.counters[C_BAD_RECORDS] += 1
+        part_bad(b, peer, m.token)
         return
     number = disp_partial(b.d, peer.worker, m.token)
     if number == NONE:
@@ -291,6 +314,13 @@ cdef void part(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
         partial(b, number, &record)
     else:
         partial_dropped(b, number, HOLE_MEMORY)
+
+
+# part_bad ends a request whose partial can't be taken: what follows would have a hole.
+cdef void part_bad(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
+    cdef uint32_t slot = disp_partial(b.d, peer.worker, token)
+    if slot != NONE:
+        partial_dropped(b, slot, HOLE_BAD)
 
 
 cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:

@@ -86,7 +86,7 @@ def _check_name(service: str) -> bytes:
         raise TypeError(f"the name of a service is a str, not {reprlib.repr(service)}")
     if service.startswith(RESERVED_PREFIXES):
         raise ConfigError(
-            f"service {service!r}: names that begin with mmi., pound. or titanic. are reserved"
+            f"service {service!r}: names that begin with mmi. or pound. are reserved"
         )
     try:
         return service_name(service)

@@ -9,7 +9,10 @@ from libc.stdint cimport uint8_t
 
 from pound._state cimport broker_t
 
-# receive reads one message from a side's socket and lets it act.
+# A message of more frames than frames_max is judged by the first of them, and the rest is dropped,
+# some frames at a time: until it is over, nothing else comes by its socket.
+
+# receive reads one message from a side's socket, or some more of one that is cut, and lets it act.
 # 1: done; 0: there was none; -1: the context was terminated.
 cdef int receive(broker_t *b, uint8_t side) noexcept nogil
 

@@ -2,17 +2,22 @@
 
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from pound._actions cimport act, route_lost
-from pound._dialects cimport FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t
+from pound._dialects cimport (
+    BAD_VERSION, DIALECT_NONE, FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t,
+)
 from pound._dispatcher cimport NONE, disp_client_back
-from pound._foreign cimport foreign_message
-from pound._intake cimport strike, strikes_left
+from pound._foreign cimport foreign_bad, foreign_message
+from pound._intake cimport strike, strike_off, strikes_left
+from pound._hints cimport unlikely
 from pound._libzmq cimport (
     ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
     ZMQ_SRCFD, zmq, zmq_msg_t,
 )
+from pound._outgoing cimport OUTGOING_MAX
 from pound._packets cimport packet_message
 from pound._peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
@@ -23,15 +28,24 @@ from pound._state cimport (
 )
 
 
+cdef enum:
+    CUT_FRAMES = 1024        # of a message that has too many, read at once
+    WHY_ROOM = 64            # bytes of a reason: no more of it is logged
+
+
 cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
+    cdef socket_t *s = &b.sides[side]
     cdef uint32_t frames = 0
-    cdef int crowded = 0
-    cdef int read = read_frames(b, b.sides[side].socket, &frames, &crowded)
+    cdef int read
     cdef uint32_t i
+    if s.cutting:
+        return cut(b, s)
+    read = read_frames(b, s, &frames)
     if read <= 0:
         return read
     b.counters[C_MESSAGES_IN] += 1
-    message(b, side, frames, crowded)
+    b.frames_read += frames
+    message(b, side, frames)
     for i in range(frames):
         if not frame_whole(b, i):
             zmq.msg_close(&b.frames[i])
@@ -45,19 +59,20 @@ cdef int frame_whole(broker_t *b, uint32_t i) noexcept nogil:
     return (<size_t> b.views[i].data - <size_t> &b.frames[i]) < sizeof(zmq_msg_t)
 
 
-# read_frames reads a whole message into b.frames: 1; 0: there was none; -1: terminated.
-# *crowded: it had more frames than there is room for, and the last place holds the last one.
-cdef int read_frames(
-        broker_t *b, void *socket, uint32_t *frames, int *crowded) noexcept nogil:
+# read_frames reads a message into b.frames: 1; 0: there was none; -1: terminated. One with more
+# frames than there is room for is cut: s.cutting, and the rest of it comes next.
+cdef int read_frames(broker_t *b, socket_t *s, uint32_t *frames) noexcept nogil:
     cdef zmq_msg_t *msg
     cdef int more = 1
     cdef int size
     while more:
         if frames[0] == b.frames_count:
-            crowded[0] = 1
-            frames[0] -= 1
+            s.cutting = 1
+            s.cut = frames[0]
+            s.cut_route = NULL
+            return 1
         msg = &b.frames[frames[0]]
-        size = zmq.msg_recv(msg, socket, ZMQ_DONTWAIT)
+        size = zmq.msg_recv(msg, s.socket, ZMQ_DONTWAIT)
         if size < 0:
             return -1 if zmq.errnum() == ETERM else 0
         b.views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
@@ -68,26 +83,73 @@ cdef int read_frames(
     return 1
 
 
-cdef void message(broker_t *b, uint8_t side, uint32_t frames, int crowded) noexcept nogil:
+# cut drops more frames of a message that has too many, CUT_FRAMES at most: 1, or as read_frames.
+cdef int cut(broker_t *b, socket_t *s) noexcept nogil:
+    cdef zmq_msg_t msg
+    cdef int result = 1
+    cdef int size
+    cdef uint32_t _
+    zmq.msg_init(&msg)
+    for _ in range(CUT_FRAMES):
+        size = zmq.msg_recv(&msg, s.socket, ZMQ_DONTWAIT)
+        if size < 0:
+            result = -1 if zmq.errnum() == ETERM else 0
+            break
+        b.counters[C_BYTES_IN] += zmq.msg_size(&msg)
+        b.frames_read += 1
+        s.cut += 1
+        s.cutting = zmq.msg_more(&msg) != 0
+        if not s.cutting:
+            break
+    zmq.msg_close(&msg)
+    if s.cut > OUTGOING_MAX and s.cut_route != NULL:
+        deafen(b, s.cut_route)
+        s.cut_route = NULL
+    return result
+
+
+# deafen strikes off for good the sender of a message of more frames than any dialect's has.
+cdef void deafen(broker_t *b, route_t *route) noexcept nogil:
+    route.deaf = 1
+    route.strikes = STRIKES_MAX
+    strike_off(b, route, DIALECT_NONE, "a message of more frames than any dialect has")
+
+
+cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
     """Find the message's route and let those act who understand what it says."""
     cdef message_t m
+    cdef socket_t *s = &b.sides[side]
     cdef route_t *route = sender(b, side)
     if route == NULL:
         return
+    if unlikely(s.cutting):
+        s.cut_route = NULL if route.hop else route
     if route.strikes >= STRIKES_MAX and strikes_left(b, route) >= STRIKES_MAX:
         b.counters[C_STRUCK_MESSAGES] += 1
         return
     dialect_read(b.views + 1, frames - 1, side, &m)
     route.hop |= m.envelope > 1
-    if crowded:
-        strike(b, route, m.dialect, "more frames than frames_max")
+    if s.cutting or m.said == SAID_BAD:
+        bad(b, route, &m, frames)
     elif m.said == SAID_PACKET:
         packet_message(b, route, frames - 2)
-    elif m.said == SAID_BAD:
-        route.hop |= through_hop(b, side, frames)
-        strike(b, route, m.dialect, bad_text(m.error))
     else:
         foreign_message(b, route, &m, frames - 1)
+
+
+cdef void bad(broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil:
+    """A message of broken form counts against its route; a task that it was to answer ends."""
+    cdef char why[WHY_ROOM]
+    if b.sides[route.side].cutting:
+        snprintf(why, WHY_ROOM, "more frames than frames_max (%u)", b.settings.frames_max)
+    elif m.error == BAD_VERSION:
+        snprintf(why, WHY_ROOM, "%s '%.*s'", bad_text(m.error), <int> m.service_size,
+                 <const char *> m.service)
+    else:
+        snprintf(why, WHY_ROOM, "%s", bad_text(m.error))
+    route.hop |= through_hop(b, route.side, frames)
+    strike(b, route, m.dialect, why)
+    foreign_bad(b, route, m, why)
 
 
 # through_hop says whether a client's message came by a proxy: an address before an empty frame.

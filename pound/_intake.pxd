@@ -7,12 +7,16 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._dialects cimport frame_t
 from pound._state cimport broker_t, hole_t, peer_t, route_t, slot_t, stored_t
 from pound._stored cimport stored_fill
 from pound._wire cimport FLAG_ATTACHED, record_t
 
 # strike counts a malformed message against its route.
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil
+
+# strike_off notes that a route is not listened to from now on: counted and logged once.
+cdef void strike_off(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil
 
 # strikes_left returns a route's strikes less those that have been forgiven, one for each second. A
 # route that has STRIKES_MAX of them is not listened to: a flood of bad messages costs next to
@@ -60,6 +64,10 @@ cdef int answer(
 # only make the same answer again. The result is an ANS_*.
 cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
+# answer_bad ends a task whose answer has a bad form, likewise: why it is bad is told the client.
+cdef int answer_bad(
+    broker_t *b, peer_t *peer, uint64_t token, const char *why) noexcept nogil
+
 # answer_unstored ends a task whose answer finds no memory, likewise.
 cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
@@ -70,6 +78,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
 cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
 
 # answer_page answers a request to one of the broker's own services; the result is as of accept.
+# `asked` is the last part of its body; NULL: it has none.
 cdef int answer_page(
     broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
-    const uint8_t *asked, uint32_t asked_size, uint8_t dialect, uint32_t *slot) noexcept nogil
+    const frame_t *asked, uint8_t dialect, uint32_t *slot) noexcept nogil

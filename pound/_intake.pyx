@@ -1,13 +1,14 @@
 """Storing what came in, and handing it to the dispatcher (see _intake.pxd for the rules)."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
-from libc.string cimport memcpy, strlen
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, memset, strlen
 
 from pound._actions cimport (
     act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
 )
 from pound._dialects cimport (
-    DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP,
+    DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
 )
 from pound._dispatcher cimport (
     ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
@@ -15,8 +16,8 @@ from pound._dispatcher cimport (
 )
 from pound._hints cimport fetch
 from pound._libzmq cimport zmq, zmq_msg_t
-from pound._pages cimport page_write
-from pound._peers cimport log_event, partial_push, peer_touch
+from pound._pages cimport PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, page_write
+from pound._peers cimport log_event, partial_push, peer_address, peer_touch
 from pound._releases cimport release
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
@@ -50,15 +51,36 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
     if route.hop and route.strikes >= STRIKES_MAX:
         route.strikes = STRIKES_MAX - 1
     if route.strikes == 1:
-        log_event(b, LOG_BAD_MESSAGE, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
-    elif route.strikes >= STRIKES_MAX and not route.struck:
-        route.struck = 1
-        b.counters[C_STRUCK_ROUTES] += 1
-        log_event(b, LOG_STRUCK, route.peer, <const uint8_t *> why, strlen(why), dialect, 0)
+        strike_log(b, route, LOG_BAD_MESSAGE, dialect, why)
+    elif route.strikes >= STRIKES_MAX:
+        strike_off(b, route, dialect, why)
+
+
+cdef void strike_off(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
+    if route.struck:
+        return
+    route.struck = 1
+    b.counters[C_STRUCK_ROUTES] += 1
+    strike_log(b, route, LOG_STRUCK, dialect, why)
+
+
+cdef void strike_log(
+        broker_t *b, route_t *route, uint8_t kind, uint8_t dialect, const char *why
+        ) noexcept nogil:
+    """Log a bad message; a route that has no peer yet is known by its address."""
+    cdef peer_t stranger
+    cdef peer_t *peer = route.peer
+    if peer == NULL:
+        memset(&stranger, 0, sizeof(peer_t))
+        peer = &stranger
+        peer_address(b, peer)
+    log_event(b, kind, peer, <const uint8_t *> why, strlen(why), dialect, 0)
 
 
 cdef uint16_t strikes_left(broker_t *b, route_t *route) noexcept nogil:
     cdef int64_t seconds = (b.now - route.struck_at) // 1_000_000_000
+    if route.deaf:
+        return STRIKES_MAX
     return <uint16_t> (route.strikes - seconds) if seconds < route.strikes else 0
 
 
@@ -225,6 +247,13 @@ cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept no
         "the worker's answer is larger than the broker takes (body_bytes_max)")
 
 
+cdef int answer_bad(
+        broker_t *b, peer_t *peer, uint64_t token, const char *why) noexcept nogil:
+    cdef char text[160]
+    snprintf(text, sizeof(text), "the worker's answer is malformed: %s", why)
+    return answer_instead(b, peer, token, CODE_INTERNAL, text)
+
+
 cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
     return answer_instead(
         b, peer, token, CODE_DATA_LOSS, "the answer was dropped: the broker is out of memory")
@@ -272,8 +301,7 @@ cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
 
 cdef int answer_page(
         broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
-        const uint8_t *asked, uint32_t asked_size, uint8_t dialect, uint32_t *slot
-        ) noexcept nogil:
+        const frame_t *asked, uint8_t dialect, uint32_t *slot) noexcept nogil:
     cdef uint32_t service = service_named(b, name, size, 0, 0)
     cdef uint32_t client = client_of(b, peer)
     cdef int result
@@ -287,7 +315,10 @@ cdef int answer_page(
     result = disp_request(b.d, client, id, service, 0, 0, 0, 1, b.now, slot)
     if result == REQ_ACCEPTED:
         b.slots[slot[0]].dialect = dialect
-        if page_write(b, page, asked, asked_size) == 0:
+        if page == PAGE_MMI_SERVICE and asked == NULL:
+            page = PAGE_MMI_UNKNOWN
+        if page_write(b, page, asked.data if asked != NULL else NULL,
+                      <uint32_t> asked.size if asked != NULL else 0) == 0:
             store_scratch(b, &b.slots[slot[0]].record)
         disp_answer_bytes(b.d, slot[0], b.slots[slot[0]].record.size + ANSWER_BYTES)
     return result

@@ -8,7 +8,7 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_beats, worker_of,
 )
-from pound._dialects cimport DIALECT_PND
+from pound._dialects cimport DIALECT_PND, frame_t
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_BYTES,
     REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY,
@@ -24,16 +24,17 @@ from pound._intake cimport (
 )
 from pound._pages cimport PAGE_NONE, PAGE_UNKNOWN, page_of
 from pound._peers cimport (
-    log_event, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
-    route_native,
+    log_event, peer_address, peer_label, peer_open, peer_release, route_attach, route_closing,
+    route_detach, route_native,
 )
 from pound._releases cimport release
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
     C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
     C_UNKNOWN_VERSIONS, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
-    broker_t, peer_t, route_t, slot_t, stored_t,
+    HOLE_BAD, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t, route_t, slot_t, stored_t,
 )
+from pound._reader cimport header_check
 from pound._stored cimport stored_again, stored_clear
 from pound._table cimport names_get, names_put
 from pound._wire cimport (
@@ -41,9 +42,9 @@ from pound._wire cimport (
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u64, packet_ids,
-    packet_next, packet_open, packet_t, part_next, part_t, put_request, record_t, store_u16,
-    wire_error_text,
+    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u16,
+    load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, put_request,
+    record_t, store_u16, wire_error_text,
 )
 
 cdef enum:
@@ -53,6 +54,7 @@ cdef enum:
     FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
+    PACKET_BYTES_AT_FIRST = 1 << 20  # of peers that were not told WELCOME yet
 
 cdef const char *NO_SESSION = \
     b"the broker has as many sessions as it takes (sessions_max), or is out of memory"
@@ -63,7 +65,10 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     cdef record_t record
     cdef peer_t *peer
     cdef uint8_t gone = 0
-    cdef int error = packet_open(b.views[1].data, b.views[1].size, attached, &packet)
+    cdef int error
+    if unlikely(b.views[1].size > b.settings.packet_bytes_max) and oversized(b, route):
+        return
+    error = packet_open(b.views[1].data, b.views[1].size, attached, &packet)
     if error == WIRE_VERSION:
         b.counters[C_UNKNOWN_VERSIONS] += 1
         send_version(b, route)
@@ -90,6 +95,22 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         record_acts(b, route, peer, &record)
     if unlikely(gone) and not peer.forgotten and not serves(b, peer):
         tell_unknown(b, peer)  # its answers may have counted, but no task will follow
+
+
+# oversized strikes the route of a packet of several records that is larger than packet_bytes_max:
+# 1: it did, and none of them is looked at. A peer that does not know the limit, or was told it less
+# than a heartbeat ago, goes by the protocol's default one.
+cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
+    cdef const uint8_t *data = b.views[1].data
+    cdef size_t size = b.views[1].size
+    if header_check(data, size) != WIRE_OK or load_u16(data + 4) == 1:
+        return 0
+    if size <= PACKET_BYTES_AT_FIRST and not (
+            route.welcomed and b.now - route.welcomed_at >= b.settings.heartbeat_ns):
+        return 0
+    session_peer(b, route, data + 8)
+    strike(b, route, DIALECT_PND, "a packet of several records above packet_bytes_max")
+    return 1
 
 
 cdef void answers_fetch(broker_t *b, const packet_t *packet) noexcept nogil:
@@ -192,6 +213,7 @@ cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
     if peer == NULL:
         return NULL
     memcpy(peer.session, session, 16)
+    peer_address(b, peer)
     if names_put(&b.sessions, session, 16, peer.number):
         peer.client = NONE
         peer_release(b, peer)
@@ -199,12 +221,18 @@ cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
     return peer
 
 
+# label takes over the name that a peer gives itself; without one it is known by its address.
+cdef void label(peer_t *peer, const part_t *name) noexcept nogil:
+    if name.size:
+        peer_label(peer, name.data, name.size)
+
+
 cdef void hello(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef const uint8_t *at = r.body
-    cdef part_t label
-    if r.body != NULL and part_next(&at, r.body + r.body_size, &label):
-        peer_label(peer, label.data, label.size)
+    cdef part_t name
+    if r.body != NULL and part_next(&at, r.body + r.body_size, &name):
+        label(peer, &name)
     if client_of(b, peer) == NONE:
         tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS, NO_SESSION)
     else:
@@ -361,25 +389,37 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
 cdef void request_page(
         broker_t *b, peer_t *peer, const record_t *r, uint8_t page) noexcept nogil:
     """Answer one of the broker's own services."""
-    cdef part_t asked
-    cdef const uint8_t *at = r.body
+    cdef frame_t asked
+    cdef int has_body
     cdef uint32_t slot
     cdef int result
-    asked.data = NULL
-    asked.size = 0
     if page == PAGE_UNKNOWN:
         b.counters[C_RESERVED_SERVICES] += 1
         tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "the broker has no such service of its own")
         return
-    while r.body != NULL and part_next(&at, r.body + r.body_size, &asked):
-        pass
-    result = answer_page(b, peer, r.id, page, r.service, r.service_size, asked.data, asked.size,
-                         DIALECT_PND, &slot)
+    has_body = last_part(b, r, &asked)
+    result = answer_page(b, peer, r.id, page, r.service, r.service_size,
+                         &asked if has_body else NULL, DIALECT_PND, &slot)
     if result == REQ_ACCEPTED or result == REQ_KEPT:
         deliver(b, slot)
     else:
         refused(b, peer, r, result)
     act(b)
+
+
+# last_part gives the last part of a record's body, META not counted; 0: there is none.
+cdef int last_part(broker_t *b, const record_t *r, frame_t *last) noexcept nogil:
+    cdef const uint8_t *at = r.body
+    cdef part_t part
+    if r.parts <= (1 if r.flags & FLAG_META else 0):
+        return 0
+    if r.flags & FLAG_ATTACHED:
+        last[0] = b.views[r.attached + r.parts + 1]
+        return 1
+    while part_next(&at, r.body + r.body_size, &part):
+        last.data = part.data
+        last.size = part.size
+    return 1
 
 
 # -- workers ----------------------------------------------------------------------------------
@@ -454,13 +494,13 @@ cdef int ready_services(
     name.data = NULL
     name.size = 0
     part_next(&at, end, &name)
-    peer_label(peer, name.data, name.size)
+    label(peer, &name)
     while part_next(&at, end, &name):
         if page_of(name.data, name.size) != PAGE_NONE:
             b.counters[C_RESERVED_SERVICES] += 1
-            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, 0, 0)
+            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, REFUSED_RESERVED, 0)
             refuse(b, peer, 0, CODE_PERMISSION_DENIED,
-                   "READY: mmi.*, pound.* and titanic.* are the broker's own services")
+                   "READY: mmi.* and pound.* are the broker's own services")
             return 0
         if name.size > SERVICE_BYTES_MAX:
             refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
@@ -469,7 +509,7 @@ cdef int ready_services(
         services[count[0]] = service_named(
             b, name.data, name.size, b.settings.lease_ns, 0)
         if services[count[0]] == NONE:
-            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, 1, 0)
+            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, REFUSED_SERVICES, 0)
             refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
                    "READY: the broker has as many services as it takes (services_max), or is out "
                    "of memory")
@@ -527,6 +567,9 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if record_bytes(b, r) > b.settings.body_bytes_max:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
                "the partial is larger than the broker takes (body_bytes_max)")
+        slot = disp_partial(b.d, peer.worker, r.id)
+        if slot != NONE:
+            partial_dropped(b, slot, HOLE_BAD)
         return
     slot = disp_partial(b.d, peer.worker, r.id)
     if slot == NONE:

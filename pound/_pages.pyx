@@ -34,7 +34,7 @@ cdef uint8_t page_of(const uint8_t *name, uint32_t size) noexcept nogil:
         return PAGE_SERVICES
     if is_name(name, size, "pound.workers"):
         return PAGE_WORKERS
-    if begins(name, size, "pound.") or begins(name, size, "titanic."):
+    if begins(name, size, "pound."):
         return PAGE_UNKNOWN
     return PAGE_NONE
 
@@ -297,7 +297,7 @@ cdef const char *worker_state(worker_t *w) noexcept nogil:
         return "\"blocked\""
     if w.reserved_for != NONE:
         return "\"reserved\""
-    return "\"ready\""
+    return "\"busy\"" if w.held >= w.capacity else "\"ready\""
 
 
 cdef const char *dialect_name(uint8_t dialect) noexcept nogil:

@@ -23,6 +23,9 @@ cdef void peers_bury(broker_t *b) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
+
+# peer_address makes the address that the message in b.frames came from the peer's label.
+cdef void peer_address(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
 

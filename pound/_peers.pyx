@@ -2,12 +2,13 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strlen
 from posix.stdlib cimport posix_memalign
 
 from pound._array cimport LINE
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
+from pound._libzmq cimport zmq
 from pound._log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
@@ -170,6 +171,12 @@ cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil:
     peer.label_size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
     memcpy(peer.label, label, peer.label_size)
+
+
+cdef void peer_address(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef const char *address = zmq.msg_gets(&b.frames[0], "Peer-Address")
+    if address != NULL:
+        peer_label(peer, <const uint8_t *> address, strlen(address))
 
 
 cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil:
@@ -336,6 +343,8 @@ cdef void route_free(broker_t *b, route_t *route) noexcept nogil:
     route_dies(b, route)
     if route.fd >= 0 and s.connections[route.fd].route == route:
         s.connections[route.fd].route = NULL
+    if s.cut_route == route:
+        s.cut_route = NULL
     names_remove(&s.ids, route.id, route.size)
     roster_remove(&s.routes, route.number)
     b.counters[C_ROUTES] -= 1

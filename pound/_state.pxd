@@ -49,12 +49,17 @@ cdef struct slot_t:          # 32 bytes: two in a cache line
     uint32_t partials        # sequence of the next partial from a worker that does not number them
     uint8_t partial_attempt  # the attempt that `partials` counts in
     uint8_t dialect          # the client's
-    uint8_t delimited        # without envelope: answer behind one empty frame
+    uint8_t form             # FORM_*, of a foreign client
     uint8_t hole             # HOLE_*: a partial is missing, so it ends with an error
+
+cdef enum form_t:            # bits: how a foreign client is answered
+    FORM_DELIMITED = 1       # without envelope: behind one empty frame
+    FORM_WORKER_NUMBERS = 2  # MDP 0.2: see message_t
 
 cdef enum hole_t:            # why a partial was dropped
     HOLE_UNREAD = 1          # the client did not read those before
     HOLE_MEMORY
+    HOLE_BAD                 # the worker sent one of a bad form or size
 
 cdef struct item_t:
     stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
@@ -82,6 +87,7 @@ cdef struct route_t:
     uint16_t strikes
     int64_t struck_at        # when the last strike was; each second since then forgives one
     uint8_t struck           # it was struck off once: said in the log, and counted
+    uint8_t deaf             # it sent a message that no dialect has: never listened to again
     uint8_t hop              # it carries the messages of several peers: never struck off
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
@@ -155,6 +161,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint8_t beating          # on its dialect's list of heartbeats
     uint8_t lost             # LOST_*
     uint8_t forgotten        # PND: it was told BYE 0, and waits for WELCOME
+    uint8_t refused          # foreign worker: its READY was; another DISCONNECT won't help
     uint8_t label_size
     uint8_t label[LABEL_MAX]
 
@@ -188,6 +195,9 @@ cdef struct socket_t:
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint32_t natives         # living routes of workers and PND peers: with any, it is never unread
+    uint8_t cutting          # in the midst of a message whose rest is dropped
+    uint64_t cut             # frames of it that were read
+    route_t *cut_route       # its sender, to be struck off; NULL: gone, or a proxy
 
 cdef struct settings_t:
     int64_t heartbeat_ns
@@ -259,6 +269,11 @@ cdef enum refused_why:       # LOG_REQUESTS_REFUSED
     WHY_SERVICES             # services_max
     WHY_UNKNOWN              # no worker, and unknown_service = "reject"
 
+cdef enum worker_refused_why:  # LOG_WORKER_REFUSED
+    REFUSED_RESERVED
+    REFUSED_SERVICES         # services_max
+    REFUSED_SESSIONS         # sessions_max
+
 cdef enum log_kind:
     LOG_WORKER_READY = 1
     LOG_WORKER_GONE
@@ -324,6 +339,7 @@ cdef struct broker_t:
     zmq_msg_t *frames        # of the message being read; frames_max + 1 of them
     frame_t *views
     uint32_t frames_count
+    uint64_t frames_read     # of all messages
     buffer_t packet          # scratch of the flush
     zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
     outgoing_t outgoing      # likewise: the message that is being put together

@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from pound._checks import check_context
-from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, Core
+from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
 from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
 from pound.config import Config
@@ -42,7 +42,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "worker_left": (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
     "worker_silent": (logging.WARNING, "worker silent", ("worker", "", "", "")),
     "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
-    "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "", "")),
+    "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "why", "")),
     "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
     "route_struck": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
     "request_failed": (
@@ -394,6 +394,8 @@ def _write(
         fields["dialect"] = DIALECTS[fields["dialect"]]
     if kind == "requests_refused":
         fields["why"] = WHY_REFUSED[number]
+    elif kind == "worker_refused":
+        fields["why"] = WHY_WORKER_REFUSED[number]
     if kind == "held_back":
         fields["event"] = EVENTS[LOG_KINDS[number]][1]
     if repeated:

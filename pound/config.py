@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 ENVIRONMENT_PREFIX = "POUND_"
-RESERVED_PREFIXES = ("mmi.", "pound.", "titanic.")
+RESERVED_PREFIXES = ("mmi.", "pound.")
 NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"

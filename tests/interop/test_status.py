@@ -58,7 +58,7 @@ def test_refusals_that_a_client_cannot_hear_are_logged_once(
     for _ in range(10):
         over.ask([b"q"])
     rig.wait_stat("refused_foreign", 9)
-    other = own(Mdp1AsyncClient(rig.frontend, service=b"titanic.request"))
+    other = own(Mdp1AsyncClient(rig.frontend, service=b"pound.none"))
     for _ in range(10):
         other.ask([b"q"])
     rig.wait_stat("reserved_services", 10)
@@ -67,4 +67,4 @@ def test_refusals_that_a_client_cannot_hear_are_logged_once(
     assert len(lines) == 2
     assert "foreign_window" in lines[0]
     assert "reserved" in lines[1]
-    assert "titanic.request" in lines[1]
+    assert "pound.none" in lines[1]

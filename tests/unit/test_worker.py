@@ -592,7 +592,6 @@ async def coroutine(body: bytes) -> bytes:
         ({str(n): echo for n in range(65)}, "1..64 services"),
         ({"mmi.service": echo}, "reserved"),
         ({"pound.status": echo}, "reserved"),
-        ({"titanic.request": echo}, "reserved"),
         ({"x" * 256: echo}, "256 bytes"),
         ({"ä" * 128: echo}, "256 bytes"),
         ({"echo": "no function"}, "not callable"),
