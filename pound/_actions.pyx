@@ -39,6 +39,8 @@ from pound._wire cimport (
 
 cdef enum:
     SLOTS_MIN = 16
+    FAILURE_BYTES = 320      # of a sentence that says why a request failed, a label in it
+    SENTENCE_PART = 128      # of a part of it
     FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
@@ -81,7 +83,7 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
     elif a.kind == ACT_FAIL:
         # The same tick may have ended its client, and freed the request with it.
         if b.d.requests[a.slot].state == REQUEST_ANSWERED:
-            fail(b, a.slot, a.code)
+            fail(b, a.slot, a.code, a.peer)
     elif a.kind == ACT_CANCEL:
         if b.worker_peer[a.peer].dialect == DIALECT_PND:
             tell(b, b.worker_peer[a.peer], KIND_CANCEL, a.token)
@@ -148,14 +150,14 @@ cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
     return 0
 
 
-cdef void fail(broker_t *b, uint32_t slot, uint16_t code) noexcept nogil:
+cdef void fail(broker_t *b, uint32_t slot, uint16_t code, uint32_t holder) noexcept nogil:
     """Store an ERROR as the answer of a request that no worker answered, and deliver it."""
     cdef service_name_t *service = &b.services[b.d.requests[slot].service]
-    cdef char text[320]
+    cdef char text[FAILURE_BYTES]
     cdef int size
     if b.slots[slot].hole:
         code = hole_code(b.slots[slot].hole)
-    size = failure_text(b, slot, code, text, sizeof(text))
+    size = failure_text(b, slot, code, holder, text, sizeof(text))
     b.scratch.size = 0
     if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
             or store_scratch(b, &b.slots[slot].record)):
@@ -174,28 +176,25 @@ cdef uint16_t hole_code(uint8_t hole) noexcept nogil:
 
 
 cdef int failure_text(
-        broker_t *b, uint32_t slot, uint16_t code, char *text, size_t room) noexcept nogil:
+        broker_t *b, uint32_t slot, uint16_t code, uint32_t holder, char *text, size_t room
+        ) noexcept nogil:
     """Say why the request failed, for a person; returns the length."""
     cdef int attempts = b.d.requests[slot].attempts
     cdef int size
     if code == CODE_CANCELLED:
         return snprintf(text, room, "cancelled by the client")
+    if code == CODE_DEADLINE_EXCEEDED and holder != NONE:
+        return held_text(b, slot, b.worker_peer[holder], text, room)
     if code == CODE_DEADLINE_EXCEEDED:
         if b.slots[slot].record.releases:
             size = snprintf(text, room, "deadline exceeded: ")
             return size + releases_text(&b.slots[slot], text + size, room - size)
-        if attempts:
-            return snprintf(text, room, "deadline exceeded: sent to a worker (attempt %d), "
-                            "not answered in time", attempts)
-        if b.d.services[b.d.requests[slot].service].workers == 0:
-            return snprintf(text, room, "deadline exceeded: no worker offers this service")
-        return snprintf(text, room, "deadline exceeded: no worker was free in time")
+        return unserved_text(b, slot, "deadline exceeded", "now", text, room)
     if code == CODE_NOT_FOUND:
-        return snprintf(text, room, "no worker offers this service, and none came within the "
-                        "broker's service_wait")
+        return unserved_text(b, slot, "given up", "within the broker's service_wait", text, room)
     if code == CODE_ABORTED:
-        return snprintf(text, room, "given up after %d attempts: each worker was lost while it "
-                        "held this request", attempts)
+        return snprintf(text, room, "given up after %d attempts: each worker was lost%s while it "
+                        "held this request", attempts, lease_words(b, slot))
     if code == CODE_INTERNAL:
         return snprintf(text, room, "a partial answer of the worker is larger than the broker "
                         "takes (body_bytes_max, frames_max)")
@@ -203,6 +202,54 @@ cdef int failure_text(
         return snprintf(text, room, "a partial answer was dropped: the broker is out of memory")
     return snprintf(text, room, "the client does not read its partial answers: too many bytes "
                     "are waiting for it (undelivered_bytes_max)")
+
+
+cdef int held_text(
+        broker_t *b, uint32_t slot, const peer_t *holder, char *text, size_t room) noexcept nogil:
+    """Say that a worker had the request at its deadline; NULL: it has gone meanwhile."""
+    cdef int attempts = b.d.requests[slot].attempts
+    cdef char before[SENTENCE_PART]
+    before[0] = 0
+    if attempts > 1:
+        snprintf(before, sizeof(before), "; %d before it %s lost%s", attempts - 1,
+                 either(attempts == 2, "was", "were"), lease_words(b, slot))
+    if holder == NULL:
+        return snprintf(text, room, "deadline exceeded: sent to a worker (attempt %d), not "
+                        "answered in time%s", attempts, before)
+    return snprintf(
+        text, room, "deadline exceeded: sent to worker %.*s (attempt %d), not answered in time%s",
+        <int> holder.label_size, <const char *> holder.label, attempts, before)
+
+
+cdef int unserved_text(
+        broker_t *b, uint32_t slot, const char *what, const char *wait, char *text, size_t room
+        ) noexcept nogil:
+    """Say that no worker had the request at its end, and why."""
+    cdef int attempts = b.d.requests[slot].attempts
+    cdef unsigned int workers = b.d.services[b.d.requests[slot].service].workers
+    cdef char lost[SENTENCE_PART]
+    lost[0] = 0
+    if attempts:
+        snprintf(lost, sizeof(lost), "%d worker%s with this request %s lost%s, and ", attempts,
+                 either(attempts == 1, "", "s"),
+                 either(attempts == 1, "was", "were"), lease_words(b, slot))
+    if workers:
+        return snprintf(text, room, "%s: %sno worker was free in time (%u offer%s this service)",
+                        what, lost, workers, either(workers == 1, "s", ""))
+    if attempts:
+        return snprintf(text, room, "%s: %sno other offers this service %s", what, lost, wait)
+    return snprintf(text, room, "%s: no worker offers this service %s", what, wait)
+
+
+cdef const char *either(int first, const char *this, const char *that) noexcept nogil:
+    return this if first else that
+
+
+# lease_words says that a worker may also have been too slow, where it may.
+cdef const char *lease_words(const broker_t *b, uint32_t slot) noexcept nogil:
+    if b.d.services[b.d.requests[slot].service].lease_ns:
+        return " or kept it beyond its lease"
+    return ""
 
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:

@@ -24,7 +24,9 @@ cdef enum:
 cdef enum action_kind:
     ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt
     ACT_CANCEL = 2           # tell worker `peer` that `token` is cancelled
-    ACT_FAIL = 3             # request `slot` ended without a worker's answer; code: PND's error
+    # ACT_FAIL: request `slot` ended without a worker's answer; code: PND's error; peer: the worker
+    # that held it when its deadline passed, or NONE
+    ACT_FAIL = 3
     ACT_FREE = 4             # request `slot` is forgotten: release what is stored under it
     ACT_WORKER_GONE = 5      # worker `peer` was silent beyond its liveness
     ACT_WORKER_FREE = 6      # number `peer` may be reused

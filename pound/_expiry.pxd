@@ -14,7 +14,8 @@ from pound._book cimport (
     service_await, service_unmatched, wait_places)
 from pound._check cimport CHECK
 from pound._dispatcher cimport (
-    ACT_WORKER_GONE, LIVENESS_IDLE, NONE, PRIORITIES, dispatcher_t, service_t, worker_t)
+    ACT_WORKER_GONE, LIVENESS_IDLE, NONE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t,
+    worker_t)
 from pound._heap cimport heap_push, heap_remove, heap_t, heap_top
 from pound._loss cimport request_fail, worker_end
 
@@ -29,8 +30,11 @@ cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
 
 
 cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
+    cdef uint32_t holder = NONE
+    if d.requests[r].state == REQUEST_RUNNING:
+        holder = d.tasks[d.requests[r].task].worker
     d.counters.expired += 1
-    request_fail(d, r, CODE_DEADLINE)
+    request_fail(d, r, CODE_DEADLINE, holder)
 
 
 cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:

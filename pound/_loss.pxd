@@ -28,11 +28,13 @@ cdef enum:
     FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
 
 
-cdef inline void request_fail(dispatcher_t *d, uint32_t r, uint8_t code) noexcept nogil:
+cdef inline void request_fail(
+    dispatcher_t *d, uint32_t r, uint8_t code, uint32_t holder = NONE
+) noexcept nogil:
     """request_fail ends an open request with an error; the caller counts why."""
     request_stop(d, r)
     d.requests[r].state = REQUEST_ANSWERED
-    act(d, ACT_FAIL, r, NONE, 0, code)
+    act(d, ACT_FAIL, r, holder, 0, code)
 
 
 cdef inline void task_undo(dispatcher_t *d, uint32_t t) noexcept nogil:

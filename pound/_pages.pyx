@@ -1,13 +1,14 @@
 """The broker's own services (see _pages.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strlen
 
 from pound._actions cimport service_find
 from pound._buffer cimport buffer_extend, buffer_t
 from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
-from pound._dispatcher cimport NONE, service_t, worker_t
+from pound._dispatcher cimport NONE, PRIORITIES, service_t, worker_t
+from pound._heap cimport heap_top
 from pound._state cimport C_ANSWERS_UNKNOWN, C_COUNT, broker_t, peer_t, service_name_t
 from pound._wire cimport RECORD_SIZE, put_reply, store_u32
 
@@ -118,6 +119,15 @@ cdef void put_number(buffer_t *out, const char *key, int64_t number) noexcept no
 cdef void put_truth(buffer_t *out, const char *key, int truth) noexcept nogil:
     put_key(out, key)
     put_text(out, "true" if truth else "false")
+
+
+# put_age writes how long ago something was, in ms; INT64_MAX: null, it was never.
+cdef void put_age(buffer_t *out, const char *key, int64_t now, int64_t since) noexcept nogil:
+    if since != INT64_MAX:
+        put_number(out, key, max(now - since, 0) // 1000000)
+        return
+    put_key(out, key)
+    put_text(out, "null")
 
 
 cdef void put_after(buffer_t *out, uint32_t next, int more) noexcept nogil:
@@ -242,12 +252,28 @@ cdef void service_row(
     put_number(out, "running", <int64_t> s.running)
     put_number(out, "workers", s.workers)
     put_number(out, "waiting_bytes", <int64_t> s.waiting_bytes)
+    put_age(out, "oldest_wait_ms", b.now, oldest_wait(b, s))
     if s.workers == 0 and s.waiting:
         put_number(out, "workerless_ms", (b.now - s.workerless_since) // 1000000)
     else:
         put_key(out, "workerless_ms")
         put_text(out, "null")
     put_text(out, "}")
+
+
+# oldest_wait gives since when the first request of the service's queues waits: the earliest of
+# their heads, one for each priority and kind; INT64_MAX: none waits.
+cdef int64_t oldest_wait(const broker_t *b, const service_t *s) noexcept nogil:
+    cdef int64_t oldest = waits_since(b, heap_top(&s.isolated))
+    cdef int p
+    for p in range(PRIORITIES):
+        oldest = min(oldest, waits_since(b, heap_top(&s.returned[p])))
+        oldest = min(oldest, waits_since(b, s.fresh[p].head))
+    return oldest
+
+
+cdef int64_t waits_since(const broker_t *b, uint32_t slot) noexcept nogil:
+    return INT64_MAX if slot == NONE else b.d.requests[slot].since
 
 
 cdef void page_workers(broker_t *b, buffer_t *out, uint32_t after) noexcept nogil:

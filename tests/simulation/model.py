@@ -556,11 +556,13 @@ class Model:
             service.wait_due = None
         self._isolated_left(service)
 
-    def _end(self, request: Request, counter: str, code: Code) -> None:
+    def _end(
+        self, request: Request, counter: str, code: Code, holder: int | None = None
+    ) -> None:
         self._leave_task(request, tell=True)
         self._leave_queue(request)
         self._answered(request, counter)
-        self._act(Act.FAIL, code, slot=request.slot)
+        self._act(Act.FAIL, code, slot=request.slot, peer=holder)
 
     def _answered(self, request: Request, counter: str) -> None:
         self.sums[counter] += 1
@@ -757,7 +759,10 @@ class Model:
         return [(w.liveness_due, w.number) for w in workers if w.liveness_due is not None]
 
     def _expire(self, slot: int) -> None:
-        self._end(self.slots[slot], "expired", Code.DEADLINE_EXCEEDED)
+        request = self.slots[slot]
+        held = request.task if request.state is State.RUNNING else None
+        holder = None if held is None else held.worker.number
+        self._end(request, "expired", Code.DEADLINE_EXCEEDED, holder)
 
     def _lease_over(self, slot: int) -> None:
         request = self.slots[slot]
