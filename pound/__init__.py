@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pound._version import __version__
 
 if TYPE_CHECKING:
-    from pound import aio
+    from pound import aio, errors
     from pound.broker import Broker
     from pound.client import Answer, Client, Partial
     from pound.config import Config, ServiceConfig
@@ -71,6 +71,7 @@ __all__ = [
     "Worker",
     "__version__",
     "aio",
+    "errors",
 ]
 
 if not TYPE_CHECKING:
@@ -89,8 +90,12 @@ if not TYPE_CHECKING:
         """Import the home of a public name; the errors are the names not listed above."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name == "aio":
-            return import_module("pound.aio")
+        if name in ("aio", "errors"):
+            return import_module(f"pound.{name}")
         value = getattr(import_module(f"pound.{_HOMES.get(name, 'errors')}"), name)
         globals()[name] = value
         return value
+
+    def __dir__():
+        """Return the names that are there and the public ones that are imported when used."""
+        return sorted({*globals(), *__all__})

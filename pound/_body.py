@@ -11,6 +11,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
+from pound._checks import as_bytes
 from pound.config import NAME_BYTES_MAX
 from pound.errors import ProtocolError
 
@@ -82,7 +83,7 @@ def service_name(service: str | bytes) -> bytes:
         The name is longer than 255 bytes.
     """
     if isinstance(service, str):
-        name = service.encode()
+        name = as_bytes("service", service)
     elif isinstance(service, bytes):
         name = bytes(service)
     else:
@@ -114,7 +115,11 @@ def encode_meta(meta: Mapping[str, str]) -> bytes:
     for key, value in items:
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"meta maps str to str, not {key!r} to {value!r}")
-    return json.dumps(dict(meta), ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(dict(meta), ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(dict(meta), separators=(",", ":")).encode()  # half a character, escaped
 
 
 def decode_meta(part: bytes) -> dict[str, str]:

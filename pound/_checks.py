@@ -11,7 +11,7 @@ import os
 import re
 import reprlib
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -35,18 +35,38 @@ def check_endpoints(endpoints: str | Sequence[str]) -> tuple[str, ...]:
     one = isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable)
     given: tuple[Any, ...] = (endpoints,) if one else tuple(endpoints)
     if not given:
-        raise ConfigError("no endpoint given")
+        raise ConfigError("no endpoint given: name at least one, such as tcp://127.0.0.1:5555")
     for endpoint in given:
         if not _is_endpoint(endpoint):
             raise ConfigError(
-                f"endpoint {endpoint!r} is not a str of the form tcp://HOST:PORT"
-                f" (PORT 1..{PORT_MAX}), ipc://PATH or inproc://NAME"
+                f"endpoint {endpoint!r:.300} is not a str of the form tcp://HOST:PORT"
+                f" (PORT 1..{PORT_MAX}), ipc://PATH or inproc://NAME{_meant(endpoint, endpoints)}"
             )
     return given
 
 
+def _meant(endpoint: object, given: object) -> str:
+    """Return what was perhaps meant by something that is no endpoint, as the end of a sentence."""
+    if isinstance(given, Mapping):
+        return "; the first argument is where the broker listens, then come the services"
+    if isinstance(endpoint, bool) or not isinstance(endpoint, (str, bytes, int)):
+        return ""
+    text = endpoint.decode(errors="replace") if isinstance(endpoint, bytes) else str(endpoint)
+    if text.endswith(":*"):
+        return "; the line that `pound serve` prints when it is ready has the real port"
+    address = text.strip().rpartition("/")[2].removeprefix("tcp:")
+    guess = f"tcp://127.0.0.1:{address}" if address.isdecimal() else f"tcp://{address}"
+    guess = guess if ":" in address or address.isdecimal() else f"{guess}:5555"
+    known = "/" not in text or ":" in address or text.startswith("tcp://")  # else a file's path
+    return f"; did you mean {guess!r}?" if known and _is_endpoint(guess) else ""
+
+
 def _is_endpoint(endpoint: object) -> bool:
     if not isinstance(endpoint, str) or "\0" in endpoint:
+        return False
+    try:
+        os.fsencode(endpoint)
+    except UnicodeEncodeError:
         return False
     match = ENDPOINT.fullmatch(endpoint)
     return match is not None and 1 <= int(match["port"] or 1) <= PORT_MAX
@@ -132,6 +152,20 @@ def check_context(context: zmq.Context[Any] | None) -> zmq.Context[Any] | None:
     return context
 
 
+def as_bytes(name: str, text: str) -> bytes:
+    """Return text as UTF-8; bytes of a command line that were none are as they were typed.
+
+    Raises
+    ------
+    ValueError
+        It holds half a character (a lone surrogate).
+    """
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} {text!r} can't be sent: it is no valid Unicode text") from None
+
+
 def label_bytes(label: str | None) -> bytes:
     """Return the label as it travels; ``host:pid`` when none is given.
 
@@ -147,7 +181,7 @@ def label_bytes(label: str | None) -> bytes:
         return socket.gethostname().encode()[: LABEL_BYTES_MAX - len(pid)] + pid.encode()
     if not isinstance(label, str):
         raise TypeError(f"label is a str or None, not {reprlib.repr(label)}")
-    encoded = label.encode()
+    encoded = as_bytes("label", label)
     if len(encoded) > LABEL_BYTES_MAX:
         raise ValueError(f"a label of {len(encoded)} bytes; at most {LABEL_BYTES_MAX} are allowed")
     return encoded

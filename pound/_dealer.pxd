@@ -54,6 +54,7 @@ cdef struct dealer_t:
     int64_t greet_at
     int64_t opened_at
     const char *over                     # why nothing can follow, a static sentence; NULL: well
+    const char *lost                     # why the broker was lost last, static; NULL: never found
     mailbox_t *main                      # log lines go here; not owned
     int fd                               # the socket's ZMQ_FD; -1: there is no socket
     int monitor_fd                       # the monitor's; -1: none

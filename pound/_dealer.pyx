@@ -255,8 +255,10 @@ cdef void log_failure(dealer_t *d) noexcept nogil:
 
 
 cdef void lose(dealer_t *d, const char *reason) noexcept nogil:
-    if d.welcomed and not d.leaving:
-        log_texts(d, LOG_BROKER_LOST, endpoint(d), reason)
+    if d.welcomed:
+        d.lost = reason
+        if not d.leaving:
+            log_texts(d, LOG_BROKER_LOST, endpoint(d), reason)
     d.welcomed = 0
 
 

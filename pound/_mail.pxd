@@ -32,6 +32,7 @@ cdef enum mail_kind:
     MAIL_CONNECTED           # a broker has welcomed us
     MAIL_DISCONNECTED
     MAIL_CLOSED              # the engine has ended; nothing follows in its main mailbox
+    MAIL_ALONE               # no broker has welcomed us: number (ms), code (a connection stands)
 
 cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOGS of _peer.pyx
     LOG_BROKER_FOUND = 1     # texts: endpoint
@@ -43,6 +44,7 @@ cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOG
     LOG_REQUEST_WAITING      # numbers: waited (ms), requests; texts: service, waits_for
     LOG_EPOCH_CHANGED        # numbers: stale
     LOG_GIVEN_BACK           # numbers: tasks
+    LOG_DRAINING             # numbers: held
     LOG_EVENTS
 
 cdef struct body_t:          # all zero: no parts

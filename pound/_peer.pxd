@@ -16,9 +16,9 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._dealer cimport dealer_t
 from pound._mail cimport (
-    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED,
-    LOG_EVENTS, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING, mail_t, mailbox_t,
-    pthread_mutex_t,
+    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
+    LOG_EPOCH_CHANGED, LOG_EVENTS, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
+    mail_t, mailbox_t, pthread_mutex_t,
 )
 from pound._reader cimport record_t
 from pound._libzmq cimport zmq_msg_t
@@ -51,20 +51,26 @@ cdef struct end_t:
     # closed ends whatever is still open: CODE 0 mails become ClosedError with the given sentence
     void (*closed)(engine_t *e, const char *why) noexcept nogil
 
+cdef enum:
+    TROUBLE = 384                         # bytes of a sentence, its NUL included
+
 cdef struct engine_t:
     dealer_t dealer
     end_t end
     mailbox_t *main                       # logs, connected and closed go here; not owned
-    pthread_mutex_t lock                  # guards the four below
+    pthread_mutex_t lock                  # guards the five below
     command_t *first
     command_t *last
     uint8_t asleep                        # the thread waits and nobody has woken it yet
     uint8_t closed
+    char trouble[TROUBLE]                 # guarded, too: why no broker is reached; empty: unknown
     int wake_in                           # written to wake the thread; open as long as the handle
     int wake_out                          # in the thread's poll set
     int64_t beat_at                       # when the last HEARTBEAT was due; ns, monotonic
     int64_t seen_at                       # when the last turn looked around
     uint8_t connected                     # told to Python
+    int64_t alone_since                   # no broker has welcomed us since then
+    int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
 
 cdef extern from "_clock.h" nogil:
@@ -78,6 +84,8 @@ cdef int engine_post(engine_t *e, command_t *command) noexcept nogil
 cdef void engine_log(
     engine_t *e, uint16_t event, int64_t a, int64_t b, const char *text, uint32_t size
 ) noexcept nogil
+# engine_trouble writes why no broker is reached, as far as that is known: the size of the sentence.
+cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
 # engine_run turns until the end has finished, then closes everything: the body of the thread.
 cdef void engine_run(engine_t *e) noexcept nogil
 
@@ -98,6 +106,8 @@ cdef class Engine:
     cdef object news_thread               # None: an event loop takes the news by `news()`
     cdef readonly object connected        # a threading.Event: a broker has welcomed us
     cdef object settled                   # another: `connected` is set, or it never will be again
+    cdef object looker                    # the thread that looks why no broker is reached, or None
+    cdef dict told                        # endpoint: (reason, when it was logged)
     cdef uint8_t started
     cdef uint8_t told_closed              # MAIL_CLOSED was taken: no more news will come
     cdef int check(self) except -1        # ForkError in a child, ClosedError after the end

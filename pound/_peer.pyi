@@ -6,9 +6,12 @@ from typing import Any
 import zmq
 from typing_extensions import disjoint_base
 
+from pound._reach import Trouble
 from pound.errors import ClosedError
 
 LOGS: dict[int, tuple[int, str, tuple[tuple[str, float], ...], tuple[str, ...]]]
+CERTAIN_AFTER: float
+TELL_EVERY: float
 HEARTBEAT_MAX: float
 LIVENESS_MAX: int
 
@@ -28,6 +31,10 @@ class Engine:
         logger: logging.Logger,
         news_fd: int = -1,
     ) -> None: ...
+    @property
+    def trouble(self) -> str: ...
+    def look(self, seconds: float, answers: bool) -> None: ...
+    def tell_trouble(self, trouble: Trouble) -> None: ...
     def start(self) -> None: ...
     def join(self, timeout: float | None = None) -> bool: ...
     def wait_connected(self, timeout: float | None = None) -> bool: ...

@@ -11,12 +11,14 @@ else came; where an event loop does that by `news()`, there is none.
 """
 
 from libc.stdlib cimport calloc, free
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 import logging
 import os
 import threading
 import time
+from contextlib import suppress
 
 import zmq as pyzmq
 
@@ -27,9 +29,9 @@ from pound._dealer cimport (
     dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable,
 )
 from pound._mail cimport (
-    MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_log,
-    mail_new, mailbox_drop, mailbox_free, mailbox_init, mailbox_put, mailbox_take, mailbox_wait,
-    released_drop,
+    MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free,
+    mail_log, mail_new, mailbox_drop, mailbox_free, mailbox_init, mailbox_put, mailbox_take,
+    mailbox_wait, released_drop,
 )
 from pound._reader cimport packet_next, packet_t, part_next, part_t
 from pound._wire cimport (
@@ -38,6 +40,7 @@ from pound._wire cimport (
 )
 
 from pound._logging import Repeats, log_event
+from pound._reach import troubles_of
 from pound.errors import ClosedError, ForkError
 
 cdef extern from "_clock.h" nogil:
@@ -65,6 +68,10 @@ cdef extern from "pthread.h" nogil:
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef enum:
+    MILLISECOND = 1000000        # ns
+    LOOK_FIRST_MS = 250          # without a broker, until the first look why there is none
+    LOOK_TIMES = 4               # as long each time until the next one
+    LOOK_MAX_MS = 16000          # the same, at most
     LINGER_MS = 500              # for the last packet of an orderly close; nobody waits longer
     CHANGES_LINES = 10           # of one event and its texts, in 30 s
     PACKETS_A_TURN = 256         # read at most so many before writing again
@@ -119,6 +126,8 @@ cdef void engine_log(
 cdef void engine_run(engine_t *e) noexcept nogil:
     signals_leave()
     dealer_open(&e.dealer, clock_now())
+    e.alone_since = clock_now()
+    e.look_at = e.alone_since + LOOK_FIRST_MS * MILLISECOND
     while e.dealer.over == NULL and not e.end.finished(e, clock_now()):
         turn(e)
     finish(e)
@@ -138,6 +147,8 @@ cdef void turn(engine_t *e) noexcept nogil:
     e.end.tick(e, now)
     flush(e, now)
     note_connected(e)
+    if now >= e.look_at:
+        look(e, now)
 
 
 # wait waits for something to do; returns for how long at most, in ns.
@@ -166,7 +177,7 @@ cdef int64_t wait(engine_t *e) noexcept nogil:
 # time_left returns the ns until something is due by itself.
 cdef int64_t time_left(engine_t *e) noexcept nogil:
     cdef dealer_t *d = &e.dealer
-    cdef int64_t due = min(dealer_next_due(d), e.end.next_due(e))
+    cdef int64_t due = min(min(dealer_next_due(d), e.look_at), e.end.next_due(e))
     if not d.wants_out:
         if e.end.pending(e):
             return 0
@@ -220,6 +231,35 @@ cdef void note_connected(engine_t *e) noexcept nogil:
     if mail != NULL:
         e.connected = e.dealer.welcomed
         mailbox_put(e.main, mail)
+        note_alone(e)
+
+
+cdef void note_alone(engine_t *e) noexcept nogil:
+    pthread_mutex_lock(&e.lock)
+    e.trouble[0] = 0
+    pthread_mutex_unlock(&e.lock)
+    e.alone_since = clock_now()
+    e.look_at = FAR if e.connected else e.alone_since + LOOK_FIRST_MS * MILLISECOND
+
+
+# look has Python find out why no broker has welcomed us: libzmq does not say.
+cdef void look(engine_t *e, int64_t now) noexcept nogil:
+    cdef int64_t alone = now - e.alone_since
+    cdef mail_t *mail = NULL
+    if not e.dealer.leaving:
+        mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
+    if mail != NULL:
+        mail.code = e.dealer.up and not e.dealer.near
+        mailbox_put(e.main, mail)
+    e.look_at = now + min(alone * (LOOK_TIMES - 1), <int64_t>LOOK_MAX_MS * MILLISECOND)
+
+
+cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil:
+    cdef int size
+    pthread_mutex_lock(&e.lock)
+    size = snprintf(to, room, b"%s", e.trouble)
+    pthread_mutex_unlock(&e.lock)
+    return size
 
 
 cdef void finish(engine_t *e) noexcept nogil:
@@ -306,6 +346,8 @@ cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
 
 # --- the Python face -----------------------------------------------------------------------
 
+CERTAIN_AFTER = 0.9             # seconds without a broker; before that only what is certain is told
+TELL_EVERY = 30.0               # seconds between two lines with the same reason
 HEARTBEAT_MAX, LIVENESS_MAX = 86400.0 * 30, 1000  # so that no sum of times overflows
 
 # level, event, numbers (name, unit; 0: as it is), texts.
@@ -320,6 +362,7 @@ LOGS = {
         logging.WARNING, "request waiting", (("waited", 0.001), ("requests", 0)),
         ("service", "waits_for")),
     LOG_EPOCH_CHANGED: (logging.WARNING, "epoch changed", (("stale", 0),), ()),
+    LOG_DRAINING: (logging.INFO, "worker draining", (("held", 0),), ()),
     LOG_GIVEN_BACK: (logging.WARNING, "tasks given back", (("tasks", 0),), ()),
 }
 
@@ -368,6 +411,7 @@ cdef class Engine:
         self.noun = logger.name.rpartition(".")[2]
         self.connected = threading.Event()
         self.settled = threading.Event()
+        self.told = {}
         self.e.last_mail = mail_new(MAIL_CLOSED, NULL, 0)
         if self.e.last_mail == NULL:
             raise MemoryError
@@ -481,6 +525,49 @@ cdef class Engine:
         """Return what to raise where the engine would have to be open."""
         return ClosedError(f"this {self.noun} is closed; make a new one")
 
+    # -- why there is no broker ----------------------------------------------------------
+
+    @property
+    def trouble(self):
+        """Why no broker is reached, as far as that is known; empty if it is not, or one is."""
+        cdef char text[TROUBLE]
+        cdef int size = engine_trouble(&self.e, text, TROUBLE)
+        return text[:size].decode(errors="replace")
+
+    def look(self, seconds, answers):
+        """Have a thread look why no broker welcomes us, unless one still does."""
+        if self.looker is None or not self.looker.is_alive():
+            self.looker = threading.Thread(
+                target=self._look, args=(seconds, answers), daemon=True,
+                name=f"{self.logger.name.replace('.', '-')}-look")
+            with suppress(RuntimeError):  # no more threads: then it is not known
+                self.looker.start()
+
+    def _look(self, seconds, answers):
+        cdef list found
+        cdef bytes text
+        found = troubles_of(self.endpoints, answers, self.own_context is not None)
+        if seconds < CERTAIN_AFTER:  # a busy machine: what is only slow is no trouble yet
+            found = [trouble for trouble in found if trouble.certain]
+        text = "; ".join(trouble.sentence for trouble in found).encode(errors="replace")
+        if self.e.closed or self.connected.is_set():
+            return
+        pthread_mutex_lock(&self.e.lock)
+        snprintf(self.e.trouble, TROUBLE, b"%s", <const char *>text)
+        pthread_mutex_unlock(&self.e.lock)
+        for trouble in found:
+            self.tell_trouble(trouble)
+
+    def tell_trouble(self, trouble):
+        """Log why an endpoint is not reached: once for a reason, then every 30 s."""
+        now = time.monotonic()
+        reason, at = self.told.get(trouble.endpoint, ("", 0.0))
+        if reason != trouble.reason or now - at >= TELL_EVERY:
+            self.told[trouble.endpoint] = trouble.reason, now
+            log_event(
+                self.logger, logging.WARNING, "no broker, trying again",
+                endpoint=trouble.endpoint, reason=trouble.reason)
+
     # -- news ----------------------------------------------------------------------------
 
     @property
@@ -566,6 +653,8 @@ cdef void news_note(Engine self, mail_t *mail):
     elif mail.kind == MAIL_DISCONNECTED:
         self.connected.clear()
         self.settled.clear()
+    elif mail.kind == MAIL_ALONE:
+        self.look(mail.number / 1000, mail.code != 0)
     elif mail.kind == MAIL_CLOSED:
         news_log_rest(self)
         self.told_closed = 1

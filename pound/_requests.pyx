@@ -28,7 +28,8 @@ from pound._libzmq cimport zmq_msg_t
 from pound._mail cimport (
     LOG_REQUEST_WAITING, MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear,
     body_read, body_t, body_text, mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
-from pound._peer cimport FAR, clock_now, command_t, end_t, engine_log, engine_t
+from pound._peer cimport (
+    FAR, TROUBLE, clock_now, command_t, end_t, engine_log, engine_t, engine_trouble)
 from pound._pool cimport NONE
 from pound._queue cimport queue_append
 from pound._reader cimport record_t
@@ -54,7 +55,7 @@ cdef enum:
     BUSY_MAX_NS = 2000 * MS        # the same, after many refusals
     BUSY_DOUBLINGS = 6             # from the first to the most
     TOLD_MAX = 128                 # mails that wait for one wake-up of their taker
-    SENTENCE = 640                 # bytes of a sentence for a person; endpoints may be long
+    SENTENCE = 960                 # bytes of a sentence for a person; endpoints may be long
 
 cdef uint64_t live_requests = 0    # of the whole process
 
@@ -450,22 +451,41 @@ cdef void asking_epoch_changed(engine_t *e, int64_t now) noexcept nogil:
 
 # --- the engine's calls: time --------------------------------------------------------------
 
+# no_broker writes why there is none.
+cdef void no_broker(char *to, size_t room, engine_t *e) noexcept nogil:
+    cdef const char *at = e.dealer.endpoints[e.dealer.at]
+    cdef char trouble[TROUBLE]
+    if engine_trouble(e, trouble, sizeof(trouble)) == 0:
+        snprintf(trouble, sizeof(trouble), b"no broker answers at %s", at)
+    if e.dealer.lost != NULL:
+        snprintf(to, room, b"the broker was lost (%s); %s", e.dealer.lost, trouble)
+    else:
+        snprintf(to, room, b"%s", trouble)
+
+
 # waits_for writes what the request waits for, as a sentence for a person.
 cdef void waits_for(
-    char *to, size_t room, engine_t *e, const request_t *request
+    char *to, size_t room, engine_t *e, const request_t *request, int64_t now
 ) noexcept nogil:
     cdef dealer_t *d = &e.dealer
+    cdef requests_t *q = &(<asking_t *> e.end.state).requests
     cdef const char *at = d.endpoints[d.at]
     if request.place == BUSY:
         snprintf(
             to, room, b"the broker at %s is busy or draining, it was asked %u times",
             at, <unsigned int> request.busy)
     elif not d.welcomed:
-        snprintf(to, room, b"no broker answers at %s", at)
-    elif request.id == 0:
+        no_broker(to, room, e)
+    elif dealer_resting(d, now):
+        snprintf(to, room, b"the broker at %s goes away and takes no requests", at)
+    elif request.id == 0 and q.open >= d.limits.requests_max:
         snprintf(
-            to, room, b"the window of %u open requests is full",
-            <unsigned int> d.limits.requests_max)
+            to, room, b"the window of %u open requests is full (requests_max of the broker at %s)",
+            <unsigned int> d.limits.requests_max, at)
+    elif request.id == 0 and d.wants_out:
+        snprintf(to, room, b"the broker at %s does not read, the request was not sent", at)
+    elif request.id == 0:
+        snprintf(to, room, b"the time was over before the request was sent to %s", at)
     elif request.accepted:
         snprintf(to, room, b"the broker at %s holds the request, no worker has answered it", at)
     else:
@@ -473,10 +493,10 @@ cdef void waits_for(
 
 
 # expire ends a request whose deadline has passed.
-cdef void expire(asking_t *a, engine_t *e, uint32_t r) noexcept nogil:
+cdef void expire(asking_t *a, engine_t *e, uint32_t r, int64_t now) noexcept nogil:
     cdef char why[SENTENCE]
     cdef char what[SENTENCE - 64]
-    waits_for(what, sizeof(what), e, &a.requests.all[r])
+    waits_for(what, sizeof(what), e, &a.requests.all[r], now)
     snprintf(
         why, SENTENCE, b"no answer within %g s: %s",
         <double> a.requests.all[r].timeout / NS, what)
@@ -496,7 +516,7 @@ cdef void log_long(asking_t *a, engine_t *e, int64_t now) noexcept nogil:
     size = first.service.size
     memcpy(text, first.service.name, size)
     text[size] = 0
-    waits_for(text + size + 1, SENTENCE - size - 1, e, first)
+    waits_for(text + size + 1, SENTENCE - size - 1, e, first, now)
     while r != NONE and now - q.all[r].since >= a.log_after:
         request_hush(q, r)
         long_ones += 1
@@ -514,7 +534,7 @@ cdef void asking_tick(engine_t *e, int64_t now) noexcept nogil:
     cdef uint32_t r = requests_due(q, now)
     while r != NONE:
         if now >= request_expires(&q.all[r]):
-            expire(a, e, r)
+            expire(a, e, r, now)
         else:
             if q.all[r].place == BUSY and now >= q.all[r].busy_until:
                 request_move(q, r, RETURNED)

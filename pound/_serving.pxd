@@ -18,6 +18,7 @@ cdef class Serving(Engine):
     cdef uint8_t wants[SERVICES_MAX]     # the handler wants the Task
     cdef bint share                      # large bodies are memoryviews
     cdef uint32_t threads                # ever made
+    cdef bint drains                     # and the log says so
     cdef int perform(self, task_t *task) except -1
     cdef int call(self, task_t *task) except -1
     cdef int reply(self, task_t *task, object result) except -1

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pound._body import Body
 
 LOGGER: logging.Logger
+TASK: str
 LAST_WORDS: float
 AGREE_WITHIN: float
 

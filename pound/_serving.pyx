@@ -20,7 +20,7 @@ from pound._held cimport task_drop, task_keep, tasks_live
 from pound._mail cimport (
     body_clear, body_fill, body_meta, body_parts, body_text, body_value, released_drop,
 )
-from pound._peer cimport FAR, clock_now, forks
+from pound._peer cimport LOG_DRAINING, FAR, clock_now, engine_log, forks
 from pound._tasks cimport (
     AGREE_WITHIN_MS, LAST_WORDS_MS, tasks_answer, tasks_free, tasks_init, tasks_leave,
     tasks_partial, tasks_take, tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait,
@@ -36,6 +36,7 @@ import threading
 
 from pound._body import Answer
 from pound._logging import log_event
+from pound._unpicklable import TASK
 from pound.errors import Cancelled, ProtocolError, Release
 
 cdef enum:
@@ -87,6 +88,10 @@ cdef class Serving(Engine):
         RuntimeError
             It was started before.
         """
+        if not self.started:
+            log_event(
+                LOGGER, logging.INFO, "connecting", endpoint=", ".join(self.endpoints),
+                services=", ".join(self.names))
         super().start()
         if self.tasks.fd < 0:
             self.tasks.threads = 1
@@ -97,6 +102,9 @@ cdef class Serving(Engine):
         self.check_fork()
         cdef double ns = max(seconds, 0.0) * SECOND
         cdef int64_t now = clock_now()
+        if self.started and not self.e.closed and not self.drains:
+            self.drains = 1
+            engine_log(&self.e, LOG_DRAINING, self.tasks.running.count, 0, NULL, 0)
         tasks_leave(&self.tasks, FAR if ns >= <double>(FAR - now) else now + <int64_t>ns)
 
     @property
@@ -350,6 +358,10 @@ cdef class Task:
 
     def __init__(self):
         raise TypeError("a Task comes from its worker")
+
+    def __reduce__(self):
+        """Refuse to be pickled or copied."""
+        raise TypeError(f"a Task can't be pickled or copied: {TASK}")
 
     def __dealloc__(self):
         if self.task != NULL:

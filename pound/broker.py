@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import reprlib
 import signal
 import threading
 from types import TracebackType
@@ -21,8 +22,9 @@ import zmq
 from pound._checks import check_context
 from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
 from pound._logging import LOGGER, log_event, write_event
+from pound._unpicklable import Unpicklable
 from pound._version import __version__
-from pound.config import Config
+from pound.config import Config, check_names
 from pound.errors import BindError, ClosedError, ForkError
 
 SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
@@ -68,7 +70,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
 }
 
 
-class Broker:
+class Broker(Unpicklable):
     """A load-balancing broker that runs in a thread of its own.
 
     Parameters
@@ -99,6 +101,9 @@ class Broker:
     ...     print(broker.frontend_endpoints)  # doctest: +SKIP
     """
 
+    _noun = "a pound.Broker"
+    _remedy = "its sockets and threads belong to this process; pass its config, make one there"
+
     def __init__(
         self,
         config: Config | None = None,
@@ -106,7 +111,7 @@ class Broker:
         context: zmq.Context[Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.config = dataclasses.replace(config or Config(), **settings)
+        self.config = _configured(config, settings)
         self._given_context = check_context(context)
         self._pid = os.getpid()
         self._core: Core | None = None
@@ -403,3 +408,14 @@ def _write(
     if ago_ms:
         fields["ago_ms"] = ago_ms
     return write_event(LOGGER, level, event, **fields)
+
+
+def _configured(config: Config | None, settings: dict[str, Any]) -> Config:
+    """Return the configuration of a broker from its arguments."""
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(
+            f"the first argument is a pound.Config, not {reprlib.repr(config)}; give settings by"
+            " name: Broker(frontend='tcp://127.0.0.1:5555', backend='tcp://127.0.0.1:5556')"
+        )
+    check_names(settings)
+    return dataclasses.replace(config or Config(), **settings)

@@ -21,6 +21,7 @@ from pound._body import Answer, P, Partial
 from pound._checks import check_context, check_endpoints, check_rates, label_bytes
 from pound._map import Map
 from pound._progress import shown
+from pound._unpicklable import RESULT, Unpicklable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +35,7 @@ CLOSE_WITHIN = 5.0  # seconds; a close needs milliseconds
 T = TypeVar("T")
 
 
-class Client(Generic[P]):
+class Client(Unpicklable, Generic[P]):
     """A client of one broker, or of the first of several that answers.
 
     May be used by any number of threads at once; all their requests share one connection. After
@@ -88,6 +89,8 @@ class Client(Generic[P]):
     ...     client.request(b"hello", service="echo", timeout=2.0)
     b'hello'
     """
+
+    _noun = "a pound.Client"
 
     @overload
     def __init__(
@@ -305,8 +308,11 @@ class Client(Generic[P]):
         self.close()
 
 
-class _Asked(Future[T]):
+class _Asked(Unpicklable, Future[T]):
     """A future whose cancelling cancels its request."""
+
+    _noun = "the future of a request"
+    _remedy = RESULT
 
     def __init__(self, engine: Asking) -> None:
         super().__init__()
@@ -321,8 +327,11 @@ class _Asked(Future[T]):
         return cancelled
 
 
-class Stream:
+class Stream(Unpicklable):
     """An iterator over the partials of one answer; one thread reads at a time, any may close."""
+
+    _noun = "a Stream"
+    _remedy = RESULT
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +32,14 @@ RESERVED_PREFIXES = ("mmi.", "pound.")
 NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
-SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+# Sizes are those of memory: k, kB and KiB all are 1024 bytes.
+SIZE_UNITS = {"": 1, "b": 1} | {
+    letter + end: 1 << 10 * power
+    for power, letter in enumerate("kmgt", 1) for end in ("", "b", "ib")
+}
+TIME_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,
+              "d": 86400.0}
+AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")  # a number and its unit
 FLAG_WORDS = {
     "1": True, "true": True, "yes": True, "on": True,
     "0": False, "false": False, "no": False, "off": False,
@@ -117,13 +125,29 @@ def _parse_endpoints(key: Key, value: object) -> tuple[str, ...]:
     return endpoints
 
 
+def seconds_of(text: str) -> float:
+    """Return a time that a person wrote: ``2.5``, ``500ms``, ``30 s``, ``2m``, ``1h``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    match = AMOUNT.fullmatch(text.strip().lower())
+    if match is not None and match[2] in TIME_UNITS:
+        return float(match[1]) * TIME_UNITS[match[2]]
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a time: a number of seconds, or 500ms, 30s, 2m, 1h"
+        ) from None
+
+
 def _parse_seconds(key: Key, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError(f"{value!r} is not a number of seconds")
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number of seconds") from None
+    number = seconds_of(value) if isinstance(value, str) else float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not a finite number of seconds")
     key.in_range(number)
@@ -143,10 +167,12 @@ def _parse_count(key: Key, value: object) -> int:
 
 def _parse_size(key: Key, value: object) -> int:
     if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)\s*([a-z]*)", value.strip().lower())
+        match = AMOUNT.fullmatch(value.strip().lower())
         if match is None or match[2] not in SIZE_UNITS:
-            raise ValueError(f"{value!r} is not a size: a number of bytes, or 64KiB, 64MiB, 1GiB")
-        value = int(match[1]) * SIZE_UNITS[match[2]]
+            raise ValueError(
+                f"{value!r} is not a size: a number of bytes, or 64k, 64MB, 1.5GiB (k is 1024)"
+            )
+        value = int(Fraction(match[1]) * SIZE_UNITS[match[2]])
     return _parse_count(key, value)
 
 
@@ -337,6 +363,11 @@ class Config:
         services = {name: _service(name, entry) for name, entry in self.services.items()}
         object.__setattr__(self, "services", MappingProxyType(services))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy by the values: the mapping of the services can't be pickled itself."""
+        values = {name: getattr(self, name) for name in keys()}
+        return _remade, ({**values, "services": dict(self.services)},)
+
     @classmethod
     def load(
         cls,
@@ -373,6 +404,10 @@ class Config:
                 values[name] = _attempt(name, value, origin(name))
                 origins[name] = origin(name)
         return cls(**values), origins  # type: ignore[arg-type]
+
+
+def _remade(values: dict[str, Any]) -> Config:
+    return Config(**values)
 
 
 def keys() -> Mapping[str, Key]:
@@ -452,6 +487,14 @@ def _check_names(values: Iterable[str], where: str) -> None:
             raise ConfigError(f"unknown key {name!r} in {where}{_suggestion(name, known)}")
 
 
+def check_names(settings: Iterable[str]) -> None:
+    """Raise TypeError, with a suggestion, for a name that is no field of `Config`."""
+    known = [*keys(), "services"]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"unknown setting {name!r}{_suggestion(name, known)}")
+
+
 def _suggestion(word: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word), known, 1)
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -476,7 +519,11 @@ def _service(name: str, entry: object) -> ServiceConfig:
 
 
 def _check_service_name(name: str) -> None:
-    if len(name.encode()) > NAME_BYTES_MAX:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name!r} is no valid Unicode text") from None
+    if size > NAME_BYTES_MAX:
         raise ValueError(f"a service name has at most {NAME_BYTES_MAX} bytes")
     if name.startswith(RESERVED_PREFIXES):
         raise ValueError(f"{name!r}: names that begin with {name.split('.')[0]}. are reserved")

@@ -25,6 +25,7 @@ from pound._checks import (
 )
 from pound._handlers import Handler, check_capacity, check_services
 from pound._serving import AGREE_WITHIN, LAST_WORDS, Serving, Task
+from pound._unpicklable import Unpicklable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,7 +38,7 @@ LOOK_UP_EVERY = 0.5  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Worker:
+class Worker(Unpicklable):
     """A worker that offers services to one broker, or to the first of several that answers.
 
     Parameters
@@ -87,6 +88,8 @@ class Worker:
     --------
     >>> Worker("tcp://127.0.0.1:5556", {"echo": lambda body: body}).run()  # doctest: +SKIP
     """
+
+    _noun = "a pound.Worker"
 
     def __init__(
         self,

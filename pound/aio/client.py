@@ -36,6 +36,7 @@ from pound._checks import (
     label_bytes,
 )
 from pound._progress import shown_async
+from pound._unpicklable import RESULT, Unpicklable
 from pound.aio._loop import Binding
 from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Stream"]
 
 
-class Client(Generic[P]):
+class Client(Unpicklable, Generic[P]):
     """A client of one broker, or of the first of several that answers, for one event loop.
 
     It belongs to the loop that it is first used on, and connects then.
@@ -79,6 +80,8 @@ class Client(Generic[P]):
     ...     async with Client() as client:
     ...         print(await client.request(b"hello", service="echo", timeout=2.0))
     """
+
+    _noun = "a pound.aio.Client"
 
     @overload
     def __init__(
@@ -319,8 +322,11 @@ class Client(Generic[P]):
         return pending
 
 
-class Stream(AsyncIterator[Partial]):
+class Stream(Unpicklable, AsyncIterator[Partial]):
     """The partials of one answer, for ``async for``; made by `Client.stream`."""
+
+    _noun = "a Stream"
+    _remedy = RESULT
 
     def __init__(self, asking: Asking, number: int, flow: Flow) -> None:
         self._asking = asking
@@ -400,9 +406,11 @@ class _Partials:
             self.waiter.set_result(None)
 
 
-class _Pending(asyncio.Future[Any]):
+class _Pending(Unpicklable, asyncio.Future[Any]):
     """The answer to come of one request; cancelling it cancels the request."""
 
+    _noun = "the future of a request"
+    _remedy = RESULT
     asking: Asking
     number: int
 

@@ -29,6 +29,7 @@ from pound._checks import (
 )
 from pound._handlers import Handler, check_capacity, check_services
 from pound._serving import Serving
+from pound._unpicklable import TASK, Unpicklable
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
 from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND, SIGNALS
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Task", "Worker", "is_async"]
 
 
-class Worker:
+class Worker(Unpicklable):
     """A worker whose handlers run on one event loop.
 
     It belongs to the loop that it is started on, and serves once.
@@ -78,6 +79,8 @@ class Worker:
     ...     return body
     >>> asyncio.run(Worker(services={"slow": slow}, capacity=100).run())  # doctest: +SKIP
     """
+
+    _noun = "a pound.aio.Worker"
 
     def __init__(
         self,
@@ -264,7 +267,7 @@ class Worker:
         self._leave(self._drain_timeout if self._signals == 1 else 0.0)
 
 
-class Task:
+class Task(Unpicklable):
     """One delivery of a request to this worker; what a coroutine is called with.
 
     As `pound.Task`, except that partials are awaited.
@@ -276,6 +279,8 @@ class Task:
     """
 
     __slots__ = ("_taken", "_worker")
+    _noun = "a Task"
+    _remedy = TASK
 
     def __init__(self, taken: _serving.Task, worker: Worker) -> None:
         self._taken = taken

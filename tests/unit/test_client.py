@@ -19,10 +19,13 @@ from queue import Queue
 from typing import Any
 
 import pytest
+import zmq
 
 import pound
 import pound.aio
 from pound import _asking
+from pound._reach import Trouble
+from tests.support import wait_until
 from tests.unit.reference_broker import (
     ACCEPTED,
     ATTACHED,
@@ -390,6 +393,83 @@ def test_a_deadline_passes_without_any_broker():
     words = r"no broker answers at tcp://127\.0\.0\.1:1"
     with pound.Client("tcp://127.0.0.1:1") as client, pytest.raises(TimeoutError, match=words):
         client.request(b"", "echo", timeout=0.1)
+
+
+def test_a_deadline_without_a_broker_says_why_there_is_none(caplog):
+    """Its name does not resolve (.invalid never does), or nothing listens."""
+    for endpoint, words in (
+        ("tcp://no-such-name.invalid:1", "the name 'no-such-name.invalid' does not resolve"),
+        ("tcp://127.0.0.1:1", "connection refused: nothing listens there"),
+        ("inproc://nobody", "inproc needs the broker's zmq.Context"),
+    ):
+        with pound.Client(endpoint) as client:
+            wait_until(lambda client=client: client._engine.trouble)
+            with pytest.raises(pound.DeadlineExceeded, match=words) as caught:
+                client.request(b"", "echo", timeout=0.1)
+        assert f"({endpoint})" in str(caught.value)
+        lines = [line.getMessage() for line in caplog.records]
+        assert any("no broker, trying again" in line and endpoint in line for line in lines)
+
+
+def test_something_that_is_no_broker_is_told_as_such(context, caplog):
+    """A socket that answers nothing, and one that does not even speak ZeroMQ."""
+    other = context.socket(zmq.ROUTER)
+    port = other.bind_to_random_port("tcp://127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute_port = mute.getsockname()[1]
+        for at, words in ((port, "no broker of Pound"), (mute_port, "not speak ZeroMQ")):
+            with pound.Client(f"tcp://127.0.0.1:{at}") as client:
+                wait_until(lambda client=client: client._engine.trouble)
+                assert words in client._engine.trouble
+    other.close(0)
+
+
+def test_the_reason_is_forgotten_when_a_broker_is_found(make_client, broker):
+    client = make_client(heartbeat=60.0)
+    client._engine.look(1.0, True)
+    wait_until(lambda: client._engine.trouble)
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    wait_until(lambda: not client._engine.trouble)
+
+
+def test_a_reason_is_logged_once_until_it_changes(caplog):
+    with pound.Client("tcp://127.0.0.1:1") as client:
+        wait_until(lambda: caplog.records)
+        for _ in range(3):
+            client._engine.look(2.0, False)
+            wait_until(lambda: not looking(client))
+        client._engine.tell_trouble(Trouble("tcp://127.0.0.1:1", "another one", True))
+    reasons = [line.getMessage().partition("reason=")[2] for line in caplog.records]
+    assert len(reasons) == 2
+    assert reasons[0] != reasons[1]
+
+
+def looking(client: pound.Client) -> bool:
+    return any(thread.name == "pound-client-look" for thread in threading.enumerate())
+
+
+def test_a_time_too_short_to_be_sent_is_told_as_such(client):
+    with pytest.raises(pound.DeadlineExceeded, match="the time was over before"):
+        client.request(b"", "echo", timeout=1e-7)
+
+
+def test_a_lost_broker_is_told_as_such(client, broker):
+    broker.close()
+    wait_until(lambda: not client._engine.connected.is_set())
+    with pytest.raises(pound.DeadlineExceeded, match=r"the broker was lost \(disconnected\)"):
+        client.request(b"", "echo", timeout=0.1)
+
+
+def test_a_broker_that_goes_away_is_told_as_such(client, broker):
+    broker.say(bye(1, 60_000))
+    wait_until(lambda: resting(client))
+
+
+def resting(client: pound.Client) -> bool:
+    with pytest.raises(pound.DeadlineExceeded) as caught:
+        client.request(b"", "echo", timeout=0.05)
+    return "goes away and takes no requests" in str(caught.value)
 
 
 def test_cancelling_the_future_cancels_the_request(client, broker):

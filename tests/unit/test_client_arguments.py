@@ -117,6 +117,42 @@ def test_malformed_endpoints_are_refused(endpoints, words):
 
 
 @pytest.mark.parametrize(
+    ("endpoints", "guess"),
+    [
+        (5555, "tcp://127.0.0.1:5555"),
+        ("5555", "tcp://127.0.0.1:5555"),
+        ("host:5555", "tcp://host:5555"),
+        ("http://host:5555", "tcp://host:5555"),
+        ("tcp:/host:5555", "tcp://host:5555"),
+        ("tcp://host", "tcp://host:5555"),
+        (b"tcp://host:1", "tcp://host:1"),
+    ],
+)
+def test_what_was_meant_by_a_malformed_endpoint_is_guessed(endpoints, guess):
+    with pytest.raises(pound.ConfigError, match=f"did you mean '{guess}'"):
+        pound.Client(endpoints)
+
+
+@pytest.mark.parametrize("endpoint", [None, "", True, "/run/pound.sock", "tcp://h:99999", "ipc://"])
+def test_nothing_is_guessed_where_nothing_is_likely(endpoint):
+    with pytest.raises(pound.ConfigError) as caught:
+        pound.Client(endpoint)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_worker_whose_services_come_first_is_told_the_order():
+    with pytest.raises(pound.ConfigError, match="where the broker listens, then"):
+        pound.Worker({"echo": bytes})
+
+
+def test_half_a_character_is_refused_and_bytes_of_a_command_line_are_kept(client, broker):
+    with pytest.raises(ValueError, match="no valid Unicode"):
+        client.submit(b"", "\ud800")
+    client.submit(b"", b"\xff".decode(errors="surrogateescape"))
+    assert broker.expect(REQUEST).service == b"\xff"
+
+
+@pytest.mark.parametrize(
     "endpoint", ["tcp://host:1", "tcp://[::1]:65535", "ipc:///a/b:99999", "inproc://name:99999"]
 )
 def test_endpoints_of_any_transport_are_taken(endpoint):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -93,7 +95,8 @@ def test_services_as_arguments_are_checked_like_those_of_a_file() -> None:
         ('log_level = "inof"', ["log_level", "did you mean 'info'"]),
         ("frontend = []", ["frontend", "at least one"]),
         ("frontend = [1]", ["frontend", "at least one endpoint"]),
-        ('body_bytes_max = "1 TB"', ["body_bytes_max", "not a size"]),
+        ('body_bytes_max = "1 XB"', ["body_bytes_max", "not a size"]),
+        ('lease = "5 parsecs"', ["lease", "not a time"]),
         ('default_service = "mmi.x"', ["default_service", "reserved"]),
         (f'default_service = "{"é" * 128}"', ["default_service", "255 bytes"]),
         ("services = 1", ["services", "tables"]),
@@ -136,16 +139,41 @@ def test_misspelled_variables_are_errors_and_strangers_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("1", 1), ("2 KiB", 2048), ("3mib", 3 << 20), ("1GiB", 1 << 30), ("9B", 9)]
+    ("text", "size"),
+    [("1", 1), ("2 KiB", 2048), ("3mib", 3 << 20), ("1GiB", 1 << 30), ("9B", 9), ("64k", 1 << 16),
+     ("64K", 1 << 16), ("1 kb", 1024), ("64M", 1 << 26), ("64MB", 1 << 26), ("1.5GiB", 3 << 29),
+     (".5 k", 512), ("2T", 2 << 40)],
 )
 def test_sizes_have_units(text: str, size: int) -> None:
     assert Key("k", "size", 0, "").parse(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "KiB", "1.5MiB", "-1", "1 kb"])
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1 kbit", "1e3", ".", "1,5M", "0x10"])
 def test_odd_sizes_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Key("k", "size", 0, "").parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2.5", 2.5), ("500ms", 0.5), ("30 s", 30.0), ("2m", 120.0), ("2 min", 120.0),
+     ("1H", 3600.0), ("1d", 86400.0), ("250us", 0.00025), ("1e3", 1000.0)],
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert Key("k", "seconds", 0, "").parse(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "5 x", "1h30", "nan", "-1s"])
+def test_odd_times_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        Key("k", "seconds", 0, "").parse(text)
+
+
+def test_a_configuration_is_pickled_and_copied_by_its_values() -> None:
+    config = Config(liveness=7, services={"a": ServiceConfig(lease=2)})
+    for other in (pickle.loads(pickle.dumps(config)), copy.deepcopy(config)):
+        assert other == config
+        assert other.services["a"].lease == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Why an endpoint is not reached: what libzmq, which tries again for ever, does not say.
+
+Asked by an end that no broker has welcomed. It resolves and connects once, as libzmq does, beside
+its own socket; that may take seconds, so it runs on a thread of its own. The sentence is for a
+person: it names the endpoint and what to look at.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple
+
+CONNECT_S = 2.0  # a host that does not answer within this is told as such
+
+
+class Trouble(NamedTuple):
+    """What is wrong with one endpoint.
+
+    Parameters
+    ----------
+    endpoint : str
+    reason : str
+        Without the endpoint, as a log line has it in a field of its own.
+    certain : bool
+        False: a broker that is only slow would look the same.
+    """
+
+    endpoint: str
+    reason: str
+    certain: bool
+
+    @property
+    def sentence(self) -> str:
+        """The reason and the endpoint."""
+        return f"{self.reason} ({self.endpoint})"
+
+
+def troubles_of(endpoints: Iterable[str], answers: bool, own_context: bool) -> list[Trouble]:
+    """Return what is wrong with each endpoint.
+
+    Parameters
+    ----------
+    endpoints : iterable of str
+    answers : bool
+        Whether a ZeroMQ connection stands to the one in use.
+    own_context : bool
+        Whether the end made its own context: then nobody else can be in it.
+    """
+    return [_trouble(endpoint, answers, own_context) for endpoint in endpoints]
+
+
+def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
+    transport, _, address = endpoint.partition("://")
+    if transport == "inproc":
+        reason = "no broker of this zmq.Context listens there"
+        if own_context:
+            reason = "inproc needs the broker's zmq.Context: give it as context"
+        return Trouble(endpoint, reason, True)
+    try:
+        (_reach_ipc if transport == "ipc" else _reach_tcp)(address)
+    except socket.gaierror as error:
+        host = _host_and_port(address)[0]
+        words = (error.strerror or str(error)).lower()
+        return Trouble(endpoint, f"the name {host!r} does not resolve: {words}", True)
+    except ConnectionRefusedError:
+        reason = "connection refused: nothing listens there"
+        return Trouble(endpoint, f"{reason}; is the broker running, is the port right?", True)
+    except FileNotFoundError:
+        return Trouble(endpoint, "there is no such socket file; is the broker running?", True)
+    except TimeoutError:
+        reason = f"the host did not answer within {CONNECT_S:g} s: it is down, or a firewall is in"
+        return Trouble(endpoint, f"{reason} between", True)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        return Trouble(endpoint, f"cannot connect: {words.lower()}", True)
+    reason = "it accepts connections, but does not speak ZeroMQ: another program, or one that hangs"
+    if answers:
+        reason = "something answers there, but no broker of Pound: is that the broker's endpoint?"
+    return Trouble(endpoint, reason, False)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(";")[2].rpartition(":")  # SOURCE;HOST:PORT is allowed
+    return host.strip("[]"), int(port)
+
+
+def _reach_tcp(address: str) -> None:
+    with socket.create_connection(_host_and_port(address), CONNECT_S):
+        return  # whatever listens is told nothing, and takes it for a client that went away
+
+
+def _reach_ipc(path: str) -> None:
+    name = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(CONNECT_S)
+        peer.connect(name)

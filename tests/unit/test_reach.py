@@ -1,0 +1,62 @@
+"""Why an endpoint is not reached, for each transport and each way to fail."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pound import _reach
+from pound._reach import troubles_of
+
+
+def reason_of(endpoint: str, answers: bool = False, own_context: bool = False) -> str:
+    (trouble,) = troubles_of([endpoint], answers, own_context)
+    assert trouble.sentence == f"{trouble.reason} ({endpoint})"
+    return trouble.reason
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    assert "the name 'nowhere.invalid' does not resolve" in reason_of("tcp://nowhere.invalid:1")
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as reserved:  # bound and not listening
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"localhost:{port}", f"127.0.0.1:0;127.0.0.1:{port}"):
+            assert "connection refused" in reason_of(f"tcp://{address}")
+
+
+def test_files(tmp_path: Path) -> None:
+    assert "no such socket file" in reason_of(f"ipc://{tmp_path}/nobody")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "left"))
+        assert "connection refused" in reason_of(f"ipc://{tmp_path}/left")
+        listener.listen()
+        assert "not speak ZeroMQ" in reason_of(f"ipc://{tmp_path}/left")
+    assert "path too long" in reason_of(f"ipc://{tmp_path}/{'x' * 200}")
+    assert "connection refused" in reason_of("ipc://@pound-test-nobody")
+
+
+def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(_reach.socket, "create_connection", late)
+    assert "did not answer within 2 s" in reason_of("tcp://127.0.0.1:1")
+
+
+def test_whatever_listens_is_uncertain() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        for answers, words in ((False, "not speak ZeroMQ"), (True, "no broker of Pound")):
+            (trouble,) = troubles_of([endpoint], answers, False)
+            assert words in trouble.reason
+            assert not trouble.certain
+
+
+def test_inproc() -> None:
+    assert "give it as context" in reason_of("inproc://x", own_context=True)
+    assert "no broker of this zmq.Context" in reason_of("inproc://x")
