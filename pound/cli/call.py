@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 import pound
+from pound._checks import as_bytes
 from pound._progress import Progress
 from pound.cli.common import (
     EXIT_DEADLINE,
     EXIT_FAILED,
     EXIT_NO_SERVICE,
     EXIT_TASK_FAILED,
+    Seconds,
     client_of,
     complain,
     connect_option,
 )
 from pound.cli.lines import Lines, Pipeline, pipe
+from pound.cli.waiting import explained
 
 if TYPE_CHECKING:
     from pound._body import Reply
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
               help="Send each line of the file BODY (default: stdin) as a request of its own.")
 @click.option("--window", type=click.IntRange(min=1), default=512, show_default=True,
               help="Requests open at once, with --map.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="Deadline of each request; none if not given.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS",
+              help="Deadline of each request; none if not given. Also 500ms, 2m.")
 @click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True,
               help="9 is the most urgent.")
 @connect_option("frontend")
@@ -60,13 +63,15 @@ def call(
     by tabs. A bar on stderr shows how far it is when stderr is a terminal and stdout is not. The
     first request that fails ends the command, and its line is named.
 
-    Exits with 10 if the task failed, 11 if there is no such service, 12 if the deadline passed.
+    If no answer comes within a second, a line on stderr says what is waited for. Exits with 10 if
+    the task failed, 11 if there is no such service, 12 if the deadline passed.
     """
     if each_line:
         ctx.exit(_map(service, body, window, timeout, priority, endpoints))
     try:
-        payload = sys.stdin.buffer.read() if body == "-" else (body or "").encode()
-        with client_of(endpoints) as client:
+        payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
+        with client_of(endpoints) as client, explained(client, service) as explanation:
+            explanation.begin()
             answer = client.request(payload, service, timeout=timeout, priority=priority)
         _write(answer)
     except pound.RequestError as error:
@@ -111,9 +116,11 @@ def _map(
             pipe() as (rung, ring),
             client_of(endpoints) as client,
             Progress(_size(source), shown=shows) as progress,
+            explained(client, service) as explanation,
         ):
             pipeline = Pipeline(client, rung, ring, service, timeout, priority)
             for size, answers in pipeline.answers(Lines(source.fileno()), window):
+                explanation.end() if answers else explanation.begin()
                 _write_lines(answers)
                 told += len(answers)
                 progress.step(size, len(answers))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 
 import pound
 from pound._logging import escape
+from pound.config import Key, keys
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -18,6 +23,10 @@ EXIT_UNFINISHED = 4
 EXIT_TASK_FAILED = 10
 EXIT_NO_SERVICE = 11
 EXIT_DEADLINE = 12
+EXIT_INTERRUPTED = 130  # as a shell says it of a program that SIGINT ended
+EXIT_PIPE = 141  # and of one that nobody reads any more
+
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 WELCOME_S = 3.0  # a broker answers in milliseconds; a human gives up after a few seconds
 HEARTBEAT_S = 0.2  # with several endpoints: a silent one is left in time for the next ones
@@ -39,7 +48,31 @@ def exit_code(error: pound.PoundError) -> int:
 
 
 class ErrorsAsExitCodes(click.Group):
-    """A group that turns Pound's errors into one line on stderr and an exit code."""
+    """A group that turns errors into one line on stderr and an exit code."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        """Run the command line, and exit as a program of the shell does.
+
+        Ctrl-C ends it without a word; so does the end of a pipe that it writes to. Output that
+        can't be written (a full disk) is an error.
+        """
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)
+        _open_closed_streams()
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.ClickException as error:
+            with suppress(OSError):
+                error.show()
+            code = error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            code = EXIT_INTERRUPTED
+        except OSError as error:
+            code = _unwritten(error)
+        sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -48,20 +81,104 @@ class ErrorsAsExitCodes(click.Group):
         except pound.PoundError as error:
             complain(str(error))
             ctx.exit(exit_code(error))
+        except OSError as error:
+            ctx.exit(_unwritten(error))
 
 
 def complain(message: str) -> None:
     """Write one escaped line to stderr: a message may hold what a peer sent."""
-    click.echo(f"pound: {escape(message)}", err=True)
+    with suppress(OSError):  # a full disk: there is no one left to tell
+        click.echo(f"pound: {escape(message)}", err=True)
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller closed (``pound status >&-``); what an encoding lacks becomes ``?``."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _unwritten(error: OSError) -> int:
+    """Say why output can't be written, unless it is a pipe that nobody reads; the exit code.
+
+    Raises
+    ------
+    OSError
+        It is the error of something else.
+    """
+    if error.filename is not None or error.errno not in UNWRITTEN:
+        raise error
+    with suppress(OSError):  # what is buffered is not tried again at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return EXIT_PIPE
+    complain(f"the output can't be written: {error.strerror}")
+    return EXIT_FAILED
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A time as people write it: ``2.5``, ``500ms``, ``2m``."""
+
+    name = "seconds"
+
+    def __init__(self, zero: bool = False) -> None:
+        self.zero = zero
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds."""
+        try:
+            seconds: float = Key("time", "seconds", None, "").parse(value)  # type: ignore[assignment]
+        except pound.ConfigError as error:
+            self.fail(str(error).partition(": ")[2], param, ctx)
+        if seconds == 0 and not self.zero:
+            self.fail("0 is no time: a request needs some to be answered", param, ctx)
+        return seconds
 
 
 def connect_option(side: str) -> Callable[[Function], Function]:
-    """Return the repeatable option ``--connect``; `side` is a key of the configuration."""
-    default: tuple[str, ...] = getattr(pound.Config(), side)
+    """Return the repeatable option ``--connect``; `side` is a key of the configuration.
+
+    Without it the command reads the variable that tells a broker where to listen.
+    """
+    key = keys()[side]
+    default: tuple[str, ...] = key.default  # type: ignore[assignment]
+
+    def find(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Sequence[str]:
+        variable = os.environ.get(key.environment)
+        if given or variable is None:
+            return given or default
+        bound: tuple[str, ...] = key.parse(variable)  # type: ignore[assignment]
+        return tuple(connectable(endpoint, key.environment) for endpoint in bound)
+
     return click.option(
-        "--connect", "endpoints", metavar="URL", multiple=True, default=default, show_default=True,
-        help="Endpoint of a broker; repeat it for brokers to turn to when one is silent.",
+        "--connect", "endpoints", metavar="URL", multiple=True, callback=find,
+        help="Endpoint of a broker; repeat it for brokers to turn to when one is silent.  "
+             f"[default: {key.environment} of the environment, or {', '.join(default)}]",
     )
+
+
+def connectable(endpoint: str, variable: str) -> str:
+    """Return where to connect to for what a broker binds: any address is this machine's, too.
+
+    Raises
+    ------
+    pound.ConfigError
+        The port is one that only the broker knows.
+    """
+    if endpoint.endswith(":*"):
+        raise pound.ConfigError(
+            f"{variable}={endpoint} is a port that only the broker knows; give --connect the one of"
+            " its ready line"
+        )
+    for any_address, this in (("tcp://*:", "tcp://127.0.0.1:"), ("tcp://0.0.0.0:", "tcp://127.0.0.1:"),
+                              ("tcp://[::]:", "tcp://[::1]:")):  # fmt: skip
+        if endpoint.startswith(any_address):
+            return this + endpoint.removeprefix(any_address)
+    return endpoint
 
 
 @contextmanager
@@ -76,6 +193,7 @@ def client_of(endpoints: tuple[str, ...]) -> Iterator[pound.Client]:
     heartbeat = HEARTBEAT_S if len(endpoints) > 1 else 1.0
     with pound.Client(endpoints, heartbeat=heartbeat) as client:
         if not client.wait_connected(WELCOME_S):
-            tried = ", ".join(endpoints)
-            raise Unreachable(f"no broker answered within {WELCOME_S:g} s at {tried}")
+            why = client._engine.trouble
+            tried = f": {why}" if why else f" at {', '.join(endpoints)}"
+            raise Unreachable(f"no broker answered within {WELCOME_S:g} s{tried}")
         yield client

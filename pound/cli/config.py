@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pound._logging import escape
 from pound.config import Config, Key, ignored_variables, keys
 
 DEFAULT_FILE = Path("pound.toml")  # read if it is in the working directory
@@ -41,10 +42,14 @@ def _setting_option(key: Key) -> Callable[[Function], Function]:
     )
 
 
+def default_file() -> Path | None:
+    """Return the file that is read when none is named; None: there is none."""
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
 def load(path: Path | None, flags: dict[str, object]) -> tuple[Config, dict[str, str]]:
     """Return the configuration that a command runs with, and the origins of its values."""
-    if path is None and DEFAULT_FILE.exists():
-        path = DEFAULT_FILE
+    path = path or default_file()
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     return Config.load(path, os.environ, given)
 
@@ -72,10 +77,14 @@ def config() -> None:
 @file_option
 def check(path: Path | None) -> None:
     """Read the file and the environment; exit with 2 and a reason if something is wrong."""
-    load(path, {})
+    path = path or default_file()
+    _, origins = load(path, {})
     for variable in ignored_variables(os.environ):
         click.echo(f"pound: {variable} is no key, ignored", err=True)
-    click.echo("pound: the configuration is valid")
+    read = str(path.absolute()) if path else f"no file (there is no {DEFAULT_FILE} here)"
+    variables = [origin.split()[1] for origin in origins.values() if origin.startswith("environ")]
+    sources = ", ".join([escape(read), *variables])
+    click.echo(f"pound: the configuration is valid; read: {sources}")
 
 
 @config.command(short_help="Print the effective configuration as TOML.")

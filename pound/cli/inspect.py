@@ -1,11 +1,13 @@
 """``pound status``, ``services``, ``workers``: what a broker says about itself.
 
 Each asks the internal service of its name; the long lists come in pages, which are joined here.
+What a person sees fits a terminal of 24 lines and 80 columns; ``--json`` gives all of it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -18,53 +20,143 @@ from pound.cli.common import WELCOME_S, client_of, connect_option
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
+TEXT_MAX = 60  # characters of a fact of a status, beside its name
+LINES = 22  # of a status: a terminal has 24, and the prompt needs some
+CUT_TO_MIN = 8  # characters that a cell keeps however narrow the terminal is
+# Counters of what is as it should be, or of sizes; every other one above 0 is worth a look.
+SOUND = frozenset({
+    "accepted", "waiting", "running", "answered", "cancelled", "released", "waiting_bytes", "kept",
+    "kept_bytes", "answers_evicted", "answers_deferred", "messages_in", "messages_out",
+    "records_in", "bytes_in", "bytes_out", "partials", "turns", "peers", "routes", "queued",
+    "images", "closed_connections", "disconnects", "clients", "workers", "services",
+})  # fmt: skip
+# The worst of the others first.
+GRAVE = ("failed", "refused", "losses", "expired", "redelivered", "bad_messages", "logs_dropped")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+wide_option = click.option("--wide", is_flag=True, help="Don't cut long names to fit the terminal.")
 
 
 @click.command(short_help="Ask a broker how it is; its health check.")
+@click.option("--all", "everything", is_flag=True, help="Print every counter.")
 @json_option
 @connect_option("frontend")
-def status(as_json: bool, endpoints: tuple[str, ...]) -> None:
-    """Print the broker's state and counters; exit with 3 if none answers within 3 s."""
+def status(everything: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+    """Print the broker's state, what waits and what went wrong.
+
+    Exits with 3 if none answers within 3 s.
+    """
     with client_of(endpoints) as client:
         answer = ask(client, "pound.status")
+        waits = answer.get("counters", {}).get("waiting") and not (as_json or everything)
+        oldest = oldest_wait(all_rows(client, "services")) if waits else ""
     if as_json:
         click.echo(json.dumps(answer, indent=2))
-        return
-    facts = {name: value for name, value in answer.items() if not isinstance(value, dict)}
+    else:
+        facts = all_facts(answer) if everything else summary(answer, oldest)
+        width = max(map(len, facts), default=0)
+        for name, text in facts.items():
+            click.echo(f"{name:<{width}}  {text}")
+
+
+def all_facts(answer: Row) -> dict[str, str]:
+    """Return everything that ``pound.status`` tells, as text, one level deep."""
+    facts: dict[str, Any] = {}
+    for name, value in answer.items():
+        facts.update(value if isinstance(value, dict) else {name: value})
+    return {name: _cell(name, value) for name, value in facts.items()}
+
+
+def summary(answer: Row, oldest: str) -> dict[str, str]:
+    """Return what matters of ``pound.status``, as text: not more than a terminal's lines."""
+    counters = dict(answer.get("counters", {}))
+    facts = {
+        "version": _cell("", answer.get("version")),
+        "state": "draining" if answer.get("draining") else "serving",
+        "uptime": _cell("uptime_ms", answer.get("uptime_ms")),
+    }
     for side, bound in answer.get("endpoints", {}).items():
-        facts[side] = ", ".join(bound)
-    facts.update(answer.get("counters", {}))
-    width = max(map(len, facts), default=0)
-    for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {_cell(name, value)}")
+        facts[side] = cut(", ".join(map(escape, bound)), TEXT_MAX)
+    for name in ("workers", "clients", "services"):
+        facts[name] = _cell(name, answer.get(name))
+    for name in ("waiting", "running", "answered"):
+        facts[name] = _cell(name, counters.get(name))
+    if oldest:
+        facts["waiting"] = cut(f"{facts['waiting']} ({oldest})", TEXT_MAX)
+    memory = answer.get("memory", {"waiting_bytes": counters.get("waiting_bytes", 0)})
+    facts["memory"] = cut(memory_text(memory), TEXT_MAX)
+    return {**facts, **troubles(counters, LINES - len(facts))}
+
+
+def memory_text(memory: object) -> str:
+    """Return what the broker holds: its total and limit if it tells those, then the parts."""
+    if not isinstance(memory, Mapping):
+        return size(memory) if isinstance(memory, (int, float)) else _cell("", memory)
+    parts = {name.removesuffix("_bytes"): value for name, value in memory.items()}
+    shown = [f"{size(value)} {name}" for name, value in parts.items() if value]
+    return ", ".join(shown) or "0 B"
+
+
+def troubles(counters: Mapping[str, int], room: int) -> dict[str, str]:
+    """Return the counters above 0 that are not `SOUND`; a last line counts those without room."""
+    found = [name for name in GRAVE if counters.get(name)]
+    found += [name for name in counters if name not in (*found, *SOUND) and counters[name]]
+    shown = found if len(found) <= room else found[: room - 1]
+    facts = {name: _cell(name, counters[name]) for name in shown}
+    if len(shown) < len(found):
+        facts["others"] = f"{len(found) - len(shown)} more counters above 0: pound status --all"
+    return facts
+
+
+def oldest_wait(rows: Iterable[Row]) -> str:
+    """Say which request waits longest, and for what, as far as the broker tells."""
+    waits = [row for row in rows if row.get("oldest_wait_ms") is not None]
+    if not waits:
+        return ""
+    row = max(waits, key=lambda row: row["oldest_wait_ms"])
+    name = cut(_cell("", row["name"]), 24)
+    return f"the oldest for {duration(row['oldest_wait_ms'] / 1000)}, service {name}"
 
 
 @click.command(short_help="List a broker's services.")
+@wide_option
 @json_option
 @connect_option("frontend")
-def services(as_json: bool, endpoints: tuple[str, ...]) -> None:
-    """Print each service with its waiting and running requests and its workers."""
+def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+    """Print each service with its waiting and running requests and its workers.
+
+    oldest_wait is how long the first of its waiting requests has waited; workerless is how long
+    requests have waited without any worker.
+    """
     columns = ("name", "waiting", "running", "workers", "waiting_bytes", "oldest_wait_ms",
                "workerless_ms")
-    _list("services", columns, as_json, endpoints)
+    _list("services", columns, {"name"}, wide, as_json, endpoints)
 
 
 @click.command(short_help="List a broker's workers.")
+@wide_option
 @json_option
 @connect_option("frontend")
-def workers(as_json: bool, endpoints: tuple[str, ...]) -> None:
-    """Print each worker with its dialect, services, capacity and what it holds."""
-    columns = ("number", "dialect", "label", "services", "capacity", "held", "idle_ms", "state")
-    _list("workers", columns, as_json, endpoints)
+def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+    """Print each worker with what it holds of its capacity, its state and its services.
+
+    idle is how long nothing was heard of it.
+    """
+    columns = ("label", "services", "held", "capacity", "idle_ms", "state", "dialect")
+    _list("workers", columns, {"label", "services"}, wide, as_json, endpoints)
 
 
 def _list(
-    kind: str, columns: Sequence[str], as_json: bool, endpoints: tuple[str, ...]
+    kind: str, columns: Sequence[str], names: set[str], wide: bool, as_json: bool,
+    endpoints: tuple[str, ...],
 ) -> None:
     with client_of(endpoints) as client:
         rows = all_rows(client, kind)
-    click.echo(json.dumps({kind: rows}, indent=2) if as_json else table(columns, rows))
+    if as_json:
+        click.echo(json.dumps({kind: rows}, indent=2))
+    else:
+        width = None if wide else shutil.get_terminal_size((80, 24)).columns
+        click.echo(table(columns, rows, names, width))
 
 
 def ask(client: pound.Client, service: str, after: object = None) -> dict[str, Any]:
@@ -89,17 +181,52 @@ def all_rows(client: pound.Client, kind: str) -> list[Row]:
             return rows
 
 
-def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Return `rows` under a heading, in columns as wide as they need; numbers to the right."""
-    heading = [name.removesuffix("_ms") for name in columns]
+def table(
+    columns: Sequence[str], rows: Iterable[Row], names: Iterable[str] = (), width: int | None = None
+) -> str:
+    """Return `rows` under a heading, in columns as wide as they need; numbers to the right.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    rows : iterable of Row
+    names : iterable of str
+        Columns that may be cut.
+    width : int, optional
+        Of a line, at most, as far as cutting achieves that.
+    """
+    heading = [name.removesuffix("_ms").replace("waiting_bytes", "bytes") for name in columns]
     cells = [[_cell(name, row.get(name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
+    if width is not None:
+        _narrow(widths, [i for i, name in enumerate(columns) if name in names], width)
     lines = ["  ".join(map(_pad, line, widths)).rstrip() for line in [heading, *cells]]
     return "\n".join(lines)
 
 
+def _narrow(widths: list[int], where: Sequence[int], width: int) -> None:
+    """Take from the widest of the columns `where` until a line has `width` characters."""
+    while where and sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(where, key=lambda i: widths[i])
+        if widths[widest] <= CUT_TO_MIN:
+            return
+        widths[widest] -= 1
+
+
 def _pad(cell: str, width: int) -> str:
+    cell = cut(cell, width)
     return cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
+
+
+def cut(text: str, width: int) -> str:
+    """Return at most `width` characters, of a longer text its begin and its end.
+
+    The end is what tells labels of one machine (``host:pid``) and paths apart.
+    """
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def _cell(name: str, value: object) -> str:
@@ -109,8 +236,8 @@ def _cell(name: str, value: object) -> str:
         return ",".join(_cell("", item) for item in value)
     if name.endswith("_ms") and isinstance(value, (int, float)):
         return duration(value / 1000)
-    if name == "uptime" and isinstance(value, (int, float)):
-        return duration(value)
+    if name.endswith("_bytes") and isinstance(value, (int, float)):
+        return size(value)
     if isinstance(value, str):
         return escape(value) or '""'
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
@@ -124,3 +251,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that suits a person: ``12 B``, ``3.4 MiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while count >= 1024 and len(units) > 1:
+        count /= 1024
+        del units[0]
+    return f"{count:.0f} B" if units[0] == "B" else f"{count:.1f} {units[0]}"

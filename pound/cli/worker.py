@@ -14,7 +14,7 @@ import click
 import pound
 from pound import _logging, aio
 from pound.aio.worker import is_async
-from pound.cli.common import connect_option
+from pound.cli.common import Seconds, connect_option
 from pound.config import keys
 
 
@@ -68,7 +68,7 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
               show_default=True, help="Least level of the log lines.")
 @click.option("--log-format", type=click.Choice(keys()["log_format"].choices), default="text",
               show_default=True, help="Form of the log lines.")
-@click.option("--drain-timeout", type=click.FloatRange(min=0), metavar="SECONDS",
+@click.option("--drain-timeout", type=Seconds(zero=True), metavar="SECONDS",
               default=keys()["drain_timeout"].default, show_default=True,
               help="How long held tasks may take after the first signal; then they are given back.")
 @connect_option("backend")

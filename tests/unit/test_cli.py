@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,24 @@ import pytest
 from click.testing import CliRunner
 
 import pound
-from pound.cli import main, serve
+import pound._logging
+from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
+from pound.cli import call as call_module
+from pound.cli import inspect, main, serve
 from pound.cli.common import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Unreachable, exit_code
-from pound.cli.inspect import all_rows, duration, table
+from pound.cli.inspect import (
+    SOUND,
+    all_facts,
+    all_rows,
+    cut,
+    duration,
+    oldest_wait,
+    size,
+    summary,
+    table,
+)
 from pound.cli.serve import SIGNALLED, notify, seed_libc, watch_signals
+from pound.cli.waiting import what_for
 from pound.cli.worker import load_handler
 from pound.config import keys
 
@@ -124,6 +139,155 @@ def test_tables_align_and_escape() -> None:
         '""          12             3 ms  ready',
     ]
     assert table(("name",), []) == "name"
+
+
+def test_tables_fit_the_terminal_by_cutting_names() -> None:
+    rows = [{"label": f"{'very-long-' * 6}host:{n}", "services": ["s" * 255], "held": n}
+            for n in (12345, 12346)]
+    names = {"label", "services"}
+    shown = table(("label", "services", "held"), rows, names, 80).splitlines()
+    assert {len(line.rstrip()) for line in shown[1:]} == {80}
+    assert [f"host:{n}" in line for n, line in zip((12345, 12346), shown[1:], strict=True)]
+    assert all("…" in line for line in shown[1:])
+    assert "s" * 255 in table(("label", "services", "held"), rows, names)
+    assert len(table(("label",), rows, names, 3).splitlines()[1]) == 8  # narrower says nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [("abcdef", 6, "abcdef"), ("abcdefg", 6, "abc…fg"), ("abcdefgh", 5, "ab…gh"), ("abc", 1, "…")],
+)
+def test_a_cut_text_keeps_its_ends(text: str, width: int, shown: str) -> None:
+    assert cut(text, width) == shown
+
+
+def test_a_status_of_many_faults_fits_a_terminal() -> None:
+    counters = {name: 7 for name in (*DISPATCHER_COUNTERS, *LOOP_COUNTERS)}
+    bound = [f"tcp://127.0.0.1:{n}" for n in range(9)]
+    endpoints = {"frontend": bound, "backend": bound}
+    answer = {"version": "1", "uptime_ms": 5000, "draining": True, "endpoints": endpoints,
+              "clients": 1, "workers": 2, "services": 3, "counters": counters}
+    facts = summary(answer, "the oldest for 3 min, service x")
+    assert len(facts) <= 22
+    assert max(map(len, facts.values())) <= 60
+    assert facts["state"] == "draining"
+    assert facts["waiting"] == "7 (the oldest for 3 min, service x)"
+    assert list(facts).index("failed") < list(facts).index("others")
+    shown, hidden = set(facts) - {"others"}, int(facts["others"].split()[0])
+    faults = set(counters) - SOUND
+    assert len(faults - shown) == hidden
+    assert not set(summary({**answer, "counters": dict.fromkeys(counters, 0)}, "")) & faults
+    assert set(counters) <= set(all_facts(answer))
+
+
+def test_every_sound_counter_exists() -> None:
+    assert {*DISPATCHER_COUNTERS, *LOOP_COUNTERS} >= SOUND
+
+
+def test_the_oldest_wait_names_its_service() -> None:
+    rows = [{"name": "a", "oldest_wait_ms": None}, {"name": "b", "oldest_wait_ms": 1500},
+            {"name": "", "oldest_wait_ms": 20}]
+    assert oldest_wait(rows) == "the oldest for 1.5 s, service b"
+    assert oldest_wait(rows[:1]) == oldest_wait([{"name": "c"}]) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+# ---- what a call waits for ----
+
+
+def row(name: str, workers: int, running: int = 0, waiting: int = 0) -> dict[str, Any]:
+    return {"name": name, "workers": workers, "running": running, "waiting": waiting}
+
+
+def test_what_a_request_waits_for() -> None:
+    rows = [row("slow", 2, 2, 5), row("echo", 1), row("gone", 0), row("", 1)]
+    assert what_for("slow", rows) == (
+        "2 workers offer 'slow'; it has 2 running and 5 waiting requests")
+    assert what_for("slwo", rows) == (
+        "no worker offers 'slwo'; did you mean 'slow'?"
+        " Services: the default service, 'echo', 'slow'")
+    assert what_for("gone", rows).startswith("no worker offers 'gone'. Services:")
+    assert what_for("", []) == "no worker offers the default service, and no other service"
+    many = what_for("x", [row(f"service-{n}", 1) for n in range(12)])
+    assert many.endswith("'service-7' and 2 more")
+
+
+# ---- the environment ----
+
+
+def endpoints_of(command: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    """Return where a command would connect to."""
+    seen: list[Any] = []
+
+    @contextmanager
+    def connect(endpoints: Any) -> Iterator[Any]:
+        seen.append(endpoints)
+        raise pound.ClosedError("enough")
+        yield
+
+    monkeypatch.setattr(pound._logging, "configure", lambda *_: None)
+    monkeypatch.setattr(inspect, "client_of", connect)
+    monkeypatch.setattr(call_module, "client_of", connect)
+    monkeypatch.setattr(pound, "Worker", lambda endpoints, **_: next(connect(endpoints).gen))
+    result = CliRunner().invoke(main, [command, *arguments])
+    assert seen, result.output
+    return tuple(seen[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "variable", "default"),
+    [
+        ("status", [], "POUND_FRONTEND", "tcp://127.0.0.1:5555"),
+        ("services", [], "POUND_FRONTEND", "tcp://127.0.0.1:5555"),
+        ("workers", [], "POUND_FRONTEND", "tcp://127.0.0.1:5555"),
+        ("call", ["s"], "POUND_FRONTEND", "tcp://127.0.0.1:5555"),
+        ("worker", ["json:dumps"], "POUND_BACKEND", "tcp://127.0.0.1:5556"),
+    ],
+)
+def test_commands_connect_to_where_the_environment_has_brokers_listen(
+    monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[str], variable: str, default: str
+) -> None:
+    for name in ("POUND_FRONTEND", "POUND_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    assert endpoints_of(command, monkeypatch, *arguments) == (default,)
+    monkeypatch.setenv(variable, "tcp://*:1, tcp://[::]:2,ipc:///a,tcp://0.0.0.0:3,tcp://host:4")
+    assert endpoints_of(command, monkeypatch, *arguments) == (
+        "tcp://127.0.0.1:1", "tcp://[::1]:2", "ipc:///a", "tcp://127.0.0.1:3", "tcp://host:4")
+    given = endpoints_of(command, monkeypatch, *arguments, "--connect", "ipc:///b")
+    assert given == ("ipc:///b",)
+    assert variable in CliRunner().invoke(main, [command, "--help"]).output
+    monkeypatch.setenv(variable, "tcp://127.0.0.1:*")
+    result = CliRunner().invoke(main, [command, *arguments])
+    assert result.exit_code == EXIT_USAGE
+    assert "only the broker knows" in result.output
+
+
+def test_config_check_names_what_it_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: CliRunner
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POUND_LIVENESS", "3")
+    assert runner.invoke(main, ["config", "check"]).output == (
+        "pound: the configuration is valid; read: no file (there is no pound.toml here),"
+        " POUND_LIVENESS\n")
+    (tmp_path / "pound.toml").touch()
+    (tmp_path / "own.toml").touch()
+    assert f"read: {tmp_path}/pound.toml" in runner.invoke(main, ["config", "check"]).output
+    named = runner.invoke(main, ["config", "check", "-c", "own.toml"]).output
+    assert f"read: {tmp_path}/own.toml" in named
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "5 parsecs", "nan"])
+def test_a_timeout_that_is_none_is_refused(runner: CliRunner, text: str) -> None:
+    result = runner.invoke(main, ["call", "s", "--timeout", text])
+    assert result.exit_code == EXIT_USAGE
+    assert "--timeout" in result.output
 
 
 @pytest.mark.parametrize(
