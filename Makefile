@@ -13,10 +13,12 @@ PYZMQ_TRIED := 26.0.3 27.*
 SIM_SEEDS ?= 20000
 SIM_SEED ?= 0
 FUZZ_EXAMPLES ?= 200000
+CHAOS_MINUTES ?= 10
+CHAOS_SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test bench bench-quick bench-python bench-micro profile debug annotate \
-	sanitize soak lint types wheel dist-check sim-long fuzz-long clean
+	sanitize soak chaos lint types wheel dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -98,6 +100,9 @@ sanitize:        ## unit tests, simulation, interoperation under the address and
 
 soak: build      ## ten million requests over all dialects; afterwards nothing may be left
 	$(BIN)/python -m tests.soak
+
+chaos: build     ## kills, stops and pauses under load for CHAOS_MINUTES, from CHAOS_SEED on
+	$(BIN)/python -m tests.chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED)
 
 annotate:        ## Cython's annotated HTML beside each module
 	rm -f build/built

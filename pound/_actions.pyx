@@ -559,6 +559,7 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
     if peer.worker != NONE:
         worker_lost(b, peer, route)
     if peer.client != NONE:
+        peer.cut_at = b.now
         if peer.dialect == DIALECT_PND or route.explicit_id:
             disp_client_lost(b.d, peer.client, b.settings.client_grace_ns, b.now)
         else:

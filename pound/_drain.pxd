@@ -3,7 +3,8 @@
 # While it drains it takes no new requests. READY counts as ever, since a worker that comes, or is
 # back, helps to finish. It waits, for the whole timeout if need be, while something is left that
 # would be lost: a request that runs, that was sent to a worker before, that has a worker, or whose
-# answer is not handed over; and any of a foreign client, which would never be told. Requests of PND
+# answer is not handed over, unless its client has been away for a liveness; and any that waits of a
+# foreign client, which would never be told. Requests of PND
 # clients that no worker was sent and none could be do not hold it: BYE sends them elsewhere.
 #
 # Cost: O(1) a turn while something is left, at a cursor that goes round all requests and moves on

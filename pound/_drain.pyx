@@ -58,7 +58,16 @@ cdef int holds(const broker_t *b, uint32_t slot) noexcept nogil:
     if request.state == REQUEST_WAITING:
         return (request.attempts > 0 or b.slots[slot].dialect != DIALECT_PND
                 or b.d.services[request.service].workers > 0)
-    return request.state == REQUEST_RUNNING or request.state == REQUEST_ANSWERED
+    if request.state == REQUEST_ANSWERED:
+        return expected(b, b.client_peer[request.client])
+    return request.state == REQUEST_RUNNING
+
+
+# expected says whether a client that has an answer to take is there, or may be back in a moment:
+# one that was cut is, by far, before a liveness has passed.
+cdef int expected(const broker_t *b, const peer_t *client) noexcept nogil:
+    return (client.route != NULL and client.route.alive) or (
+        b.now - client.cut_at < b.settings.heartbeat_ns * b.settings.liveness)
 
 
 # count_left counts the requests that the broker would have waited for, and says so, if any.

@@ -140,7 +140,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     int64_t blocked_since    # when its first refused send was; 0: not blocked
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
-    int64_t cut_at           # REQ: when its connection was seen to be gone
+    int64_t cut_at           # client, lost worker: when its last route was seen to be gone
     int64_t tried_at         # REQ, LOST_TRIED: when it was taken for ready again
     uint64_t tried_order     # and the last connection that was open when it was sent a task
     int64_t not_before       # REQ, LOST_CUT: it is not tried before: its connection may be closing

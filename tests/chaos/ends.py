@@ -7,17 +7,27 @@ of the file that RUNS names: what ran twice is seen there.
 
 asks COUNT requests of each service at once, prints ``asked``, then ``answered COUNT``: of all of
 them, those that were answered as they should be.
+
+    python -m tests.chaos.ends load|aload FRONTEND
+
+asks the service ``work`` until SIGTERM, then prints what came of it, as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import sys
+import threading
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
 
 import pound
 import pound.aio
+from tests.peers.base import digest
 
 
 def seconds(body: bytes) -> float:
@@ -61,10 +71,86 @@ async def aio(url: str, asked: list[tuple[str, bytes]]) -> None:
         print("answered", right, flush=True)
 
 
+def digests(body: bytes | list[bytes]) -> list[bytes]:
+    return digest(body if isinstance(body, list) else [body])
+
+
+def work_digest(body: bytes | list[bytes]) -> list[bytes]:
+    time.sleep(0.003)
+    return digests(body)
+
+
+async def awork_digest(body: bytes | list[bytes]) -> list[bytes]:
+    await asyncio.sleep(0.003)
+    return digests(body)
+
+
+class Account:
+    """What a client asked under load, and what came of it."""
+
+    WINDOW = 16
+
+    def __init__(self) -> None:
+        self.said = {"answered": 0, "lost": 0, "unexpected": 0, "slowest": 0.0}
+        self.ends = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self.ends.set())
+        self.number = 0
+
+    def next(self) -> bytes:
+        self.number += 1
+        return f"{os.getpid()} {self.number}".encode()
+
+    def note(self, body: bytes, answer: Any, took: float) -> None:
+        self.said["answered"] += 1
+        self.said["unexpected"] += answer != digest([body])
+        self.said["slowest"] = max(self.said["slowest"], took)
+
+
+def load(url: str) -> None:
+    account = Account()
+    pending: dict[Future[Any], tuple[bytes, float]] = {}
+    with pound.Client(url) as client:
+        while pending or not account.ends.is_set():
+            while len(pending) < account.WINDOW and not account.ends.is_set():
+                body = account.next()
+                pending[client.submit(body, "work")] = (body, time.monotonic())
+            done, _ = wait(pending, 60, FIRST_COMPLETED)
+            if not done:
+                account.said["lost"] = len(pending)
+                break
+            for future in done:
+                body, begun = pending.pop(future)
+                account.note(body, future.result(), time.monotonic() - begun)
+    print(json.dumps(account.said), flush=True)
+
+
+async def aload(url: str) -> None:
+    account = Account()
+
+    async def ask(client: pound.aio.Client) -> None:
+        while not account.ends.is_set():
+            body, begun = account.next(), time.monotonic()
+            try:
+                answer = await asyncio.wait_for(client.request(body, "work"), 60)
+            except asyncio.TimeoutError:
+                account.said["lost"] += 1
+            else:
+                account.note(body, answer, time.monotonic() - begun)
+
+    async with pound.aio.Client(url) as client:
+        await asyncio.gather(*(ask(client) for _ in range(account.WINDOW)))
+    print(json.dumps(account.said), flush=True)
+
+
 if __name__ == "__main__":
-    kind, url, count, each, *services = sys.argv[1:]
-    asked = requests(int(count), each, services)
-    if kind == "aio":
-        asyncio.run(aio(url, asked))
+    kind, url, *more = sys.argv[1:]
+    if kind == "load":
+        load(url)
+    elif kind == "aload":
+        asyncio.run(aload(url))
     else:
-        client(url, asked)
+        asked = requests(int(more[0]), more[1], more[2:])
+        if kind == "aio":
+            asyncio.run(aio(url, asked))
+        else:
+            client(url, asked)

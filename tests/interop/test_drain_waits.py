@@ -176,6 +176,22 @@ def test_answer_that_waits_for_its_client_is_waited_for(
     assert draining.ends()
 
 
+def test_answer_of_a_client_that_has_long_left_is_not_waited_for(
+    rig: Rig, own: Own, drain: Callable[..., Drain], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, client = own(PndWorker(rig.backend, heartbeat=BEAT)), own(PndClient(rig.frontend))
+    rig.ready(worker)
+    client.welcome()
+    client.ask([b"q"])
+    task = worker.task()
+    client.close()
+    rig.wait_stat("routes", 1)
+    worker.answer(task, [b"a"])
+    rig.wait_stat("answered", 1)
+    assert drain().ends()  # after a liveness: a second
+    assert "drained" not in "".join(r.getMessage() for r in caplog.records if r.levelno > 20)
+
+
 def test_client_that_is_slow_to_read_gets_its_answers(
     rig: Rig, own: Own, drain: Callable[..., Drain]
 ) -> None:
