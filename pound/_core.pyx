@@ -23,6 +23,9 @@ from pound._buffer cimport buffer_free
 from pound._dialects cimport (
     BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
 )
+from pound._descriptors cimport (
+    descriptors_close, descriptors_limit, descriptors_open, descriptors_tick,
+)
 from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
 from pound._drain cimport drain_begin, drain_check, farewell
 from pound._flush cimport flush, flush_blocked, flush_deferred
@@ -101,6 +104,7 @@ LOG_KINDS = (
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
     "tasks_released", "unfinished",
+    "descriptors_short",
 )
 WHY_REFUSED = (
     "", "too much waits: foreign_window, waiting_max or another limit",
@@ -122,7 +126,7 @@ LOOP_COUNTERS = (
     "answers_unknown", "partials", "partials_dropped", "undeliverable", "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
     "disconnects", "pauses", "logs_dropped", "control_dropped", "no_memory", "turns", "peers",
-    "routes", "queued", "images",
+    "routes", "queued", "images", "turned_away",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -316,6 +320,7 @@ cdef void lost_tried(broker_t *b) noexcept nogil:
 cdef void tick(broker_t *b) noexcept nogil:
     """Fire what is due."""
     cdef uint8_t dialect
+    descriptors_tick(b)
     flush_blocked(b)
     flush_deferred(b, b.now)
     disp_tick(b.d, b.now, live_now(b))
@@ -336,6 +341,8 @@ cdef int64_t next_due(broker_t *b) noexcept nogil:
             due = sooner(due, b.beats[dialect].beat_due)
     if b.blocked != NULL:
         due = sooner(due, b.blocked.retry_at)
+    if b.descriptors.guests_count:
+        due = sooner(due, b.descriptors.look_at)
     if b.deferred != NULL:
         due = sooner(due, b.deferred.deferred_until)
     if b.draining:
@@ -367,6 +374,7 @@ cdef void report(broker_t *b) noexcept nogil:
     cdef service_t *s
     cdef uint32_t _
     logs_sweep(b.logs, b.now, 0)
+    descriptors_limit(b)
     if b.lost_count:
         lost_seek(b)
     trim(b)
@@ -491,6 +499,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.views)
     free(b.attach)
     outgoing_free(&b.outgoing)
+    descriptors_close(b)
     if b.logs != NULL:
         logs_free(b.logs)
     free(b.logs)
@@ -535,6 +544,7 @@ cdef class Core:
         self.b = <broker_t *> calloc(1, sizeof(broker_t))
         if self.b == NULL:
             raise MemoryError
+        descriptors_open(self.b)
         self._open_logs()
         self.version = version.encode()
         self.endpoints = b"{}"

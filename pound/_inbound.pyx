@@ -6,6 +6,9 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from pound._actions cimport act, route_lost
+from pound._descriptors cimport (
+    descriptors_accepted, descriptors_closed, descriptors_failed,
+)
 from pound._dialects cimport (
     BAD_VERSION, DIALECT_NONE, FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t,
 )
@@ -27,8 +30,8 @@ from pound._state cimport (
     C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,
 )
 
-
 cdef enum:
+    ACCEPT_FAILED = 0x0040   # ZMQ_EVENT_ACCEPT_FAILED; its value is errno
     CUT_FRAMES = 1024        # of a message that has too many, read at once
     WHY_ROOM = 64            # bytes of a reason: no more of it is logged
 
@@ -262,8 +265,12 @@ cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
             more = zmq.msg_more(&msg)
         if event == ZMQ_EVENT_ACCEPTED:
             connection_opened(b, side, <int> value)
+            descriptors_accepted(b, side, <int> value)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
             connection_shaken(b, side)  # its value is 0, not a descriptor
         elif event == ZMQ_EVENT_DISCONNECTED:
+            descriptors_closed(b, <int> value)
             connection_closed(b, side, <int> value)
+        elif event == ACCEPT_FAILED:
+            descriptors_failed(b, <int> value)
     zmq.msg_close(&msg)

@@ -15,7 +15,8 @@ from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS,
     C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
     LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION,
-    LOG_TASKS_RELEASED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_CUT,
+    LOG_TASKS_RELEASED, LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
+    LOST_CUT,
     broker_t, connection_t, unsent_t, item_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
 from pound._stored cimport stored_clear
@@ -455,7 +456,7 @@ cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:
 # log_lines returns how many lines of a kind, about one peer, are written in 30 s; 0: all. A fault
 # that a peer makes is said once and counted; workers that come and go are changes of state.
 cdef uint32_t log_lines(uint8_t kind) noexcept nogil:
-    if kind == LOG_DRAINING or kind == LOG_DRAINED:
+    if kind == LOG_DRAINING or kind == LOG_DRAINED or kind == LOG_UNFINISHED:
         return 0
     if (LOG_WORKER_READY <= kind <= LOG_WORKER_LEAVES or kind == LOG_PAUSE
             or kind == LOG_SILENT_CONNECTION):

@@ -29,6 +29,7 @@ cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
     STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
+    RESERVE_MAX = 32         # descriptors kept for those on this machine
     COUNTERS = 64            # room in the published statistics
 
 cdef struct peer_t           # defined below
@@ -259,6 +260,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_ROUTES
     C_QUEUED                 # items in the queues of clients
     C_IMAGES                 # stored records
+    C_TURNED_AWAY            # connections that were closed since descriptors were few
     C_COUNT
 
 cdef enum refused_why:       # LOG_REQUESTS_REFUSED
@@ -293,6 +295,20 @@ cdef enum log_kind:
     LOG_REQUESTS_REFUSED
     LOG_TASKS_RELEASED
     LOG_UNFINISHED           # LOG_DRAINED, with work left
+    LOG_DESCRIPTORS_SHORT
+
+cdef struct guest_t:         # a connection that may stay for a moment
+    int64_t until
+    int fd                   # -1: none
+    uint8_t side
+
+cdef struct descriptors_t:   # see _descriptors.pxd
+    int limit                # RLIMIT_NOFILE: every descriptor is below
+    int reserve              # a connection within that of the limit is a guest
+    int spare                # closed when accept fails; -1
+    uint32_t guests_count
+    int64_t look_at          # when the time of a guest is over
+    guest_t guests[RESERVE_MAX]
 
 cdef enum command_t:
     COMMAND_NONE = 0
@@ -370,6 +386,7 @@ cdef struct broker_t:
     uint8_t draining
     uint8_t finished
     uint64_t counters[COUNTERS]
+    descriptors_t descriptors
     logs_t *logs             # owned; the logging thread takes what the loop puts
     const char *counter_names[COUNTERS]  # of `counters`; owned by Python
     const char *version      # owned by Python

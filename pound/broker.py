@@ -61,6 +61,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "requests_refused": (
         logging.WARNING, "requests refused, which the client's dialect can't be told",
         ("client", "service", "why", "")),
+    "descriptors_short": (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
     "tasks_released": (
         logging.WARNING, "tasks released", ("worker", "service", "tasks", "retry_ms")),
     "silent_connection": (
@@ -331,7 +332,10 @@ class Broker(Unpicklable):
 
     def _monitor(self, context: zmq.Context[Any], socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
         address = f"inproc://pound-monitor-{id(self):x}-{socket.underlying:x}"
-        events = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        events = (
+            zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         socket.monitor(address, events)
         monitor: zmq.Socket[Any] = context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.LINGER, 0)

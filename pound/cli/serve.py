@@ -18,6 +18,11 @@ from pathlib import Path
 
 import click
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
 import pound
 from pound._logging import LOGGER, configure, log_event
 from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED
@@ -25,6 +30,7 @@ from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
 ENDED = "ended"
+IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # each would end the process; none means that to us
 SIGNAL_POLL_S = 0.5  # Python runs a signal's handler only between two steps of the main thread
 
 
@@ -41,6 +47,7 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     A second one stops at once, exit code 1.
     """
     config, _ = load(path, flags)
+    raise_limit()
     configure(config.log_level, config.log_format)
     seed_libc()
     events = watch_signals()
@@ -91,7 +98,23 @@ def watch_signals() -> queue.SimpleQueue[str]:
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: events.put(SIGNALLED))
+    for name in IGNORED:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _note_ignored)
     return events
+
+
+def _note_ignored(number: int, _: object) -> None:
+    name = signal.Signals(number).name
+    log_event(LOGGER, logging.INFO, "signal ignored", signal=name)
+
+
+def raise_limit() -> None:
+    """Allow as many descriptors as the system lets this process have: each peer takes one."""
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def seed_libc() -> None:

@@ -1,0 +1,139 @@
+"""A host with few descriptors, and signals that would end a process: `pound serve` serves on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pound
+from tests.support import WAIT_S, Served, pound_command, wait_until
+
+FEW = 40
+# Limits of a process that then becomes `pound serve`.
+LIMITED = (
+    "import os, resource, sys;"
+    "soft, hard = map(int, sys.argv[1:3]);"
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard));"
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+
+
+@pytest.fixture
+def serve_with(spawn: Callable[..., Any]) -> Callable[..., Served]:
+    """``serve_with(soft, hard)``: a broker with these limits of descriptors."""
+
+    def start(soft: int, hard: int) -> Served:
+        command = pound_command(
+            "serve", "--frontend=tcp://127.0.0.1:*", "--backend=tcp://127.0.0.1:*")
+        return Served(spawn([sys.executable, "-c", LIMITED, str(soft), str(hard), *command]))
+
+    return start
+
+
+@pytest.fixture
+def crowd() -> Iterator[list[pound.Client]]:
+    clients: list[pound.Client] = []
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def soft_limit(pid: int) -> int:
+    line = next(
+        line for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+        if line.startswith("Max open files"))
+    return int(line.split()[3])
+
+
+def answers(frontend: str) -> bool:
+    with pound.Client(frontend) as client:
+        try:
+            return bool(client.request(b"", "pound.status", timeout=5))
+        except pound.DeadlineExceeded:
+            return False
+
+
+def test_the_soft_limit_is_raised(serve_with: Any) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, 4096) if hard != resource.RLIM_INFINITY else 4096
+    assert soft_limit(serve_with(128, limit).pid) == limit
+
+
+def test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator(
+    serve_with: Any, crowd: list[pound.Client]
+) -> None:
+    served = serve_with(FEW, FEW)
+    with pound.Worker(served.backend, {"echo": lambda body: body}) as worker:
+        assert worker.wait_connected(WAIT_S)
+        crowd.append(pound.Client(served.frontend))
+        assert crowd[0].request(b"x", "echo", timeout=WAIT_S) == b"x"
+        crowd += [pound.Client(served.frontend) for _ in range(40)]
+        wait_until(lambda: "descriptors short" in served.process.stderr)
+        assert f"limit={FEW}" in served.process.stderr
+        begun, used = time.monotonic(), cpu_s(served.pid)
+        assert answers(served.frontend)
+        assert crowd[0].request(b"x", "echo", timeout=WAIT_S) == b"x"  # who came first stays
+        time.sleep(max(0.0, begun + 2 - time.monotonic()))  # what is measured is time
+        assert cpu_s(served.pid) - used < 0.25 * (time.monotonic() - begun)
+    assert served.process.stderr.count("descriptors short") <= 2
+
+
+def test_when_the_crowd_has_left_connections_stay(
+    serve_with: Any, crowd: list[pound.Client]
+) -> None:
+    served = serve_with(FEW, FEW)
+    crowd += [pound.Client(served.frontend) for _ in range(40)]
+    wait_until(lambda: "descriptors short" in served.process.stderr)
+    while crowd:
+        crowd.pop().close()
+    with (
+        pound.Worker(served.backend, {"echo": lambda body: body}),
+        pound.Client(served.frontend) as client,
+    ):
+        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+
+
+def test_a_burst_of_raw_connections_is_drained_without_spinning(serve_with: Any) -> None:
+    served = serve_with(FEW, FEW)
+    port = int(served.frontend.rpartition(":")[2])
+    held = []
+    for _ in range(100):
+        raw = socket.create_connection(("127.0.0.1", port), WAIT_S)
+        held.append(raw)
+    wait_until(lambda: "descriptors short" in served.process.stderr)
+    begun, used = time.monotonic(), cpu_s(served.pid)
+    assert answers(served.frontend)
+    time.sleep(max(0.0, begun + 1 - time.monotonic()))
+    assert cpu_s(served.pid) - used < 0.3 * (time.monotonic() - begun)
+    for raw in held:
+        raw.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
+def test_signals_that_mean_nothing_end_no_broker(
+    serve: Callable[..., Served], number: signal.Signals
+) -> None:
+    served = serve()
+    served.process.signal(number)
+    if number != signal.SIGPIPE:
+        wait_until(lambda: f"signal ignored signal={number.name}" in served.process.stderr)
+    assert answers(served.frontend)
+    served.process.signal(signal.SIGTERM)
+    assert served.process.wait() == 0
