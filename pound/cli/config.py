@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,10 +91,13 @@ def check(path: Path | None) -> None:
 @config.command(short_help="Print the effective configuration as TOML.")
 @file_option
 @click.option("--origin", is_flag=True, help="Say behind each value where it came from.")
-def show(path: Path | None, origin: bool) -> None:
+@click.option("--explain", is_flag=True, help="Say above each value what it means.")
+def show(path: Path | None, origin: bool, explain: bool) -> None:
     """Print what pound serve would run with; the output is a valid configuration file."""
     effective, origins = load(path, {})
-    for name in keys():
+    for name, key in keys().items():
+        if explain:
+            click.echo("\n".join(["", *(f"# {line}" for line in _explained(key))]))
         line = f"{name} = {_toml(getattr(effective, name))}"
         click.echo(f"{line}  # {origins[name]}" if origin else line)
     for name, service in effective.services.items():
@@ -101,6 +105,13 @@ def show(path: Path | None, origin: bool) -> None:
         if service.lease is not None:
             click.echo(f"lease = {_toml(service.lease)}")
         click.echo(f"one_part = {_toml(service.one_part)}")
+
+
+def _explained(key: Key) -> list[str]:
+    """Return lines that say what a key means, in what unit, and its default as people write it."""
+    unit = {"choice": " | ".join(key.choices)}.get(key.kind, key.unit)
+    default = f"Default: {as_text(key)}{f' ({unit})' if unit else ''}."
+    return textwrap.wrap(f"{key.meaning} {default}", 98)
 
 
 def _toml(value: object) -> str:

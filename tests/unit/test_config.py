@@ -19,6 +19,7 @@ from pound.cli.config import as_text
 from pound.config import Config, Key, ServiceConfig, ignored_variables, is_loopback, keys
 from pound.errors import ConfigError
 
+SAMPLE = Path(__file__).parents[2] / "examples" / "pound.toml"
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
@@ -167,6 +168,22 @@ def test_times_have_units(text: str, seconds: float) -> None:
 def test_odd_times_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Key("k", "seconds", 0, "").parse(text)
+
+
+def test_the_sample_is_what_explain_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Write it anew by ``pound config show --explain``, below its own first lines."""
+    for name in keys():
+        monkeypatch.delenv(f"POUND_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(main, ["config", "show", "--explain"]).output.strip()
+    sample = SAMPLE.read_text()
+    assert shown in sample
+    values, origins = Config.load(SAMPLE)
+    assert values == Config()
+    assert {name for name, origin in origins.items() if origin == "default"} == {"services"}
+    last = sample.partition(shown)[2].partition("# [services")
+    text = "[services" + re.sub("^# ", "", last[2], flags=re.MULTILINE)
+    assert Config.load(write(tmp_path, text))[0].services
 
 
 def test_a_configuration_is_pickled_and_copied_by_its_values() -> None:
