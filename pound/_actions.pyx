@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from pound._array cimport array_grow
 from pound._check cimport CHECK, POUND_CHECKS
+from pound._credits cimport credits_clear
 from pound._dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
@@ -108,6 +109,7 @@ cdef void worker_free(broker_t *b, uint32_t worker) noexcept nogil:
     b.worker_peer[worker] = NULL
     peer.worker = NONE
     peer.tasks_count = 0
+    credits_clear(b, peer)
     peer_rests(b, peer)
     peer_release(b, peer)
 

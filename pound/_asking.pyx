@@ -13,15 +13,16 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from pound._format cimport CODE_INTERNAL
+from pound._format cimport CODE_INTERNAL, partial_cost
 from pound._mail cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts,
     body_text, body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
     mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
 from pound._peer cimport FAR, Engine, clock_now, command_t, engine_post, forks
 from pound._requests cimport (
-    RECORD_BYTES, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
-    asking_live, cancel_t, flow_read, run_ask, run_cancel, run_leave, service_t)
+    WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
+    asking_live, cancel_t, run_ask, run_cancel, run_leave, service_t)
+from pound._streams cimport flow_read, look_t, run_look
 
 cdef enum:
     NS = 1000000000                # in a second
@@ -156,7 +157,7 @@ cdef class Flow:
         self.sizes = deque()
 
     cdef object partial(self, mail_t *mail, bint share):
-        cdef uint64_t size = mail.body.bytes + RECORD_BYTES
+        cdef uint64_t size = partial_cost(mail.body.bytes, mail.body.parts)
         self.attempt = mail.attempt
         meta = body_meta(&mail.body)
         value = Partial(
@@ -171,8 +172,8 @@ cdef class Flow:
         self.attempt = 0
 
     def read(self):
-        """Note that the oldest partial that was taken has been read by the caller."""
-        flow_read(&self.flow, self.sizes.popleft())
+        """Note that the caller has read the oldest partial taken; True: call `Asking.grant`."""
+        return bool(flow_read(&self.flow, self.sizes.popleft()))
 
 
 @cython.final
@@ -502,6 +503,16 @@ cdef class Asking(Engine):
         """End a request, if it has not ended; its mail follows at once."""
         if not self.forked():
             self.cancel_some(&number, 1)
+
+    def grant(self, uint64_t number):
+        """Have the worker told how far a stream may go; nothing if the client is closed."""
+        cdef look_t *look = <look_t *> malloc(sizeof(look_t))
+        if look == NULL:
+            raise MemoryError
+        look.command.run = run_look
+        look.number = number
+        if engine_post(&self.e, &look.command) < 0:
+            free(look)
 
     def leave(self):
         """Say BYE and finish; nothing if it has ended."""

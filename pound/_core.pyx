@@ -123,7 +123,8 @@ LOOP_COUNTERS = (
     "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",
     "unknown_versions", "struck_messages", "struck_routes", "reserved_services",
     "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining", "stale_requests",
-    "answers_unknown", "partials", "partials_dropped", "undeliverable", "answers_deferred",
+    "answers_unknown", "partials", "partials_dropped", "credits_late", "undeliverable",
+    "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
     "disconnects", "pauses", "logs_dropped", "control_dropped", "no_memory", "turns", "peers",
     "routes", "queued", "images", "turned_away",
@@ -492,6 +493,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     buffer_free(&b.scratch)
     spares_free(&b.spares)
     free(b.slots_block)
+    free(b.streams)
     free(b.client_peer)
     free(b.worker_peer)
     free(b.services)

@@ -96,6 +96,8 @@ cdef void dealer_error(
 ) noexcept nogil
 cdef void dealer_simple(dealer_t *d, uint8_t kind, uint64_t id) noexcept nogil   # CANCEL, HEARTBEAT
 cdef void dealer_bye(dealer_t *d, uint16_t reason) noexcept nogil
+cdef void dealer_credit(
+    dealer_t *d, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil
 # dealer_greeting writes HELLO (capacity 0: label is the body) or READY. `names` are label and
 # services as inline parts in one body_t.
 cdef void dealer_hello(dealer_t *d, const body_t *label) noexcept nogil

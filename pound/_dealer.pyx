@@ -27,8 +27,8 @@ from pound._mail cimport (
 )
 from pound._wire cimport (
     FLAG_ATTACHED, KIND_HELLO, KIND_READY, PACKET_RECORDS_MAX, RECORD_SIZE, named_head_size,
-    packet_begin, packet_end, packet_open, part_put, put_bye, put_error, put_partial, put_reply,
-    put_request, put_simple, record_begin, store_u32, store_u64, wire_error_text,
+    packet_begin, packet_end, packet_open, part_put, put_bye, put_credit, put_error, put_partial,
+    put_reply, put_request, put_simple, record_begin, store_u32, store_u64, wire_error_text,
 )
 
 cdef extern from "_mail.h" nogil:
@@ -716,6 +716,13 @@ cdef void dealer_simple(dealer_t *d, uint8_t kind, uint64_t id) noexcept nogil:
 cdef void dealer_bye(dealer_t *d, uint16_t reason) noexcept nogil:
     if room(d, RECORD_SIZE + 8, 0) == 0:
         put_whole(d, put_bye(&d.packet, reason, 0))
+
+
+cdef void dealer_credit(
+    dealer_t *d, uint64_t id, uint8_t attempt, uint64_t credit
+) noexcept nogil:
+    if room(d, RECORD_SIZE + 16, 0) == 0:
+        put_whole(d, put_credit(&d.packet, id, attempt, credit))
 
 
 cdef void dealer_hello(dealer_t *d, const body_t *label) noexcept nogil:

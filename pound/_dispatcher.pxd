@@ -321,6 +321,10 @@ cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexc
 cdef void disp_expect(
     const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
+# disp_holds gives the request whose task a worker was sent under a token, disp_request_of the one
+# that a client calls so; or NONE. Requests of foreign clients are not found.
+cdef uint32_t disp_holds(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
+cdef uint32_t disp_request_of(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil
 # 0, or -1: the task is not UNSENT.
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil
 
@@ -341,6 +345,15 @@ cdef inline bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t toke
         return False
     task = &d.tasks[d.requests[slot].task]
     return task.token == token and task.state == TASK_UNSENT
+
+
+cdef inline const task_t *disp_sent_task(const dispatcher_t *d, uint32_t slot) noexcept nogil:
+    """disp_sent_task gives the task of a request that a worker was sent, or NULL."""
+    cdef const task_t *task
+    if d.requests[slot].state != REQUEST_RUNNING:
+        return NULL
+    task = &d.tasks[d.requests[slot].task]
+    return task if task.state == TASK_SENT else NULL
 
 
 cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept nogil:

@@ -211,7 +211,7 @@ cdef int disp_request(
 
 
 cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noexcept nogil:
-    cdef uint32_t r = NONE if d.clients[c].foreign else request_find(d, c, id)
+    cdef uint32_t r = disp_request_of(d, c, id)
     if r == NONE or d.requests[r].state not in (REQUEST_WAITING, REQUEST_RUNNING):
         return 0
     d.now = now
@@ -451,11 +451,18 @@ cdef void disp_expect(
 
 
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t r = disp_holds(d, w, token)
+    d.counters.partials_late += r == NONE
+    return r
+
+
+cdef uint32_t disp_holds(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     cdef uint32_t t = task_of(d, w, token)
-    if t == NONE or d.tasks[t].request == NONE:
-        d.counters.partials_late += 1
-        return NONE
-    return d.tasks[t].request
+    return NONE if t == NONE else d.tasks[t].request
+
+
+cdef uint32_t disp_request_of(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
+    return NONE if d.clients[c].foreign else request_find(d, c, id)
 
 
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil:

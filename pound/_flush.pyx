@@ -7,6 +7,7 @@ from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
 from pound._buffer cimport buffer_free
 from pound._check cimport CHECK
+from pound._credits cimport credit_grant, credits_drop, credits_put
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t,
@@ -47,6 +48,7 @@ cdef struct load_t:          # one packet on its way
     uint32_t items           # how many of the client's items it carries
     uint32_t control         # how many of its small records it carries
     size_t control_bytes     # of them
+    uint32_t credits         # how many of the worker's credits were looked at
     uint8_t starved          # there was no memory for more
 
 
@@ -176,6 +178,7 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
         if load.records == 0:
             peer.tasks_count = 0
             items_forget(b, peer, load.items)
+            credits_drop(b, peer, load.credits)
             return
         packet_end(&b.packet, load.records)
         how = send_packet(b, peer.route, load.attached)
@@ -191,7 +194,7 @@ cdef void load_begin(
     """Begin a packet with the peer's small records."""
     load.records = load.attached = load.items = 0
     load.tasks = first_task
-    load.starved = 0
+    load.starved = load.credits = 0
     control_measure(b, peer, load)
     if packet_begin(&b.packet, b.epoch, 0) or (load.control and put_image(
             &b.packet, peer.control.data + peer.control_sent, <uint32_t> load.control_bytes
@@ -203,6 +206,8 @@ cdef void load_begin(
     if peer.owed & OWE_HEARTBEAT:
         load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
         peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+    if unlikely(peer.credits.head != NONE):
+        load.records += credits_put(b, peer, load.records, &load.credits, &load.starved)
 
 
 cdef void control_measure(broker_t *b, const peer_t *peer, load_t *load) noexcept nogil:
@@ -329,6 +334,7 @@ cdef void load_sent(
     peer.blocked_since = 0
     if load.control:
         control_leaves(peer, load)
+    credits_drop(b, peer, load.credits)
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
     for _ in range(load.items):
@@ -378,8 +384,11 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
     cdef item_t *item = item_at(peer, 0)
-    if item.partial == NULL and item_lives(b, item):
-        disp_delivered(b.d, item.slot)
+    if item_lives(b, item):
+        if item.partial == NULL:
+            disp_delivered(b.d, item.slot)
+        elif peer.dialect != DIALECT_PND:
+            credit_grant(b, item.slot, item.partial)
     item_pop(b, peer)
 
 

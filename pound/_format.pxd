@@ -14,6 +14,8 @@ cdef enum:
     PACKET_RECORDS_MAX = 65535  # the header's count is a u16
     PART_ATTACHED_FROM = 4096  # bytes; below, a copy is cheaper than a frame of its own
     SERVICE_BYTES_MAX = 255  # a longer name is a wrong value, not broken framing
+    STREAM_FIRST = 65536     # what a task's partials may cost in all before its first CREDIT
+    PARTIAL_COST = 64        # of a partial and of each of its parts, beside their bytes
 
 cdef enum kind_t:
     KIND_REQUEST = 1
@@ -28,6 +30,8 @@ cdef enum kind_t:
     KIND_BYE
     KIND_HELLO
     KIND_WELCOME
+    KIND_HOLE                # 13 is reserved: unknown to this version
+    KIND_CREDIT
     KIND_END                 # one above the last kind
 
 cdef enum flag_t:
@@ -85,3 +89,8 @@ cdef inline void store_u32(uint8_t *p, uint32_t value) noexcept nogil:
 cdef inline void store_u64(uint8_t *p, uint64_t value) noexcept nogil:
     store_u32(p, <uint32_t>value)
     store_u32(p + 4, <uint32_t>(value >> 32))
+
+
+# partial_cost is what a PARTIAL counts against its stream's credit, given its parts' bytes.
+cdef inline uint64_t partial_cost(uint64_t bytes, uint32_t parts) noexcept nogil:
+    return bytes + PARTIAL_COST * (1 + <uint64_t>parts)

@@ -50,6 +50,8 @@ cdef struct task_t:
     body_t body              # the request's, until its handler took it
     answer_t answer          # the final one
     uint32_t refs            # atomic
+    uint64_t streamed        # cost of the partials given; under the lock
+    uint64_t credit          # what they may cost in all; under the lock
     uint32_t sequence        # of the next partial; under the lock
     uint32_t listed          # the READY that listed it last
     uint16_t service         # the place among the services
@@ -58,6 +60,7 @@ cdef struct task_t:
     uint8_t taken            # by a handler; under the lock
     uint8_t answered         # by its handler; under the lock
     uint8_t told             # as cancelled, to an event loop
+    uint8_t waits            # for CREDIT; under the lock
     uint8_t place            # place_t; the engine's
 
 cdef struct held_t:          # tasks in the order in which they came; all zero: none
@@ -70,7 +73,7 @@ cdef inline uint64_t answer_size(const answer_t *a) noexcept nogil:
     return a.body.bytes + RECORD_BYTES
 
 
-cdef task_t *task_new() noexcept nogil   # of one reference, all zero; NULL: no memory
+cdef task_t *task_new() noexcept nogil   # of one reference, no partials given; NULL: no memory
 cdef void task_keep(task_t *task) noexcept nogil
 cdef void task_drop(task_t *task) noexcept nogil
 # held_add takes over a reference; held_remove leaves it to the caller.

@@ -3,6 +3,7 @@
 from libc.stdlib cimport calloc, free
 
 from pound._check cimport CHECK
+from pound._format cimport STREAM_FIRST
 from pound._mail cimport body_clear
 
 cdef extern from * nogil:
@@ -25,6 +26,7 @@ cdef task_t *task_new() noexcept nogil:
     cdef task_t *task = <task_t *>calloc(1, sizeof(task_t))
     if task != NULL:
         task.refs = 1
+        task.credit = STREAM_FIRST
         count(1)
     return task
 

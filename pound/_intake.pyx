@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset, strlen
 from pound._actions cimport (
     act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
 )
+from pound._credits cimport credit_grant
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
 )
@@ -274,6 +275,8 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     if not streams(b, slot) or b.slots[slot].hole or overflows(b, peer, size):
+        if not streams(b, slot):
+            credit_grant(b, slot, record)
         stored_clear(b, record)
         partial_dropped(b, slot, HOLE_UNREAD)
     elif partial_push(b, peer, slot, record, size):
@@ -295,6 +298,8 @@ cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
         return
     if not b.slots[slot].hole:
         b.slots[slot].hole = why
+    if b.slots[slot].dialect != DIALECT_PND:
+        credit_grant(b, slot, NULL)
     disp_cancel(b.d, b.d.requests[slot].client, b.d.requests[slot].id, b.now)
     act(b)
 

@@ -8,7 +8,8 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_beats, worker_of,
 )
-from pound._dialects cimport DIALECT_PND, frame_t
+from pound._credits cimport credit_heard, credits_again
+from pound._dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_BYTES,
     REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY,
@@ -31,8 +32,9 @@ from pound._releases cimport release
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
     C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
-    C_UNKNOWN_VERSIONS, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
-    HOLE_BAD, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t, route_t, slot_t, stored_t,
+    C_UNKNOWN_VERSIONS, HOLE_BAD, HOLE_LOST, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t, route_t, slot_t,
+    stored_t,
 )
 from pound._reader cimport header_check
 from pound._stored cimport stored_again, stored_clear
@@ -41,8 +43,8 @@ from pound._wire cimport (
     BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
-    KIND_END, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, load_u16,
+    KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
+    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, kind_known, load_u16,
     load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, put_request,
     record_t, store_u16, wire_error_text,
 )
@@ -140,13 +142,15 @@ cdef void record_acts(
         if peer.client != NONE:
             disp_cancel(b.d, peer.client, r.id, b.now)
             act(b)
+    elif r.kind == KIND_CREDIT:
+        credit_heard(b, peer, r)
     elif r.kind == KIND_READY:
         ready(b, route, peer, r)
     elif r.kind == KIND_HELLO:
         hello(b, route, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
-    elif r.kind < KIND_END and r.kind > 0:
+    elif kind_known(r.kind):
         refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
                "ACCEPTED, TASK and WELCOME are the broker's to send")
     else:
@@ -452,6 +456,7 @@ cdef void ready(
         peer.tasks_count = 0
     disp_worker_ready(b.d, peer.worker, r.capacity, services, count, tokens, r.tokens, how, b.now,
                       live_now(b))
+    credits_again(b, peer, tokens, r.tokens)
     free(tokens)
     act(b)
     known_again(b, route, peer)
@@ -572,9 +577,24 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
             partial_dropped(b, slot, HOLE_BAD)
         return
     slot = disp_partial(b.d, peer.worker, r.id)
-    if slot == NONE:
+    if slot == NONE or (b.slots[slot].dialect == DIALECT_MDP2 and not follows(b, slot, r)):
         return
     if store_record(b, &record, r) == 0:
         partial(b, slot, &record)
     else:
         partial_dropped(b, slot, HOLE_MEMORY)
+
+
+# follows says whether a partial for an MDP 0.2 client is the next one: that dialect has no numbers.
+# One that came before is passed over, as its worker may send it again; a gap ends the stream.
+cdef bint follows(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil:
+    cdef slot_t *s = &b.slots[slot]
+    if s.partial_attempt != b.d.requests[slot].attempts:
+        s.partial_attempt = b.d.requests[slot].attempts
+        s.partials = 0
+    if r.sequence > s.partials:
+        partial_dropped(b, slot, HOLE_LOST)
+    if r.sequence != s.partials:
+        return False
+    s.partials += 1
+    return True

@@ -10,6 +10,7 @@ from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
 from pound._log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
+from pound._queue cimport queue_init
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS,
@@ -97,6 +98,7 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
     b.counters[C_PEERS] += 1
     peer.dialect = dialect
     peer.client = peer.worker = peer.worker_service = NONE
+    queue_init(&peer.credits)
     return peer
 
 

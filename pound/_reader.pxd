@@ -16,9 +16,9 @@ from libc.string cimport memcmp, memset
 from pound._array cimport LINE
 from pound._format cimport (
     DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED,
-    KIND_BYE, KIND_CANCEL, KIND_END, KIND_ERROR, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, KIND_TASK, KIND_WELCOME, PUBLIC_ID_SIZE, RECORD_SIZE, load_u16, load_u32,
-    load_u64,
+    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_END, KIND_ERROR, KIND_HELLO, KIND_HOLE, KIND_PARTIAL,
+    KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME, PUBLIC_ID_SIZE, RECORD_SIZE,
+    load_u16, load_u32, load_u64,
 )
 from pound._hints cimport fetch
 
@@ -63,7 +63,7 @@ cdef struct record_t:        # pointers go into the packet's frame
     # the head, by kind; 0 or NULL where the kind has no such field
     uint32_t timeout_ms      # REQUEST: timeout, 0 = none; TASK: what remains
     uint8_t priority         # REQUEST, TASK: 0..9
-    uint8_t attempt          # TASK, PARTIAL: from 1
+    uint8_t attempt          # TASK, PARTIAL, CREDIT: from 1
     uint16_t service_size    # bytes
     const uint8_t *service   # REQUEST, TASK
     const uint8_t *public_id  # PUBLIC_ID_SIZE bytes, with DURABLE
@@ -80,6 +80,7 @@ cdef struct record_t:        # pointers go into the packet's frame
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
+    uint64_t credit          # CREDIT: what the attempt's partials may cost in all
 
 
 cdef struct part_t:
@@ -91,7 +92,7 @@ cdef struct part_t:
 
 # kind_known says whether this version has the kind; a record of another is skipped by its size.
 cdef inline bint kind_known(uint8_t kind) noexcept nogil:
-    return 0 < kind < KIND_END
+    return 0 < kind < KIND_END and kind != KIND_HOLE
 
 
 # kind_flags returns the flags that may be set in a record of this kind.
@@ -112,7 +113,8 @@ cdef inline bint kind_has_body(uint8_t kind) noexcept nogil:
 
 # kind_has_id says whether the id of a record of this kind names a request or a task.
 cdef inline bint kind_has_id(uint8_t kind) noexcept nogil:
-    return kind_flags(kind) != 0 or kind == KIND_CANCEL or kind == KIND_ACCEPTED
+    return kind_flags(kind) != 0 or kind == KIND_CANCEL or kind == KIND_ACCEPTED or (
+        kind == KIND_CREDIT)
 
 
 # named_head_size returns the size of the head of a REQUEST or TASK, given its service's.
@@ -140,6 +142,8 @@ cdef inline int fixed_check(const uint8_t *image, uint32_t room, uint64_t *head)
         head[0] = 8
     elif kind == KIND_WELCOME:
         head[0] = 24
+    elif kind == KIND_CREDIT:
+        head[0] = 16
     else:
         head[0] = 0
     if head[0] > room:
@@ -150,6 +154,8 @@ cdef inline int fixed_check(const uint8_t *image, uint32_t room, uint64_t *head)
         reserved = image[21] | image[22] | image[23]
     elif kind == KIND_ERROR or kind == KIND_BYE:
         reserved = image[18] | image[19]
+    elif kind == KIND_CREDIT:
+        reserved = load_u32(image + 25) != 0 or load_u32(image + 28) != 0
     if head[0] > room:
         return WIRE_HEAD
     return WIRE_RESERVED if reserved else WIRE_OK
@@ -298,6 +304,10 @@ cdef inline const uint8_t *fixed_read(const uint8_t *image, record_t *r) noexcep
         r.frames_max = load_u32(image + 32)
         r.requests_max = load_u32(image + 36)
         return image + 40
+    elif r.kind == KIND_CREDIT:
+        r.credit = load_u64(image + 16)
+        r.attempt = image[24]
+        return image + 32
     return image + RECORD_SIZE if kind_known(r.kind) else NULL
 
 

@@ -46,9 +46,12 @@ cdef struct service_t:         # a service's name, shared by the requests of one
     uint8_t name[1]            # `size` of them
 
 
-cdef struct flow_t:            # how far a stream is; lives in its Flow
+cdef struct flow_t:            # how far a stream is (_streams.pxd); lives in its Flow
     uint64_t read_bytes        # read by the caller: written by its thread, read by the engine's
+    uint64_t due_at            # the engine is to look at read_bytes from so many on; it writes this
+    uint32_t asked             # the engine was asked to look, and has not looked yet; both write it
     uint64_t put_bytes         # put into the caller's mailbox; this and what follows: the engine's
+    uint64_t begun_at          # put_bytes before the first partial of this attempt
     uint32_t expected          # the next sequence of the attempt
     uint8_t attempt            # as on the wire
     uint8_t started            # a partial was passed on: the request can't silently run again
@@ -63,12 +66,17 @@ cdef struct request_t:
     uint8_t accepted           # the broker said that it holds it
     uint8_t again              # open, and to be sent again with RETRY
     uint8_t is_silent          # it is in `silent`
+    uint8_t is_crediting       # it is in `credits`
+    uint8_t attempt            # of its partials, without a flow
     uint32_t busy              # how often the broker refused it
     mail_t *end                # the mail of its end, owned
     mailbox_t *box             # where its mails go
+    link_t crediting           # in `credits`, while a CREDIT is to be said
     flow_t *flow               # NULL: only the final answer is wanted
     service_t *service         # shared
     body_t body
+    uint64_t credit            # told to the worker of this attempt; 0: nothing yet
+    uint64_t skipped           # cost of this attempt's partials, without a flow
     uint64_t number            # the caller's name of it
     uint64_t id                # on the wire; 0: not sent, or not since the broker was busy
     int64_t since              # ns, monotonic, this and the three below
@@ -82,10 +90,12 @@ cdef struct requests_t:
     request_t *all             # owned
     queue_t places[PLACES]
     queue_t silent             # by age
+    queue_t credits            # those for which CREDIT is to be said
     heap_t timers
     index_t numbers            # of all requests
     index_t ids                # of the open ones
     uint32_t open              # requests in OPEN
+    uint32_t streams           # requests with a flow
     uint32_t again
     uint64_t next_id
 
@@ -104,6 +114,7 @@ cdef inline void requests_init(requests_t *q) noexcept nogil:
     for place in range(PLACES):
         queue_init(&q.places[place])
     queue_init(&q.silent)
+    queue_init(&q.credits)
     q.again = NONE
     q.next_id = 1
 
@@ -159,6 +170,24 @@ cdef inline void request_hush(requests_t *q, uint32_t r) noexcept nogil:
         queue_remove(&q.silent, silences(q), r)
 
 
+cdef inline links_t crediting(requests_t *q) noexcept nogil:
+    return links_of(&q.all[0].crediting, sizeof(request_t))
+
+
+cdef inline void request_credits(requests_t *q, uint32_t r) noexcept nogil:
+    """request_credits has CREDIT said for a request, by this turn's packet."""
+    if not q.all[r].is_crediting:
+        q.all[r].is_crediting = 1
+        queue_append(&q.credits, crediting(q), r)
+
+
+cdef inline void request_credited(requests_t *q, uint32_t r) noexcept nogil:
+    """request_credited takes a request from those for which CREDIT is to be said."""
+    if q.all[r].is_crediting:
+        q.all[r].is_crediting = 0
+        queue_remove(&q.credits, crediting(q), r)
+
+
 cdef inline void request_unplace(requests_t *q, uint32_t r) noexcept nogil:
     """request_unplace takes a request out of its place; its id, if it had one, has ended."""
     cdef request_t *request = &q.all[r]
@@ -185,6 +214,8 @@ cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
     if index_put(&q.ids, id_keys(q), q.next_id, r) < 0:
         return -1
     request_move(q, r, OPEN)
+    request.attempt = 0
+    request.skipped = request.credit = 0
     request.id = q.next_id
     q.next_id += 1
     q.open += 1
@@ -264,6 +295,8 @@ cdef inline mail_t *request_end(requests_t *q, uint32_t r) noexcept nogil:
     cdef mail_t *end = request.end
     request_disarm(q, r)
     request_hush(q, r)
+    request_credited(q, r)
+    q.streams -= request.flow != NULL
     request_unplace(q, r)
     index_remove(&q.numbers, request.number, r)
     body_clear(&request.body)
@@ -331,5 +364,3 @@ cdef void asking_init(asking_t *a, end_t *end) noexcept nogil
 cdef void asking_free(asking_t *a) noexcept nogil
 # asking_live counts the requests of this process that have not ended.
 cdef uint64_t asking_live() noexcept nogil
-# flow_read notes that so many bytes of a stream were read; any thread.
-cdef void flow_read(flow_t *flow, uint64_t bytes) noexcept nogil

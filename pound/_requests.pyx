@@ -23,7 +23,7 @@ from pound._dealer cimport (
 from pound._format cimport (
     BYE_GOING, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED,
     CODE_INVALID_ARGUMENT, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, FLAG_RETRY, KIND_ACCEPTED,
-    KIND_BYE, KIND_CANCEL, KIND_ERROR, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REPLY)
+    KIND_BYE, KIND_CANCEL, KIND_ERROR, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REPLY, partial_cost)
 from pound._libzmq cimport zmq_msg_t
 from pound._mail cimport (
     LOG_REQUEST_WAITING, MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear,
@@ -38,6 +38,8 @@ from pound._requests cimport (
     request_arm, request_end, request_expires, request_hush, request_move, request_new,
     request_send, request_t, requests_again, requests_by_id, requests_by_number, requests_done,
     requests_due, requests_free, requests_init, requests_t, service_drop, silences)
+from pound._streams cimport (
+    stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
 cdef extern from *:
     """
@@ -128,6 +130,7 @@ cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     request.box = ask.box
     request.service = ask.service
     request.flow = ask.flow
+    q.streams += ask.flow != NULL
     request.priority = ask.priority
     request.since = ask.since
     request.timeout = ask.timeout
@@ -276,6 +279,7 @@ cdef void asking_collect(engine_t *e, int64_t now) noexcept nogil:
     if not dealer_resting(d, now):
         if d.welcomed:
             budget = collect_again(a, d, now, budget)
+            streams_collect(&a.requests, d)
         budget = collect_fresh(a, d, now, budget)
         a.more = budget <= 0
     told_put(a)
@@ -348,18 +352,19 @@ cdef void take_error(
 
 # judge_partial tells whether a partial is the next one of its stream: 1; 0: it is passed over;
 # -1: some before it are missing.
-cdef int judge_partial(flow_t *flow, const record_t *record) noexcept nogil:
+cdef int judge_partial(request_t *request, const record_t *record) noexcept nogil:
+    cdef flow_t *flow = request.flow
     if record.attempt < flow.attempt:
         return 0
     if record.attempt > flow.attempt:
-        flow.attempt = record.attempt
-        flow.expected = 0
+        stream_begin(request, record.attempt)
     if record.sequence < flow.expected:
         return 0
     return 1 if record.sequence == flow.expected else -1
 
 
-# take_partial passes a partial on, in order; a gap or a reader too slow ends the stream.
+# take_partial passes a partial on, in order; a gap ends the stream, and so does a reader too slow
+# for a worker that knows no CREDIT.
 cdef void take_partial(
     asking_t *a, uint32_t r, const record_t *record, zmq_msg_t *frames
 ) noexcept nogil:
@@ -367,7 +372,11 @@ cdef void take_partial(
     cdef flow_t *flow = request.flow
     cdef char why[SENTENCE]
     cdef mail_t *mail
-    cdef int next = judge_partial(flow, record) if flow != NULL else 0
+    cdef int next
+    if flow == NULL:
+        stream_skip(&a.requests, r, record, frames)
+        return
+    next = judge_partial(request, record)
     if next < 0:
         snprintf(
             why, SENTENCE, b"partials %u to %u of the stream were lost",
@@ -375,20 +384,19 @@ cdef void take_partial(
         fail(a, r, CODE_DATA_LOSS, why)
     if next <= 0:
         return
+    if stream_unread(flow) > a.stream_bytes_max:
+        snprintf(
+            why, SENTENCE, b"more than %llu bytes of the stream were not read, and its worker "
+            b"does not wait", <unsigned long long> a.stream_bytes_max)
+        fail(a, r, CODE_RESOURCE_EXHAUSTED, why)
+        return
     mail = mail_new(MAIL_PARTIAL, request.end.tag, request.number)
     if mail == NULL or body_read(&mail.body, record, frames) < 0:
         if mail != NULL:
             mail_free(mail)
         fail(a, r, CODE_RESOURCE_EXHAUSTED, b"no memory for a partial of the stream")
         return
-    flow.put_bytes += mail.body.bytes + RECORD_BYTES
-    if flow.put_bytes - load_relaxed(&flow.read_bytes) > a.stream_bytes_max:
-        mail_free(mail)
-        snprintf(
-            why, SENTENCE, b"more than %llu bytes of the stream were not read",
-            <unsigned long long> a.stream_bytes_max)
-        fail(a, r, CODE_RESOURCE_EXHAUSTED, why)
-        return
+    flow.put_bytes += partial_cost(mail.body.bytes, mail.body.parts)
     flow.expected += 1
     flow.started = 1
     mail.attempt = record.attempt
@@ -429,6 +437,7 @@ cdef void asking_heard(engine_t *e) noexcept nogil:
 cdef void asking_welcomed(engine_t *e, int64_t now) noexcept nogil:
     cdef asking_t *a = <asking_t *> e.end.state
     requests_again(&a.requests)
+    streams_again(&a.requests)
     cancels_again(&a.cancels)
 
 
@@ -441,6 +450,8 @@ cdef void asking_epoch_changed(engine_t *e, int64_t now) noexcept nogil:
     while r != NONE:
         request = &a.requests.all[r]
         r = request.link.next
+        request.attempt = 0
+        request.skipped = request.credit = 0
         if request.flow != NULL and request.flow.attempt:
             mail = mail_new(MAIL_RESTART, request.end.tag, request.number)
             if mail != NULL:
@@ -615,7 +626,3 @@ cdef void asking_free(asking_t *a) noexcept nogil:
 
 cdef uint64_t asking_live() noexcept nogil:
     return load_relaxed(&live_requests)
-
-
-cdef void flow_read(flow_t *flow, uint64_t bytes) noexcept nogil:
-    add_relaxed(&flow.read_bytes, bytes)

@@ -15,6 +15,7 @@ LOGGER: logging.Logger
 TASK: str
 LAST_WORDS: float
 AGREE_WITHIN: float
+UNWANTED: str
 
 # A handler and whether it wants the Task; what is called gets the body otherwise.
 _Handler: TypeAlias = tuple[Callable[[Any], object], bool]
@@ -99,6 +100,9 @@ class Serving(Engine):
 
     def try_partial(self, task: Task, body: Body, meta: Mapping[str, str] | None = None) -> bool:
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
+
+    def has_room(self, task: Task) -> bool:
+        """Tell whether a partial of the task would not wait; if it would, ring later."""
 
     def handler(self, task: Task) -> _Handler:
         """Return the handler of the task's service, as `services` gave it."""

@@ -20,10 +20,13 @@ from pound._held cimport task_drop, task_keep, tasks_live
 from pound._mail cimport (
     body_clear, body_fill, body_meta, body_parts, body_text, body_value, released_drop,
 )
+from pound._partials cimport (
+    PARTIAL_DROPPED, PARTIAL_GIVEN, PARTIAL_REFUSED, partial_t, tasks_partial, tasks_room,
+)
 from pound._peer cimport LOG_DRAINING, FAR, clock_now, engine_log, forks
 from pound._tasks cimport (
-    AGREE_WITHIN_MS, LAST_WORDS_MS, tasks_answer, tasks_free, tasks_init, tasks_leave,
-    tasks_partial, tasks_take, tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait,
+    AGREE_WITHIN_MS, LAST_WORDS_MS, tasks_answer, tasks_free, tasks_init, tasks_leave, tasks_take,
+    tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait,
 )
 from pound._wire cimport (
     CODE_CANCELLED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN, FLAG_META, KIND_ERROR,
@@ -49,6 +52,7 @@ cdef double SECOND = 1e9             # ns
 LOGGER = logging.getLogger("pound.worker")
 LAST_WORDS = LAST_WORDS_MS / 1000
 AGREE_WITHIN = AGREE_WITHIN_MS / 1000
+UNWANTED = "nobody waits for it any more"
 
 
 def live():
@@ -197,6 +201,8 @@ cdef class Serving(Engine):
     cdef int failed(self, task_t *task, object error) except -1:
         if isinstance(error, Release):
             return answer_words(task, CODE_UNAVAILABLE, sentence(error) or "given back")
+        if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
+            return answer_words(task, CODE_CANCELLED, sentence(error))
         answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
         try:
             log_event(
@@ -287,10 +293,7 @@ cdef class Serving(Engine):
         self.check_fork()
         if not task.task.answered:
             try:
-                if task.task.cancelled and isinstance(error, Cancelled):
-                    answer_words(task.task, CODE_CANCELLED, sentence(error))
-                else:
-                    self.failed(task.task, error)
+                self.failed(task.task, error)
             finally:
                 task_keep(task.task)
                 tasks_answer(&self.tasks, task.task)
@@ -298,15 +301,21 @@ cdef class Serving(Engine):
     def try_partial(self, Task task not None, body, meta=None):
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
         cdef body_t part
-        cdef bint sent
+        cdef partial_t how
         self.check_fork()
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
         self.check_body(&part)
-        sent = tasks_partial(&self.tasks, task.task, &part, False)
-        if not sent:
+        how = tasks_partial(&self.tasks, task.task, &part, False)
+        if how == PARTIAL_DROPPED:
+            raise Cancelled(UNWANTED)
+        if how == PARTIAL_REFUSED:
             body_clear(&part)
-        return sent
+        return how == PARTIAL_GIVEN
+
+    def has_room(self, Task task not None):
+        """Tell whether a partial of the task would not wait; if it would, ring later."""
+        return bool(tasks_room(&self.tasks, task.task))
 
     def handler(self, Task task not None):
         """Return the handler of the task's service, as `services` gave it."""
@@ -417,11 +426,13 @@ cdef class Task:
     def partial(self, body, meta=None):
         """Send a partial of the answer ahead of the final one.
 
-        Waits while the broker does not take what was sent before. Does nothing once the task is
-        cancelled.
+        Waits while the client has not read what was sent before: a stream goes as fast as it is
+        read, some 64 KiB to 1 MiB ahead.
 
         Raises
         ------
+        Cancelled
+            Nobody waits for the answer any more, as `cancelled` says.
         TypeError
             `body` is not bytes-like or a sequence of those.
         ValueError
@@ -430,12 +441,15 @@ cdef class Task:
             This is a child process of the worker's.
         """
         cdef body_t part
+        cdef partial_t how
         self.serving.check_fork()
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
         self.serving.check_body(&part)
         with nogil:
-            tasks_partial(&self.serving.tasks, self.task, &part, True)
+            how = tasks_partial(&self.serving.tasks, self.task, &part, True)
+        if how == PARTIAL_DROPPED:
+            raise Cancelled(UNWANTED)
 
     def progress(self, done, total=None):
         """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""

@@ -21,6 +21,7 @@ from pound._dispatcher cimport dispatcher_t
 from pound._libzmq cimport zmq_msg_t
 from pound._log_queue cimport logs_t
 from pound._outgoing cimport outgoing_t
+from pound._queue cimport link_t, queue_t
 from pound._table cimport names_t
 from pound._buffer cimport buffer_t
 from pound._spares cimport spares_t
@@ -61,6 +62,14 @@ cdef enum hole_t:            # why a partial was dropped
     HOLE_UNREAD = 1          # the client did not read those before
     HOLE_MEMORY
     HOLE_BAD                 # the worker sent one of a bad form or size
+    HOLE_LOST                # it never came
+
+cdef struct stream_t:        # how far the partials of a task may go (_credits.pxd)
+    uint64_t token           # of the task
+    uint64_t credit          # what they may cost in all; 0: nothing was said yet
+    uint64_t taken           # what the client took, if it knows no CREDIT
+    peer_t *teller           # the worker in whose `credits` it is; NULL: none
+    link_t link
 
 cdef struct item_t:
     stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
@@ -149,6 +158,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     buffer_t control         # PND records for it that carry no body, without packet header
     size_t control_sent      # bytes of them that are with libzmq already
     uint32_t control_records  # how many are not
+    queue_t credits          # slots whose credit it is to be told, as a worker
     uint32_t client          # NONE
     uint32_t worker          # NONE
     uint32_t number          # in the table of peers
@@ -244,6 +254,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_ANSWERS_UNKNOWN        # from sessions that are no workers (any more)
     C_PARTIALS
     C_PARTIALS_DROPPED       # for clients whose dialect has none
+    C_CREDITS_LATE           # CREDITs of attempts that were over, or never were
     C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
     C_DEFERRED               # answers that might wait, so that more leave together
     C_BLOCKED                # sends refused because the peer's pipe was full
@@ -328,6 +339,8 @@ cdef struct broker_t:
     slot_t *slots            # by slot
     void *slots_block        # what they lie in; owned
     uint32_t slots_room
+    stream_t *streams        # by slot, as far as there were any; owned
+    uint32_t streams_room
     peer_t **client_peer     # by client; the array is owned
     uint32_t clients_room
     peer_t **worker_peer     # by worker; the array is owned

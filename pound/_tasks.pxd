@@ -25,6 +25,7 @@
 #          final answers are at most one a task held.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from posix.unistd cimport write
 
 from pound._dealer cimport limits_told_t
 from pound._held cimport answers_t, held_t, task_t
@@ -41,7 +42,7 @@ cdef struct tasks_t:
     int fd                   # of an event loop; -1: handlers run in threads
     pthread_mutex_t lock     # guards all down to the engine's
     pthread_cond_t work      # something is to be done, or nothing ever will
-    pthread_cond_t room      # for partials
+    pthread_cond_t room      # for partials, or CREDIT; timed by the monotonic clock
     task_t *first            # tasks that wait for a handler
     task_t *last
     uint32_t queued
@@ -121,6 +122,32 @@ cdef task_t *tasks_take_cancelled(tasks_t *t) noexcept nogil
 # tasks_answer gives the engine task.answer, filled by the caller (kind, code, body), and the
 # caller's reference.
 cdef void tasks_answer(tasks_t *t, task_t *task) noexcept nogil
-# tasks_partial gives a partial and takes over its body, or drops it if nobody listens: 1. It waits
-# for room; if not `waits`: 0, the body is the caller's, and the event loop is rung when there is.
-cdef int tasks_partial(tasks_t *t, task_t *task, body_t *body, bint waits) noexcept nogil
+
+# --- under the lock, for _tasks and _partials
+
+
+# rings says that the event loop has to be told of tasks; under the lock.
+cdef inline bint rings(tasks_t *t) noexcept nogil:
+    if t.rung or t.fd < 0:
+        return False
+    t.rung = 1
+    return True
+
+
+# ring tells the event loop, outside the lock.
+cdef inline void ring(const tasks_t *t) noexcept nogil:
+    cdef uint64_t one = 1  # as an eventfd wants it; to a socket it is 8 bytes
+    write(t.fd, &one, sizeof(one))
+
+
+# loaded says that more answers are about to follow; under the lock.
+cdef inline bint loaded(const tasks_t *t) noexcept nogil:
+    return t.queued > 0 or t.fd >= 0
+
+
+# notices says that the engine has to be told of what was given; under the lock.
+cdef inline bint notices(tasks_t *t) noexcept nogil:
+    if t.noticed or (t.gathers and loaded(t)):
+        return False
+    t.noticed = 1
+    return True

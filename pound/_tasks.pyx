@@ -2,7 +2,6 @@
 
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset, strlen
-from posix.unistd cimport write
 
 from pound._check cimport CHECK
 from pound._dealer cimport (
@@ -15,12 +14,14 @@ from pound._held cimport (
     task_keep, task_new,
 )
 from pound._mail cimport LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, body_clear, body_read, body_text
+from pound._partials cimport room_give, room_init, room_take, take_credit
 from pound._peer cimport FAR, engine_log, engine_post
 from pound._libzmq cimport zmq_msg_t
 from pound._table cimport mix
 from pound._wire cimport (
     BYE_AGREED, BYE_GOING, CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, KIND_BYE,
-    KIND_CANCEL, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t, record_t,
+    KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t,
+    record_t,
 )
 
 cdef extern from "pthread.h" nogil:
@@ -109,41 +110,6 @@ cdef void running_outdate(tasks_t *t) noexcept nogil:
 
 # --- answers -------------------------------------------------------------------------------
 
-# rings says that the event loop has to be told of tasks; under the lock.
-cdef inline bint rings(tasks_t *t) noexcept nogil:
-    if t.rung or t.fd < 0:
-        return False
-    t.rung = 1
-    return True
-
-
-cdef void ring(const tasks_t *t) noexcept nogil:
-    cdef uint64_t one = 1  # as an eventfd wants it; to a socket it is 8 bytes
-    write(t.fd, &one, sizeof(one))
-
-
-# room_take and room_give count a partial among those that are not packed yet, and no longer.
-cdef void room_take(tasks_t *t, const answer_t *a) noexcept nogil:
-    if a.kind == KIND_PARTIAL:
-        pthread_mutex_lock(&t.lock)
-        t.partials_bytes += answer_size(a)
-        pthread_mutex_unlock(&t.lock)
-
-
-cdef void room_give(tasks_t *t, const answer_t *a) noexcept nogil:
-    cdef bint tell
-    if a.kind == KIND_PARTIAL:
-        pthread_mutex_lock(&t.lock)
-        t.partials_bytes -= answer_size(a)
-        if t.waiting:
-            pthread_cond_broadcast(&t.room)
-        tell = t.wanting and rings(t)
-        t.wanting = 0
-        pthread_mutex_unlock(&t.lock)
-        if tell:
-            ring(t)
-
-
 # refuse answers a task, or what was never one (`task` NULL), in the handler's place.
 cdef void refuse(
     tasks_t *t, task_t *task, uint64_t token, uint16_t code, const char *text
@@ -155,19 +121,6 @@ cdef void refuse(
 
 
 # --- from handlers -------------------------------------------------------------------------
-
-# loaded says that more answers are about to follow; under the lock.
-cdef inline bint loaded(const tasks_t *t) noexcept nogil:
-    return t.queued > 0 or t.fd >= 0
-
-
-# notices says that the engine has to be told of what was given; under the lock.
-cdef inline bint notices(tasks_t *t) noexcept nogil:
-    if t.noticed or (t.gathers and loaded(t)):
-        return False
-    t.noticed = 1
-    return True
-
 
 # grant wakes a thread unless one is on its way; under the lock.
 cdef inline void grant(tasks_t *t) noexcept nogil:
@@ -269,48 +222,6 @@ cdef void tasks_answer(tasks_t *t, task_t *task) noexcept nogil:
         answer_free(&task.answer)
     elif tell:
         engine_post(t.engine, &t.notice)  # refused: `closed` drops what was given
-
-
-cdef inline bint dead(const tasks_t *t, const task_t *task) noexcept nogil:
-    return task.cancelled or t.over
-
-
-# full says that a partial of the task has to wait for room; under the lock.
-cdef inline bint full(const tasks_t *t, const task_t *task) noexcept nogil:
-    return t.partials_bytes >= t.partials_max and not dead(t, task)
-
-
-cdef int tasks_partial(tasks_t *t, task_t *task, body_t *body, bint waits) noexcept nogil:
-    cdef bint drop, late, tell = False
-    pthread_mutex_lock(&t.lock)
-    t.waiting += 1
-    while waits and full(t, task):
-        pthread_cond_wait(&t.room, &t.lock)
-    t.waiting -= 1
-    late = full(t, task)
-    drop = dead(t, task)
-    t.wanting |= late
-    if not (late or drop):
-        partial_put(t, task, body)
-        tell = notices(t)
-    pthread_mutex_unlock(&t.lock)
-    if drop:
-        body_clear(body)
-    if tell:
-        engine_post(t.engine, &t.notice)
-    return not late
-
-
-# partial_put gives the next partial of a task, and counts its bytes; under the lock.
-cdef void partial_put(tasks_t *t, task_t *task, body_t *body) noexcept nogil:
-    cdef answer_t *a = answer_new(KIND_PARTIAL, task, task.token)
-    a.attempt = task.attempt
-    a.sequence = task.sequence
-    a.body = body[0]
-    memset(body, 0, sizeof(body_t))
-    task.sequence += 1
-    t.partials_bytes += answer_size(a)
-    answers_put(&t.given, a)
 
 
 # --- the engine: what was given ------------------------------------------------------------
@@ -505,7 +416,7 @@ cdef uint64_t done(engine_t *e) noexcept nogil:
 cdef void take(
     engine_t *e, const record_t *record, zmq_msg_t *frames, int64_t now
 ) noexcept nogil:
-    """Act on TASK, CANCEL and the broker's consent to our BYE."""
+    """Act on TASK, CANCEL, CREDIT and the broker's consent to our BYE."""
     cdef tasks_t *t = tasks_of(e)
     cdef task_t *task
     if record.kind == KIND_TASK:
@@ -514,6 +425,10 @@ cdef void take(
         task = running_find(t, record.id)
         if task != NULL:
             abandon(t, task)
+    elif record.kind == KIND_CREDIT:
+        task = running_find(t, record.id)
+        if task != NULL and task.attempt == record.attempt:
+            take_credit(t, task, record.credit)
     elif record.kind == KIND_BYE and record.code == BYE_AGREED:
         if not leaving(t):
             dealer_forgotten(&e.dealer, now, b"bye")
@@ -746,7 +661,7 @@ cdef int tasks_init(tasks_t *t, engine_t *engine, uint32_t capacity, int fd) noe
         return -1
     pthread_mutex_init(&t.lock, NULL)
     pthread_cond_init(&t.work, NULL)
-    pthread_cond_init(&t.room, NULL)
+    room_init(t)
     t.engine = engine
     t.notice.run = noticed
     t.fd = fd

@@ -17,10 +17,11 @@ from pound._format cimport (
     CODE_DEADLINE_EXCEEDED, CODE_INTERNAL, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
     CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAUTHENTICATED, CODE_UNAVAILABLE,
     CODE_UNIMPLEMENTED, CODE_UNKNOWN, DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META,
-    FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_END, KIND_ERROR,
-    KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK,
-    KIND_WELCOME, PACKET_RECORDS_MAX, PART_ATTACHED_FROM, PUBLIC_ID_SIZE, RECORD_SIZE,
-    SERVICE_BYTES_MAX, SESSION_SIZE, load_u16, load_u32, load_u64, store_u16, store_u32, store_u64,
+    FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_END,
+    KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST,
+    KIND_TASK, KIND_WELCOME, PACKET_RECORDS_MAX, PART_ATTACHED_FROM, PUBLIC_ID_SIZE, RECORD_SIZE,
+    SERVICE_BYTES_MAX, SESSION_SIZE, STREAM_FIRST, load_u16, load_u32, load_u64, partial_cost,
+    store_u16, store_u32, store_u64,
 )
 from pound._reader cimport (
     FLAGS_ALL, WIRE_COUNT, WIRE_FLAGS, WIRE_FRAMES, WIRE_HEAD, WIRE_MAGIC, WIRE_OK, WIRE_PARTS,
@@ -76,6 +77,7 @@ cdef int put_error(
     buffer_t *b, uint64_t id, uint16_t code, uint32_t retry_after_ms, const void *text, uint32_t n
 ) noexcept nogil
 cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
+cdef int put_credit(buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil
 cdef int put_welcome(
     buffer_t *b, uint32_t heartbeat_ms, uint32_t liveness, uint32_t body_bytes_max,
     uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max,

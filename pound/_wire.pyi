@@ -19,6 +19,7 @@ class Kind(enum.IntEnum):
     BYE = 10
     HELLO = 11
     WELCOME = 12
+    CREDIT = 14
 
 class Code(enum.IntEnum):
     CANCELLED = 1
@@ -64,6 +65,7 @@ class Record:
     packet_bytes_max: int
     frames_max: int
     requests_max: int
+    credit: int
     def __init__(
         self,
         kind: int,
@@ -88,6 +90,7 @@ class Record:
         packet_bytes_max: int = 0,
         frames_max: int = 0,
         requests_max: int = 0,
+        credit: int = 0,
     ) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
 

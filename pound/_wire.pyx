@@ -143,6 +143,15 @@ cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept
     return -1 if put_coded(b, KIND_BYE, 0, 0, 0, reason, retry_after_ms, 0) == NULL else 0
 
 
+cdef int put_credit(buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil:
+    cdef uint8_t *head = record_begin(b, KIND_CREDIT, 0, 0, id, 16, 0)
+    if head == NULL:
+        return -1
+    store_u64(head, credit)
+    head[8] = attempt
+    return 0
+
+
 cdef int put_welcome(
     buffer_t *b, uint32_t heartbeat_ms, uint32_t liveness, uint32_t body_bytes_max,
     uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max,
@@ -176,6 +185,7 @@ class Kind(enum.IntEnum):
     BYE = 10
     HELLO = 11
     WELCOME = 12
+    CREDIT = 14
 
 
 class Code(enum.IntEnum):
@@ -221,7 +231,7 @@ _BITS = {
     "kind": 8, "id": 64, "flags": 8, "timeout_ms": 32, "priority": 8, "attempt": 8,
     "sequence": 32, "code": 16, "retry_after_ms": 32, "capacity": 32, "delay_ms": 32,
     "heartbeat_ms": 32, "liveness": 32, "body_bytes_max": 32, "packet_bytes_max": 32,
-    "frames_max": 32, "requests_max": 32,
+    "frames_max": 32, "requests_max": 32, "credit": 64,
 }
 
 
@@ -266,6 +276,7 @@ cdef class Record:
     cdef public uint32_t frames_max
     cdef public uint32_t requests_max
     cdef public uint64_t id
+    cdef public uint64_t credit
     cdef public list parts
     cdef public list tokens
     cdef public bytes service
@@ -275,7 +286,7 @@ cdef class Record:
         self, kind, *, id=0, flags=0, parts=None, service=b"", timeout_ms=0, priority=0,
         attempt=0, sequence=0, code=0, retry_after_ms=0, capacity=0, tokens=None, public_id=b"",
         delay_ms=0, heartbeat_ms=0, liveness=0, body_bytes_max=0, packet_bytes_max=0,
-        frames_max=0, requests_max=0,
+        frames_max=0, requests_max=0, credit=0,
     ):
         try:
             self.kind = kind
@@ -295,6 +306,7 @@ cdef class Record:
             self.packet_bytes_max = packet_bytes_max
             self.frames_max = frames_max
             self.requests_max = requests_max
+            self.credit = credit
         except OverflowError:
             raise _overflow(locals()) from None
         self.parts = [] if parts is None else _as_list(parts)
@@ -308,7 +320,7 @@ cdef class Record:
             self.timeout_ms, self.priority, self.attempt, self.delay_ms, self.sequence,
             self.code, self.retry_after_ms, self.capacity, self.heartbeat_ms, self.liveness,
             self.body_bytes_max, self.packet_bytes_max, self.frames_max, self.requests_max,
-            [bytes(part) for part in self.parts],
+            self.credit, [bytes(part) for part in self.parts],
         )
 
     def __eq__(self, other):
@@ -445,6 +457,7 @@ cdef Record _record(const record_t *r, frames):
     record.packet_bytes_max = r.packet_bytes_max
     record.frames_max = r.frames_max
     record.requests_max = r.requests_max
+    record.credit = r.credit
     record.service = PyBytes_FromStringAndSize(<const char *>r.service, r.service_size)
     record.public_id = (
         b"" if r.public_id == NULL
@@ -632,6 +645,8 @@ cdef size_t _head_size(Record record):
         return 8 + 8 * <size_t>len(record.tokens)
     elif kind == KIND_PARTIAL or kind == KIND_ERROR or kind == KIND_BYE:
         return 8
+    elif kind == KIND_CREDIT:
+        return 16
     return 24 if kind == KIND_WELCOME else 0
 
 
@@ -655,6 +670,8 @@ cdef int _write(buffer_t *b, Record record, const plan_t *plan) except -1:
         body = _write_ready(b, record, parts, plan.body_size)
     elif kind == KIND_WELCOME:
         body = _write_welcome(b, record)
+    elif kind == KIND_CREDIT:
+        body = _write_credit(b, record)
     else:
         body = record_begin(b, kind, plan.flags, parts, id, 0, plan.body_size)
     if body == NULL:
@@ -722,6 +739,12 @@ cdef uint8_t *_write_welcome(buffer_t *b, Record record):
         b, record.heartbeat_ms, record.liveness, record.body_bytes_max,
         record.packet_bytes_max, record.frames_max, record.requests_max,
     ) != 0:
+        return NULL
+    return b.data + b.size
+
+
+cdef uint8_t *_write_credit(buffer_t *b, Record record):
+    if put_credit(b, record.id, record.attempt, record.credit) != 0:
         return NULL
     return b.data + b.size
 

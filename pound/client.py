@@ -262,6 +262,7 @@ class Client(Unpicklable, Generic[P]):
 
         The last partial has ``final`` set and is the handler's return reply. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
+        The worker goes as fast as the partials are read, at most 1 MiB ahead.
         Leaving the iteration early cancels the request, and so does ``close()``, which any
         thread may call: then the iteration is over for the one that reads.
 
@@ -270,7 +271,7 @@ class Client(Unpicklable, Generic[P]):
         DataLoss
             A partial is missing; the iteration ends there.
         Busy
-            The partials were read too slowly.
+            The partials were read too slowly for a worker that does not wait (MDP 0.2).
         RequestError
             As in `request`.
         """
@@ -392,7 +393,8 @@ class Stream(Unpicklable):
         if isinstance(partial, BaseException):
             self.close()
             raise partial
-        self._flow.read()
+        if self._flow.read():
+            self._engine.grant(self._number)
         if partial.final:
             self.close()
         return cast(Partial, partial)

@@ -19,9 +19,10 @@ PUBLIC_ID = bytes(range(0x10, 0x20))
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 KINDS = (
     *("REQUEST", "CANCEL", "REPLY", "PARTIAL", "ERROR", "ACCEPTED"),
-    *("READY", "TASK", "HEARTBEAT", "BYE", "HELLO", "WELCOME"),
-)  # in the order of their numbers, from 1
-WITHOUT_BODY = ("CANCEL", "ACCEPTED", "HEARTBEAT", "BYE", "WELCOME")
+    *("READY", "TASK", "HEARTBEAT", "BYE", "HELLO", "WELCOME", "CREDIT"),
+)
+NUMBERS = {name: number for number, name in enumerate(KINDS, 1)} | {"CREDIT": 14}
+WITHOUT_BODY = ("CANCEL", "ACCEPTED", "HEARTBEAT", "BYE", "WELCOME", "CREDIT")
 WITH_PLAIN_BODY = ("READY", "HELLO")
 
 Vector = dict[str, Any]
@@ -48,7 +49,7 @@ def record(
     parts: int = 0,
     size: int | None = None,
 ) -> bytes:
-    number = kind if isinstance(kind, int) else KINDS.index(kind) + 1
+    number = kind if isinstance(kind, int) else NUMBERS[kind]
     size = 16 + len(head) + len(body) if size is None else size
     return struct.pack("<IBBHQ", size, number, flags, parts, id) + head + body
 
@@ -101,9 +102,15 @@ def said(kind: str | int, parts: Sequence[bytes] = (), **fields: Any) -> Vector:
         if isinstance(value, bytes):
             fields[key] = value.hex()
     fields["id"] = str(fields.get("id", 0))
+    if "credit" in fields:
+        fields["credit"] = str(fields["credit"])
     if "tokens" in fields:
         fields["tokens"] = [str(token) for token in fields["tokens"]]
     return {"kind": kind, "flags": 0, **fields, "parts": [part.hex() for part in parts]}
+
+
+def credit(cost: int, attempt: int, reserved: bytes = bytes(7)) -> bytes:
+    return struct.pack("<QB", cost, attempt) + reserved
 
 
 def request_vectors() -> Iterator[Vector]:
@@ -268,6 +275,11 @@ def control_vectors() -> Iterator[Vector]:
         [packet(record("WELCOME", struct.pack("<6I", *limits.values())))],
         [said("WELCOME", **limits)],
     )
+    yield sound(
+        "credit",
+        [packet(record("CREDIT", credit(2**64 - 1, 4), id=3))],
+        [said("CREDIT", id=3, credit=2**64 - 1, attempt=4)],
+    )
 
 
 def mixed_vectors() -> Iterator[Vector]:
@@ -410,7 +422,7 @@ def broken_parts_vectors() -> Iterator[Vector]:
     yield broken("a byte after the parts", "parts", reply(inline([b"x"]) + b"y", 1), at=0)
     yield broken("fewer parts than counted", "parts", reply(inline([b"x"]), 2), at=0)
     yield broken("more parts than counted", "parts", reply(inline([b"x", b"y"]), 1), at=0)
-    heads = {"BYE": coded(1), "WELCOME": bytes(24)}
+    heads = {"BYE": coded(1), "WELCOME": bytes(24), "CREDIT": credit(1, 1)}
     for kind in WITHOUT_BODY:
         yield broken(
             f"{kind} with a part",
@@ -438,6 +450,7 @@ def broken_head_vectors() -> Iterator[Vector]:
         "BYE": coded(1),
         "READY": ready(1, []),
         "WELCOME": bytes(24),
+        "CREDIT": credit(1, 1),
     }
     for kind, head in heads.items():
         yield broken(f"{kind} without a head", "head", packet(record(kind)), at=0)
@@ -474,6 +487,9 @@ def broken_head_vectors() -> Iterator[Vector]:
         ("ERROR", coded(2, reserved=0x100)),
         ("BYE", coded(1, reserved=1)),
         ("BYE", coded(1, reserved=0x100)),
+        ("CREDIT", credit(1, 1, b"\x01" + bytes(6))),
+        ("CREDIT", credit(1, 1, bytes(3) + b"\x01" + bytes(3))),
+        ("CREDIT", credit(1, 1, bytes(6) + b"\x80")),
     ):
         yield broken(f"reserved bytes in {kind}", "reserved", packet(record(kind, head)), at=0)
 

@@ -231,6 +231,7 @@ class Client(Unpicklable, Generic[P]):
 
         The last partial has ``final`` set and is the handler's return value. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
+        The worker goes as fast as the partials are read, at most 1 MiB ahead.
 
         Returns
         -------
@@ -243,7 +244,7 @@ class Client(Unpicklable, Generic[P]):
         DataLoss
             A partial is missing; the iteration ends there.
         Busy
-            The partials were read too slowly.
+            The partials were read too slowly for a worker that does not wait (MDP 0.2).
         RequestError
             As in `request`.
         """
@@ -350,7 +351,8 @@ class Stream(Unpicklable, AsyncIterator[Partial]):
         if isinstance(partial, BaseException):
             self._abandon()
             raise partial
-        self._flow.read()
+        if self._flow.read():
+            self._asking.grant(self._number)
         return partial
 
     async def aclose(self) -> None:

@@ -110,7 +110,7 @@ class Worker(Unpicklable):
         self._signals = 0
         self._binding: Binding[Serving] | None = None
         self._running: dict[_serving.Task, asyncio.Task[None]] = {}
-        self._no_room: list[asyncio.Future[None]] = []
+        self._no_room: list[tuple[asyncio.Future[None], _serving.Task]] = []
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -212,9 +212,13 @@ class Worker(Unpicklable):
             else:
                 self._running[taken] = binding.loop.create_task(self._work(taken))
         waiters, self._no_room = self._no_room, []
-        for waiter in waiters:
-            if not waiter.done():
+        for waiter, taken in waiters:
+            if waiter.done():
+                continue
+            if binding.engine.has_room(taken):
                 waiter.set_result(None)
+            else:
+                self._no_room.append((waiter, taken))
 
     async def _work(self, taken: _serving.Task) -> None:
         """Run the handler of a task; whatever it does, the answer is owed."""
@@ -233,11 +237,14 @@ class Worker(Unpicklable):
         finally:
             del self._running[taken]
 
-    async def _room(self) -> None:
-        """Wait for the next ring, which may mean that there is room for a partial."""
+    async def _room(self, taken: _serving.Task) -> None:
+        """Wait until there may be room for a partial of the task, or its deadline has passed."""
         waiter: asyncio.Future[None] = self._bound().loop.create_future()
-        self._no_room.append(waiter)
-        await waiter
+        self._no_room.append((waiter, taken))
+        try:
+            await asyncio.wait((waiter,), timeout=taken.remaining)
+        finally:
+            waiter.cancel()
 
     def _leave(self, seconds: float) -> None:
         with suppress(ClosedError):
@@ -329,11 +336,13 @@ class Task(Unpicklable):
     async def partial(self, body: Body, meta: Mapping[str, str] | None = None) -> None:
         """Send a partial of the answer ahead of the final one.
 
-        Waits while the broker does not take what was sent before. Does nothing once the task is
-        cancelled.
+        Waits while the client has not read what was sent before: a stream goes as fast as it is
+        read, some 64 KiB to 1 MiB ahead.
 
         Raises
         ------
+        Cancelled
+            Nobody waits for the answer any more, as `cancelled` says.
         TypeError
             `body` is not bytes-like or a sequence of those.
         ValueError
@@ -341,7 +350,7 @@ class Task(Unpicklable):
         """
         serving = self._worker._bound().engine
         while not serving.try_partial(self._taken, body, meta):
-            await self._worker._room()
+            await self._worker._room(self._taken)
 
     async def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
@@ -388,7 +397,7 @@ def _stopped(serving: Serving, taken: _serving.Task, error: BaseException) -> No
     if serving.forked():
         return  # a copy of a coroutine that runs in the parent
     if taken.cancelled:
-        _fail(serving, taken, Cancelled("nobody waits for it any more"))
+        _fail(serving, taken, Cancelled(_serving.UNWANTED))
     elif isinstance(error, GeneratorExit) or _loop_ends():
         serving.leave(0.0)
         _fail(serving, taken, Release("its loop ends"))

@@ -21,9 +21,11 @@ PARTIAL_HEAD = struct.Struct("<IB3x")  # sequence, attempt
 ERROR_HEAD = struct.Struct("<HHI")  # code or reason, 0, retry_after_ms; BYE alike
 READY_HEAD = struct.Struct("<II")  # capacity, number of tokens
 WELCOME_HEAD = struct.Struct("<6I")
+CREDIT_HEAD = struct.Struct("<QB7x")  # what an attempt's partials may cost in all, attempt
 
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = 1, 2, 3, 4, 5, 6
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = 7, 8, 9, 10, 11, 12
+CREDIT = 14
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 ATTACH_FROM = 4096  # bytes of one part from which this implementation attaches a body
 
@@ -69,6 +71,15 @@ def reply(id: int, body: Body) -> Record:
 
 def partial(id: int, sequence: int, attempt: int, body: Body) -> Record:
     return Record(PARTIAL, id, PARTIAL_HEAD.pack(sequence, attempt), body)
+
+
+def credit(id: int, cost: int, attempt: int = 1) -> Record:
+    return Record(CREDIT, id, CREDIT_HEAD.pack(cost, attempt))
+
+
+def partial_cost(body: Body) -> int:
+    """What a partial counts against its stream's credit."""
+    return sum(map(len, body)) + 64 * (1 + len(body))
 
 
 def error(id: int, code: int, text: str = "", retry_after_ms: int = 0) -> Record:
@@ -126,7 +137,7 @@ def head_size(kind: int, flags: int, rest: bytes) -> int:
     if kind == READY:
         _, n = READY_HEAD.unpack_from(rest)
         return READY_HEAD.size + 8 * int(n)
-    fixed = {PARTIAL: 8, ERROR: 8, BYE: 8, WELCOME: WELCOME_HEAD.size}
+    fixed = {PARTIAL: 8, ERROR: 8, BYE: 8, WELCOME: WELCOME_HEAD.size, CREDIT: CREDIT_HEAD.size}
     return fixed.get(kind, 0)
 
 

@@ -34,6 +34,7 @@ class PndWorker(Worker):
         self.epoch = b""
         self.held: dict[int, int] = {}  # token -> next sequence of its PARTIALs
         self.cancelled: list[int] = []
+        self.credits: dict[int, tuple[int, int]] = {}  # token -> cost, attempt; the last CREDIT
         self.byes: list[int] = []
         self._inbox: deque[Task] = deque()
 
@@ -69,6 +70,8 @@ class PndWorker(Worker):
                 self.ready()
         elif kind == wire.CANCEL:
             self.cancelled.append(record.id)
+        elif kind == wire.CREDIT:
+            self.credits[record.id] = wire.CREDIT_HEAD.unpack(record.head)
         elif kind == wire.BYE:
             reason = wire.ERROR_HEAD.unpack(record.head)[0]
             self.byes.append(reason)

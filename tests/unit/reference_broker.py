@@ -23,9 +23,10 @@ from tests import probe
 
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = range(1, 7)
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = range(7, 13)
+CREDIT = 14
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 KINDS = "REQUEST CANCEL REPLY PARTIAL ERROR ACCEPTED READY TASK HEARTBEAT BYE HELLO WELCOME"
-NAMES = dict(enumerate(KINDS.split(), start=1))
+NAMES = dict(enumerate(KINDS.split(), start=1)) | {CREDIT: "CREDIT"}
 WAIT_S = 10.0  # no wait of a test is longer
 
 
@@ -100,6 +101,10 @@ def task(
 ) -> bytes:
     head = struct.pack("<IBBH", remaining_ms, 0, attempt, len(service)) + service
     return record(TASK, token, head, parts, flags)
+
+
+def credit(token: int, cost: int, attempt: int = 1) -> bytes:
+    return record(CREDIT, token, struct.pack("<QB7x", cost, attempt))
 
 
 def bye(reason: int, retry_after_ms: int = 0) -> bytes:
@@ -243,6 +248,8 @@ class ReferenceBroker:
             said.head, at = (code, retry_after_ms), at + 8
         elif said.kind == PARTIAL:  # head: sequence, attempt
             said.head, at = struct.unpack_from("<IB3x", frame, at), at + 8
+        elif said.kind == CREDIT:  # head: cost, attempt
+            said.head, at = struct.unpack_from("<QB7x", frame, at), at + 16
         elif said.kind == READY:  # head: capacity, then the tokens
             capacity, n = struct.unpack_from("<II", frame, at)
             said.head = (capacity, struct.unpack_from(f"<{n}Q", frame, at + 8))
