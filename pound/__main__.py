@@ -1,6 +1,16 @@
-"""``python -m pound`` is the command ``pound``."""
+"""``python -m pound``, and the script ``pound``: the command line, with its imports guarded."""
 
-from pound.cli import main
+import sys
+
+
+def run() -> None:
+    """Run the command line; Ctrl-C while it is still being imported ends it without a word, too."""
+    try:
+        from pound.cli import main
+    except KeyboardInterrupt:
+        sys.exit(130)
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    run()

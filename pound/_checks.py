@@ -52,6 +52,8 @@ def _meant(endpoint: object, given: object) -> str:
     if isinstance(endpoint, bool) or not isinstance(endpoint, (str, bytes, int)):
         return ""
     text = endpoint.decode(errors="replace") if isinstance(endpoint, bytes) else str(endpoint)
+    if text.startswith("tcp://*:"):
+        return "; * is for a broker to bind: connect to the name of its host, or to 127.0.0.1"
     if text.endswith(":*"):
         return "; the line that `pound serve` prints when it is ready has the real port"
     address = text.strip().rpartition("/")[2].removeprefix("tcp:")
@@ -69,6 +71,8 @@ def _is_endpoint(endpoint: object) -> bool:
     except UnicodeEncodeError:
         return False
     match = ENDPOINT.fullmatch(endpoint)
+    if endpoint.startswith("tcp://*:"):
+        return False
     return match is not None and 1 <= int(match["port"] or 1) <= PORT_MAX
 
 

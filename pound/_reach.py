@@ -74,7 +74,8 @@ def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         return Trouble(endpoint, f"cannot connect: {words.lower()}", True)
-    reason = "it accepts connections, but does not speak ZeroMQ: another program, or one that hangs"
+    reason = "connections are accepted, but nobody speaks ZeroMQ: another program, or a broker that"
+    reason += " hangs or is stopped"
     if answers:
         reason = "something answers there, but no broker of Pound: is that the broker's endpoint?"
     return Trouble(endpoint, reason, False)

@@ -313,6 +313,10 @@ cdef enum wants_t:             # the `code` of the mail of an end: what its take
     WANTS_STREAM               # the last Partial; the tag is a Flow
 
 
+cdef enum:
+    REFUSAL = 200              # bytes of a sentence, its NUL included; longer ones are cut
+
+
 cdef struct asking_t:
     requests_t requests
     cancels_t cancels
@@ -331,6 +335,7 @@ cdef struct asking_t:
     mail_t *told_first
     mail_t *told_last
     uint32_t told_count
+    char refusal[REFUSAL]      # the broker's words for the last request that it did not take
 
 
 cdef struct ask_t:

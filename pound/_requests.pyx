@@ -32,7 +32,7 @@ from pound._peer cimport (
     FAR, TROUBLE, clock_now, command_t, end_t, engine_log, engine_t, engine_trouble)
 from pound._pool cimport NONE
 from pound._queue cimport queue_append
-from pound._reader cimport record_t
+from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
     BUSY, FRESH, OPEN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
     request_arm, request_end, request_expires, request_hush, request_move, request_new,
@@ -329,6 +329,19 @@ cdef void put_off(asking_t *a, uint32_t r, uint32_t retry_after_ms, int64_t now)
         fail(a, r, CODE_RESOURCE_EXHAUSTED, b"the broker is busy, and no memory to ask it again")
 
 
+# note_refusal keeps the broker's words for whoever asks what a request waits for.
+cdef void note_refusal(asking_t *a, const record_t *record) noexcept nogil:
+    cdef const uint8_t *at = record.body
+    cdef part_t words
+    cdef size_t size
+    a.refusal[0] = 0
+    if at == NULL or not part_next(&at, record.body + record.body_size, &words):
+        return
+    size = min(<size_t> words.size, sizeof(a.refusal) - 1)
+    memcpy(a.refusal, words.data, size)
+    a.refusal[size] = 0
+
+
 # take_error ends a request with the broker's error, or puts it off.
 cdef void take_error(
     asking_t *a, uint32_t r, const record_t *record, zmq_msg_t *frames, int64_t now
@@ -340,6 +353,7 @@ cdef void take_error(
     cdef bint draining = record.code == CODE_UNAVAILABLE
     cdef mail_t *mail
     if (busy or draining) and (flow == NULL or not flow.started):
+        note_refusal(a, record)
         put_off(a, r, record.retry_after_ms, now)
         return
     mail = end(a, r)
@@ -483,12 +497,16 @@ cdef void waits_for(
     cdef const char *at = d.endpoints[d.at]
     if request.place == BUSY:
         snprintf(
-            to, room, b"the broker at %s is busy or draining, it was asked %u times",
-            at, <unsigned int> request.busy)
+            to, room, b"the broker at %s is busy, it was asked %u times and said: %s", at,
+            <unsigned int> request.busy, (<asking_t *> e.end.state).refusal)
     elif not d.welcomed:
         no_broker(to, room, e)
     elif dealer_resting(d, now):
         snprintf(to, room, b"the broker at %s goes away and takes no requests", at)
+    elif now - d.heard_at > 2 * d.heartbeat:
+        snprintf(
+            to, room, b"the broker at %s has said nothing for %.1f s: is it stopped?", at,
+            <double> (now - d.heard_at) / NS)
     elif request.id == 0 and q.open >= d.limits.requests_max:
         snprintf(
             to, room, b"the window of %u open requests is full (requests_max of the broker at %s)",

@@ -25,10 +25,11 @@ LINES = 22  # of a status: a terminal has 24, and the prompt needs some
 CUT_TO_MIN = 8  # characters that a cell keeps however narrow the terminal is
 # Counters of what is as it should be, or of sizes; every other one above 0 is worth a look.
 SOUND = frozenset({
-    "accepted", "waiting", "running", "answered", "cancelled", "released", "waiting_bytes", "kept",
-    "kept_bytes", "answers_evicted", "answers_deferred", "messages_in", "messages_out",
-    "records_in", "bytes_in", "bytes_out", "partials", "turns", "peers", "routes", "queued",
-    "images", "closed_connections", "disconnects", "clients", "workers", "services",
+    "accepted", "waiting", "delayed", "running", "running_bytes", "answered", "cancelled",
+    "released", "waiting_bytes", "kept", "kept_bytes", "answers_evicted", "answers_deferred",
+    "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "partials", "turns",
+    "peers", "routes", "queued", "images", "closed_connections", "disconnects", "clients",
+    "workers", "services",
 })  # fmt: skip
 # The worst of the others first.
 GRAVE = ("failed", "refused", "losses", "expired", "redelivered", "bad_messages", "logs_dropped")
@@ -83,7 +84,8 @@ def summary(answer: Row, oldest: str) -> dict[str, str]:
         facts[name] = _cell(name, counters.get(name))
     if oldest:
         facts["waiting"] = cut(f"{facts['waiting']} ({oldest})", TEXT_MAX)
-    memory = answer.get("memory", {"waiting_bytes": counters.get("waiting_bytes", 0)})
+    held = {name: counters.get(f"{name}_bytes", 0) for name in ("waiting", "running", "kept")}
+    memory = answer.get("memory", held)
     facts["memory"] = cut(memory_text(memory), TEXT_MAX)
     return {**facts, **troubles(counters, LINES - len(facts))}
 

@@ -127,6 +127,15 @@ def test_ctrl_c_ends_every_command_without_a_word(spawn: Spawn, command: list[st
     assert process.stderr.strip() == ""
 
 
+def test_ctrl_c_while_the_program_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    environ = clean_environ()
+    environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"
+    done = subprocess.run(pound_command("status"), capture_output=True, timeout=WAIT_S,
+                          env=environ, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 @pytest.mark.parametrize(
     "command", [["config", "show"], ["--help"], ["config", "check"], ["--version"]])
 def test_a_full_disk_is_an_error_in_words(command: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import queue
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from pound.cli.serve import SIGNALLED, notify, seed_libc, watch_signals
 from pound.cli.waiting import what_for
 from pound.cli.worker import load_handler
 from pound.config import keys
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -180,8 +182,11 @@ def test_a_status_of_many_faults_fits_a_terminal() -> None:
     assert set(counters) <= set(all_facts(answer))
 
 
-def test_every_sound_counter_exists() -> None:
+def test_the_sound_counters_exist_and_every_gauge_is_one() -> None:
     assert {*DISPATCHER_COUNTERS, *LOOP_COUNTERS} >= SOUND
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for row in re.findall(r"^\| (`.*) \| gauge", page, re.MULTILINE):
+        assert set(re.findall(r"`(\w+)`", row)) <= SOUND, f"{row}: no fault; put it into SOUND"
 
 
 def test_the_oldest_wait_names_its_service() -> None:

@@ -417,7 +417,7 @@ def test_something_that_is_no_broker_is_told_as_such(context, caplog):
     port = other.bind_to_random_port("tcp://127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         mute_port = mute.getsockname()[1]
-        for at, words in ((port, "no broker of Pound"), (mute_port, "not speak ZeroMQ")):
+        for at, words in ((port, "no broker of Pound"), (mute_port, "nobody speaks ZeroMQ")):
             with pound.Client(f"tcp://127.0.0.1:{at}") as client:
                 wait_until(lambda client=client: client._engine.trouble)
                 assert words in client._engine.trouble
@@ -459,6 +459,22 @@ def test_a_lost_broker_is_told_as_such(client, broker):
     wait_until(lambda: not client._engine.connected.is_set())
     with pytest.raises(pound.DeadlineExceeded, match=r"the broker was lost \(disconnected\)"):
         client.request(b"", "echo", timeout=0.1)
+
+
+def test_a_refusal_of_the_broker_is_told_in_its_words(client, broker):
+    future = client.submit(b"", "echo", timeout=0.3)
+    broker.expect(REQUEST)
+    broker.say(error(1, 8, "too much waits (waiting_max)", 60_000))
+    with pytest.raises(pound.DeadlineExceeded, match=r"asked 1 times and said: too much w"):
+        result(future)
+
+
+def test_a_broker_that_has_fallen_silent_is_told_as_such(make_client, broker):
+    client = make_client(heartbeat=0.05, liveness=100)
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    with pytest.raises(pound.DeadlineExceeded, match=r"said nothing for 0\.\d s: is it stopped"):
+        client.request(b"", "echo", timeout=0.3)
 
 
 def test_a_broker_that_goes_away_is_told_as_such(client, broker):

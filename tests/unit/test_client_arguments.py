@@ -140,6 +140,12 @@ def test_nothing_is_guessed_where_nothing_is_likely(endpoint):
     assert "did you mean" not in str(caught.value)
 
 
+def test_what_only_a_broker_may_give_is_refused():
+    for endpoint, words in (("tcp://*:5555", "for a broker to bind"), ("tcp://h:*", "real port")):
+        with pytest.raises(pound.ConfigError, match=words):
+            pound.Client(endpoint)
+
+
 def test_a_worker_whose_services_come_first_is_told_the_order():
     with pytest.raises(pound.ConfigError, match="where the broker listens, then"):
         pound.Worker({"echo": bytes})

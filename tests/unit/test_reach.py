@@ -35,7 +35,7 @@ def test_files(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "left"))
         assert "connection refused" in reason_of(f"ipc://{tmp_path}/left")
         listener.listen()
-        assert "not speak ZeroMQ" in reason_of(f"ipc://{tmp_path}/left")
+        assert "nobody speaks ZeroMQ" in reason_of(f"ipc://{tmp_path}/left")
     assert "path too long" in reason_of(f"ipc://{tmp_path}/{'x' * 200}")
     assert "connection refused" in reason_of("ipc://@pound-test-nobody")
 
@@ -51,7 +51,7 @@ def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whatever_listens_is_uncertain() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        for answers, words in ((False, "not speak ZeroMQ"), (True, "no broker of Pound")):
+        for answers, words in ((False, "nobody speaks ZeroMQ"), (True, "no broker of Pound")):
             (trouble,) = troubles_of([endpoint], answers, False)
             assert words in trouble.reason
             assert not trouble.certain
