@@ -35,8 +35,11 @@ cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 
 # overflows says whether `size` more bytes are too many for a client that does not read. One answer
-# may always wait for it, whatever its size.
+# may always wait for it, whatever its size, unless the memory for all is used up.
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
+
+# leaves_unread says whether a client leaves so much unread that it had better not ask for more.
+cdef int leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil
 

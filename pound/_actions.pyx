@@ -19,8 +19,9 @@ from pound._dispatcher cimport (
 )
 from pound._hints cimport fetch
 from pound._peers cimport (
-    array_room, item_at, item_lives, item_pop, item_push, items_clear, log_event, peer_beats,
-    peer_defer, peer_release, peer_rests, peer_task, peer_touch, route_dies, route_free,
+    array_room, control_counts, item_at, item_lives, item_pop, item_push, items_clear, log_event,
+    peer_beats, peer_defer, peer_release, peer_rests, peer_stalled, peer_taken, peer_task,
+    peer_touch, route_dies, route_free,
 )
 from pound._releases cimport releases_text
 from pound._state cimport (
@@ -46,6 +47,10 @@ cdef enum:
     LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
     DEFER_NS = 1_000_000     # after which deferred answers are due
+    STALL_NS = 100_000_000   # a blocked client that read nothing for so long does not read
+    READING_TIMES = 6        # one that reads may have so many times undelivered_bytes_max waiting
+    READING_SHARE = 4        # and never more than this part of memory_max
+    LOSSES_MAX = 1024        # losses that a client is told of, whatever else waits for it
     DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
     CONTROL_BYTES_MAX = 1 << 18  # small records that wait for a peer
 
@@ -320,19 +325,38 @@ cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogi
 
 
 cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
-    if peer.items_count == 0 or peer.items_bytes + size <= b.settings.undelivered_bytes_max:
+    """Whether so many bytes more are too many for a client that does not read, or is away.
+
+    One answer may always wait for it. While it is seen to read it may have a few times its bound,
+    or twice what it has read so far, up to a quarter of the memory. Once all of that is used up it
+    has its own bound, and those that don't read none.
+    """
+    cdef uint64_t most = b.settings.undelivered_bytes_max
+    if not b.over and (peer.items_count == 0 or peer.items_bytes + size <= most):
         return 0
-    return peer.blocked_since != 0 or peer.route == NULL or not peer.route.alive
+    if peer.route == NULL or not peer.route.alive:
+        return 1
+    if peer.blocked_since == 0:
+        return 0
+    if not b.over:
+        most = max(most, min(max(READING_TIMES * most, most + 2 * peer_taken(peer)),
+                             b.settings.memory_max // READING_SHARE))
+    return peer.items_bytes + size > most or peer_stalled(b, peer, STALL_NS)
+
+
+cdef int leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil:
+    return peer.blocked_since != 0 and peer.items_bytes > b.settings.undelivered_bytes_max
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
     """A client that does not read has too much waiting: it is told of the loss, or asks again."""
     cdef const char *text = "the answer was dropped: too many bytes waited for this client, " \
-                            "which did not read (undelivered_bytes_max)"
+                            "which did not read (undelivered_bytes_max, memory_max)"
     b.counters[C_UNDELIVERABLE] += 1
     b.scratch.size = 0
     if (b.slots[slot].dialect != DIALECT_PND
-            or peer.items_bytes > 2 * b.settings.undelivered_bytes_max
+            or (peer.items_bytes - peer.pipe_noted > 2 * b.settings.undelivered_bytes_max
+                and peer.items_count > LOSSES_MAX)
             or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
             or store_scratch(b, &b.slots[slot].record)):
         ask_again(peer)
@@ -367,6 +391,7 @@ cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
         ask_again(peer)
         return -1
     peer.control_records += 1
+    control_counts(b, peer)
     peer_touch(b, peer)
     return 0
 

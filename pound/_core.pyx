@@ -19,6 +19,7 @@ from pound._admission cimport open_bytes
 from pound._actions cimport (
     act, live_now, lost_seek, route_lost, service_named, worker_beats,
 )
+from pound._budget cimport budget, trim
 from pound._buffer cimport buffer_free
 from pound._dialects cimport (
     BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
@@ -37,7 +38,8 @@ from pound._log_queue cimport (
     logs_t, logs_wait,
 )
 from pound._outgoing cimport outgoing_free
-from pound._peers cimport items_clear, log_event, peer_touch, peers_bury, roster_free, route_free
+from pound._peers cimport log_event, peer_free, peer_touch, peers_bury, roster_free, route_free
+from pound._pipes cimport pipes_new, pipes_release
 from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
@@ -58,17 +60,6 @@ cdef extern from "poll.h" nogil:
         short revents
     int poll(pollfd_t *fds, unsigned long count, int timeout_ms)
     short POLLIN
-
-cdef extern from *:
-    """
-    #ifdef __GLIBC__
-    #include <malloc.h>
-    #define give_back() malloc_trim(0)
-    #else
-    #define give_back() ((void)0)
-    #endif
-    """
-    void give_back() nogil
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -95,7 +86,6 @@ cdef enum:
     REPORT_ROWS = 256        # services, connections or routes looked at in one report
     SIDES = 2
     BESIDE_BODY = 1 << 20    # bytes of a request's record and envelope, at most
-    TRIM_AFTER = 65536       # requests more or fewer that wait, until free memory is given back
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
 
@@ -127,7 +117,8 @@ LOOP_COUNTERS = (
     "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
     "disconnects", "pauses", "logs_dropped", "control_dropped", "no_memory", "turns", "peers",
-    "routes", "queued", "images", "turned_away",
+    "routes", "queued", "images", "turned_away", "undelivered_bytes", "pipe_bytes",
+    "control_bytes", "held_bytes",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -158,6 +149,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     judge(b, BACKEND)
     judge(b, FRONTEND)
     tick(b)
+    budget(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
     b.crammed = 0
@@ -395,18 +387,6 @@ cdef void report(broker_t *b) noexcept nogil:
                       (b.now - s.workerless_since) // 1_000_000)
 
 
-cdef void trim(broker_t *b) noexcept nogil:
-    """Give free memory back to the system when a burst has come or gone.
-
-    libzmq's thread allocates the buffers that it receives in, and the loop frees them: between the
-    requests that stay they leave gaps that malloc keeps, a quarter of what a million of them need.
-    """
-    cdef int64_t change = <int64_t> b.d.counters.waiting - b.trimmed_at
-    if change >= TRIM_AFTER or -change >= TRIM_AFTER:
-        b.trimmed_at = <int64_t> b.d.counters.waiting
-        give_back()
-
-
 cdef void probe(broker_t *b, uint8_t side) noexcept nogil:
     """Send heartbeats to PND clients that have no connection to watch (inproc), some each round.
 
@@ -476,10 +456,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     for i in range(b.peers.count):
         peer = <peer_t *> b.peers.at[i]
         if peer != NULL:
-            items_clear(b, peer)
-            buffer_free(&peer.control)
-            free(peer.tasks)
-            free(peer)
+            peer_free(b, peer)
     roster_free(&b.peers)
     for i in range(b.slots_room):
         slot_clear(b, &b.slots[i])
@@ -492,6 +469,8 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     buffer_free(&b.packet)
     buffer_free(&b.scratch)
     spares_free(&b.spares)
+    if b.pipes != NULL:
+        pipes_release(b.pipes)
     free(b.slots_block)
     free(b.streams)
     free(b.client_peer)
@@ -588,6 +567,7 @@ cdef class Core:
         s.frames_max = config.frames_max
         s.requests_max = config.requests_max
         s.undelivered_bytes_max = config.undelivered_bytes_max
+        s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"
         s.unread_bytes = config.waiting_bytes_max
         self.b.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
@@ -616,6 +596,7 @@ cdef class Core:
         cdef broker_t *b = self.b
         cdef bytes epoch = os.urandom(16)
         memcpy(b.epoch, <const uint8_t *> epoch, 16)
+        b.pipes = pipes_new()
         names_init(&b.sides[FRONTEND].ids, seed(), seed())
         names_init(&b.sides[BACKEND].ids, seed(), seed())
         names_init(&b.sessions, seed(), seed())
@@ -624,7 +605,7 @@ cdef class Core:
         b.frames = <zmq_msg_t *> calloc(b.frames_count, sizeof(zmq_msg_t))
         b.views = <frame_t *> calloc(b.frames_count, sizeof(frame_t))
         b.attach = <zmq_msg_t **> calloc(b.frames_count, sizeof(zmq_msg_t *))
-        if b.frames == NULL or b.views == NULL or b.attach == NULL:
+        if b.frames == NULL or b.views == NULL or b.attach == NULL or b.pipes == NULL:
             b.frames_count = 0
             raise MemoryError
         for i in range(b.frames_count):
@@ -743,5 +724,6 @@ cdef class Core:
         stats = {name: copy[0][i] for i, name in enumerate(DISPATCHER_COUNTERS)}
         stats |= {name: copy[1][i] for i, name in enumerate(LOOP_COUNTERS)}
         stats["answers_late"] += stats["answers_unknown"]
+        stats["memory_max"] = self.b.settings.memory_max
         stats["draining"] = int(self.b.draining)
         return stats

@@ -55,6 +55,7 @@ cdef enum request_result:
     REQ_NO_MEMORY
     REQ_BUSY_BYTES           # open requests have too many bytes in all
     REQ_BUSY_MEMORY          # the broker holds nearly as much as it may
+    REQ_BUSY_UNREAD          # the client leaves too much unread: for the caller to say
 
 
 cdef enum answer_result:

@@ -1,7 +1,7 @@
 """The end of a turn: what waits for each touched peer is sent (see _flush.pxd for the rules)."""
 
 from libc.errno cimport EHOSTUNREACH
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
@@ -18,13 +18,17 @@ from pound._dispatcher cimport (
 from pound._hints cimport fetch, unlikely
 from pound._libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
 from pound._outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoing_t
-from pound._peers cimport item_at, item_lives, item_pop, item_record, peer_block, peer_touch
+from pound._peers cimport (
+    control_counts, item_at, item_lives, item_pop, item_record, peer_block, peer_stalled,
+    peer_touch, peer_unblock,
+)
+from pound._pipes cimport COUNTED_FROM, FRAME_BYTES, pipe_bytes, pipe_count, pipe_new
 from pound._state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
     FORM_DELIMITED, FORM_WORKER_NUMBERS, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t,
     peer_t, route_t, service_name_t, slot_t, stored_t,
 )
-from pound._stored cimport stored_attached
+from pound._stored cimport stored_attached, stored_bytes
 from pound._wire cimport (
     CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
     PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, load_u32,
@@ -44,6 +48,7 @@ cdef enum sent_t:
 cdef struct load_t:          # one packet on its way
     uint32_t records
     uint32_t attached
+    uint64_t attached_bytes
     uint32_t tasks           # one past the last of the peer's tasks that it carries
     uint32_t items           # how many of the client's items it carries
     uint32_t control         # how many of its small records it carries
@@ -65,7 +70,7 @@ cdef void flush(broker_t *b) noexcept nogil:
         if peer.waits and peer.retry_at > b.now:
             tasks_undo(b, peer)
         elif peer.route == NULL or not peer.route.alive:
-            control_forget(peer)
+            control_forget(b, peer)
             peer.owed = 0
         elif peer.dialect == DIALECT_PND:
             flush_packets(b, peer)
@@ -79,7 +84,8 @@ cdef void flush_blocked(broker_t *b) noexcept nogil:
         b.blocked = peer.next_blocked
         peer.waits = 0
         if not peer.dead:
-            if peer.blocked_since and b.now - peer.blocked_since > b.settings.client_grace_ns:
+            if (peer.blocked_since and b.now - peer.blocked_since > b.settings.client_grace_ns
+                    and peer_stalled(b, peer, b.settings.client_grace_ns)):
                 items_drop(b, peer)
             peer_touch(b, peer)
         peer = b.blocked
@@ -138,19 +144,48 @@ cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
     return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
 
 
+# pipe_counts has a message of `size` bytes counted in its peer's pipe: 0, or -1: no memory.
+cdef int pipe_counts(broker_t *b, peer_t *peer, outgoing_t *m, uint64_t size) noexcept nogil:
+    if peer.pipe == NULL:
+        peer.pipe = pipe_new(b.pipes)
+    if peer.pipe == NULL:
+        return -1
+    if pipe_count(peer.pipe, &m.frames[m.count - 1], <int64_t> size):
+        return -1
+    peer.piped += size
+    return 0
+
+
+cdef sent_t send_within(broker_t *b, route_t *route, outgoing_t *m, uint64_t size) noexcept nogil:
+    """Begin a message of `size` bytes, if its peer's pipe does not hold too many as it is."""
+    cdef peer_t *peer = route.peer
+    size += m.count * FRAME_BYTES
+    if peer != NULL:
+        if pipe_bytes(peer.pipe) > <int64_t> b.settings.undelivered_bytes_max:
+            return BLOCKED
+        if size >= COUNTED_FROM and pipe_counts(b, peer, m, size):
+            b.counters[C_NO_MEMORY] += 1
+            return BLOCKED
+    return send_route(b, route)
+
+
 cdef sent_t send_outgoing(broker_t *b, route_t *route) noexcept nogil:
     """Send the message that was put together, or nothing of it."""
     cdef outgoing_t *m = &b.outgoing
     cdef void *socket = b.sides[route.side].socket
     cdef sent_t how = BLOCKED
+    cdef uint64_t size = 0
     cdef uint32_t i
+    for i in range(m.count):
+        size += zmq.msg_size(&m.frames[i])
     if unlikely(m.starved):
         b.counters[C_NO_MEMORY] += 1
     else:
-        how = send_route(b, route)
+        how = send_within(b, route, m, size)
+    if how == SENT:
+        b.counters[C_BYTES_OUT] += size
     for i in range(m.count):
         if how == SENT:
-            b.counters[C_BYTES_OUT] += zmq.msg_size(&m.frames[i])
             zmq.msg_send(&m.frames[i], socket,
                          ZMQ_DONTWAIT | (ZMQ_SNDMORE if i + 1 < m.count else 0))
         zmq.msg_close(&m.frames[i])
@@ -193,6 +228,7 @@ cdef void load_begin(
         broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
     """Begin a packet with the peer's small records."""
     load.records = load.attached = load.items = 0
+    load.attached_bytes = 0
     load.tasks = first_task
     load.starved = load.credits = 0
     control_measure(b, peer, load)
@@ -228,18 +264,19 @@ cdef void control_measure(broker_t *b, const peer_t *peer, load_t *load) noexcep
         at += load_u32(at)
 
 
-cdef void control_leaves(peer_t *peer, const load_t *load) noexcept nogil:
+cdef void control_leaves(broker_t *b, peer_t *peer, const load_t *load) noexcept nogil:
     """What a packet carried is with libzmq; an empty buffer does not stay large."""
     peer.control_sent += load.control_bytes
     peer.control_records -= load.control
     if peer.control_records == 0:
-        control_forget(peer)
+        control_forget(b, peer)
 
 
-cdef void control_forget(peer_t *peer) noexcept nogil:
+cdef void control_forget(broker_t *b, peer_t *peer) noexcept nogil:
     peer.control.size = peer.control_sent = peer.control_records = 0
     if peer.control.room > CONTROL_ROOM_KEPT:
         buffer_free(&peer.control)
+    control_counts(b, peer)
 
 
 # items_forget drops the first items, whose requests are gone.
@@ -254,11 +291,17 @@ cdef void items_forget(broker_t *b, peer_t *peer, uint32_t count) noexcept nogil
 cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nogil:
     cdef uint8_t *image
     cdef uint32_t i
+    cdef uint64_t attached_bytes = 0
     if load.records and (
             b.packet.size + record.size > b.settings.packet_bytes_max
             or load.attached + record.attached + 1 > b.settings.frames_max
             or load.records == PACKET_RECORDS_MAX):
         return NULL
+    if record.attached:  # libzmq frees a message whole: one should not fill the pipe many times
+        attached_bytes = stored_bytes(record) - record.size
+        if (load.attached
+                and load.attached_bytes + attached_bytes > b.settings.undelivered_bytes_max):
+            return NULL
     image = put_image(&b.packet, record.image, record.size)
     if image == NULL:
         b.counters[C_NO_MEMORY] += 1
@@ -270,6 +313,7 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
         for i in range(record.attached):
             b.attach[load.attached] = &stored_attached(record)[i]
             load.attached += 1
+        load.attached_bytes += attached_bytes
     load.records += 1
     return image
 
@@ -331,9 +375,9 @@ cdef void load_sent(
         broker_t *b, peer_t *peer, load_t *load, uint32_t first_task) noexcept nogil:
     """The packet is with libzmq: attempts count, answers are delivered."""
     cdef uint32_t i, _
-    peer.blocked_since = 0
+    peer_unblock(peer)
     if load.control:
-        control_leaves(peer, load)
+        control_leaves(b, peer, load)
     credits_drop(b, peer, load.credits)
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
@@ -378,7 +422,7 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
     if how != SENT:
         refused(b, peer, how)
     else:
-        peer.blocked_since = 0
+        peer_unblock(peer)
     act(b)
 
 

@@ -24,7 +24,7 @@ from pound._outgoing cimport OUTGOING_MAX
 from pound._packets cimport packet_message
 from pound._peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
-    route_closing, route_find, route_open, route_settle,
+    peer_unblock, route_closing, route_find, route_open, route_settle,
 )
 from pound._state cimport (
     C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,
@@ -217,7 +217,7 @@ cdef void revive(broker_t *b, route_t *route) noexcept nogil:
     if route.peer == NULL:
         return
     route.peer.route = route
-    route.peer.blocked_since = 0
+    peer_unblock(route.peer)
     peer_touch(b, route.peer)
     if route.peer.client != NONE:
         disp_client_back(b.d, route.peer.client)

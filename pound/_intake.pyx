@@ -5,25 +5,30 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset, strlen
 
 from pound._actions cimport (
-    act, client_of, deliver, live_now, overflows, service_named, slot_room, store_scratch,
+    act, client_of, deliver, leaves_unread, live_now, overflows, service_named, slot_room,
+    store_scratch,
 )
+from pound._book cimport request_find
 from pound._credits cimport credit_grant
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_KEPT, disp_answer,
+    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_UNREAD, REQ_KEPT, disp_answer,
     disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._hints cimport fetch
 from pound._libzmq cimport zmq, zmq_msg_t
-from pound._pages cimport PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, page_write
+from pound._pages cimport (
+    PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, page_has_rows, page_is_mmi, page_write,
+)
 from pound._peers cimport log_event, partial_push, peer_address, peer_touch
 from pound._releases cimport release
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
-    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, HOLE_MEMORY, HOLE_UNREAD,
-    LOG_BAD_MESSAGE, LOG_STRUCK, STRIKES_MAX, broker_t, hole_t, peer_t, route_t, stored_t,
+    C_NO_MEMORY, C_PARTIALS, C_PARTIALS_DROPPED, C_STRUCK_ROUTES, C_TURNS, HOLE_MEMORY,
+    HOLE_UNREAD, LOG_BAD_MESSAGE, LOG_STRUCK, STRIKES_MAX, broker_t, hole_t, peer_t, route_t,
+    stored_t,
 )
 from pound._stored cimport slot_clear, stored_attached, stored_bytes, stored_clear, stored_fill
 from pound._wire cimport (
@@ -32,6 +37,7 @@ from pound._wire cimport (
 )
 
 cdef enum:
+    PAGES_BYTES = 1 << 20    # of pages that one turn writes: about 3 ms
     LOST_AGAIN_NS = 100_000_000  # between two tries whether lost workers can be reached again
 
 
@@ -211,6 +217,10 @@ cdef int accept(
         bytes += kept.envelope.size
     if client == NONE or slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
+    elif leaves_unread(b, peer) and request_find(b.d, client, id) == NONE:
+        disp_service_drop(b.d, service)
+        b.d.counters.refused += 1
+        result = REQ_BUSY_UNREAD
     else:
         result = disp_request(
             b.d, client, id, service, priority, timeout_ns, bytes, 0, b.now, &slot)
@@ -304,6 +314,16 @@ cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
     act(b)
 
 
+# page_waits says whether a page is not to be written in this turn: the client has too much unread,
+# or it was sent one with rows, or this turn wrote enough of them. MMI's answers are a few bytes.
+cdef int page_waits(broker_t *b, const peer_t *peer, uint8_t page) noexcept nogil:
+    if leaves_unread(b, peer):
+        return 1
+    if page_has_rows(page) and peer.paged_turn == b.counters[C_TURNS]:
+        return 1
+    return b.page_bytes > PAGES_BYTES and not page_is_mmi(page)
+
+
 cdef int answer_page(
         broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
         const frame_t *asked, uint8_t dialect, uint32_t *slot) noexcept nogil:
@@ -313,6 +333,10 @@ cdef int answer_page(
     slot[0] = NONE
     if service == NONE:
         return REQ_BUSY
+    if client != NONE and page_waits(b, peer, page) and request_find(b.d, client, id) == NONE:
+        disp_service_drop(b.d, service)
+        act(b)
+        return REQ_BUSY_UNREAD
     if client == NONE or slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
         act(b)
@@ -325,5 +349,8 @@ cdef int answer_page(
         if page_write(b, page, asked.data if asked != NULL else NULL,
                       <uint32_t> asked.size if asked != NULL else 0) == 0:
             store_scratch(b, &b.slots[slot[0]].record)
+        b.page_bytes += b.scratch.size
+        if page_has_rows(page):
+            peer.paged_turn = b.counters[C_TURNS]
         disp_answer_bytes(b.d, slot[0], b.slots[slot[0]].record.size + ANSWER_BYTES)
     return result

@@ -12,8 +12,8 @@ from pound._credits cimport credit_heard, credits_again
 from pound._dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._dispatcher cimport (
     NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_BYTES,
-    REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_MEMORY,
-    REQ_NO_SERVICE, REQ_STALE,
+    REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_UNREAD, REQ_HELD, REQ_KEPT,
+    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
     disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
     disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
 )
@@ -384,6 +384,11 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
                    "the bodies of open requests fill the broker (waiting_bytes_max): try again "
                    "when some are answered, or raise that limit")
+    elif result == REQ_BUSY_UNREAD:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
+                   "this client leaves too many bytes of answers unread (undelivered_bytes_max), "
+                   "or asks for pages of the broker faster than they are written: read, then try "
+                   "again")
     elif result == REQ_BUSY_MEMORY:
         tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
                    "the broker holds nearly as much as it may (memory_max): try again when its "

@@ -19,6 +19,16 @@ cdef enum page_t:
 cdef enum:
     PAGE_ROWS = 1000
 
+
+cdef inline bint page_has_rows(uint8_t page) noexcept nogil:
+    """page_has_rows says whether a page lists things: up to PAGE_ROWS of them, so it is large."""
+    return page == PAGE_SERVICES or page == PAGE_WORKERS
+
+
+cdef inline bint page_is_mmi(uint8_t page) noexcept nogil:
+    return page == PAGE_MMI_SERVICE or page == PAGE_MMI_UNKNOWN
+
+
 # page_of says which page a service's name stands for.
 cdef uint8_t page_of(const uint8_t *name, uint32_t size) noexcept nogil
 

@@ -9,7 +9,10 @@ from pound._buffer cimport buffer_extend, buffer_t
 from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._dispatcher cimport NONE, PRIORITIES, service_t, worker_t
 from pound._heap cimport heap_top
-from pound._state cimport C_ANSWERS_UNKNOWN, C_COUNT, broker_t, peer_t, service_name_t
+from pound._state cimport (
+    C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES,
+    broker_t, peer_t, service_name_t,
+)
 from pound._wire cimport RECORD_SIZE, put_reply, store_u32
 
 cdef enum:
@@ -191,10 +194,25 @@ cdef void page_status(broker_t *b, buffer_t *out) noexcept nogil:
     put_number(out, "clients", <int64_t> b.d.counters.clients)
     put_number(out, "workers", <int64_t> b.d.counters.workers)
     put_number(out, "services", <int64_t> b.d.counters.services)
+    page_memory(b, out)
     put_key(out, "counters")
     put_text(out, "{")
     page_counters(b, out)
     put_text(out, "}}")
+
+
+cdef void page_memory(broker_t *b, buffer_t *out) noexcept nogil:
+    put_key(out, "memory")
+    put_text(out, "{")
+    put_number(out, "waiting", <int64_t> b.d.counters.waiting_bytes)
+    put_number(out, "running", <int64_t> b.d.counters.running_bytes)
+    put_number(out, "undelivered", <int64_t> b.counters[C_UNDELIVERED_BYTES])
+    put_number(out, "kept", <int64_t> b.d.counters.kept_bytes)
+    put_number(out, "pipes", <int64_t> b.counters[C_PIPE_BYTES])
+    put_number(out, "control", <int64_t> b.counters[C_CONTROL_BYTES])
+    put_number(out, "total", <int64_t> b.counters[C_HELD_BYTES])
+    put_number(out, "max", <int64_t> b.settings.memory_max)
+    put_text(out, "}")
 
 
 cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:

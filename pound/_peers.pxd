@@ -7,7 +7,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._dispatcher cimport REQUEST_FREE
 from pound._hints cimport unlikely
-from pound._state cimport C_QUEUED, broker_t, item_t, peer_t, roster_t, route_t, stored_t
+from pound._pipes cimport pipe_bytes
+from pound._state cimport (
+    C_CONTROL_BYTES, C_QUEUED, C_UNDELIVERED_BYTES, broker_t, item_t, peer_t, roster_t, route_t,
+    stored_t,
+)
 
 cdef enum:
     ITEMS_ROOM_KEPT = 1024   # of an empty ring
@@ -19,8 +23,14 @@ cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) n
 
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
 cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil
+cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peers_bury(broker_t *b) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
+
+# peer_stalled says whether a blocked peer has read nothing for `ns`, as far as can be seen. A look
+# costs a system call, and there is one in LOOK_NS at most.
+cdef int peer_stalled(broker_t *b, peer_t *peer, int64_t ns) noexcept nogil
+
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
 
@@ -47,6 +57,24 @@ cdef inline void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
     else:
         b.dirty_tail.next_dirty = peer
     b.dirty_tail = peer
+
+
+cdef inline uint64_t peer_taken(const peer_t *peer) noexcept nogil:
+    """peer_taken gives the bytes that the peer was sent and has read, of those counted."""
+    return peer.piped - <uint64_t> pipe_bytes(peer.pipe)
+
+
+cdef inline void peer_unblock(peer_t *peer) noexcept nogil:
+    """peer_unblock notes that the peer was sent something, or has another route."""
+    peer.blocked_since = 0
+    peer.items_bytes -= peer.pipe_noted
+    peer.pipe_noted = 0
+
+
+cdef inline void control_counts(broker_t *b, peer_t *peer) noexcept nogil:
+    """control_counts keeps C_CONTROL_BYTES in step with the peer's small records."""
+    b.counters[C_CONTROL_BYTES] += peer.control.size - peer.control_counted
+    peer.control_counted = peer.control.size
 
 
 cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
@@ -88,6 +116,7 @@ cdef inline int item_add(
     peer.items_count += 1
     peer.items_bytes += size
     b.counters[C_QUEUED] += 1
+    b.counters[C_UNDELIVERED_BYTES] += size
     return 0
 
 
@@ -102,6 +131,7 @@ cdef inline void item_pop(broker_t *b, peer_t *peer) noexcept nogil:
     if item.partial != NULL:
         partial_free(b, item.partial)
     peer.items_bytes -= item.size
+    b.counters[C_UNDELIVERED_BYTES] -= item.size
     peer.items_first = (peer.items_first + 1) & (peer.items_room - 1)
     peer.items_count -= 1
     b.counters[C_QUEUED] -= 1

@@ -10,6 +10,7 @@ from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
 from pound._log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
+from pound._pipes cimport pipe_bytes, pipe_release, taken_mark
 from pound._queue cimport queue_init
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
@@ -29,6 +30,7 @@ cdef enum:
     BEFORE_CUT_NS = 1_000_000_000  # a worker may be back before its old connection's end is seen
     GONE_NS = 20_000_000     # libzmq may take a message for a connection that has just closed
     CHANGES_LINES = 10       # of one key in 30 s, where each event is a change of state
+    LOOK_NS = 20_000_000     # between two looks whether a blocked peer reads
 
 
 # -- numbers for pointers ---------------------------------------------------------------------
@@ -121,6 +123,17 @@ cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
     b.dead = peer
 
 
+cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil:
+    """Free a peer and what it owns; libzmq may still hold messages that count in its pipe."""
+    items_clear(b, peer)
+    buffer_free(&peer.control)
+    control_counts(b, peer)
+    if peer.pipe != NULL:
+        pipe_release(peer.pipe)
+    free(peer.tasks)
+    free(peer)
+
+
 cdef void peers_bury(broker_t *b) noexcept nogil:
     """Free the dead peers that no list names any more."""
     cdef peer_t *peer = b.dead
@@ -132,19 +145,20 @@ cdef void peers_bury(broker_t *b) noexcept nogil:
             peer.next_dead = b.dead
             b.dead = peer
         else:
-            items_clear(b, peer)
-            buffer_free(&peer.control)
-            free(peer.tasks)
             roster_remove(&b.peers, peer.number)
             b.counters[C_PEERS] -= 1
-            free(peer)
+            peer_free(b, peer)
         peer = after
 
 
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
     """Note that a send was refused; it's tried again after delay_ns (the same for all)."""
+    cdef uint64_t piped = <uint64_t> pipe_bytes(peer.pipe)
     if peer.blocked_since == 0:
-        peer.blocked_since = b.now
+        peer.blocked_since = peer.progress_at = b.now
+        peer_look(b, peer)
+    peer.items_bytes += piped - peer.pipe_noted
+    peer.pipe_noted = piped
     if peer.waits:
         return
     peer.waits = 1
@@ -155,6 +169,26 @@ cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
     else:
         b.blocked_tail.next_blocked = peer
     b.blocked_tail = peer
+
+
+cdef int peer_look(broker_t *b, peer_t *peer) noexcept nogil:
+    """Look how much the peer has read so far: whether that is another number than before."""
+    cdef int64_t piped = pipe_bytes(peer.pipe)
+    cdef int64_t taken = 0
+    cdef int reads
+    if peer.route != NULL and peer.route.fd >= 0:
+        taken = taken_mark(peer.route.fd)
+    reads = taken != peer.taken_seen or piped != peer.pipe_seen
+    peer.taken_seen = taken
+    peer.pipe_seen = piped
+    peer.looked_at = b.now
+    return reads
+
+
+cdef int peer_stalled(broker_t *b, peer_t *peer, int64_t ns) noexcept nogil:
+    if b.now - peer.looked_at >= LOOK_NS and peer_look(b, peer):
+        peer.progress_at = b.now
+    return b.now - peer.progress_at > ns
 
 
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
@@ -313,7 +347,7 @@ cdef void route_attach(broker_t *b, route_t *route, peer_t *peer) noexcept nogil
     route.welcomed = route.ready = 0
     peer.routes = route
     peer.route = route
-    peer.blocked_since = 0
+    peer_unblock(peer)
 
 
 cdef void route_detach(broker_t *b, route_t *route) noexcept nogil:

@@ -21,6 +21,7 @@ from pound._dispatcher cimport dispatcher_t
 from pound._libzmq cimport zmq_msg_t
 from pound._log_queue cimport logs_t
 from pound._outgoing cimport outgoing_t
+from pound._pipes cimport pipe_t, pipes_t
 from pound._queue cimport link_t, queue_t
 from pound._table cimport names_t
 from pound._buffer cimport buffer_t
@@ -129,7 +130,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint32_t tasks_count
     uint32_t tasks_room
     item_t *items            # what waits to be sent to the client: a ring; owned
-    uint64_t items_bytes
+    uint64_t items_bytes     # of the items; while it is blocked, those in libzmq's pipe, too
     uint32_t items_first     # its place in the ring
     uint32_t items_count
     uint32_t items_room      # of the ring: 0 or a power of two
@@ -148,6 +149,14 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     int64_t retry_at         # a refused send is tried again then
     int64_t deferred_until   # when its deferred answers are sent
     int64_t blocked_since    # when its first refused send was; 0: not blocked
+    int64_t progress_at      # while it is blocked: when it was last seen to read
+    int64_t looked_at        # and when that was looked for last
+    int64_t taken_seen       # what was seen then: taken_mark of its connection
+    int64_t pipe_seen        # and bytes in its pipe
+    uint64_t pipe_noted      # of `items_bytes`, those in libzmq's pipe
+    pipe_t *pipe             # bytes that libzmq holds for it; NULL: never any that count
+    uint64_t piped           # bytes that were ever counted there
+    uint64_t paged_turn      # the turn in which it was last sent a page with rows
     int64_t refused_at       # when it was last logged that its requests are refused
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
     int64_t cut_at           # client, lost worker: when its last route was seen to be gone
@@ -159,6 +168,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     size_t control_sent      # bytes of them that are with libzmq already
     uint32_t control_records  # how many are not
     queue_t credits          # slots whose credit it is to be told, as a worker
+    uint64_t control_counted  # bytes of them in C_CONTROL_BYTES
     uint32_t client          # NONE
     uint32_t worker          # NONE
     uint32_t number          # in the table of peers
@@ -225,6 +235,7 @@ cdef struct settings_t:
     uint32_t frames_max
     uint32_t requests_max
     uint64_t undelivered_bytes_max
+    uint64_t memory_max
     uint64_t unread_bytes    # waiting bytes from which on a frontend is left unread, if
     uint8_t overflow_blocks
 
@@ -272,6 +283,10 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_QUEUED                 # items in the queues of clients
     C_IMAGES                 # stored records
     C_TURNED_AWAY            # connections that were closed since descriptors were few
+    C_UNDELIVERED_BYTES      # in the queues of clients
+    C_PIPE_BYTES             # in libzmq's pipes, as far as they are counted
+    C_CONTROL_BYTES          # of small records that wait for their peers
+    C_HELD_BYTES             # of all that the budget is for: _budget.pxd
     C_COUNT
 
 cdef enum refused_why:       # LOG_REQUESTS_REFUSED
@@ -374,6 +389,10 @@ cdef struct broker_t:
     outgoing_t outgoing      # likewise: the message that is being put together
     spares_t spares          # images of stored records, and partials
     buffer_t scratch         # scratch of pages and images
+    pipes_t *pipes           # bytes that libzmq holds for all peers
+    uint64_t page_bytes      # of pages that this turn wrote
+    uint64_t held_peak       # most bytes held since free memory was last given back
+    uint8_t over             # more is held than memory_max
     uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t yield_from       # no yields before: the core is shared with a computation

@@ -29,6 +29,7 @@ from pound.errors import BindError, ClosedError, ForkError
 
 SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
 HANDSHAKE_MS = 30000  # a connection that is silent for longer (and a sixth of it) is logged
+UNREAD_MESSAGES = 1000  # libzmq's own default
 KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own limit can act
 KEEPALIVE_PROBES = 5
 MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
@@ -317,6 +318,10 @@ class Broker(Unpicklable):
         socket: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if side == 0 and self.config.foreign_overflow == "block":
+            # While it is left unread, libzmq reads on, up to so many messages of each connection.
+            bodies = self.config.waiting_bytes_max // self.config.body_bytes_max
+            socket.setsockopt(zmq.RCVHWM, min(max(1, bodies), UNREAD_MESSAGES))
         largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
         socket.setsockopt(zmq.MAXMSGSIZE, largest + SLACK_BYTES)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

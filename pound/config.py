@@ -32,6 +32,7 @@ RESERVED_PREFIXES = ("mmi.", "pound.")
 NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
+BODIES_HELD = 4  # a request and its answer, each stored and on its way
 # Sizes are those of memory: k, kB and KiB all are 1024 bytes.
 SIZE_UNITS = {"": 1, "b": 1} | {
     letter + end: 1 << 10 * power
@@ -342,6 +343,12 @@ class Config:
         0, 1 << 62,
     )
 
+    memory_max: int = _key(
+        0, "size",
+        "Most bytes held in all; 0: twice waiting_bytes_max, at least four bodies.",
+        0, 1 << 62,
+    )
+
     log_level: str = _key(
         "info", "choice", "Least level of the log lines.",
         choices=("debug", "info", "warning", "error"),
@@ -360,6 +367,13 @@ class Config:
             object.__setattr__(self, name, key.parse(getattr(self, name)))
         for endpoint in self.frontend + self.backend:
             _check_endpoint(endpoint, self.insecure)
+        least = BODIES_HELD * self.body_bytes_max
+        if 0 < self.memory_max < least:
+            raise ConfigError(
+                f"memory_max: {self.memory_max} bytes are less than {BODIES_HELD} bodies of "
+                f"body_bytes_max ({self.body_bytes_max}), a request and its answer on their way: "
+                f"raise memory_max to {least} or lower body_bytes_max"
+            )
         services = {name: _service(name, entry) for name, entry in self.services.items()}
         object.__setattr__(self, "services", MappingProxyType(services))
 
@@ -367,6 +381,11 @@ class Config:
         """Pickle and copy by the values: the mapping of the services can't be pickled itself."""
         values = {name: getattr(self, name) for name in keys()}
         return _remade, ({**values, "services": dict(self.services)},)
+
+    def memory_bytes(self) -> int:
+        """Return `memory_max`, or what it is by default."""
+        least = BODIES_HELD * self.body_bytes_max
+        return self.memory_max or min(max(2 * self.waiting_bytes_max, least), 1 << 62)
 
     @classmethod
     def load(

@@ -313,3 +313,12 @@ def test_check_says_valid_or_exits_with_2(tmp_path: Path) -> None:
     checked = runner.invoke(main, ["config", "check", "-c", str(bad)])
     assert checked.exit_code == 2
     assert "did you mean 'lease'" in checked.output
+
+
+def test_the_memory_has_room_for_four_bodies() -> None:
+    assert Config().memory_bytes() == 2 << 30
+    assert Config(waiting_bytes_max=1000).memory_bytes() == 4 * Config().body_bytes_max
+    assert Config(memory_max="256MiB").memory_bytes() == 256 << 20
+    assert Config(memory_max=4000, body_bytes_max=1000).memory_bytes() == 4000
+    with pytest.raises(ConfigError, match=r"memory_max: 3999 .* raise memory_max to 4000 or lower"):
+        Config(memory_max=3999, body_bytes_max=1000)

@@ -1,0 +1,21 @@
+# One budget of bytes for all that the broker holds: memory_max.
+#
+# Parts:   requests that wait or run; answers and partials that wait for their clients; kept
+#          answers; what libzmq holds of the messages that were sent (_pipes.pxd); small records. An
+#          attached body that a worker is being sent, or that is kept while sent, counts twice.
+# Rules:   From RESERVED_PARTS on, kept answers go, oldest first: they are a cache. When that does
+#          not help new requests are refused: the rest is for the answers to those that run. Above
+#          the whole, clients that don't read lose their answers, and are told.
+# Cost:    O(1) a turn, and what is evicted.
+# Beside:  structs and tables, bounded by their own limits; what libzmq has read and the loop not.
+
+from pound._state cimport broker_t
+
+cdef enum:
+    RESERVED_PARTS = 4       # the last one of so many parts is kept for answers
+
+# budget adds up what is held now, and draws the conclusions; once a turn.
+cdef void budget(broker_t *b) noexcept nogil
+
+# trim gives free memory back to the system after a burst has come or gone: once a second at most.
+cdef void trim(broker_t *b) noexcept nogil
