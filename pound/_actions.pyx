@@ -32,6 +32,7 @@ from pound._state cimport (
     service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
+from pound._sweep cimport CROWDED_CLIENTS, CROWDED_WORKERS
 from pound._table cimport names_get, names_put, names_remove
 from pound._wire cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
@@ -449,6 +450,7 @@ cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil:
         return NONE
     client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
     if client == NONE:
+        b.crowded |= CROWDED_CLIENTS
         return NONE
     b.client_peer[client] = peer
     peer.client = client
@@ -476,6 +478,7 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
         liveness_ns = b.settings.mdp_heartbeat_ns * b.settings.mdp_liveness
     worker = disp_worker_open(b.d, mode, liveness_ns, peer.dialect == DIALECT_PND, live_now(b))
     if worker == NONE:
+        b.crowded |= CROWDED_WORKERS
         return NONE
     b.worker_peer[worker] = peer
     peer.worker = worker

@@ -44,10 +44,11 @@ from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
     C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
-    OWE_HEARTBEAT, broker_t, connection_t, peer_t, roster_t, route_t, service_name_t, settings_t,
+    OWE_HEARTBEAT, broker_t, connection_t, peer_t, route_t, service_name_t, settings_t,
     socket_t,
 )
 from pound._stored cimport slot_clear
+from pound._sweep cimport sweep
 from pound._table cimport names_free, names_init
 
 cdef extern from "_clock.h" nogil:
@@ -373,8 +374,7 @@ cdef void report(broker_t *b) noexcept nogil:
     trim(b)
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)
-    probe(b, FRONTEND)
-    probe(b, BACKEND)
+    sweep(b)
     for _ in range(REPORT_ROWS if REPORT_ROWS < b.services_count else b.services_count):
         b.report_from = (b.report_from + 1) % b.services_count
         name = &b.services[b.report_from]
@@ -385,24 +385,6 @@ cdef void report(broker_t *b) noexcept nogil:
             name.reported = b.now
             log_event(b, LOG_SERVICE_WAITING, NULL, name.name, name.size, <int64_t> s.waiting,
                       (b.now - s.workerless_since) // 1_000_000)
-
-
-cdef void probe(broker_t *b, uint8_t side) noexcept nogil:
-    """Send heartbeats to PND clients that have no connection to watch (inproc), some each round.
-
-    A send to one that is gone is refused. Foreign clients can't be probed: they would take it for
-    an answer.
-    """
-    cdef roster_t *routes = &b.sides[side].routes
-    cdef route_t *route
-    cdef uint32_t _
-    for _ in range(REPORT_ROWS if REPORT_ROWS < routes.count else routes.count):
-        b.probe_from[side] = (b.probe_from[side] + 1) % routes.count
-        route = <route_t *> routes.at[b.probe_from[side]]
-        if (route != NULL and route.alive and route.fd < 0 and route.peer != NULL
-                and route.peer.dialect == DIALECT_PND and route.peer.route == route):
-            route.peer.owed |= OWE_HEARTBEAT
-            peer_touch(b, route.peer)
 
 
 cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:

@@ -5,7 +5,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
-from pound._actions cimport act, route_lost
+from pound._actions cimport act, live_now, route_lost
 from pound._descriptors cimport (
     descriptors_accepted, descriptors_closed, descriptors_failed,
 )
@@ -178,6 +178,8 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
     if route != NULL and route.alive and route.fd >= 0 and not route.explicit_id:
         return route
     fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
+    if route != NULL and fd < 0:
+        route.heard_at = live_now(b)
     if route != NULL and route.fd == fd and route.alive:
         return route
     if fd >= 0:
@@ -189,6 +191,7 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
         route = route_open(b, side, id, size)
         if route == NULL:
             return NULL
+        route.heard_at = live_now(b)
     elif not route.alive:
         revive(b, route)
     elif route.closing:

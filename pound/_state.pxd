@@ -96,6 +96,7 @@ cdef struct route_t:
     uint32_t number          # in its side's table
     int fd                   # of its connection; -1 when it has none that is known
     uint16_t strikes
+    int64_t heard_at         # liveness ns of its last message; only while it has no connection
     int64_t struck_at        # when the last strike was; each second since then forgives one
     uint8_t struck           # it was struck off once: said in the log, and counted
     uint8_t deaf             # it sent a message that no dialect has: never listened to again
@@ -392,6 +393,7 @@ cdef struct broker_t:
     pipes_t *pipes           # bytes that libzmq holds for all peers
     uint64_t page_bytes      # of pages that this turn wrote
     uint64_t held_peak       # most bytes held since free memory was last given back
+    uint8_t crowded          # CROWDED_*: somebody was refused since a table was full
     uint8_t over             # more is held than memory_max
     uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back

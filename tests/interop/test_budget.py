@@ -17,7 +17,7 @@ from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_worker import PndWorker
 from tests.support import wait_until
 
-NARROW = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}  # a client that takes in next to nothing unread
+NARROW: dict[int, int] = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}  # takes in next to nothing unread
 
 BODY_BYTES = 8192
 OPEN = 4  # bodies that fit the bound of these tests
