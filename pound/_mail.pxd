@@ -45,6 +45,7 @@ cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOG
     LOG_EPOCH_CHANGED        # numbers: stale
     LOG_GIVEN_BACK           # numbers: tasks
     LOG_DRAINING             # numbers: held
+    LOG_UNDELIVERED          # numbers: answers
     LOG_EVENTS
 
 cdef struct body_t:          # all zero: no parts

@@ -18,7 +18,7 @@ from pound._dealer cimport dealer_t
 from pound._mail cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
     LOG_EPOCH_CHANGED, LOG_EVENTS, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
-    mail_t, mailbox_t, pthread_mutex_t,
+    LOG_UNDELIVERED, mail_t, mailbox_t, pthread_mutex_t,
 )
 from pound._reader cimport record_t
 from pound._libzmq cimport zmq_msg_t

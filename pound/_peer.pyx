@@ -364,6 +364,7 @@ LOGS = {
     LOG_EPOCH_CHANGED: (logging.WARNING, "epoch changed", (("stale", 0),), ()),
     LOG_DRAINING: (logging.INFO, "worker draining", (("held", 0),), ()),
     LOG_GIVEN_BACK: (logging.WARNING, "tasks given back", (("tasks", 0),), ()),
+    LOG_UNDELIVERED: (logging.WARNING, "answers not delivered", (("answers", 0),), ()),
 }
 
 

@@ -82,6 +82,9 @@ class Serving(Engine):
     @property
     def given_back(self) -> int:
         """Tasks given back at the end of the drain."""
+    @property
+    def undelivered(self) -> int:
+        """Answers that no broker took until the end of the drain."""
     # -- for an event loop ------------------------------------------------------------------
     def take_tasks(self) -> list[Task]:
         """Return the tasks that wait for their handler; each is to be answered or failed once."""

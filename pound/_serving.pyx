@@ -121,6 +121,11 @@ cdef class Serving(Engine):
         """Tasks given back at the end of the drain."""
         return self.tasks.given_back
 
+    @property
+    def undelivered(self):
+        """Answers that no broker took until the end of the drain."""
+        return self.tasks.undelivered
+
     # -- handler threads --------------------------------------------------------------------
 
     cdef int spawn(self) except -1:

@@ -80,6 +80,7 @@ cdef struct tasks_t:
     answers_t sent           # no sign of life since
     uint32_t ready_serial
     uint32_t given_back      # tasks, at the end of the drain
+    uint32_t undelivered     # answers that no broker was there for until its end
     uint32_t takes_seen
     int64_t stalls_at        # when a thread more is to come unless a task is taken; FAR: no need
     int64_t gathers_from     # when answers left last, or several tasks came

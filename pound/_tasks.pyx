@@ -13,7 +13,9 @@ from pound._held cimport (
     answer_t, answers_drop, answers_pop, answers_put, held_add, held_drop, held_remove, task_drop,
     task_keep, task_new,
 )
-from pound._mail cimport LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, body_clear, body_read, body_text
+from pound._mail cimport (
+    LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_UNDELIVERED, body_clear, body_read, body_text,
+)
 from pound._partials cimport room_give, room_init, room_take, take_credit
 from pound._peer cimport FAR, engine_log, engine_post
 from pound._libzmq cimport zmq_msg_t
@@ -623,6 +625,9 @@ cdef void closed(engine_t *e, const char *why) noexcept nogil:
     """Wake the handlers that wait; nobody hears them any more."""
     cdef tasks_t *t = tasks_of(e)
     cdef answers_t given
+    if leaving(t) and t.unsent.count:
+        t.undelivered = t.unsent.count
+        engine_log(e, LOG_UNDELIVERED, t.undelivered, 0, NULL, 0)
     running_outdate(t)
     pthread_mutex_lock(&t.lock)
     t.over = 1

@@ -155,7 +155,7 @@ class Worker(Unpicklable):
         Returns
         -------
         bool
-            True if every task was finished; so it is when it was never started.
+            True if every task was finished and its answer sent; so it is when it was never started.
         """
         if not self._started:
             return True
@@ -163,7 +163,8 @@ class Worker(Unpicklable):
         self._engine.leave(seconds)
         if not self._engine.inside_news() and self._engine.join(seconds + CLOSE_WITHIN):
             atexit.unregister(self._stop_at_exit)
-        return self._engine.given_back == 0 and not self._engine.alive()
+        left = self._engine.given_back + self._engine.undelivered
+        return left == 0 and not self._engine.alive()
 
     def stop(self) -> None:
         """Give back the held tasks and close, at once; handlers that run are not waited for."""

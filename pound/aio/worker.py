@@ -151,7 +151,8 @@ class Worker(Unpicklable):
         Returns
         -------
         bool
-            True if every task was finished; False at once when a handler of this worker calls.
+            True if every task was finished and its answer sent; False at once when a handler of
+            this worker calls.
         """
         if self._binding is None:
             return True
@@ -161,7 +162,7 @@ class Worker(Unpicklable):
         if asyncio.current_task() in self._running.values():
             return False
         ended = await self._binding.ended(seconds + CLOSE_WITHIN)
-        return ended and serving.given_back == 0
+        return ended and serving.given_back + serving.undelivered == 0
 
     async def stop(self) -> None:
         """Give back the held tasks and close, at once; their handlers are cancelled."""

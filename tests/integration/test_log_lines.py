@@ -51,6 +51,8 @@ ELSEWHERE = {  # event → the test that drives it
     "descriptors short": HOST
     + "test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator",
     "signal ignored": HOST + "test_signals_that_mean_nothing_end_no_broker",
+    "answers not delivered": UNIT
+    + "test_worker_leaving.py::test_an_answer_that_no_broker_takes_is_said",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
     "log lines dropped": UNIT
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",

@@ -394,6 +394,20 @@ def test_an_answer_that_nothing_followed_is_given_up_at_the_drains_end(serve, br
     assert told == [True]
 
 
+def test_an_answer_that_no_broker_takes_is_said(serve, broker, gate, caplog):
+    """Its task was finished, and whoever asked will not hear of it: that is no success."""
+    worker = serve()
+    broker.say(task(1))
+    gate.wait_entered()
+    broker.close()
+    wait_for(lambda: "broker lost" in caplog.text)
+    thread, told = draining(worker, 0.3)
+    gate.open.set()
+    thread.join(WAIT_S)
+    assert told == [False]
+    assert "answers not delivered answers=1" in caplog.messages
+
+
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="needs a thread's clock")
 @pytest.mark.parametrize("lost", [False, True], ids=["task held", "answer not confirmed"])
 def test_a_leaving_worker_sleeps(serve, broker, gate, lost):
