@@ -73,12 +73,20 @@ def check_handler(name: str, handler: object, coroutines: bool = False) -> Call:
     """
     if not callable(handler):
         raise ConfigError(f"the handler of service {name!r} is not callable: {handler!r}")
-    if not coroutines and inspect.iscoroutinefunction(handler):
+    if not coroutines and is_async(handler):
         raise ConfigError(
-            f"the handler of service {name!r} is a coroutine function; give a plain one"
-            " or use pound.aio.Worker"
+            f"the handler of service {name!r} is a coroutine function or an async generator; give"
+            " a plain one or use pound.aio.Worker"
         )
     return handler, _wants_task(name, handler)
+
+
+def is_async(handler: Callable[..., object]) -> bool:
+    """Tell whether `handler`, which may be an object or a partial, is to run on an event loop."""
+    return any(
+        inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+        for called in (handler, type(handler).__call__)
+    )
 
 
 def _check_name(service: str) -> bytes:

@@ -28,6 +28,7 @@ cdef struct answer_t:
     uint64_t token
     body_t body              # owned
     uint32_t sequence        # of a partial
+    uint32_t retry_after_ms  # of an ERROR; 0: nothing is known
     uint16_t code            # of an ERROR
     uint8_t kind             # KIND_REPLY, KIND_ERROR, KIND_PARTIAL
     uint8_t attempt          # of a partial

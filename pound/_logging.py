@@ -266,7 +266,10 @@ def _as_json(value: object) -> object:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.123Z INFO worker gone worker=4 reason=closed``."""
+    """``2026-01-31T12:00:00.123Z INFO worker gone worker=4 reason=closed``.
+
+    A line of a program's own logger has its name: ``… INFO shop.thumbnails resized``.
+    """
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return the time in UTC with milliseconds."""
@@ -276,6 +279,8 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the line; a message that is no event is escaped here."""
         message = record.message if isinstance(record.msg, Event) else escape(record.message)
+        if not _is_ours(record):
+            message = f"{escape(record.name)} {message}"
         return f"{self.formatTime(record)} {record.levelname} {message}"
 
     def format(self, record: logging.LogRecord) -> str:
@@ -283,7 +288,9 @@ class TextFormatter(logging.Formatter):
         record.message = record.getMessage()
         line = self.formatMessage(record)
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        return "\n    ".join([line, *(_printable(part) for part in trace.splitlines())])
+        stack = record.stack_info or ""
+        below = [*trace.splitlines(), *stack.splitlines()]
+        return "\n    ".join([line, *(_printable(part) for part in below)])
 
 
 class JsonFormatter(TextFormatter):
@@ -301,6 +308,8 @@ class JsonFormatter(TextFormatter):
         line.update((name, _as_json(value)) for name, value in event.fields.items())
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = record.stack_info
         return json.dumps(line)
 
 
@@ -381,3 +390,43 @@ def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False
+
+
+def configure_program(level: str) -> None:
+    """Send the program's other log lines where Pound's go, unless it has handlers of its own.
+
+    Parameters
+    ----------
+    level : str
+        As that of `configure`, which is to be called first.
+    """
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    root.addHandler(_ProgramHandler(LOGGER.handlers[0]))
+    root.setLevel(level.upper())
+
+
+class _ProgramHandler(logging.Handler):
+    """Pass lines on to another handler, but those for which the program has one of its own."""
+
+    def __init__(self, to: logging.Handler) -> None:
+        super().__init__()
+        self._to = to
+
+    def createLock(self) -> None:  # noqa: N802
+        """Have no lock: the other handler does what is needed."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger.parent is not None:
+            if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+                return
+            logger = logger.parent
+        self._to.handle(record)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == LOGGER.name

@@ -19,10 +19,12 @@ cdef class Serving(Engine):
     cdef bint share                      # large bodies are memoryviews
     cdef uint32_t threads                # ever made
     cdef bint drains                     # and the log says so
+    cdef dict released                   # by service: when it was logged, how many since
     cdef int perform(self, task_t *task) except -1
     cdef int call(self, task_t *task) except -1
     cdef int reply(self, task_t *task, object result) except -1
     cdef int failed(self, task_t *task, object error) except -1
+    cdef int release(self, task_t *task, object error) except -1
     cdef int check_body(self, body_t *body) except -1
     cdef int spawn(self) except -1
     cdef Task face(self, task_t *task)

@@ -1,5 +1,5 @@
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import zmq
@@ -109,6 +109,16 @@ class Serving(Engine):
 
     def handler(self, task: Task) -> _Handler:
         """Return the handler of the task's service, as `services` gave it."""
+
+def stream(task: Task, items: Generator[object, None, Any]) -> Any:
+    """Send what a generator yields as partials, and return what it returns.
+
+    It is closed when it can't go on: nobody waits for the answer any more, an item is no body, or
+    it exceeds a limit of the broker.
+    """
+
+def log_closing(task: Task, error: BaseException) -> None:
+    """Log what a generator raised when it was closed."""
 
 def live() -> int:
     """Return how many tasks and answers this process holds in C: 0 when its workers are closed."""

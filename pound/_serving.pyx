@@ -5,15 +5,17 @@ wait, answering one and taking the next costs two short locks and no system call
 
 Threads are made when a task leaves none idle, at most `capacity` of them, and are daemons: a
 handler that never returns must not keep a process alive that has given its task back. What a
-handler returns or raises becomes one answer, whatever happens.
+handler returns or raises becomes one answer, whatever happens: no exception leaves `perform`, of
+whatever class, and none is raised while another one is handled that is not its own.
 """
 
 # --- the Python face
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint16_t
-from libc.string cimport memset
+from libc.math cimport ceil
+from libc.string cimport memset, strlen
 
 from pound._dealer cimport limits_excess
 from pound._held cimport task_drop, task_keep, tasks_live
@@ -33,9 +35,11 @@ from pound._wire cimport (
     KIND_REPLY,
 )
 
+import inspect
 import logging
-import traceback
 import threading
+import traceback
+from collections.abc import AsyncGenerator, Generator
 
 from pound._body import Answer
 from pound._logging import log_event
@@ -48,6 +52,8 @@ cdef enum:
     YIELD_EVERY = 256                # tasks; a builtin as handler never gives up the GIL by itself
 
 cdef double SECOND = 1e9             # ns
+cdef double RELEASED_EVERY = 30.0    # seconds between two log lines of a service's releases
+cdef double RETRY_MS_MAX = 4294967295.0  # that ERROR can tell
 
 LOGGER = logging.getLogger("pound.worker")
 LAST_WORDS = LAST_WORDS_MS / 1000
@@ -79,6 +85,7 @@ cdef class Serving(Engine):
         for place, (_, wants) in enumerate(services.values()):
             self.wants[place] = wants
         self.share = share
+        self.released = {}
 
     def __dealloc__(self):
         if self.born == forks():  # in a child the lock may be held for ever
@@ -173,10 +180,11 @@ cdef class Serving(Engine):
         try:
             self.call(task)
         except BaseException as error:  # SystemExit too: the answer is owed whatever happened
+            if self.born != forks():
+                raise
             self.failed(task, error)
-        finally:
-            if self.born == forks():
-                tasks_answer(&self.tasks, task)
+        if self.born == forks():
+            tasks_answer(&self.tasks, task)
         return 0
 
     cdef int call(self, task_t *task) except -1:
@@ -191,31 +199,60 @@ cdef class Serving(Engine):
                 given = body_value(&task.body, self.share)
         except ProtocolError as error:
             return answer_words(task, CODE_INVALID_ARGUMENT, str(error))
-        handler = self.handlers[task.service]
-        return self.reply(task, handler(given))
+        result = self.handlers[task.service](given)
+        if not PyBytes_CheckExact(result) and isinstance(result, Generator):
+            result = stream(given if self.wants[task.service] else self.face(task), result)
+        return self.reply(task, result)
 
     cdef int reply(self, task_t *task, object result) except -1:
         meta = None
         if isinstance(result, Answer):
             result, meta = result
+        elif not PyBytes_CheckExact(result):
+            refuse_deferred(result)
         body_fill(&task.answer.body, b"" if result is None else result, meta)
         self.check_body(&task.answer.body)
         task.answer.kind = KIND_REPLY
         return 0
 
     cdef int failed(self, task_t *task, object error) except -1:
-        if isinstance(error, Release):
-            return answer_words(task, CODE_UNAVAILABLE, sentence(error) or "given back")
-        if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
-            return answer_words(task, CODE_CANCELLED, sentence(error))
-        answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
+        """Make the answer of what a handler raised; nothing is raised, whatever it is."""
+        task.answer.kind = KIND_ERROR
+        task.answer.code = CODE_UNKNOWN
         try:
+            if isinstance(error, Release):
+                return self.release(task, error)
+            if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
+                return answer_words(task, CODE_CANCELLED, sentence(error))
+            answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
+            # A tuple, since the truth of an exception is what its class says.
             log_event(
                 LOGGER, logging.ERROR, "handler failed", service=self.names[task.service],
-                attempt=task.attempt, exc_info=error,
+                attempt=task.attempt, exc_info=(type(error), error, error.__traceback__),
             )
-        except BaseException:  # a filter of the program's: it must not cost the thread
-            traceback.print_exc()
+        except BaseException:  # of the exception's class or a log filter, or no memory
+            trace_print()
+            if task.answer.body.parts == 0:
+                answer_text(task, b"the handler failed, and its exception has no words")
+        return 0
+
+    cdef int release(self, task_t *task, object error) except -1:
+        """Give the task back; a line in 30 s tells of a service's."""
+        cdef double now = clock_now() / SECOND
+        cdef double after = error.after or 0.0
+        name = self.names[task.service]
+        words = sentence(error) or "given back"
+        answer_words(task, CODE_UNAVAILABLE, words)
+        task.answer.retry_after_ms = <uint32_t>min(ceil(max(after, 0.0) * 1000), RETRY_MS_MAX)
+        logged, count = self.released.get(name, (-RELEASED_EVERY, 0))
+        if now - logged < RELEASED_EVERY:
+            self.released[name] = (logged, count + 1)
+            return 0
+        self.released[name] = (now, 0)
+        fields = {"service": name, "reason": words, "tasks": count + 1}
+        if after:
+            fields["after"] = after
+        log_event(LOGGER, logging.WARNING, "task released", **fields)
         return 0
 
     cdef int check_body(self, body_t *body) except -1:
@@ -341,11 +378,94 @@ cdef int answer_words(task_t *task, int code, str words) except -1:
     return 0
 
 
+# answer_text gives a failed task's answer its sentence, or none: no memory.
+cdef void answer_text(task_t *task, const char *text) noexcept nogil:
+    body_clear(&task.answer.body)
+    body_text(&task.answer.body, text, <uint32_t>strlen(text))
+
+
 cdef str sentence(object error):
     try:
-        return str(error)
-    except Exception:  # an exception whose words fail: its type has to do
+        return "".join((str(error), ""))  # of a class of str's the characters only
+    except BaseException:  # an exception whose words fail: its type has to do
         return ""
+
+
+# trace_print shows the exception that is handled, where it can't even be logged.
+cdef int trace_print() except -1:
+    try:
+        traceback.print_exc()
+    except BaseException:  # nor shown
+        return 0
+    return 0
+
+
+# refuse_deferred raises TypeError for a result that is still to be run by an event loop.
+cdef int refuse_deferred(object result) except -1:
+    if isinstance(result, AsyncGenerator):
+        what = "an async generator"
+    elif inspect.isawaitable(result):
+        what = "an awaitable"
+    else:
+        return 0
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited
+    raise TypeError(f"the handler returned {what}, which needs pound.aio.Worker")
+
+
+def stream(Task task not None, items):
+    """Send what a generator yields as partials, and return what it returns.
+
+    It is closed when it can't go on: nobody waits for the answer any more, an item is no body, or
+    it exceeds a limit of the broker.
+    """
+    cdef bint going = True
+    value = item = failure = None
+    try:
+        while going:
+            if task.task.cancelled:
+                raise Cancelled(UNWANTED)
+            try:
+                item = next(items)
+            except StopIteration as end:
+                value, going = end.value, False
+            if going:
+                send_item(task, item)
+        return value
+    except BaseException as error:
+        failure = error
+    close(task, items)  # here, so that what it raises has no context but its own
+    try:
+        raise failure
+    finally:
+        failure = None
+
+
+cdef int send_item(Task task, object item) except -1:
+    meta = None
+    if isinstance(item, Answer):
+        item, meta = item
+    task.partial(b"" if item is None else item, meta)
+    return 0
+
+
+# close closes a generator whose task has failed already: what it raises then is only logged.
+cdef int close(Task task, object items) except -1:
+    try:
+        items.close()
+    except BaseException as error:
+        log_closing(task, error)
+    return 0
+
+
+def log_closing(Task task not None, error):
+    """Log what a generator raised when it was closed."""
+    try:
+        log_event(
+            LOGGER, logging.ERROR, "handler failed", service=task.service, attempt=task.attempt,
+            exc_info=(type(error), error, error.__traceback__))
+    except BaseException:
+        trace_print()
 
 
 @cython.final

@@ -361,7 +361,7 @@ cdef void write_answer(dealer_t *d, const answer_t *a) noexcept nogil:
     if a.kind == KIND_REPLY:
         dealer_reply(d, a.token, &a.body)
     elif a.kind == KIND_ERROR:
-        dealer_error(d, a.token, a.code, 0, &a.body)
+        dealer_error(d, a.token, a.code, a.retry_after_ms, &a.body)
     else:
         dealer_partial(d, a.token, a.sequence, a.attempt, &a.body)
 

@@ -22,6 +22,7 @@ import zmq
 from pound._checks import check_context
 from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
 from pound._logging import LOGGER, log_event, write_event
+from pound._threads import check_threads
 from pound._unpicklable import Unpicklable
 from pound._version import __version__
 from pound.config import Config, check_names
@@ -91,6 +92,8 @@ class Broker(Unpicklable):
         A setting is wrong.
     TypeError
         `context` is no `zmq.Context`, or a setting is unknown.
+    PatchedError
+        gevent or eventlet has replaced this program's threads.
 
     Notes
     -----
@@ -113,6 +116,7 @@ class Broker(Unpicklable):
         context: zmq.Context[Any] | None = None,
         **settings: Any,
     ) -> None:
+        check_threads("broker")
         self.config = _configured(config, settings)
         self._given_context = check_context(context)
         self._pid = os.getpid()

@@ -21,6 +21,7 @@ from pound._body import Answer, P, Partial
 from pound._checks import check_context, check_endpoints, check_rates, label_bytes
 from pound._map import Map
 from pound._progress import shown
+from pound._threads import check_threads
 from pound._unpicklable import RESULT, Unpicklable
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Client(Unpicklable, Generic[P]):
         An endpoint is malformed.
     TypeError, ValueError
         Another argument is not of its type or range.
+    PatchedError
+        gevent or eventlet has replaced this program's threads.
 
     Notes
     -----
@@ -127,6 +130,7 @@ class Client(Unpicklable, Generic[P]):
         label: str | None = None,
         copy: bool = True,
     ) -> None:
+        check_threads("client")
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
         self._engine = Asking(

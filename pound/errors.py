@@ -1,8 +1,9 @@
 """Every error that Pound raises.
 
-Three families. *You did wrong*: `ConfigError`, `ForkError`, `ClosedError` and the built-in
-`ValueError` and `TypeError`. *The peer did wrong*: `ProtocolError`. *The request ended without an
-answer*: `RequestError` and its children, one per error code of PND/1 that a caller can act on.
+Three families. *You did wrong*: `ConfigError`, `ForkError`, `PatchedError`, `ClosedError` and the
+built-in `ValueError` and `TypeError`. *The peer did wrong*: `ProtocolError`. *The request ended
+without an answer*: `RequestError` and its children, one per error code of PND/1 that a caller can
+act on.
 """
 
 # ruff: noqa: N818 - they read as what happened: `except Busy`, `except DeadlineExceeded`
@@ -22,6 +23,7 @@ __all__ = [
     "InternalError",
     "InvalidRequest",
     "NoSuchService",
+    "PatchedError",
     "PermissionDenied",
     "PoundError",
     "ProtocolError",
@@ -49,6 +51,10 @@ class BindError(PoundError):
 
 class ForkError(PoundError, RuntimeError):
     """An object with sockets was used in a child process; make it there instead."""
+
+
+class PatchedError(PoundError, RuntimeError):
+    """gevent or eventlet has replaced the threads of this program, which Pound needs."""
 
 
 class ClosedError(PoundError):
@@ -180,7 +186,36 @@ class Unauthenticated(RequestError):
 
 
 class Release(PoundError):
-    """Raise it in a worker's handler to give the task back, uncounted, to another worker."""
+    """Raise it in a worker's handler to give the task back, uncounted.
+
+    Parameters
+    ----------
+    reason : str
+        For the log, and for the client if the task's deadline passes before a worker could do it.
+    after : float, optional
+        Seconds that the task waits before any worker gets it again. Without it (or with 0)
+        another worker that has room gets it at once. If there is none, or each has had it, the
+        broker holds it back for 0.1 s, and for twice as long each further time, up to 5 s.
+
+    Raises
+    ------
+    ValueError
+        `after` is negative or not a number (NaN).
+    TypeError
+        It is no number.
+
+    Attributes
+    ----------
+    after : float or None
+    """
+
+    after: float | None = None
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        if after is not None and not after >= 0:
+            raise ValueError(f"after is a non-negative number of seconds, not {after!r}")
+        self.after = after
 
 
 _BY_CODE: dict[int, type[RequestError]] = {

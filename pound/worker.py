@@ -7,11 +7,10 @@ worker is in `_tasks`; the threads that run handlers, and the `Task`, are in `_s
 from __future__ import annotations
 
 import atexit
-import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType, TracebackType
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -25,6 +24,8 @@ from pound._checks import (
 )
 from pound._handlers import Handler, check_capacity, check_services
 from pound._serving import AGREE_WITHIN, LAST_WORDS, Serving, Task
+from pound._signals import handled
+from pound._threads import check_threads
 from pound._unpicklable import Unpicklable
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ __all__ = ["Task", "Worker"]
 DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
 CLOSE_WITHIN = LAST_WORDS + AGREE_WITHIN + 5.0  # seconds for the engine's end after a drain
 LOOK_UP_EVERY = 0.5  # seconds
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Worker(Unpicklable):
@@ -50,8 +50,10 @@ class Worker(Unpicklable):
         For each name its handler, called with the body (`bytes`, or a list of them when it has
         other than one part), or with a `Task` if its first parameter is annotated so or named
         ``task``. It returns a bytes-like object, a sequence of those, None (an empty body) or an
-        `Answer` with META. An exception becomes the answer (its type and message; the traceback
-        goes to the log ``pound.worker``); `Release` gives the task back to another worker.
+        `Answer` with META. A generator yields those, and they are sent as partials, ahead of what
+        it returns; it is closed when nobody waits for the answer any more. An exception of any
+        kind becomes the answer (its type and message; the traceback goes to the log
+        ``pound.worker``); `Release` gives the task back.
     capacity : int
         Handlers that run at once, each in a thread.
     context : zmq.Context, optional
@@ -74,6 +76,8 @@ class Worker(Unpicklable):
         An endpoint, a service's name or a handler is not usable.
     TypeError, ValueError
         Another argument is not of its type or range.
+    PatchedError
+        gevent or eventlet has replaced this program's threads.
 
     Notes
     -----
@@ -104,6 +108,7 @@ class Worker(Unpicklable):
         drain_timeout: float = 25.0,
         copy: bool = True,
     ) -> None:
+        check_threads("worker")
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._started = False
         self._signals = 0
@@ -124,7 +129,7 @@ class Worker(Unpicklable):
 
         On the main thread SIGTERM and SIGINT drain the worker: it takes no more tasks, finishes
         those it holds within `drain_timeout`, gives back the rest, and this method returns. A
-        second signal gives them back at once.
+        second signal gives them back at once. Processes that handlers start do not inherit this.
         """
         with self._signals_drain():
             self.start()
@@ -200,18 +205,11 @@ class Worker(Unpicklable):
         if not self._engine.forked():  # a child exits without a word
             self.stop()
 
-    @contextmanager
-    def _signals_drain(self) -> Iterator[None]:
+    def _signals_drain(self) -> AbstractContextManager[None]:
         if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            return nullcontext()
+        return handled(self._on_signal)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self) -> None:
         self._signals += 1
         self._engine.leave(self._drain_timeout if self._signals == 1 else 0.0)

@@ -36,6 +36,7 @@ from pound._checks import (
     label_bytes,
 )
 from pound._progress import shown_async
+from pound._threads import check_threads
 from pound._unpicklable import RESULT, Unpicklable
 from pound.aio._loop import Binding
 from pound.client import DEFAULT_FRONTEND
@@ -118,6 +119,7 @@ class Client(Unpicklable, Generic[P]):
         label: str | None = None,
         copy: bool = True,
     ) -> None:
+        check_threads("client")
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
         checked = (

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from pound import _serving
+from pound._body import Answer
 from pound._checks import (
     check_context,
     check_endpoints,
@@ -27,12 +28,14 @@ from pound._checks import (
     check_seconds,
     label_bytes,
 )
-from pound._handlers import Handler, check_capacity, check_services
+from pound._handlers import Handler, check_capacity, check_services, is_async
 from pound._serving import Serving
+from pound._signals import SIGNALS, installed, not_inherited, restore
+from pound._threads import check_threads
 from pound._unpicklable import TASK, Unpicklable
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
-from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND, SIGNALS
+from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from pound._body import Body
 
 __all__ = ["Task", "Worker", "is_async"]
+
+CANCELLED_WITHIN = 1.0  # seconds; the broker says the same as the clock
 
 
 class Worker(Unpicklable):
@@ -51,7 +56,8 @@ class Worker(Unpicklable):
     ----------
     services : dict of str to callable
         For each name its handler, as those of `pound.Worker`. A coroutine function runs as a
-        task of the loop; it is cancelled when nobody waits for its answer any more. Asking for
+        task of the loop; it is cancelled when nobody waits for its answer any more. So does an
+        async generator: what it yields is sent as partials, and its answer is empty. Asking for
         the task (annotated ``Task`` or named ``task``) gets it a `pound.aio.Task`. Any other
         callable runs in the loop's default executor, gets a `pound.Task` if it asks for the
         task, and runs to its end.
@@ -95,6 +101,7 @@ class Worker(Unpicklable):
         drain_timeout: float = 25.0,
         copy: bool = True,
     ) -> None:
+        check_threads("worker")
         checked = (
             check_endpoints(endpoint), check_context(context), *check_rates(heartbeat, liveness)
         )  # fmt: skip
@@ -225,15 +232,22 @@ class Worker(Unpicklable):
         """Run the handler of a task; whatever it does, the answer is owed."""
         serving = self._bound().engine
         try:
-            result = await self._handlers[taken.service](self, taken)
+            handler = self._handlers[taken.service]
+            result = await handler(self, taken)
+            if type(result) is not bytes and isinstance(result, (AsyncGenerator, Generator)):
+                result = await handler.stream(self, taken, result)
             with suppress(ClosedError):
                 serving.answer(taken, result)
-        except (asyncio.CancelledError, GeneratorExit) as error:
+        except asyncio.CancelledError as error:
             _stopped(serving, taken, error)
             raise
         except BaseException as error:  # SystemExit too
+            kind = type(error)  # isinstance would ask the exception
+            if issubclass(kind, GeneratorExit) and not _runs(self._running[taken]):
+                _stopped(serving, taken, error)
+                raise
             _fail(serving, taken, error)
-            if isinstance(error, KeyboardInterrupt):
+            if issubclass(kind, KeyboardInterrupt) and _from_keyboard():
                 raise
         finally:
             del self._running[taken]
@@ -257,18 +271,18 @@ class Worker(Unpicklable):
             yield
             return
         loop = self._bound().loop
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        with suppress(NotImplementedError):  # not every loop can
-            for number in SIGNALS:
-                loop.add_signal_handler(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
+        found = installed()
+        with not_inherited(found):
+            with suppress(NotImplementedError):  # not every loop can
+                for number in SIGNALS:
+                    loop.add_signal_handler(number, self._on_signal)
+            try:
+                yield
+            finally:
                 with suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
-                if handler is not None:  # None: not one of Python's
-                    signal.signal(number, handler)
+                    for number in SIGNALS:
+                        loop.remove_signal_handler(number)
+                restore(found)
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -370,22 +384,97 @@ class _Handler:
     def __call__(self, worker: Worker, taken: _serving.Task) -> Awaitable[Any]:
         """Begin the handler."""
         if not self.is_async:
-            return self._in_executor(taken if self._wants_task else taken.body)
+            return self._in_executor(taken, taken if self._wants_task else taken.body)
         given = Task(taken, worker) if self._wants_task else taken.body
-        awaitable: Awaitable[Any] = self._handler(given)
-        return awaitable
+        begun: Any = self._handler(given)
+        if isinstance(begun, AsyncGenerator):
+            return self.stream(worker, taken, begun)
+        return begun  # type: ignore[no-any-return]
 
-    async def _in_executor(self, given: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(None, self._handler, given)
+    async def _in_executor(self, taken: _serving.Task, given: Any) -> Any:
+        result = await _execute(taken, self._handler, given)
         return await result if inspect.isawaitable(result) else result
 
+    async def stream(
+        self,
+        worker: Worker,
+        taken: _serving.Task,
+        items: AsyncGenerator[Any, None] | Generator[Any, None, Any],
+    ) -> Any:
+        """Send what a generator yields as partials, and return what it returns."""
+        if isinstance(items, Generator):
+            return await _execute(taken, lambda given: given, items)
+        task = Task(taken, worker)
+        failure: BaseException | None = None
+        try:
+            async for item in items:
+                body, meta = item if isinstance(item, Answer) else (item, None)
+                await task.partial(b"" if body is None else body, meta)
+            return None
+        except BaseException as error:  # cancellation too
+            failure = error
+        try:
+            if taken.cancelled and issubclass(type(failure), Cancelled):
+                await _cancelled()
+            await _close(taken, items)
+            raise failure
+        finally:
+            failure = None
 
-def is_async(handler: Callable[..., object]) -> bool:
-    """Tell whether calling `handler` gives a coroutine; it may be an object or a partial."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        type(handler).__call__
-    )
+
+async def _cancelled() -> None:
+    """Wait for the cancellation that follows, so that it does not come into what follows here."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(CANCELLED_WITHIN)
+
+
+async def _close(taken: _serving.Task, items: AsyncGenerator[Any, None]) -> None:
+    """Close a generator whose task has failed already: what it raises then is only logged."""
+    try:
+        await items.aclose()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        _serving.log_closing(taken, error)
+
+
+async def _execute(taken: _serving.Task, call: Handler, given: Any) -> Any:
+    """Call in the loop's executor, and run the generator that comes of it, if one does.
+
+    A future can't carry every exception: so what is raised travels as a value.
+    """
+
+    def run() -> tuple[Any, BaseException | None]:
+        try:
+            result = call(given)
+            if isinstance(result, Generator):
+                result = _serving.stream(taken, result)
+            return result, None
+        except BaseException as error:
+            return None, error
+
+    result, error = await asyncio.get_running_loop().run_in_executor(None, run)
+    try:
+        if error is not None:
+            raise error
+        return result
+    finally:
+        error = None
+
+
+def _runs(running: asyncio.Task[None]) -> bool:
+    """Tell whether a task of the loop is being run by it, rather than dropped with it."""
+    try:
+        return asyncio.current_task() is running
+    except RuntimeError:  # no loop runs here
+        return False
+
+
+def _from_keyboard() -> bool:
+    """Tell whether a KeyboardInterrupt may be that of a user, not raised by a handler itself."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _fail(serving: Serving, taken: _serving.Task, error: BaseException) -> None:

@@ -25,6 +25,7 @@ except ImportError:  # not on Windows
 
 import pound
 from pound._logging import LOGGER, configure, log_event
+from pound._signals import install
 from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED
 from pound.cli.config import file_option, load, setting_options
 
@@ -96,8 +97,7 @@ def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:
 def watch_signals() -> queue.SimpleQueue[str]:
     """Return the queue that tells of each SIGTERM and SIGINT from now on."""
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: events.put(SIGNALLED))
+    install(lambda: events.put(SIGNALLED))
     for name in IGNORED:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _note_ignored)

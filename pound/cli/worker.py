@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import pound
-from pound import _logging, aio
+from pound import _logging, _signals, aio
 from pound.aio.worker import is_async
 from pound.cli.common import Seconds, connect_option
 from pound.config import keys
@@ -85,12 +85,15 @@ def worker(
     """Answer the tasks of a service with the function HANDLER of MODULE, until SIGTERM or SIGINT.
 
     The function gets the body as bytes, or a pound.Task if its parameter is annotated so or named
-    task, and returns the body of the answer. A coroutine function (async def) runs on an event
-    loop: uvloop if it is installed, asyncio's own if not. The first signal lets held tasks
-    finish, a second one gives them back at once.
+    task, and returns the body of the answer; what a generator yields is streamed. An async def
+    runs on an event loop: uvloop if it is installed, asyncio's own if not. The first signal lets
+    held tasks finish, a second one gives them back at once.
+
+    What the program logs goes to stderr like Pound's own lines, unless it set up logging itself.
     """
     function = load_handler(handler)
     _logging.configure(log_level, log_format)
+    _logging.configure_program(log_level)
     settings: dict[str, Any] = {
         "services": dict.fromkeys(services, function),
         "capacity": capacity,
@@ -98,6 +101,7 @@ def worker(
         "drain_timeout": drain_timeout,
     }
     if is_async(function):
-        run_async(aio.Worker(endpoints, **settings).run())
+        with _signals.not_inherited(_signals.installed()):  # nor what the loop's runner installs
+            run_async(aio.Worker(endpoints, **settings).run())
     else:
         pound.Worker(endpoints, **settings).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pound.aio
@@ -20,3 +21,10 @@ async def hold(task: pound.aio.Task) -> bytes:
     while not path.exists():
         await asyncio.sleep(0.005)
     return b"released"
+
+
+async def count(body: bytes) -> AsyncIterator[bytes]:
+    """Yield as many numbers as the body says."""
+    for number in range(int(body)):
+        await asyncio.sleep(0)
+        yield b"%d" % number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pound
@@ -27,3 +28,9 @@ def hold(task: pound.Task) -> bytes:
     while not path.exists() and not task.cancelled:
         time.sleep(0.005)
     return b"released"
+
+
+def count(body: bytes) -> Iterator[bytes]:
+    """Yield as many numbers as the body says."""
+    for number in range(int(body)):
+        yield b"%d" % number

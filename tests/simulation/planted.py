@@ -310,12 +310,6 @@ PLANTS = (
         "service.delayed -= 1\n        d.counters.delayed -= 1",
         "d.counters.delayed -= 1",
     ),
-    bug(
-        "a service whose requests are all delayed waits for a worker",
-        BOOK,
-        "service.waiting > service.delayed and service.wait_at == NONE",
-        "service.waiting > 0 and service.wait_at == NONE",
-    ),
     # the leaves
     step(
         "a removal only sinks what fills the hole",

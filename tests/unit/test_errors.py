@@ -40,6 +40,7 @@ def test_every_error_is_pounds(name: str) -> None:
         (errors.ConfigError, ValueError),
         (errors.ProtocolError, ValueError),
         (errors.ForkError, RuntimeError),
+        (errors.PatchedError, RuntimeError),
         (errors.DeadlineExceeded, TimeoutError),
     ],
 )
@@ -55,3 +56,15 @@ def test_errors_cross_processes() -> None:
         error = pickle.loads(pickle.dumps(error_for(code, "words", 2.0)))
         assert isinstance(error, RequestError)
         assert (error.code, error.message, error.retry_after) == (code, "words", 2.0)
+
+
+@pytest.mark.parametrize("after", [None, 0, 0.5, float("inf")])
+def test_release_says_when(after: float | None) -> None:
+    release = pickle.loads(pickle.dumps(errors.Release("the database is away", after=after)))
+    assert (str(release), release.after) == ("the database is away", after)
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), "soon"])
+def test_release_refuses_what_is_no_time(after: float) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        errors.Release("not now", after=after)

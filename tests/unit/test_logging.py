@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -56,24 +57,24 @@ def lines() -> Iterator[Lines]:
     LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
-def test_text(lines: io.StringIO) -> None:
+def test_text(lines: Lines) -> None:
     log_event(LOGGER, logging.INFO, "worker gone", worker=4, label=b"box:12", idle_s=1.5, why=None)
     time, rest = lines.getvalue().split(" ", 1)
     assert rest == "INFO worker gone worker=4 label=box:12 idle_s=1.5 why=None\n"
     assert len(time) == len("2026-01-31T12:00:00.123Z")
 
 
-def test_values_that_could_be_misread_are_quoted(lines: io.StringIO) -> None:
+def test_values_that_could_be_misread_are_quoted(lines: Lines) -> None:
     log_event(LOGGER, logging.INFO, "e", a="", b="x y", c='"', d="k=v")
     assert lines.getvalue().endswith(' e a="" b="x y" c="\\"" d="k=v"\n')
 
 
-def test_levels_filter(lines: io.StringIO) -> None:
+def test_levels_filter(lines: Lines) -> None:
     log_event(LOGGER, logging.DEBUG, "quiet")
     assert lines.getvalue() == ""
 
 
-def test_json(lines: io.StringIO) -> None:
+def test_json(lines: Lines) -> None:
     _logging.configure("debug", "json", lines)
     log_event(logging.getLogger("pound.x"), logging.DEBUG, "e", n=1, b=b"\xff", t="a\nb", u=None)
     line = json.loads(lines.getvalue())
@@ -90,7 +91,7 @@ def test_json(lines: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_tracebacks(lines: io.StringIO, form: str) -> None:
+def test_tracebacks(lines: Lines, form: str) -> None:
     _logging.configure("info", form, lines)
     try:
         raise ValueError("odd\n2026-01-01T00:00:00.000Z INFO forged \x1b[31m")
@@ -103,7 +104,7 @@ def test_tracebacks(lines: io.StringIO, form: str) -> None:
     assert "\x1b" not in lines.getvalue()
 
 
-def test_foreign_messages_through_the_same_handler_are_escaped(lines: io.StringIO) -> None:
+def test_foreign_messages_through_the_same_handler_are_escaped(lines: Lines) -> None:
     LOGGER.info("a %s", "b\nc")
     assert lines.getvalue().endswith(" INFO a b\\x0ac\n")
 
@@ -266,3 +267,52 @@ def test_the_end_of_a_program_takes_no_lock_that_a_blocked_write_holds() -> None
     thread.join(WAIT_S)
     os.close(reader)
     os.close(writer)
+
+
+@contextmanager
+def no_handlers() -> Iterator[logging.Logger]:
+    """The root logger as in a program that did not set up logging."""
+    logger = logging.getLogger()
+    before = (list(logger.handlers), logger.level)
+    logger.handlers[:] = []
+    yield logger
+    logger.handlers[:], logger.level = before
+
+
+def test_a_programs_lines_come_with_its_name(lines: Lines) -> None:
+    with no_handlers():
+        _logging.configure_program("info")
+        shop = logging.getLogger("shop.thumbnails")
+        shop.info("resized %d\nfiles", 3)
+        shop.debug("quiet")
+        log_event(LOGGER, logging.INFO, "worker gone")
+    first, second = lines.getvalue().splitlines()
+    assert first.split(" ", 1)[1] == "INFO shop.thumbnails resized 3\\x0afiles"
+    assert second.split(" ", 1)[1] == "INFO worker gone"
+
+
+def test_a_programs_lines_as_json(lines: Lines) -> None:
+    with no_handlers():
+        _logging.configure("info", "json", lines)
+        _logging.configure_program("info")
+        logging.getLogger("shop").warning("odd size", stack_info=True)
+    line = json.loads(lines.getvalue())
+    assert (line["level"], line["logger"], line["event"]) == ("warning", "shop", "odd size")
+    assert "test_logging" in line["stack"]
+
+
+def test_what_a_program_set_up_is_left_alone(lines: Lines) -> None:
+    own = io.StringIO()
+    shop = logging.getLogger("shop.own")
+    handler = logging.StreamHandler(own)
+    shop.addHandler(handler)
+    try:
+        with no_handlers() as root:
+            _logging.configure_program("info")
+            shop.warning("mine")
+            assert (own.getvalue(), lines.getvalue()) == ("mine\n", "")
+            root.handlers[:] = [handler]
+            _logging.configure_program("info")
+            assert root.handlers == [handler]
+    finally:
+        shop.removeHandler(handler)

@@ -519,7 +519,34 @@ def test_release_gives_the_task_back(serve, broker):
     serve(handler)
     broker.say(task(1))
     said = broker.expect(ERROR)
-    assert (said.head[0], words(said)) == (14, "not me")
+    assert (said.head, words(said)) == ((14, 0), "not me")
+
+
+@pytest.mark.parametrize(("after", "told_ms"), [(0.25, 250), (1e-9, 1), (1e12, 0xFFFFFFFF)])
+def test_release_tells_for_how_long(serve, broker, after, told_ms):
+    def handler(body):
+        raise pound.Release("the database is away", after=after)
+
+    serve(handler)
+    broker.say(task(1))
+    said = broker.expect(ERROR)
+    assert (said.head, words(said)) == ((14, told_ms), "the database is away")
+
+
+def test_releases_are_logged_once_for_a_service(serve, broker, caplog):
+    def handler(body):
+        raise pound.Release("not now")
+
+    serve(handler)
+    for token in range(1, 6):
+        broker.say(task(token))
+        broker.expect(ERROR)
+
+    def lines():
+        return [r.getMessage() for r in caplog.records if "task released" in r.getMessage()]
+
+    wait_until(lines)
+    assert lines() == ['task released service=echo reason="not now" tasks=1']
 
 
 @pytest.mark.parametrize("meta", [b"no json", b"[]", b'{"a":1}'])
