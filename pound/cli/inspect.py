@@ -29,7 +29,7 @@ SOUND = frozenset({
     "released", "waiting_bytes", "kept", "kept_bytes", "answers_evicted", "answers_deferred",
     "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "partials", "turns",
     "peers", "routes", "queued", "images", "closed_connections", "disconnects", "clients",
-    "workers", "services",
+    "workers", "services", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 })  # fmt: skip
 # The worst of the others first.
 GRAVE = ("failed", "refused", "losses", "expired", "redelivered", "bad_messages", "logs_dropped")
@@ -64,7 +64,10 @@ def all_facts(answer: Row) -> dict[str, str]:
     """Return everything that ``pound.status`` tells, as text, one level deep."""
     facts: dict[str, Any] = {}
     for name, value in answer.items():
-        facts.update(value if isinstance(value, dict) else {name: value})
+        if name == "memory":
+            facts.update({f"memory_{part}_bytes": count for part, count in value.items()})
+        else:
+            facts.update(value if isinstance(value, dict) else {name: value})
     return {name: _cell(name, value) for name, value in facts.items()}
 
 
@@ -90,13 +93,14 @@ def summary(answer: Row, oldest: str) -> dict[str, str]:
     return {**facts, **troubles(counters, LINES - len(facts))}
 
 
-def memory_text(memory: object) -> str:
-    """Return what the broker holds: its total and limit if it tells those, then the parts."""
-    if not isinstance(memory, Mapping):
-        return size(memory) if isinstance(memory, (int, float)) else _cell("", memory)
-    parts = {name.removesuffix("_bytes"): value for name, value in memory.items()}
-    shown = [f"{size(value)} {name}" for name, value in parts.items() if value]
-    return ", ".join(shown) or "0 B"
+def memory_text(memory: Mapping[str, int]) -> str:
+    """Return what the broker holds: the total and its limit, if it tells those, then the parts."""
+    parts = [f"{size(value)} {name}" for name, value in memory.items()
+             if value and name not in ("total", "max")]  # fmt: skip
+    if "total" not in memory:
+        return ", ".join(parts) or size(0)
+    limit = f" of {size(memory['max'])}" if memory.get("max") else ""
+    return f"{size(memory['total'])}{limit}{': ' if parts else ''}{', '.join(parts)}"
 
 
 def troubles(counters: Mapping[str, int], room: int) -> dict[str, str]:
@@ -142,9 +146,9 @@ def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
 def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
     """Print each worker with what it holds of its capacity, its state and its services.
 
-    idle is how long nothing was heard of it.
+    oldest is how long it has had the oldest of its tasks, idle how long nothing was heard of it.
     """
-    columns = ("label", "services", "held", "capacity", "idle_ms", "state", "dialect")
+    columns = ("label", "services", "held", "capacity", "oldest_ms", "idle_ms", "state", "dialect")
     _list("workers", columns, {"label", "services"}, wide, as_json, endpoints)
 
 
@@ -157,6 +161,8 @@ def _list(
     if as_json:
         click.echo(json.dumps({kind: rows}, indent=2))
     else:
+        told = {name for row in rows for name in row} if rows else set(columns)
+        columns = [name for name in columns if name in told]  # an older broker tells less
         width = None if wide else shutil.get_terminal_size((80, 24)).columns
         click.echo(table(columns, rows, names, width))
 
@@ -198,12 +204,16 @@ def table(
         Of a line, at most, as far as cutting achieves that.
     """
     heading = [name.removesuffix("_ms").replace("waiting_bytes", "bytes") for name in columns]
-    cells = [[_cell(name, row.get(name)) for name in columns] for row in rows]
+    cells = [[_cell(name, _told(row, name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
     if width is not None:
         _narrow(widths, [i for i, name in enumerate(columns) if name in names], width)
     lines = ["  ".join(map(_pad, line, widths)).rstrip() for line in [heading, *cells]]
     return "\n".join(lines)
+
+
+def _told(row: Row, name: str) -> object:
+    return None if name == "oldest_ms" and row.get("held") == 0 else row.get(name)
 
 
 def _narrow(widths: list[int], where: Sequence[int], width: int) -> None:

@@ -29,6 +29,7 @@ from pound.cli.inspect import (
     all_rows,
     cut,
     duration,
+    memory_text,
     oldest_wait,
     size,
     summary,
@@ -194,6 +195,20 @@ def test_the_oldest_wait_names_its_service() -> None:
             {"name": "", "oldest_wait_ms": 20}]
     assert oldest_wait(rows) == "the oldest for 1.5 s, service b"
     assert oldest_wait(rows[:1]) == oldest_wait([{"name": "c"}]) == ""
+
+
+def test_memory_is_told_in_one_line() -> None:
+    memory = {"waiting": 3 << 20, "running": 0, "kept": 10, "total": 4 << 20, "max": 1 << 30}
+    assert memory_text(memory) == "4.0 MiB of 1.0 GiB: 3.0 MiB waiting, 10 B kept"
+    assert memory_text({**dict.fromkeys(memory, 0), "max": 0}) == "0 B"
+    assert memory_text({"waiting": 5}) == "5 B waiting"
+    facts = all_facts({"memory": memory, "counters": {"waiting": 7}})
+    assert (facts["waiting"], facts["memory_waiting_bytes"]) == ("7", "3.0 MiB")
+
+
+def test_a_worker_that_holds_nothing_has_no_oldest_task() -> None:
+    rows = [{"held": 0, "oldest_ms": 0}, {"held": 1, "oldest_ms": 2500}]
+    assert table(("held", "oldest_ms"), rows).splitlines()[1:] == ["   0  -", "   1   2.5 s"]
 
 
 @pytest.mark.parametrize(
