@@ -46,7 +46,7 @@ def test_a_frame_that_its_sender_lent_is_given_back_at_once(inproc_rig: Rig) -> 
         client.connect(inproc_rig.frontend)
         tracker = client.send(b"abc", copy=False, track=True)
         tracker.wait(5)
-    assert inproc_rig.stat("messages_in") == 1
+    inproc_rig.wait_stat("messages_in", 1)
 
 
 @pytest.mark.parametrize("name", ["ppp", "mdp1", "mdp2", "pnd"])

@@ -131,6 +131,8 @@ def test_partial_above_the_limit_of_a_body(rig_of: Callable[..., Rig], own: Own)
     halves = [b"x" * (LARGE // 2 + 1)] * 2
     worker.put(Record(wire.PARTIAL, token, head, halves, ATTACHED))
     worker.put(wire.reply(token, [b"end"]))
-    assert client.take() == (1, [b"end"])
+    with pytest.raises(FailedError, match="body_bytes_max") as failed:
+        client.take()
+    assert failed.value.code == 13
     assert client.partials == []
     assert rig.stat("bad_records") == 1
