@@ -32,7 +32,8 @@ SOUND = frozenset({
     "workers", "services", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 })  # fmt: skip
 # The worst of the others first.
-GRAVE = ("failed", "refused", "losses", "expired", "redelivered", "bad_messages", "logs_dropped")
+GRAVE = ("refused", "expired", "redelivered", "bad_messages", "logs_dropped")
+ALWAYS = ("waiting", "running", "answered", "failed", "losses")  # a 0 is worth a line, too
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 wide_option = click.option("--wide", is_flag=True, help="Don't cut long names to fit the terminal.")
@@ -83,7 +84,7 @@ def summary(answer: Row, oldest: str) -> dict[str, str]:
         facts[side] = cut(", ".join(map(escape, bound)), TEXT_MAX)
     for name in ("workers", "clients", "services"):
         facts[name] = _cell(name, answer.get(name))
-    for name in ("waiting", "running", "answered"):
+    for name in ALWAYS:
         facts[name] = _cell(name, counters.get(name))
     if oldest:
         facts["waiting"] = cut(f"{facts['waiting']} ({oldest})", TEXT_MAX)
@@ -106,7 +107,7 @@ def memory_text(memory: Mapping[str, int]) -> str:
 def troubles(counters: Mapping[str, int], room: int) -> dict[str, str]:
     """Return the counters above 0 that are not `SOUND`; a last line counts those without room."""
     found = [name for name in GRAVE if counters.get(name)]
-    found += [name for name in counters if name not in (*found, *SOUND) and counters[name]]
+    found += [name for name in counters if name not in (*found, *SOUND, *ALWAYS) and counters[name]]
     shown = found if len(found) <= room else found[: room - 1]
     facts = {name: _cell(name, counters[name]) for name in shown}
     if len(shown) < len(found):
