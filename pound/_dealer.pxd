@@ -34,6 +34,7 @@ cdef struct dealer_t:
     uint8_t session[16]                  # a secret between the broker and us: never logged
     uint8_t epoch[16]
     uint8_t has_epoch
+    uint8_t six                          # the endpoint's name is tried as IPv6
     uint8_t near                         # inproc: there is no connection that could be lost
     uint8_t up                           # a connection stands (inproc: always)
     uint8_t welcomed

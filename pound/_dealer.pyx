@@ -191,6 +191,18 @@ cdef const char *endpoint(const dealer_t *d) noexcept nogil:
     return d.endpoints[d.at]
 
 
+# is_name tells whether an endpoint has a name, which may have addresses of both families.
+cdef bint is_name(const char *endpoint) noexcept nogil:
+    cdef const char *at = endpoint + 6
+    if strncmp(endpoint, b"tcp://", 6) or at[0] == c"[":
+        return 0
+    while at[0] and at[0] != c":":
+        if at[0] != c"." and not c"0" <= at[0] <= c"9":
+            return 1
+        at += 1
+    return 0
+
+
 cdef void set_option(void *socket, int option, int value) noexcept nogil:
     zmq.setsockopt(socket, option, &value, sizeof(value))
 
@@ -207,8 +219,7 @@ cdef void configure(dealer_t *d) noexcept nogil:
     set_option(d.socket, ZMQ_RCVHWM, HWM)
     set_option(d.socket, ZMQ_RECONNECT_IVL, RECONNECT_MS)
     set_option(d.socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-    if strchr(endpoint(d), c"[") != NULL:
-        # elsewhere IPV6 would make `localhost` miss a broker on 127.0.0.1
+    if d.six or strchr(endpoint(d), c"[") != NULL:
         set_option(d.socket, ZMQ_IPV6, 1)
 
 
@@ -281,7 +292,7 @@ cdef void dealer_watch(dealer_t *d, int64_t now) noexcept nogil:
                 refused_clear(d)
                 dealer_forgotten(d, now, b"reconnected")
         elif event == ZMQ_EVENT_CONNECT_RETRIED:
-            if d.handshakes == 0 and d.endpoints_count > 1:
+            if d.handshakes == 0 and (d.endpoints_count > 1 or is_name(endpoint(d))):
                 turn(d, now, b"refused")
 
 
@@ -414,10 +425,18 @@ cdef void dealer_tick(dealer_t *d, int64_t now) noexcept nogil:
         turn(d, now, b"silent")
 
 
+# turn_on chooses what is tried next: this endpoint's name as IPv6, then the next endpoint. libzmq
+# takes only the first address that it finds, of the family that it is told.
+cdef void turn_on(dealer_t *d) noexcept nogil:
+    d.six = not d.six and is_name(endpoint(d))
+    if not d.six:
+        d.at = (d.at + 1) % d.endpoints_count
+
+
 # turn leaves this endpoint for the next one, or for itself when it is the only one.
 cdef void turn(dealer_t *d, int64_t now, const char *reason) noexcept nogil:
     lose(d, reason)
-    d.at = (d.at + 1) % d.endpoints_count
+    turn_on(d)
     dealer_close(d, 0)
     rest(d, d.opened_at + TURN_PAUSE_NS)
     dealer_tick(d, now)

@@ -315,6 +315,13 @@ cdef enum wants_t:             # the `code` of the mail of an end: what its take
 
 cdef enum:
     REFUSAL = 200              # bytes of a sentence, its NUL included; longer ones are cut
+    LONG_ONES = 64             # services whose requests wait long; two that meet share their lines
+
+cdef struct long_t:
+    int64_t until              # no line before
+    uint8_t owed               # a request has begun to wait long since the last line
+    uint16_t size
+    uint8_t name[256]          # of the service: `size` bytes, at most 255
 
 
 cdef struct asking_t:
@@ -328,6 +335,8 @@ cdef struct asking_t:
     int64_t eager_bytes        # left of what may be sent before WELCOME
     int64_t eager_bytes_max    # the limits of this client: this and the three below
     int64_t log_after          # ns
+    int64_t long_at            # when a service's line is due; FAR: none is
+    long_t long_ones[LONG_ONES]
     int64_t leave_within       # ns
     uint64_t stream_bytes_max
     int64_t leave_by           # say BYE and finish, at the latest then; FAR: not yet

@@ -13,8 +13,9 @@ Everything but `asking_init`, `asking_free`, `asking_live` runs on the engine's 
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
+from pound._check cimport CHECK
 from pound._cancels cimport (
     cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next)
 from pound._dealer cimport (
@@ -34,10 +35,11 @@ from pound._pool cimport NONE
 from pound._queue cimport queue_append
 from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
-    BUSY, FRESH, OPEN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
+    BUSY, FRESH, LONG_ONES, OPEN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
     request_arm, request_end, request_expires, request_hush, request_move, request_new,
-    request_send, request_t, requests_again, requests_by_id, requests_by_number, requests_done,
-    requests_due, requests_free, requests_init, requests_t, service_drop, silences)
+    long_t, request_send, request_t, requests_again, requests_by_id, requests_by_number,
+    requests_done, requests_due, requests_free, requests_init, requests_t, service_drop, service_t,
+    silences)
 from pound._streams cimport (
     stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
@@ -532,28 +534,74 @@ cdef void expire(asking_t *a, engine_t *e, uint32_t r, int64_t now) noexcept nog
     fail(a, r, CODE_DEADLINE_EXCEEDED, why)
 
 
-# log_long logs one line for all requests that have begun to wait long in this turn.
+# note_long has a line written for the service of a request that has begun to wait long.
+cdef void note_long(asking_t *a, const service_t *service) noexcept nogil:
+    cdef uint64_t hash = 14695981039346656037ULL
+    cdef long_t *row
+    cdef uint32_t i
+    for i in range(service.size):
+        hash = (hash ^ service.name[i]) * 1099511628211ULL
+    row = &a.long_ones[(hash ^ hash >> 32) % LONG_ONES]
+    CHECK(service.size < sizeof(row.name), "a service's name of %u bytes", <unsigned> service.size)
+    row.owed = 1
+    row.size = service.size
+    memcpy(row.name, service.name, service.size)
+
+
+# is_long tells whether a request is one of those that a service's line counts.
+cdef bint is_long(
+    const asking_t *a, const long_t *row, const request_t *q, int64_t now
+) noexcept nogil:
+    return (q.deadline == FAR and now - q.since >= a.log_after and q.service.size == row.size
+            and memcmp(q.service.name, row.name, row.size) == 0)
+
+
+# log_service logs a line for all requests of a service that wait long, if one still does.
+cdef void log_service(asking_t *a, engine_t *e, const long_t *row, int64_t now) noexcept nogil:
+    cdef requests_t *q = &a.requests
+    cdef const request_t *oldest = NULL
+    cdef char text[SENTENCE]
+    cdef int64_t long_ones = 0
+    cdef uint32_t place, r
+    for place in range(PLACES):
+        r = q.places[place].head
+        while r != NONE:
+            if is_long(a, row, &q.all[r], now):
+                long_ones += 1
+                if oldest == NULL or q.all[r].since < oldest.since:
+                    oldest = &q.all[r]
+            r = q.all[r].link.next
+    if oldest == NULL:
+        return
+    memcpy(text, row.name, row.size)
+    text[row.size] = 0
+    waits_for(text + row.size + 1, SENTENCE - row.size - 1, e, oldest, now)
+    engine_log(
+        e, LOG_REQUEST_WAITING, (now - oldest.since) // MS, long_ones, text,
+        <uint32_t> (row.size + 1 + strlen(text + row.size + 1)))
+
+
+# log_long logs for which services requests have begun to wait long: of each a line in log_after.
 cdef void log_long(asking_t *a, engine_t *e, int64_t now) noexcept nogil:
     cdef requests_t *q = &a.requests
     cdef uint32_t r = q.silent.head
-    cdef request_t *first = &q.all[r]
-    cdef char text[SENTENCE]
-    cdef size_t size
-    cdef int64_t long_ones = 0
-    if r == NONE or now - first.since < a.log_after:
+    cdef long_t *row
+    cdef int i
+    if now < a.long_at and (r == NONE or now - q.all[r].since < a.log_after):
         return
-    size = first.service.size
-    memcpy(text, first.service.name, size)
-    text[size] = 0
-    waits_for(text + size + 1, SENTENCE - size - 1, e, first, now)
     while r != NONE and now - q.all[r].since >= a.log_after:
         request_hush(q, r)
-        long_ones += 1
+        note_long(a, q.all[r].service)
         r = q.silent.head
-    size += 1 + strlen(text + size + 1)
-    engine_log(
-        e, LOG_REQUEST_WAITING, (now - first.since) // MS, long_ones, text,
-        <uint32_t> size)
+    a.long_at = FAR
+    for i in range(LONG_ONES):
+        row = &a.long_ones[i]
+        if row.owed and now >= row.until:
+            row.owed = 0
+            row.until = now + a.log_after
+            log_service(a, e, row, now)
+        elif row.owed and row.until < a.long_at:
+            a.long_at = row.until
 
 
 # asking_tick ends what is past its deadline, brings refused requests back and logs long waits.
@@ -579,6 +627,8 @@ cdef int64_t asking_next_due(engine_t *e) noexcept nogil:
     cdef int64_t due = a.leave_by
     if q.timers.count and q.timers.nodes[0].key < due:
         due = q.timers.nodes[0].key
+    if a.long_at < due:
+        due = a.long_at
     if q.silent.head != NONE and q.all[q.silent.head].since + a.log_after < due:
         due = q.all[q.silent.head].since + a.log_after
     return due
@@ -619,7 +669,7 @@ cdef void asking_closed(engine_t *e, const char *why) noexcept nogil:
 cdef void asking_init(asking_t *a, end_t *end) noexcept nogil:
     memset(a, 0, sizeof(asking_t))
     requests_init(&a.requests)
-    a.leave_by = FAR
+    a.leave_by = a.long_at = FAR
     memset(end, 0, sizeof(end_t))
     end.state = a
     end.collect = asking_collect

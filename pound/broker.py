@@ -19,6 +19,7 @@ from typing import Any
 
 import zmq
 
+from pound._binding import bind
 from pound._checks import check_context
 from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
 from pound._logging import LOGGER, log_event, write_event
@@ -26,7 +27,7 @@ from pound._threads import check_threads
 from pound._unpicklable import Unpicklable
 from pound._version import __version__
 from pound.config import Config, check_names
-from pound.errors import BindError, ClosedError, ForkError
+from pound.errors import ClosedError, ForkError
 
 SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
 HANDSHAKE_MS = 30000  # a connection that is silent for longer (and a sixth of it) is logged
@@ -311,7 +312,7 @@ class Broker(Unpicklable):
             socket = self._make_router(context, side)
             self._sockets.append(socket)
             self._monitors.append(self._monitor(context, socket))
-            self._endpoints[side] = tuple(self._bind(socket, name, url) for url in urls)
+            self._endpoints[side] = tuple(bind(socket, name, url) for url in urls)
         core.attach(
             self._sockets[0], self._monitors[0], self._sockets[1], self._monitors[1],
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
@@ -351,17 +352,6 @@ class Broker(Unpicklable):
         monitor.setsockopt(zmq.RCVHWM, 0)  # an event that is dropped is a death unseen
         monitor.connect(address)
         return monitor
-
-    @staticmethod
-    def _bind(socket: zmq.Socket[Any], name: str, url: str) -> str:
-        try:
-            socket.bind(url)
-        except (zmq.ZMQError, OSError) as error:
-            raise BindError(
-                f"cannot bind {name} {url!r}: {error}; is another broker running there? "
-                f"choose another with --{name}"
-            ) from error
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def _close(self, linger: int, context: zmq.Context[Any]) -> None:
         for socket in self._sockets:

@@ -558,6 +558,9 @@ def _check_endpoint(endpoint: str, insecure: bool) -> None:
     host, separator, port = address.rpartition(":")
     if not separator or not (port == "*" or (port.isdecimal() and int(port) <= 65535)):
         raise ConfigError(f"{endpoint!r} has no port: a number up to 65535, or * for any free one")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ConfigError(
+            f"{endpoint!r} is ambiguous: an IPv6 address stands in brackets, as in tcp://[::1]:5555")
     if not insecure and not is_loopback(host):
         raise ConfigError(
             f"{endpoint!r} is reachable from other machines, and nothing is encrypted or "

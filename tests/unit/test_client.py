@@ -688,6 +688,30 @@ def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog
     assert "no worker has answered" in lines[0]
 
 
+def test_a_service_has_one_line_at_a_time_that_counts_what_waits_long(
+    make_client, broker, caplog, monkeypatch
+):
+    monkeypatch.setattr(_asking, "LOG_AFTER", 0.5)
+    client = make_client()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    with caplog.at_level(logging.WARNING, "pound.client"):
+        for n in range(40):  # one by one, so that each begins to wait long in a turn of its own
+            client.submit(b"", "slow")
+            if n % 10 == 0:
+                client.submit(b"", "other")
+            broker.expect(REQUEST)
+        deadline = time.monotonic() + WAIT_S
+        while len(caplog.records) < 4 and time.monotonic() < deadline:
+            broker.read(0.02)
+        broker.read(0.7)
+    lines = [line.getMessage() for line in caplog.records]
+    slow = [line for line in lines if "service=slow" in line]
+    assert len(lines) == 4
+    assert len(slow) == 2
+    assert "requests=40" in slow[-1]
+
+
 def test_closing_says_bye_and_fails_what_is_open(client, broker):
     future = client.submit(b"", "echo")
     broker.expect(REQUEST)
