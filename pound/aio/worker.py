@@ -12,7 +12,15 @@ import asyncio
 import inspect
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +38,7 @@ from pound._checks import (
 )
 from pound._handlers import Handler, check_capacity, check_services, is_async
 from pound._serving import Serving
-from pound._signals import SIGNALS, installed, not_inherited, restore
+from pound._signals import SIGNALS, Handlers, installed, not_inherited, restore
 from pound._threads import check_threads
 from pound._unpicklable import TASK, Unpicklable
 from pound.aio._loop import Binding
@@ -44,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "Worker", "is_async"]
 
+# Loops on which workers run until a signal: what handlers there were before, who is told of one.
+_TOLD: dict[asyncio.AbstractEventLoop, tuple[Handlers, list[Callable[[], None]]]] = {}
 CANCELLED_WITHIN = 1.0  # seconds; the broker says the same as the clock
 
 
@@ -270,19 +280,23 @@ class Worker(Unpicklable):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        loop = self._bound().loop
-        found = installed()
-        with not_inherited(found):
+        loop, before = self._bound().loop, installed()
+        found, told = _TOLD.setdefault(loop, (before, []))
+        told.append(self._on_signal)
+        with not_inherited(before):
             with suppress(NotImplementedError):  # not every loop can
                 for number in SIGNALS:
-                    loop.add_signal_handler(number, self._on_signal)
+                    loop.add_signal_handler(number, lambda: [tell() for tell in told])
             try:
                 yield
             finally:
-                with suppress(NotImplementedError):
-                    for number in SIGNALS:
-                        loop.remove_signal_handler(number)
-                restore(found)
+                told.remove(self._on_signal)
+                if not told:
+                    del _TOLD[loop]
+                    with suppress(NotImplementedError):
+                        for number in SIGNALS:
+                            loop.remove_signal_handler(number)
+                    restore(found)
 
     def _on_signal(self) -> None:
         self._signals += 1

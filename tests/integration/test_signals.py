@@ -113,6 +113,9 @@ def test_children_of_programs_that_embed_a_worker(
         assert client.request(b"", "s", 60) == expected
         assert client.request(b"", "s", 60) == expected
     assert worker.popen.poll() is None
+    if program == "two on one loop":
+        worker.signal(signal.SIGTERM)  # which is for both
+        assert worker.wait() == 0
 
 
 def test_a_signal_that_comes_while_the_child_begins_is_the_childs(
