@@ -28,8 +28,8 @@ from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
     HOLE_BAD, HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
     LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOG_WORKER_SILENT,
-    LOST_CUT, LOST_TRIED, OWE_DISCONNECT, REFUSED_SESSIONS, broker_t, item_t, peer_t, route_t,
-    service_name_t, slot_t, stored_t,
+    LOST_CUT, LOST_MAX, LOST_TRIED, OWE_DISCONNECT, REFUSED_SESSIONS, broker_t, item_t, peer_t,
+    route_t, service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
 from pound._sweep cimport CROWDED_CLIENTS, CROWDED_WORKERS
@@ -45,7 +45,6 @@ cdef enum:
     FAILURE_BYTES = 320      # of a sentence that says why a request failed, a label in it
     SENTENCE_PART = 128      # of a part of it
     FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
-    LOST_MAX = 64
     REFUSED_NS = 30_000_000_000
     DEFER_NS = 1_000_000     # after which deferred answers are due
     STALL_NS = 100_000_000   # a blocked client that read nothing for so long does not read
@@ -165,7 +164,8 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code, uint32_t holder) noexc
     cdef int size
     if b.slots[slot].hole:
         code = hole_code(b.slots[slot].hole)
-    size = failure_text(b, slot, code, holder, text, sizeof(text))
+    size = min(
+        failure_text(b, slot, code, holder, text, sizeof(text)), <int> sizeof(text) - 1)
     b.scratch.size = 0
     if (put_error(&b.scratch, 0, code, 0, text, <uint32_t> size)
             or store_scratch(b, &b.slots[slot].record)):
@@ -640,6 +640,7 @@ cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
     peer.lost = LOST_CUT
     peer.cut_at = b.now
     peer.not_before = 0
+    CHECK(b.lost_count < LOST_MAX, "%u lost workers", b.lost_count)
     b.lost[b.lost_count] = peer
     b.lost_count += 1
 

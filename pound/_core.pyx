@@ -21,6 +21,7 @@ from pound._actions cimport (
 )
 from pound._budget cimport budget, trim
 from pound._buffer cimport buffer_free
+from pound._check cimport CHECK
 from pound._dialects cimport (
     BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
 )
@@ -42,9 +43,9 @@ from pound._peers cimport log_event, peer_free, peer_touch, peers_bury, roster_f
 from pound._pipes cimport pipes_new, pipes_release
 from pound._spares cimport spares_free
 from pound._state cimport (
-    COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
-    C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, LOST_TRIED,
-    OWE_HEARTBEAT, broker_t, connection_t, peer_t, route_t, service_name_t, settings_t,
+    COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_COUNT, C_MESSAGES_IN, C_PAUSES,
+    C_RECORDS_IN, C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
+    LOST_TRIED, OWE_HEARTBEAT, broker_t, connection_t, peer_t, route_t, service_name_t, settings_t,
     socket_t,
 )
 from pound._stored cimport slot_clear
@@ -412,6 +413,7 @@ cdef void publish(broker_t *b) noexcept nogil:
     """Let other threads see the counters as they are now."""
     b.counters[C_LOGS_DROPPED] = logs_dropped(b.logs)
     seqlock_begin(&b.published.sequence)
+    CHECK(sizeof(b.d.counters) <= sizeof(b.published.dispatcher), "COUNTERS is too small")
     memcpy(b.published.dispatcher, &b.d.counters, sizeof(b.d.counters))
     memcpy(b.published.loop, b.counters, sizeof(b.counters))
     seqlock_end(&b.published.sequence)
@@ -515,6 +517,8 @@ cdef class Core:
         self.b.endpoints = self.endpoints
         self.b.wake_fd = wake_fd
         self.names = [name.encode() for name in LOOP_COUNTERS]
+        CHECK(<int> len(self.names) == <int> C_COUNT and <int> C_COUNT <= <int> COUNTERS,
+              "the names of the counters")
         for i, name in enumerate(self.names):
             self.b.counter_names[i] = name
         self.b.now = self.b.started = clock_ns()

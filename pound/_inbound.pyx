@@ -27,7 +27,8 @@ from pound._peers cimport (
     peer_unblock, route_closing, route_find, route_open, route_settle,
 )
 from pound._state cimport (
-    C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, STRIKES_MAX, broker_t, route_t, socket_t,
+    C_BAD_MESSAGES, C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, ROUTE_ID_MAX, STRIKES_MAX,
+    broker_t, route_t, socket_t,
 )
 
 cdef enum:
@@ -167,7 +168,8 @@ cdef int through_hop(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
 
 # -- routes -----------------------------------------------------------------------------------
 
-# sender returns the route of the message in b.frames, made on its first message; NULL: no memory.
+# sender returns the route of the message in b.frames, made on its first message; NULL: no memory,
+# or an id of more bytes than ZMTP allows: libzmq does not look at those that raw peers claim.
 # Before a route is bound to a connection every event is read: the descriptor may be a new one.
 # An id that libzmq made never comes back, so its route need not be looked at twice.
 cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
@@ -177,6 +179,9 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
     cdef int fd
     if route != NULL and route.alive and route.fd >= 0 and not route.explicit_id:
         return route
+    if size > ROUTE_ID_MAX:
+        b.counters[C_BAD_MESSAGES] += 1
+        return NULL
     fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
     if route != NULL and fd < 0:
         route.heard_at = live_now(b)

@@ -1,6 +1,6 @@
 """Storing what came in, and handing it to the dispatcher (see _intake.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset, strlen
 
@@ -9,6 +9,7 @@ from pound._actions cimport (
     store_scratch,
 )
 from pound._book cimport request_find
+from pound._check cimport CHECK
 from pound._credits cimport credit_grant
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
@@ -153,6 +154,7 @@ cdef int store_body(
     if at == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
+    CHECK(count < b.frames_count <= UINT16_MAX + 1, "a body of %u frames", count)
     if flags & FLAG_ATTACHED:
         return store_frames(
             b, out, b.scratch.data, <uint32_t> b.scratch.size, first, <uint16_t> count)

@@ -8,6 +8,7 @@ from pound._actions cimport (
     act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
     tell_error, tell_welcome, worker_beats, worker_of,
 )
+from pound._check cimport CHECK
 from pound._credits cimport credit_heard, credits_again
 from pound._dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._dispatcher cimport (
@@ -331,10 +332,12 @@ cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept 
     return 1
 
 
+# record_bytes gives the bytes of a record's body as every dialect counts them: without the sizes of
+# inline parts.
 cdef uint64_t record_bytes(broker_t *b, const record_t *r) noexcept nogil:
     if r.flags & FLAG_ATTACHED:
         return frames_bytes(b, r.attached + 2, r.parts)
-    return r.body_size
+    return r.body_size - (4 * r.parts if r.body != NULL else 0)
 
 
 # named rewrites a stored request for the default service when that has a name of its own: its
@@ -435,7 +438,7 @@ cdef int last_part(broker_t *b, const record_t *r, frame_t *last) noexcept nogil
 
 cdef void ready(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
-    cdef uint32_t services[SERVICES_MAX]
+    cdef uint32_t services[SERVICES_MAX]  # ready_sound lets no more parts pass
     cdef uint64_t *tokens
     cdef uint32_t count = 0
     cdef uint8_t how = READY_SAME_ROUTE
@@ -516,6 +519,7 @@ cdef int ready_services(
             refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
                    "READY: a service name is longer than 255 bytes")
             return 0
+        CHECK(count[0] < SERVICES_MAX, "%u services of a READY", count[0])
         services[count[0]] = service_named(
             b, name.data, name.size, b.settings.lease_ns, 0)
         if services[count[0]] == NONE:

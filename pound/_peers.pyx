@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset, strlen
 from posix.stdlib cimport posix_memalign
 
 from pound._array cimport LINE
+from pound._check cimport CHECK
 from pound._dialects cimport BACKEND, DIALECT_PND
 from pound._dispatcher cimport NONE
 from pound._libzmq cimport zmq
@@ -15,7 +16,7 @@ from pound._queue cimport queue_init
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, ROUTE_ID_MAX, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
     LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION,
     LOG_TASKS_RELEASED, LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
     LOST_CUT,
@@ -318,6 +319,7 @@ cdef route_t *route_open(
     """A new living route without a peer; NULL when there is no memory."""
     cdef socket_t *s = &b.sides[side]
     cdef route_t *route = <route_t *> calloc(1, sizeof(route_t))
+    CHECK(0 < size <= ROUTE_ID_MAX, "a routing id of %zu bytes", size)
     if route == NULL:
         b.counters[C_NO_MEMORY] += 1
         return NULL
@@ -525,6 +527,7 @@ cdef void log_event(
     event.number = number
     event.other = other
     if peer != NULL:
+        CHECK(peer.label_size <= LOG_TEXT_MAX, "a label of %d bytes", <int> peer.label_size)
         event.label_size = peer.label_size
         memcpy(event.label, peer.label, peer.label_size)
     event.text_size = <uint8_t> (size if size < LOG_TEXT_MAX else LOG_TEXT_MAX)

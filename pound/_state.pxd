@@ -33,6 +33,9 @@ cdef enum:
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
     RESERVE_MAX = 32         # descriptors kept for those on this machine
     COUNTERS = 64            # room in the published statistics
+    LOST_MAX = 64            # REQ workers that are looked for
+    ROUTE_ID_MAX = 255       # bytes of a routing id by ZMTP; libzmq lets raw peers claim more
+    DIALECTS_MAX = 8         # room for the numbers of dialects
 
 cdef struct peer_t           # defined below
 
@@ -110,7 +113,7 @@ cdef struct route_t:
     uint8_t native           # a worker or a PND peer spoke here: it counts among `natives`
     uint8_t explicit_id      # chosen by the peer: it may come back under it
     uint8_t size
-    uint8_t id[255]
+    uint8_t id[ROUTE_ID_MAX]
 
 cdef enum owed_t:            # small things a peer is told at the next flush
     OWE_HEARTBEAT = 1
@@ -371,22 +374,22 @@ cdef struct broker_t:
     peer_t *dirty            # peers with something to send
     peer_t *dirty_tail
     peer_t *dead             # peers to be freed at the end of the turn
-    peer_t *beats[8]         # by dialect: the worker whose heartbeat is due first
-    peer_t *beats_tail[8]
+    peer_t *beats[DIALECTS_MAX]  # by dialect: the worker whose heartbeat is due first
+    peer_t *beats_tail[DIALECTS_MAX]
     peer_t *blocked          # peers whose send was refused, by time of the next try
     peer_t *blocked_tail
     peer_t *deferred         # peers with deferred answers, by when they are due
     peer_t *deferred_tail
-    peer_t *lost[64]         # REQ workers that may be reachable again, if a task waits
+    peer_t *lost[LOST_MAX]   # REQ workers that may be reachable again, if a task waits
     uint32_t lost_count
     uint64_t routes_seen
     uint64_t connections_seen
-    zmq_msg_t *frames        # of the message being read; frames_max + 1 of them
-    frame_t *views
-    uint32_t frames_count
+    zmq_msg_t *frames        # of the message being read; frames_count of them, owned
+    frame_t *views           # where their bytes are; as many, owned
+    uint32_t frames_count    # frames_max and the routing id
     uint64_t frames_read     # of all messages
     buffer_t packet          # scratch of the flush
-    zmq_msg_t **attach       # likewise: what goes behind the packet; frames_max of them, owned
+    zmq_msg_t **attach       # likewise: what goes behind the packet; frames_count of them, owned
     outgoing_t outgoing      # likewise: the message that is being put together
     spares_t spares          # images of stored records, and partials
     buffer_t scratch         # scratch of pages and images

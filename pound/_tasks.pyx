@@ -376,25 +376,28 @@ cdef void write_ready(dealer_t *d, tasks_t *t) noexcept nogil:
     t.ready_serial += 1
     while task != NULL:
         task.listed = t.ready_serial
+        CHECK(listed < room, "more than %zu tasks run", room)
         tokens[listed] = task.token
         listed += 1
         task = task.newer
-    listed = list_answers(t, &t.unsent, tokens, listed)
+    listed = list_answers(t, &t.unsent, tokens, listed, room)
     if not d.welcomed:
-        listed = list_answers(t, &t.sent, tokens, listed)
+        listed = list_answers(t, &t.sent, tokens, listed, room)
     dealer_ready(
         d, t.capacity - min(t.stale.count, t.capacity - 1), tokens, listed, &t.names
     )
     free(tokens)
 
 
-# list_answers adds the tokens of answers that are not listed yet and returns how many are.
+# list_answers adds the tokens of answers that are not listed yet, to `room` of them at most, and
+# returns how many are.
 cdef uint32_t list_answers(
-    const tasks_t *t, const answers_t *answers, uint64_t *tokens, uint32_t listed
+    const tasks_t *t, const answers_t *answers, uint64_t *tokens, uint32_t listed, size_t room
 ) noexcept nogil:
     cdef const answer_t *a = answers.first
     while a != NULL:
         if a.task == NULL or a.task.listed != t.ready_serial:
+            CHECK(listed < room, "more than %zu tasks and answers", room)
             tokens[listed] = a.token
             listed += 1
         if a.task != NULL:

@@ -29,7 +29,9 @@ from pound._version import __version__
 from pound.config import Config, check_names
 from pound.errors import ClosedError, ForkError
 
-SLACK_BYTES = 4096  # of a frame above the largest body or packet, before libzmq cuts the peer
+# Of a frame above the largest body or packet, before libzmq cuts the peer: the sizes of 65,535
+# inline parts, which do not count as body, and what else a packet has.
+SLACK_BYTES = 4 * 65535 + 4096
 HANDSHAKE_MS = 30000  # a connection that is silent for longer (and a sixth of it) is logged
 UNREAD_MESSAGES = 1000  # libzmq's own default
 KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own limit can act

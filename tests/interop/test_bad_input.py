@@ -331,6 +331,17 @@ def test_any_identity_is_served(served: Rig, identity: bytes) -> None:
     serves(served)
 
 
+@pytest.mark.parametrize("side", ["frontend", "backend"])
+@pytest.mark.parametrize("size", [256, 300, 5000, 60_000, 1_000_000])
+def test_identity_that_is_too_long(served: Rig, side: str, size: int) -> None:
+    """ZMTP has 255 bytes for it; libzmq takes what a raw peer claims."""
+    before = served.stat("bad_messages")
+    with zmtp.Connection(getattr(served, side), identity=b"i" * size) as sender:
+        sender.send([b"", C1, b"mmi.service", SERVICE])
+        served.wait_stat("bad_messages", before + 1)
+    serves(served)
+
+
 def test_identity_in_use_belongs_to_the_first(served: Rig, own: Own) -> None:
     """libzmq ignores the second connection for ever; the first must not notice."""
     first = own(DealerClient(served.frontend, identity=b"twin"))
