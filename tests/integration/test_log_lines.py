@@ -55,6 +55,7 @@ ELSEWHERE = {  # event → the test that drives it
     + "test_worker_leaving.py::test_an_answer_that_no_broker_takes_is_said",
     "address not bound": "tests/integration/test_endpoints.py::"
     "test_an_address_of_a_name_that_is_not_this_machines_is_left_out",
+    "task released": UNIT + "test_worker.py::test_releases_are_logged_once_for_a_service",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
     "log lines dropped": UNIT
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",
