@@ -12,7 +12,7 @@ from pound._state cimport broker_t, peer_t, route_t, stored_t
 # slot_room, client_open for client_of.
 cdef void act_all(broker_t *b) noexcept nogil
 cdef int slots_grow(broker_t *b) noexcept nogil
-cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil
+cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept nogil
 
 
 cdef inline void act(broker_t *b) noexcept nogil:
@@ -54,19 +54,23 @@ cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil  # 0, or -1: it 
 
 
 cdef inline uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
-    """client_of gives the peer's number as a client, made on first use, or NONE: too many."""
-    return peer.client if peer.client != NONE else client_open(b, peer)
+    """client_of gives the peer's number as a client, made on first use, or NONE: too many.
+
+    Then another client, long in its grace, has made room: what it referred to may be gone.
+    """
+    return peer.client if peer.client != NONE else client_open(b, peer, 0)
 
 
 # worker_of gives the peer's number as a worker, likewise.
 cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil
 
 # service_find returns NONE for an unknown name; service_named makes it, NONE when there are too
-# many. Who then has no use for it says disp_service_drop, or it stays.
+# many (disp_service_refusal) or there is no memory. `client` asks for it, or NONE. Who then has no
+# use for it says disp_service_drop, or it stays.
 cdef uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil
 cdef uint32_t service_named(
-    broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
-) noexcept nogil
+    broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t how,
+    uint32_t client) noexcept nogil
 
 # worker_beats sets when a worker's heartbeat is looked at next: twice in its dialect's interval.
 # One that was sent anything since the last look needs none; so no silence outlasts the interval.

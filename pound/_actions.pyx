@@ -13,7 +13,8 @@ from pound._dispatcher cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, READY_NEW_LIFE,
     REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_answer_bytes, disp_blocked,
-    disp_client_close, disp_client_lost, disp_client_open, disp_delivered, disp_later,
+    disp_client_close, disp_client_lost, disp_client_open,
+    disp_client_room, disp_delivered, disp_later,
     disp_service_drop, disp_service_open, disp_undeliverable, disp_unsent, disp_worker_gone,
     disp_worker_open, disp_worker_ready, request_t,
 )
@@ -442,13 +443,15 @@ cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
 
 # -- roles ------------------------------------------------------------------------------------
 
-cdef uint32_t client_open(broker_t *b, peer_t *peer) noexcept nogil:
+cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept nogil:
     cdef uint32_t client
+    disp_client_room(b.d, b.now)
+    act(b)
     if array_room(<void **> &b.client_peer, &b.clients_room, b.d.client_pool.fresh,
                   sizeof(peer_t *)):
         b.counters[C_NO_MEMORY] += 1
         return NONE
-    client = disp_client_open(b.d, peer.dialect != DIALECT_PND)
+    client = disp_client_open(b.d, peer.dialect != DIALECT_PND, reserve)
     if client == NONE:
         b.crowded |= CROWDED_CLIENTS
         return NONE
@@ -540,8 +543,8 @@ cdef uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noex
 
 
 cdef uint32_t service_named(
-        broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t pinned
-        ) noexcept nogil:
+        broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t how,
+        uint32_t client) noexcept nogil:
     cdef uint32_t service = service_find(b, name, size)
     cdef service_name_t *s
     cdef uint8_t *copy
@@ -554,7 +557,7 @@ cdef uint32_t service_named(
         free(copy)
         return NONE
     memcpy(copy, name, size)
-    service = disp_service_open(b.d, lease_ns, pinned, b.now)
+    service = disp_service_open(b.d, lease_ns, how, b.now, client)
     if service == NONE:
         free(copy)
         return NONE

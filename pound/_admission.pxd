@@ -13,15 +13,17 @@ from pound._book cimport (
     waiting_enter)
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
-    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_MEMORY,
-    REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_HELD, REQ_KEPT, REQ_NO_SERVICE, REQ_STALE, client_t,
-    dispatcher_t, request_t, service_t)
+    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE,
+    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
+    request_t, service_t)
 from pound._heap cimport heap_push
 from pound._index cimport index_put
 from pound._limits cimport limits_t
 from pound._lru cimport hand
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport queue_append
+from pound._shares cimport (
+    OPEN_TO_FREE, bytes_refusal, client_joins, shared, workerless_refusal)
 
 
 cdef inline int known_result(
@@ -47,27 +49,31 @@ cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
 
 
 cdef inline int refusal(
-    const dispatcher_t *d, const client_t *client, const service_t *service, uint32_t offer,
-    uint32_t bytes
+    dispatcher_t *d, client_t *client, const service_t *service, uint32_t offer, uint32_t bytes
 ) noexcept nogil:
     """refusal says why a new request may not come in, or REQ_ACCEPTED.
 
     `offer` is of a worker that could take it at once, or NONE.
     """
     cdef const limits_t *limits = &d.limits
-    if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
-        return REQ_BUSY_SESSION
-    if limits.unknown_reject and service.workers == 0:
-        return REQ_NO_SERVICE
-    if d.full:
-        return REQ_BUSY_MEMORY
-    if (open_bytes(d) + bytes > limits.waiting_bytes_max
-            and d.counters.waiting + d.counters.running > 0):
-        return REQ_BUSY_BYTES
-    if offer != NONE:
-        return REQ_ACCEPTED
+    cdef uint64_t total = open_bytes(d) + bytes
+    cdef int result = REQ_ACCEPTED
+    if client.open >= client.window and not client_joins(d, client):
+        return REQ_BUSY_CLIENTS if client.reserve else REQ_BUSY_SESSION
+    if service.workers == 0:
+        result = workerless_refusal(d, client, bytes)
+    if d.full and result == REQ_ACCEPTED:
+        result = REQ_BUSY_MEMORY
+    if total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3) and (
+            result == REQ_ACCEPTED):
+        result = bytes_refusal(d, client, total, bytes)
+    if result != REQ_ACCEPTED or offer != NONE:
+        return result
     if d.counters.waiting >= limits.waiting_max:
         return REQ_BUSY
+    if (shared(limits, limits.waiting_max)
+            and client.open >= OPEN_TO_FREE * (limits.waiting_max - d.counters.waiting)):
+        return REQ_BUSY_SHARE
     if (service.waiting >= limits.service_waiting_max
             or service.waiting_bytes + bytes > limits.service_waiting_bytes_max):
         return REQ_BUSY_SERVICE
@@ -120,6 +126,7 @@ cdef inline void request_accept(
         return
     request.bytes = bytes
     client.open += 1
+    client.open_bytes += bytes
     if d.services[s].waiting == d.services[s].delayed and offer != NONE:
         hand(d, r, offer)
         return

@@ -15,6 +15,7 @@ from pound._dispatcher cimport (
     REQUEST_WAITING, TASK_FREE, TASK_SENT, client_t, counters_t,
     dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 from pound._heap cimport heap_t, node_less, place_of, places_t
+from pound._shares cimport CLIENTS_RESERVE
 from pound._index cimport index_count, index_t, key_of, keys_t
 from pound._lru cimport has_work_for
 from pound._rank cimport LATE, late_places, rank_t
@@ -135,14 +136,18 @@ cdef inline void audit_client(const dispatcher_t *d, uint32_t c) noexcept nogil:
     cdef uint32_t previous = NONE
     cdef uint32_t count = 0
     cdef uint32_t n_open = 0
+    cdef uint64_t bytes = 0
     while r != NONE:
         CHECK(d.requests[r].client == c, "request %u of client %u", r, c)
         CHECK(d.requests[r].sibling.prev == previous, "request %u of client %u", r, c)
         CHECK(previous == NONE or d.requests[previous].seq < d.requests[r].seq, "request %u", r)
         count += 1
-        n_open += d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING)
+        if d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING):
+            n_open += 1
+            bytes += d.requests[r].bytes
         previous = r
         r = d.requests[r].sibling.next
+    CHECK(bytes == client.open_bytes, "client %u has %lu bytes open", c, bytes)
     CHECK(count == client.count and n_open == client.open, "client %u has %u, %u open", c, count,
           n_open)
     CHECK(index_count(&client.ids) == (0 if client.foreign else count), "client %u finds %u", c,
@@ -338,20 +343,51 @@ cdef inline void audit_matched(const dispatcher_t *d) noexcept nogil:
             CHECK(not has_work_for(&d.services[s], worker), "service %u waits for worker %u", s, w)
 
 
+cdef inline void audit_shares(const dispatcher_t *d) noexcept nogil:
+    """Each service is offered, internal or a name; who named what, and what waits for names."""
+    cdef uint32_t offered = 0
+    cdef uint32_t internal = 0
+    cdef uint32_t named = 0
+    cdef uint64_t workerless = 0
+    cdef uint64_t bytes = 0
+    cdef uint32_t i
+    cdef const service_t *service
+    for i in range(d.service_pool.fresh):
+        service = &d.services[i]
+        if not service.used:
+            continue
+        if service.workers > 0 or service.pinned:
+            offered += 1
+        internal += service.internal
+        if service.workers == 0:
+            workerless += service.waiting
+            bytes += service.waiting_bytes
+        if (service.namer != NONE and d.clients[service.namer].used
+                and d.clients[service.namer].stamp == service.namer_stamp):
+            named += 1
+    CHECK(offered == d.offered and internal == d.internal, "%u offered", d.offered)
+    CHECK(workerless == d.workerless and bytes == d.workerless_bytes, "%lu wait in vain",
+          d.workerless)
+    for i in range(d.client_pool.fresh):
+        if d.clients[i].used:
+            named -= d.clients[i].named
+    CHECK(named == 0, "%u named services", named)
+
+
 cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     """Numbers in use are as counted, within the limits; the working sets are empty."""
     cdef const counters_t *counters = &d.counters
     cdef uint64_t living = 0
     cdef uint32_t w
-    CHECK(counters.clients == d.client_pool.used and counters.clients <= d.limits.clients_max,
-          "%lu clients", counters.clients)
-    CHECK(d.worker_pool.used <= d.limits.workers_max, "%u workers", d.worker_pool.used)
+    CHECK(counters.clients == d.client_pool.used
+          and counters.clients - d.reserve <= d.limits.clients_max
+          and d.reserve <= CLIENTS_RESERVE, "%lu clients", counters.clients)
     for w in range(d.worker_pool.fresh):
         if d.workers[w].used and not d.workers[w].gone:
             living += 1
     CHECK(counters.workers == living, "%lu workers", counters.workers)
-    CHECK(counters.services == d.service_pool.used and counters.services <= d.limits.services_max,
-          "%lu services", counters.services)
+    CHECK(counters.services == d.service_pool.used, "%lu services", counters.services)
+    audit_shares(d)
     audit_index(&d.by_token, token_keys(d))
     CHECK(index_count(&d.by_token) == d.task_pool.used, "%u tokens", index_count(&d.by_token))
     CHECK(d.unmatched.count == 0 and d.unserved.count == 0 and d.scratch.count == 0,

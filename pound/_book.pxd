@@ -160,6 +160,29 @@ cdef inline void act(
 
 # --- services ---
 
+cdef inline void service_unname(dispatcher_t *d, service_t *service) noexcept nogil:
+    """service_unname forgets who asked for a service first: a worker offers it, or it is over."""
+    cdef uint32_t c = service.namer
+    if c != NONE and d.clients[c].used and d.clients[c].stamp == service.namer_stamp:
+        d.clients[c].named -= 1
+    service.namer = NONE
+
+
+cdef inline void service_offered(dispatcher_t *d, service_t *service) noexcept nogil:
+    """service_offered notes that a service is about to have its first worker."""
+    d.offered += 1 - service.pinned
+    d.workerless -= service.waiting
+    d.workerless_bytes -= service.waiting_bytes
+    service_unname(d, service)
+
+
+cdef inline void service_left(dispatcher_t *d, service_t *service) noexcept nogil:
+    """service_left notes that a service has lost its last worker."""
+    d.offered -= 1 - service.pinned
+    d.workerless += service.waiting
+    d.workerless_bytes += service.waiting_bytes
+
+
 cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     """service_drop frees a service to which nothing refers, unless it is pinned."""
     cdef service_t *service = &d.services[s]
@@ -173,6 +196,8 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     heap_free(&service.isolated)
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
+    service_unname(d, service)
+    d.internal -= service.internal
     d.counters.services -= 1
     pool_give(&d.service_pool, <void **> &d.services, sizeof(service_t), s)
     act(d, ACT_SERVICE_FREE, NONE, s, 0, 0)
@@ -266,6 +291,8 @@ cdef inline void offer_make(
     d.offers[o].worker = w
     d.offers[o].index = index
     service.refs += 1
+    if service.workers == 0:
+        service_offered(d, service)
     service.workers += 1
     disarm(&d.service_waits, wait_places(d), s)
 
@@ -276,6 +303,7 @@ cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
     d.services[s].workers -= 1
     if d.services[s].workers == 0:
         d.services[s].workerless_since = d.now
+        service_left(d, &d.services[s])
         service_await(d, s)
     pool_give(&d.offer_pool, <void **> &d.offers, sizeof(offer_t), o)
     service_unref(d, s)
@@ -451,7 +479,10 @@ cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexc
     service.waiting_bytes += request.bytes
     d.counters.waiting += 1
     d.counters.waiting_bytes += request.bytes
-    service_await(d, request.service)
+    if service.workers == 0:
+        d.workerless += 1
+        d.workerless_bytes += request.bytes
+        service_await(d, request.service)
 
 
 cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -462,8 +493,11 @@ cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     service.waiting_bytes -= request.bytes
     d.counters.waiting -= 1
     d.counters.waiting_bytes -= request.bytes
-    if service.waiting == service.delayed:
-        disarm(&d.service_waits, wait_places(d), request.service)
+    if service.workers == 0:
+        d.workerless -= 1
+        d.workerless_bytes -= request.bytes
+        if service.waiting == service.delayed:
+            disarm(&d.service_waits, wait_places(d), request.service)
 
 
 cdef inline void waiting_requeue(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -552,6 +586,7 @@ cdef inline void request_stop(dispatcher_t *d, uint32_t r) noexcept nogil:
     request_drop_task(d, r)
     disarm(&d.deadlines, deadline_places(d), r)
     d.clients[request.client].open -= 1
+    d.clients[request.client].open_bytes -= request.bytes
     request.bytes = 0
 
 

@@ -5,7 +5,7 @@ from pound.config import Config
 
 LOG_KINDS: tuple[str, ...]
 DIALECTS: tuple[str, ...]
-WHY_REFUSED: tuple[str, ...]
+WHY_REFUSED: dict[int, str]
 WHY_WORKER_REFUSED: tuple[str, ...]
 LOOP_COUNTERS: tuple[str, ...]
 DISPATCHER_COUNTERS: tuple[str, ...]

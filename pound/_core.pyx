@@ -28,7 +28,10 @@ from pound._dialects cimport (
 from pound._descriptors cimport (
     descriptors_close, descriptors_limit, descriptors_open, descriptors_tick,
 )
-from pound._dispatcher cimport NONE, disp_delete, disp_new, disp_next_due, disp_tick, service_t
+from pound._dispatcher cimport (
+    NONE, OPENED_PINNED, REQ_MANY_OWN_NAMES, disp_delete, disp_new, disp_next_due, disp_tick,
+    service_t,
+)
 from pound._drain cimport drain_begin, drain_check, farewell
 from pound._flush cimport flush, flush_blocked, flush_deferred
 from pound._inbound cimport monitor_drain, receive
@@ -39,14 +42,16 @@ from pound._log_queue cimport (
     logs_t, logs_wait,
 )
 from pound._outgoing cimport outgoing_free
+from pound._overdue cimport overdue_report
 from pound._peers cimport log_event, peer_free, peer_touch, peers_bury, roster_free, route_free
 from pound._pipes cimport pipes_new, pipes_release
+from pound._reasons cimport reason_of
 from pound._spares cimport spares_free
 from pound._state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_COUNT, C_MESSAGES_IN, C_PAUSES,
     C_RECORDS_IN, C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
-    LOST_TRIED, OWE_HEARTBEAT, broker_t, connection_t, peer_t, route_t, service_name_t, settings_t,
-    socket_t,
+    LOST_TRIED, OWE_HEARTBEAT, WHY_DRAINING, WHY_ONE_PART, WHY_RESERVED, WHY_RESULT, broker_t,
+    connection_t, peer_t, route_t, service_name_t, settings_t, socket_t,
 )
 from pound._stored cimport slot_clear
 from pound._sweep cimport sweep
@@ -87,6 +92,7 @@ cdef enum:
     REPORT_NS = 1_000_000_000
     REPORT_ROWS = 256        # services, connections or routes looked at in one report
     SIDES = 2
+    UNSHARED = 1 << 30       # no limit is so large
     BESIDE_BODY = 1 << 20    # bytes of a request's record and envelope, at most
     REPORT_AFTER_NS = 5_000_000_000
     REPORT_AGAIN_NS = 30_000_000_000
@@ -95,18 +101,16 @@ LOG_KINDS = (
     "held_back", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
-    "tasks_released", "unfinished",
-    "descriptors_short",
+    "tasks_released", "unfinished", "descriptors_short", "task_held",
 )
-WHY_REFUSED = (
-    "", "too much waits: foreign_window, waiting_max or another limit",
-    "the service takes bodies of one part", "the broker is draining",
-    "the name is reserved for the broker", "services_max",
-    "no worker offers the service (unknown_service)",
-)
+WHY_REFUSED = {
+    <int> WHY_ONE_PART: "the service takes bodies of one part",
+    <int> WHY_DRAINING: "the broker is draining",
+    <int> WHY_RESERVED: "the name is reserved for the broker",
+} | {WHY_RESULT + result: reason_of(result).decode() for result in range(REQ_MANY_OWN_NAMES + 1)}
 WHY_WORKER_REFUSED = (
     "the name is reserved for the broker",
-    "there are as many services as may be, or no memory (services_max)",
+    "workers offer as many services as may be, or no memory (services_max)",
     "there are as many workers as may be, or no memory (sessions_max)",
 )
 DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
@@ -118,9 +122,9 @@ LOOP_COUNTERS = (
     "answers_unknown", "partials", "partials_dropped", "credits_late", "undeliverable",
     "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
-    "disconnects", "pauses", "logs_dropped", "control_dropped", "no_memory", "turns", "peers",
-    "routes", "queued", "images", "turned_away", "undelivered_bytes", "pipe_bytes",
-    "control_bytes", "held_bytes",
+    "disconnects", "pauses", "logs_dropped", "control_dropped", "sessions_refused",
+    "tasks_held_long", "no_memory", "turns", "peers", "routes", "queued", "images", "turned_away",
+    "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -373,6 +377,7 @@ cdef void report(broker_t *b) noexcept nogil:
     if b.lost_count:
         lost_seek(b)
     trim(b)
+    overdue_report(b)
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)
     sweep(b)
@@ -568,6 +573,7 @@ cdef class Core:
         limits.waiting_bytes_max = config.waiting_bytes_max
         limits.service_waiting_bytes_max = config.service_waiting_bytes_max
         if config.foreign_overflow == "block":
+            limits.shares_from = UNSHARED
             # A frontend is left unread from the bound on: what crosses it was read already.
             limits.waiting_bytes_max += config.body_bytes_max + BESIDE_BODY
             if config.service_waiting_bytes_max >= config.waiting_bytes_max:
@@ -610,7 +616,8 @@ cdef class Core:
         cdef uint32_t number
         if service is not None and service.lease is not None:
             lease = ns(service.lease)
-        number = service_named(self.b, <const uint8_t *> <const char *> name, len(name), lease, 1)
+        number = service_named(self.b, <const uint8_t *> <const char *> name, len(name), lease,
+                               OPENED_PINNED, NONE)
         if number == NONE:
             raise ValueError(
                 f"service {name!r} cannot be opened: services_max is too small")

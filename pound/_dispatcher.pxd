@@ -19,6 +19,7 @@ from pound._rank cimport rank_t, seat_t
 
 cdef enum:
     PRIORITIES = 10          # 0 normal .. 9
+    SENT_SHIFT = 20          # about a millisecond
 
 
 cdef enum action_kind:
@@ -56,6 +57,20 @@ cdef enum request_result:
     REQ_BUSY_BYTES           # open requests have too many bytes in all
     REQ_BUSY_MEMORY          # the broker holds nearly as much as it may
     REQ_BUSY_UNREAD          # the client leaves too much unread: for the caller to say
+    REQ_BUSY_SHARE           # the client has open more than its share of what is left
+    REQ_BUSY_WORKERLESS      # too much waits for services that no worker offers
+    REQ_BUSY_WINDOW          # too much of the client's own window waits for such services
+    REQ_BUSY_CLIENTS         # there are as many clients as may be
+    REQ_MANY_SERVICES        # workers offer as many services as may be
+    REQ_MANY_NAMES           # as many names as may be are asked for that no worker offers
+    REQ_MANY_OWN_NAMES       # the client asks for too many of these
+
+
+cdef enum opened_how:        # a service
+    OPENED_NAMED = 0         # a request asks for it
+    OPENED_PINNED            # by the configuration: it stays
+    OPENED_OFFERED           # a worker is about to offer it
+    OPENED_INTERNAL          # the broker itself answers
 
 
 cdef enum answer_result:
@@ -133,6 +148,7 @@ cdef struct task_t:          # 32 bytes
     uint8_t holds            # it holds a credit of its worker
     uint8_t isolates         # nothing may join it
     uint8_t listed           # in the READY that is being read
+    uint32_t sent_at         # SENT: when; monotonic ns >> SENT_SHIFT
 
 
 cdef struct offer_t:         # 32 bytes
@@ -173,8 +189,13 @@ cdef struct client_t:
     queue_t requests         # all its requests, oldest first
     uint32_t count           # of them
     uint32_t open            # of them, WAITING or RUNNING
+    uint32_t window          # most that may be open
+    uint64_t open_bytes
+    uint64_t stamp           # no other client ever has it
+    uint32_t named           # services without workers that it asked for first
     uint32_t grace_at        # place in the heap of graces
     uint8_t foreign
+    uint8_t reserve          # it came in for the broker's own services only
     uint8_t used
 
 
@@ -188,6 +209,8 @@ cdef struct service_t:
     uint64_t dispatches      # of requests that are not isolated
     uint64_t refs            # requests of any state, and offers
     uint64_t mark            # stamp of the READY that named it last
+    uint64_t namer_stamp
+    uint32_t namer           # the client that asked for it first, if its stamp is the same; or NONE
     rank_t idle              # offers of eligible workers that hold nothing, by sent_seq
     rank_t busy              # offers of eligible workers that hold something
     heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
@@ -200,6 +223,7 @@ cdef struct service_t:
     uint16_t filled          # bit p: priority p has fresh or returned requests
     uint8_t turn             # the lower priority that was served last out of its turn
     uint8_t pinned
+    uint8_t internal         # answered by the broker itself
     uint8_t used
 
 
@@ -255,6 +279,12 @@ cdef struct dispatcher_t:
     queue_t kept             # KEPT requests, oldest delivery first
     int64_t now              # of the call that is running
     uint64_t stamp           # rises with each READY
+    uint64_t client_stamp    # rises with each client
+    uint64_t workerless      # requests that wait for services without workers
+    uint64_t workerless_bytes
+    uint32_t offered         # services that workers offer, or that are pinned
+    uint32_t internal        # services that the broker itself answers
+    uint32_t reserve         # clients that came in for those only
     uint8_t full             # disp_full: no request comes in
     action_t *actions        # those from actions_next to actions_end are to be taken
     uint32_t actions_next    # both are 0 when none is, so the room is that of the most in a row
@@ -266,14 +296,25 @@ cdef struct dispatcher_t:
 cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
 cdef void disp_delete(dispatcher_t *d) noexcept nogil
 
+# disp_service_open gives a new service that client `c` asks for, or NONE does; or NONE, and
+# disp_service_refusal says why: REQ_ACCEPTED is want of memory.
 cdef uint32_t disp_service_open(
-    dispatcher_t *d, int64_t lease_ns, uint8_t pinned, int64_t now) noexcept nogil
+    dispatcher_t *d, int64_t lease_ns, uint8_t how, int64_t now, uint32_t c) noexcept nogil
+cdef int disp_service_refusal(const dispatcher_t *d, uint8_t how, uint32_t c) noexcept nogil
+
+# disp_offerable tells whether a worker may offer these services, among those that others offer.
+cdef bint disp_offerable(
+    dispatcher_t *d, const uint32_t *services, uint32_t n_services) noexcept nogil
 
 # disp_service_drop frees a service that nothing refers to and that is not pinned: whoever opened
 # one and then found no use for it says so by this.
 cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil
 
-cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil
+# disp_client_room ends the client that has been in its grace longest, if there is no room for one
+# more. disp_client_open gives a new client, or NONE: too many, or no memory. With `reserve` a few
+# more may be, whose requests are refused but those for the broker's own services.
+cdef void disp_client_room(dispatcher_t *d, int64_t now) noexcept nogil
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign, uint8_t reserve) noexcept nogil
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil
 cdef void disp_client_lost(
     dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now) noexcept nogil
@@ -361,6 +402,20 @@ cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept
     """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
     cdef uint32_t place = d.requests[slot].deadline_at
     return 0 if place == NONE else d.deadlines.nodes[place].key
+
+
+cdef inline bint disp_clients_full(const dispatcher_t *d) noexcept nogil:
+    return d.client_pool.used - d.reserve >= d.limits.clients_max
+
+
+cdef inline int64_t disp_held_ms(const dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    """disp_held_ms tells for how long a worker has held its oldest task, or -1: it holds none."""
+    cdef uint32_t t = d.workers[w].tasks.head
+    cdef uint32_t passed
+    if t == NONE or d.tasks[t].state != TASK_SENT:
+        return -1
+    passed = <uint32_t> (now >> SENT_SHIFT) - d.tasks[t].sent_at
+    return (<int64_t> passed << SENT_SHIFT) // 1_000_000
 
 
 cdef inline uint32_t disp_actions(const dispatcher_t *d) noexcept nogil:

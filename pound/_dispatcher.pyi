@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from typing_extensions import Self, disjoint_base
@@ -40,6 +40,17 @@ REQUEST_WAITING: int
 REQUEST_RUNNING: int
 REQUEST_ANSWERED: int
 REQUEST_KEPT: int
+REQ_BUSY_SHARE: int
+REQ_BUSY_WORKERLESS: int
+REQ_BUSY_WINDOW: int
+REQ_BUSY_CLIENTS: int
+REQ_MANY_SERVICES: int
+REQ_MANY_NAMES: int
+REQ_MANY_OWN_NAMES: int
+OPENED_NAMED: int
+OPENED_PINNED: int
+OPENED_OFFERED: int
+OPENED_INTERNAL: int
 QUEUED_NOWHERE: int
 QUEUED_FRESH: int
 QUEUED_RETURNED: int
@@ -49,8 +60,14 @@ QUEUED_DELAYED: int
 @disjoint_base
 class Dispatcher:
     def __new__(cls, *, token_seed: int = 0, **limits: int) -> Self: ...
-    def service_open(self, lease_ns: int = 0, pinned: bool = False, now: int = 0) -> int | None: ...
-    def client_open(self, foreign: bool = False) -> int | None: ...
+    def service_open(
+        self, lease_ns: int = 0, how: int = ..., now: int = 0, c: int | None = None
+    ) -> int | None: ...
+    def service_refusal(self, how: int, c: int | None = None) -> int: ...
+    def service_drop(self, s: int) -> None: ...
+    def offerable(self, services: Sequence[int]) -> bool: ...
+    def client_room(self, now: int) -> None: ...
+    def client_open(self, foreign: bool = False, reserve: bool = False) -> int | None: ...
     def client_done(self, c: int, done: int) -> None: ...
     def client_lost(self, c: int, grace_ns: int, now: int) -> None: ...
     def client_back(self, c: int) -> None: ...

@@ -40,17 +40,19 @@ from pound._book cimport (
     service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from pound._check cimport CHECK, POUND_CHECKS
 from pound._expiry cimport delay_over, due, expire, next_due, silence, wait_over
+from pound._heap cimport heap_top
 from pound._hints cimport fetch
 from pound._index cimport index_fetch, index_guess
 from pound._limits cimport limits_default, limits_t
 from pound._loss cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release,
-    tasks_compare, tasks_lose, tasks_recredit, tasks_undo, token_held, worker_end)
+    tasks_compare, tasks_lose, tasks_recredit, tasks_undo, token_held, token_over, worker_end)
 from pound._lru cimport dispatch, next_offer, other_offer, settle
 from pound._pool cimport pool_take
 from pound._queue cimport queue_append, queue_init
-from pound._rank cimport rank_init
 from pound._rooms cimport memory_free, memory_init
+from pound._shares cimport (
+    CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal)
 from pound._table cimport mix
 
 cdef enum:
@@ -91,50 +93,42 @@ cdef void disp_delete(dispatcher_t *d) noexcept nogil:
 
 
 cdef uint32_t disp_service_open(
-    dispatcher_t *d, int64_t lease_ns, uint8_t pinned, int64_t now
+    dispatcher_t *d, int64_t lease_ns, uint8_t how, int64_t now, uint32_t c
 ) noexcept nogil:
-    cdef uint32_t s, p
-    cdef service_t *service
-    if d.service_pool.used >= d.limits.services_max:
+    if service_refusal(d, how, c) != REQ_ACCEPTED:
+        d.counters.refused += how == OPENED_NAMED
         return NONE
-    s = pool_take(&d.service_pool, <void **> &d.services, sizeof(service_t))
-    if s == NONE:
-        return NONE
-    service = &d.services[s]
-    service.used = 1
-    service.lease_ns = lease_ns
-    service.pinned = pinned
-    service.workerless_since = now
-    service.reserved = service.wait_at = service.unmatched_at = NONE
-    service.turn = PRIORITIES - 1
-    rank_init(&service.idle)
-    rank_init(&service.busy)
-    for p in range(PRIORITIES):
-        queue_init(&service.fresh[p])
-    d.counters.services += 1
-    return s
+    return service_make(d, lease_ns, how, now, c)
 
 
-# --- clients ---
+cdef int disp_service_refusal(const dispatcher_t *d, uint8_t how, uint32_t c) noexcept nogil:
+    return service_refusal(d, how, c)
+
 
 cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     service_drop(d, s)
 
 
-cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign) noexcept nogil:
-    cdef uint32_t c
-    if d.client_pool.used >= d.limits.clients_max:
+cdef bint disp_offerable(
+    dispatcher_t *d, const uint32_t *services, uint32_t n_services
+) noexcept nogil:
+    cdef uint32_t more = offered_more(d, services, n_services)
+    return more == 0 or d.offered + more <= d.limits.services_max
+
+
+# --- clients ---
+
+cdef void disp_client_room(dispatcher_t *d, int64_t now) noexcept nogil:
+    d.now = now
+    if disp_clients_full(d) and d.graces.count > 0:
+        client_end(d, heap_top(&d.graces))
+    finish(d)
+
+
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign, uint8_t reserve) noexcept nogil:
+    if disp_clients_full(d) and not (reserve and d.reserve < CLIENTS_RESERVE):
         return NONE
-    c = pool_take(&d.client_pool, <void **> &d.clients, sizeof(client_t))
-    if c == NONE:
-        return NONE
-    d.clients[c].used = 1
-    d.clients[c].foreign = foreign
-    d.clients[c].ids.salt = mix(c ^ d.hash_seed)
-    d.clients[c].grace_at = NONE
-    queue_init(&d.clients[c].requests)
-    d.counters.clients += 1
-    return c
+    return client_make(d, foreign, disp_clients_full(d))
 
 
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
@@ -274,7 +268,7 @@ cdef uint32_t disp_worker_open(
 ) noexcept nogil:
     cdef uint32_t w
     cdef worker_t *worker
-    if d.worker_pool.used >= d.limits.workers_max:
+    if d.counters.workers >= d.limits.workers_max:
         return NONE
     w = pool_take(&d.worker_pool, <void **> &d.workers, sizeof(worker_t))
     if w == NONE:
@@ -309,10 +303,13 @@ cdef void disp_worker_ready(
         for i in range(n_tokens):
             token_held(d, w, tokens[i])
         tasks_compare(d, w)
-    elif how == READY_NEW_LIFE:
+    elif how == READY_SAME_ROUTE:
+        for i in range(n_tokens):
+            token_over(d, w, tokens[i])
+        if was_gone:
+            tasks_recredit(d, w)
+    else:
         tasks_lose(d, w)
-    elif was_gone:
-        tasks_recredit(d, w)
     worker.capacity = capacity
     offers_replace(d, w, services, n_services)
     if worker.reserved_for != NONE and d.services[worker.reserved_for].mark != d.stamp:
@@ -470,6 +467,7 @@ cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) 
         return -1
     d.now = now
     d.tasks[d.requests[slot].task].state = TASK_SENT
+    d.tasks[d.requests[slot].task].sent_at = <uint32_t> (now >> SENT_SHIFT)
     d.requests[slot].attempts += 1
     lease_start(d, slot)
     finish(d)
@@ -529,6 +527,11 @@ globals().update(
     READY_NEW_LIFE=READY_NEW_LIFE, LIVENESS_NEVER=LIVENESS_NEVER, LIVENESS_IDLE=LIVENESS_IDLE,
     LIVENESS_ALWAYS=LIVENESS_ALWAYS, REQUEST_WAITING=REQUEST_WAITING,
     REQUEST_RUNNING=REQUEST_RUNNING, REQUEST_ANSWERED=REQUEST_ANSWERED, REQUEST_KEPT=REQUEST_KEPT,
+    REQ_BUSY_SHARE=REQ_BUSY_SHARE, REQ_BUSY_WORKERLESS=REQ_BUSY_WORKERLESS,
+    REQ_BUSY_WINDOW=REQ_BUSY_WINDOW, REQ_BUSY_CLIENTS=REQ_BUSY_CLIENTS,
+    REQ_MANY_SERVICES=REQ_MANY_SERVICES, REQ_MANY_NAMES=REQ_MANY_NAMES,
+    REQ_MANY_OWN_NAMES=REQ_MANY_OWN_NAMES, OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
+    OPENED_OFFERED=OPENED_OFFERED, OPENED_INTERNAL=OPENED_INTERNAL,
     QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
     QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED)
 
@@ -595,11 +598,32 @@ cdef class Dispatcher:
             raise ValueError(f"request {r} has no answer to deliver")
         return r
 
-    def service_open(self, int64_t lease_ns=0, bint pinned=False, int64_t now=0):
-        return number(disp_service_open(self.d, lease_ns, pinned, now))
+    def service_open(self, int64_t lease_ns=0, uint8_t how=OPENED_NAMED, int64_t now=0, c=None):
+        cdef uint32_t client = NONE if c is None else self.client_number(c)
+        if how > OPENED_INTERNAL:
+            raise ValueError(f"opened {how}")
+        return number(disp_service_open(self.d, lease_ns, how, now, client))
 
-    def client_open(self, bint foreign=False):
-        return number(disp_client_open(self.d, foreign))
+    def service_refusal(self, uint8_t how, c=None):
+        cdef uint32_t client = NONE if c is None else self.client_number(c)
+        return disp_service_refusal(self.d, how, client)
+
+    def service_drop(self, uint32_t s):
+        disp_service_drop(self.d, self.service_number(s))
+
+    def offerable(self, services):
+        cdef uint32_t list[64]
+        cdef uint32_t n = 0
+        for s in services[:64]:
+            list[n] = self.service_number(s)
+            n += 1
+        return bool(disp_offerable(self.d, list, n))
+
+    def client_room(self, int64_t now):
+        disp_client_room(self.d, now)
+
+    def client_open(self, bint foreign=False, bint reserve=False):
+        return number(disp_client_open(self.d, foreign, reserve))
 
     def client_done(self, uint32_t c, uint64_t done):
         disp_client_done(self.d, self.client_number(c), done)

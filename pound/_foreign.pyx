@@ -5,15 +5,17 @@ from libc.stdlib cimport malloc
 from libc.string cimport memset
 
 from pound._actions cimport (
-    act, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named, session_end,
+    act, client_of, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named,
+    session_end,
 )
 from pound._dialects cimport (
     BAD_FRAMES, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT,
     SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST, bad_text, frame_t, message_t,
 )
 from pound._dispatcher cimport (
-    ANS_DEAD, NONE, READY_NEW_LIFE, REQ_ACCEPTED, REQ_NO_SERVICE, disp_heard, disp_partial,
-    disp_service_drop, disp_worker_gone,
+    ANS_DEAD, NONE, OPENED_NAMED, OPENED_OFFERED, READY_NEW_LIFE, REQ_ACCEPTED, REQ_BUSY_CLIENTS,
+    disp_heard, disp_offerable, disp_partial, disp_service_drop, disp_service_refusal,
+    disp_worker_gone,
 )
 from pound._intake cimport (
     accept, answer, answer_bad, answer_oversized, answer_page, answer_unstored, frames_bytes,
@@ -25,11 +27,11 @@ from pound._peers cimport (
 )
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
-    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, FORM_DELIMITED, FORM_WORKER_NUMBERS, HOLE_BAD,
-    HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_TRIED,
-    OWE_DISCONNECT, REFUSED_RESERVED, REFUSED_SERVICES, WHY_DRAINING, WHY_LIMIT, WHY_ONE_PART,
-    WHY_RESERVED, WHY_SERVICES, WHY_UNKNOWN, broker_t, envelope_t, peer_t, route_t, slot_t,
-    stored_t,
+    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, C_SESSIONS_REFUSED, FORM_DELIMITED,
+    FORM_WORKER_NUMBERS, HOLE_BAD, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, LOST_TRIED, OWE_DISCONNECT, REFUSED_RESERVED, REFUSED_SERVICES,
+    WHY_DRAINING, WHY_ONE_PART, WHY_RESERVED, WHY_RESULT, broker_t, envelope_t, peer_t, route_t,
+    slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_clear
 from pound._wire cimport part_put
@@ -119,13 +121,18 @@ cdef void request(
             or m.parts >= b.settings.frames_max):
         strike(b, route, m.dialect, "a body larger than body_bytes_max or frames_max")
         return
+    if client_of(b, peer) == NONE:
+        b.counters[C_SESSIONS_REFUSED] += 1
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_RESULT + REQ_BUSY_CLIENTS)
+        return
     if size:
-        service = service_named(b, name, size, b.settings.lease_ns, 0)
+        service = service_named(b, name, size, b.settings.lease_ns, OPENED_NAMED, peer.client)
     else:
         name = b.services[service].name
         size = b.services[service].size
     if service == NONE:
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_SERVICES)
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_RESULT + disp_service_refusal(
+            b.d, OPENED_NAMED, peer.client))
         return
     if b.services[service].one_part and m.parts != 1:
         refuse_foreign(b, peer, C_ONE_PART_REFUSED, name, size, WHY_ONE_PART)
@@ -141,8 +148,7 @@ cdef void request(
     peer.next_request += 1
     result = accept(b, peer, peer.next_request, service, 0, 0, &kept)
     if result != REQ_ACCEPTED:
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size,
-                       WHY_UNKNOWN if result == REQ_NO_SERVICE else WHY_LIMIT)
+        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size, WHY_RESULT + result)
 
 
 # store_envelope keeps what goes before the answer; 0, or -1: no memory, and the answer would be
@@ -218,7 +224,12 @@ cdef void ready(
             b.counters[C_RESERVED_SERVICES] += 1
             ready_refused(b, peer, m, REFUSED_RESERVED)
             return
-        service = service_named(b, m.service, m.service_size, b.settings.lease_ns, 0)
+        service = service_named(
+            b, m.service, m.service_size, b.settings.lease_ns, OPENED_OFFERED, NONE)
+    if service != NONE and not disp_offerable(b.d, &service, 1):
+        disp_service_drop(b.d, service)
+        act(b)
+        service = NONE
     if service == NONE:
         ready_refused(b, peer, m, REFUSED_SERVICES)
         return

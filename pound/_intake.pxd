@@ -50,8 +50,8 @@ cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noex
     return stored_fill(b, out, r.image, r.size, 0)
 
 
-# accept offers a request to the dispatcher and takes what is to be kept of it; the result is a
-# REQ_*. It counts for the bytes of its record and of its envelope.
+# accept offers a request of a client to the dispatcher and takes what is to be kept of it; the
+# result is a REQ_*. It counts for the bytes of its record and of its envelope.
 cdef int accept(
     broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
     int64_t timeout_ns, slot_t *kept) noexcept nogil

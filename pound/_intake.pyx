@@ -5,7 +5,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset, strlen
 
 from pound._actions cimport (
-    act, client_of, deliver, leaves_unread, live_now, overflows, service_named, slot_room,
+    act, client_open, deliver, leaves_unread, live_now, overflows, service_named, slot_room,
     store_scratch,
 )
 from pound._book cimport request_find
@@ -15,7 +15,8 @@ from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
 )
 from pound._dispatcher cimport (
-    ANS_COUNTED, NONE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_UNREAD, REQ_KEPT, disp_answer,
+    ANS_COUNTED, NONE, OPENED_INTERNAL, REQ_ACCEPTED, REQ_BUSY_CLIENTS, REQ_BUSY_UNREAD, REQ_KEPT,
+    REQ_NO_MEMORY, disp_answer,
     disp_answer_bytes, disp_cancel, disp_request, disp_service_drop,
 )
 from pound._hints cimport fetch
@@ -211,21 +212,20 @@ cdef int store_partial(
 cdef int accept(
         broker_t *b, peer_t *peer, uint64_t id, uint32_t service, uint8_t priority,
         int64_t timeout_ns, slot_t *kept) noexcept nogil:
-    cdef uint32_t client = client_of(b, peer)
     cdef uint32_t bytes = <uint32_t> stored_bytes(&kept.record)
     cdef uint32_t slot
-    cdef int result = REQ_BUSY
+    cdef int result = REQ_NO_MEMORY
     if kept.envelope != NULL:
         bytes += kept.envelope.size
-    if client == NONE or slot_room(b, b.d.request_pool.fresh):
+    if slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
-    elif leaves_unread(b, peer) and request_find(b.d, client, id) == NONE:
+    elif leaves_unread(b, peer) and request_find(b.d, peer.client, id) == NONE:
         disp_service_drop(b.d, service)
         b.d.counters.refused += 1
         result = REQ_BUSY_UNREAD
     else:
         result = disp_request(
-            b.d, client, id, service, priority, timeout_ns, bytes, 0, b.now, &slot)
+            b.d, peer.client, id, service, priority, timeout_ns, bytes, 0, b.now, &slot)
     if result == REQ_ACCEPTED:
         b.slots[slot] = kept[0]
         fetch(&b.slots[b.d.request_pool.free])
@@ -329,20 +329,23 @@ cdef int page_waits(broker_t *b, const peer_t *peer, uint8_t page) noexcept nogi
 cdef int answer_page(
         broker_t *b, peer_t *peer, uint64_t id, uint8_t page, const uint8_t *name, uint32_t size,
         const frame_t *asked, uint8_t dialect, uint32_t *slot) noexcept nogil:
-    cdef uint32_t service = service_named(b, name, size, 0, 0)
-    cdef uint32_t client = client_of(b, peer)
+    cdef uint32_t client = peer.client if peer.client != NONE else client_open(b, peer, 1)
+    cdef uint32_t service
     cdef int result
     slot[0] = NONE
+    if client == NONE:
+        return REQ_BUSY_CLIENTS
+    service = service_named(b, name, size, 0, OPENED_INTERNAL, NONE)
     if service == NONE:
-        return REQ_BUSY
-    if client != NONE and page_waits(b, peer, page) and request_find(b.d, client, id) == NONE:
+        return REQ_NO_MEMORY
+    if page_waits(b, peer, page) and request_find(b.d, client, id) == NONE:
         disp_service_drop(b.d, service)
         act(b)
         return REQ_BUSY_UNREAD
-    if client == NONE or slot_room(b, b.d.request_pool.fresh):
+    if slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
         act(b)
-        return REQ_BUSY
+        return REQ_NO_MEMORY
     result = disp_request(b.d, client, id, service, 0, 0, 0, 1, b.now, slot)
     if result == REQ_ACCEPTED:
         b.slots[slot[0]].dialect = dialect

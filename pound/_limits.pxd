@@ -17,6 +17,7 @@ cdef struct limits_t:
     uint64_t answers_bytes_max          # delivered answers kept for a client that asks again, bytes
     int64_t service_wait_ns             # how long a request waits for a first worker; 0: for ever
     int64_t block_ns                    # how long a worker whose pipe was full is left alone
+    uint64_t shares_from                # the least limit that is shared among clients (_shares.pxd)
     uint8_t unknown_reject              # 1: a request for a service without workers fails at once
 
 
@@ -47,5 +48,7 @@ cdef inline limits_t limits_default() noexcept nogil:
     limits.service_wait_ns = 30_000_000_000
     # A pipe drains in far less when its reader lives; a dead one costs 200 tries a second.
     limits.block_ns = 5_000_000
+    # An eighth of it is 8.
+    limits.shares_from = 64
     limits.unknown_reject = 0
     return limits

@@ -97,6 +97,14 @@ cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcep
             credit_take(d, t)
 
 
+cdef inline void token_over(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    """token_over tells a worker once more that a task which it says it holds is over, if it is."""
+    cdef uint32_t t = task_find(d, token)
+    if (t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT
+            or d.tasks[t].request == NONE):
+        act(d, ACT_CANCEL, NONE, w, token, 0)
+
+
 cdef inline void tasks_compare(dispatcher_t *d, uint32_t w) noexcept nogil:
     """tasks_compare takes from a worker the tasks that it did not list."""
     cdef uint32_t t = d.workers[w].tasks.head
@@ -192,6 +200,7 @@ cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:
         request_free(d, r)
     disarm(&d.graces, grace_places(d), c)
     d.counters.clients -= 1
+    d.reserve -= client.reserve
     index_free(&client.ids)
     pool_give(&d.client_pool, <void **> &d.clients, sizeof(client_t), c)
     act(d, ACT_CLIENT_FREE, NONE, c, 0, 0)

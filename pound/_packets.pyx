@@ -12,11 +12,13 @@ from pound._check cimport CHECK
 from pound._credits cimport credit_heard, credits_again
 from pound._dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._dispatcher cimport (
-    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_BUSY, REQ_BUSY_BYTES,
-    REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_UNREAD, REQ_HELD, REQ_KEPT,
-    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
-    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
-    disp_partial, disp_service_drop, disp_worker_leave, disp_worker_ready,
+    NONE, OPENED_NAMED, OPENED_OFFERED, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE,
+    REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD,
+    REQ_KEPT, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY,
+    REQ_NO_SERVICE, REQ_STALE,
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_clients_full,
+    disp_expect, disp_heard, disp_offerable, disp_partial, disp_service_drop,
+    disp_service_refusal, disp_worker_leave, disp_worker_ready,
 )
 from pound._flush cimport send_version
 from pound._hints cimport fetch, unlikely
@@ -30,12 +32,13 @@ from pound._peers cimport (
     route_detach, route_native,
 )
 from pound._releases cimport release
+from pound._reasons cimport reason_of
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
-    C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_STALE_REQUESTS, C_UNKNOWN_RECORDS,
-    C_UNKNOWN_VERSIONS, HOLE_BAD, HOLE_LOST, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY,
-    LOG_WORKER_REFUSED, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t, route_t, slot_t,
-    stored_t,
+    C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED, C_STALE_REQUESTS,
+    C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, HOLE_BAD, HOLE_LOST, HOLE_MEMORY, LOG_WORKER_LEAVES,
+    LOG_WORKER_READY, LOG_WORKER_REFUSED, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t,
+    route_t, slot_t, stored_t,
 )
 from pound._reader cimport header_check
 from pound._stored cimport stored_again, stored_clear
@@ -57,10 +60,8 @@ cdef enum:
     FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
+    RETRY_SLOW_MS = 1000     # what fills the broker leaves in its own time
     PACKET_BYTES_AT_FIRST = 1 << 20  # of peers that were not told WELCOME yet
-
-cdef const char *NO_SESSION = \
-    b"the broker has as many sessions as it takes (sessions_max), or is out of memory"
 
 
 cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
@@ -238,9 +239,7 @@ cdef void hello(
     cdef part_t name
     if r.body != NULL and part_next(&at, r.body + r.body_size, &name):
         label(peer, &name)
-    if client_of(b, peer) == NONE:
-        tell_error(b, peer, 0, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS, NO_SESSION)
-    else:
+    if client_of(b, peer) != NONE:  # else its requests are refused, but for the broker's own
         known_again(b, route, peer)
 
 
@@ -293,9 +292,14 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS,
                    "the broker is draining and takes no requests")
         return
-    service = service_named(b, r.service, r.service_size, b.settings.lease_ns, 0)
+    if client_of(b, peer) == NONE:
+        b.counters[C_SESSIONS_REFUSED] += 1
+        refused(b, peer, r, REQ_BUSY_CLIENTS if disp_clients_full(b.d) else REQ_NO_MEMORY)
+        return
+    service = service_named(b, r.service, r.service_size, b.settings.lease_ns, OPENED_NAMED,
+                            peer.client)
     if service == NONE:
-        refused(b, peer, r, REQ_BUSY_SERVICE)
+        refused(b, peer, r, no_service(b, OPENED_NAMED, peer.client))
         return
     if b.services[service].one_part and r.parts != 1 + ((r.flags & FLAG_META) != 0):
         b.counters[C_ONE_PART_REFUSED] += 1
@@ -313,6 +317,12 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000, &kept)
     if result != REQ_ACCEPTED:
         refused(b, peer, r, result)
+
+
+# no_service says why there is no new service.
+cdef int no_service(broker_t *b, uint8_t how, uint32_t client) noexcept nogil:
+    cdef int result = disp_service_refusal(b.d, how, client)
+    return result if result != REQ_ACCEPTED else REQ_NO_MEMORY
 
 
 # request_refused answers a request whose values are wrong; 1: it did.
@@ -366,36 +376,20 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
         tell(b, peer, KIND_ACCEPTED, r.id)
     elif result == REQ_STALE:
         b.counters[C_STALE_REQUESTS] += 1
-    elif result == REQ_BUSY_SESSION:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "this session has as many open requests as it may (requests_max)")
-    elif result == REQ_BUSY_SERVICE:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "too much waits for this service (service_waiting_max, "
-                   "service_waiting_bytes_max), there are too many services (services_max), or "
-                   "the broker is out of memory")
     elif result == REQ_NO_SERVICE:
-        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "no worker offers this service")
-    elif result == REQ_NO_MEMORY:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_DRAINING_MS,
-                   "the broker is out of memory")
-    elif result == REQ_BUSY:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "too many requests wait in the broker (waiting_max): try again later, or "
-                   "raise that limit")
-    elif result == REQ_BUSY_BYTES:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "the bodies of open requests fill the broker (waiting_bytes_max): try again "
-                   "when some are answered, or raise that limit")
-    elif result == REQ_BUSY_UNREAD:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "this client leaves too many bytes of answers unread (undelivered_bytes_max), "
-                   "or asks for pages of the broker faster than they are written: read, then try "
-                   "again")
-    elif result == REQ_BUSY_MEMORY:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, RETRY_BUSY_MS,
-                   "the broker holds nearly as much as it may (memory_max): try again when its "
-                   "clients have read their answers, or raise that limit")
+        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
+    elif result != REQ_ANSWERED and result != REQ_KEPT:
+        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, retry_after(result), reason_of(result))
+
+
+# retry_after says when a refused request is to come again, in ms: a full queue moves on in far less
+# than what takes a person.
+cdef uint32_t retry_after(int result) noexcept nogil:
+    if (result == REQ_NO_MEMORY or result == REQ_BUSY_CLIENTS or result == REQ_MANY_NAMES
+            or result == REQ_MANY_OWN_NAMES or result == REQ_BUSY_WINDOW
+            or result == REQ_BUSY_WORKERLESS):
+        return RETRY_SLOW_MS
+    return RETRY_BUSY_MS
 
 
 cdef void request_page(
@@ -452,7 +446,10 @@ cdef void ready(
     tokens = ready_tokens(b, r)
     if tokens == NULL or worker_of(b, peer) == NONE:
         free(tokens)
-        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, NO_SESSION)
+        b.counters[C_SESSIONS_REFUSED] += tokens != NULL
+        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
+               "READY: the broker has as many workers as it takes (sessions_max), or is out of "
+               "memory")
         ready_drop(b, services, count)
         return
     if peer.capacity != r.capacity or how == READY_NEW_ROUTE:
@@ -521,15 +518,22 @@ cdef int ready_services(
             return 0
         CHECK(count[0] < SERVICES_MAX, "%u services of a READY", count[0])
         services[count[0]] = service_named(
-            b, name.data, name.size, b.settings.lease_ns, 0)
+            b, name.data, name.size, b.settings.lease_ns, OPENED_OFFERED, NONE)
         if services[count[0]] == NONE:
-            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, REFUSED_SERVICES, 0)
-            refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
-                   "READY: the broker has as many services as it takes (services_max), or is out "
-                   "of memory")
+            ready_refused(b, peer, &name, no_service(b, OPENED_OFFERED, NONE))
             return 0
         count[0] += 1
+    if not disp_offerable(b.d, services, count[0]):
+        ready_refused(b, peer, &name, REQ_MANY_SERVICES)
+        return 0
     return 1
+
+
+cdef void ready_refused(
+        broker_t *b, peer_t *peer, const part_t *name, int result) noexcept nogil:
+    log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size,
+              REFUSED_SERVICES, 0)
+    refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(result))
 
 
 # ready_tokens returns a copy of the READY's tokens, aligned; NULL: no memory.

@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, strlen
 from pound._actions cimport service_find
 from pound._buffer cimport buffer_extend, buffer_t
 from pound._dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
-from pound._dispatcher cimport NONE, PRIORITIES, service_t, worker_t
+from pound._dispatcher cimport NONE, PRIORITIES, disp_held_ms, service_t, worker_t
 from pound._heap cimport heap_top
 from pound._state cimport (
     C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES,
@@ -328,6 +328,7 @@ cdef void worker_row(
     put_text(out, "]")
     put_number(out, "capacity", w.capacity)
     put_number(out, "held", w.held)
+    put_number(out, "oldest_ms", disp_held_ms(b.d, number, b.now))
     put_number(out, "idle_ms", (b.now - b.paused - w.last_heard) // 1000000)
     put_key(out, "state")
     put_text(out, worker_state(w))

@@ -162,6 +162,8 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint64_t piped           # bytes that were ever counted there
     uint64_t paged_turn      # the turn in which it was last sent a page with rows
     int64_t refused_at       # when it was last logged that its requests are refused
+    int64_t overdue_told     # when it was last logged that it holds a task for long
+    uint64_t overdue         # which task
     int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
     int64_t cut_at           # client, lost worker: when its last route was seen to be gone
     int64_t tried_at         # REQ, LOST_TRIED: when it was taken for ready again
@@ -280,6 +282,8 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_PAUSES                 # own pauses longer than a heartbeat, for which there was amnesty
     C_LOGS_DROPPED
     C_CONTROL_DROPPED        # small records for a peer that does not read
+    C_SESSIONS_REFUSED       # requests and READYs of clients and workers above sessions_max
+    C_HELD_LONG              # tasks that a worker has held for long, as far as they were told
     C_NO_MEMORY
     C_TURNS
     C_PEERS                  # how many there are now; so the three below
@@ -294,12 +298,10 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_COUNT
 
 cdef enum refused_why:       # LOG_REQUESTS_REFUSED
-    WHY_LIMIT = 1            # foreign_window, or too much waits
-    WHY_ONE_PART
+    WHY_ONE_PART = 1
     WHY_DRAINING
     WHY_RESERVED
-    WHY_SERVICES             # services_max
-    WHY_UNKNOWN              # no worker, and unknown_service = "reject"
+    WHY_RESULT = 16          # and from here on a request_result
 
 cdef enum worker_refused_why:  # LOG_WORKER_REFUSED
     REFUSED_RESERVED
@@ -326,6 +328,7 @@ cdef enum log_kind:
     LOG_TASKS_RELEASED
     LOG_UNFINISHED           # LOG_DRAINED, with work left
     LOG_DESCRIPTORS_SHORT
+    LOG_TASK_HELD
 
 cdef struct guest_t:         # a connection that may stay for a moment
     int64_t until
@@ -416,6 +419,7 @@ cdef struct broker_t:
     uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
     int64_t report_at        # when services that wait without a worker are looked for again
     uint32_t report_from     # and from which number on
+    uint32_t overdue_from    # likewise, workers that hold a task for long
     int silent_from[2]       # likewise, descriptors of connections that never sent a message
     uint32_t probe_from[2]   # likewise, routes without a connection that can be watched
     uint8_t crammed          # a peer that reads is owed much: nothing is read before the flush

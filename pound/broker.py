@@ -69,6 +69,8 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "descriptors_short": (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
     "tasks_released": (
         logging.WARNING, "tasks released", ("worker", "service", "tasks", "retry_ms")),
+    "task_held": (
+        logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
     "silent_connection": (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",

@@ -325,7 +325,11 @@ class Config:
     sessions_max: int = _key(
         100_000, "count", "Most clients, and most workers, known at once.", 1, NUMBERS_MAX
     )
-    services_max: int = _key(10_000, "count", "Most services known at once.", 1, NUMBERS_MAX)
+    services_max: int = _key(
+        10_000, "count",
+        "Most services that workers offer, and as many names that clients ask for in vain.",
+        1, NUMBERS_MAX,
+    )
     foreign_window: int = _key(
         1000, "count", "Most open requests of one client of a foreign dialect.", 1, NUMBERS_MAX
     )

@@ -404,8 +404,8 @@ cdef class Dispatcher:
         if self.d == NULL:
             raise MemoryError
         self.in_flight = min(count, IN_FLIGHT)
-        self.service = disp_service_open(self.d, 0, 1, 1)
-        self.client = disp_client_open(self.d, 0)
+        self.service = disp_service_open(self.d, 0, 1, 1, NONE)
+        self.client = disp_client_open(self.d, 0, 0)
         for _ in range(count):
             worker = disp_worker_open(self.d, LIVENESS_ALWAYS, LIVENESS_NS, 1, 1)
             done(worker == NONE)

@@ -12,6 +12,7 @@ from tests.interop.rig import QUICK, QUIET, Own, Rig
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Body, Peer, Serving, digest
 from tests.peers.catalogue import BEAT, WORKERS
+from tests.peers.mdp1 import Mdp1Client
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
@@ -328,14 +329,66 @@ def test_peer_above_sessions_max_leaves_no_service(rig_of: Callable[..., Rig], o
     rig.ready(worker)
     known = rig.stat("services")
     late_client, late_worker = own(Peer(rig.frontend)), own(Peer(rig.backend))
-    asks = [wire.request(1, [b"q"], b"fresh"), wire.request(2, [b"q"], b"pound.status")]
-    late_client.send(wire.packet(os.urandom(16), asks))
+    late_client.send(wire.packet(os.urandom(16), [wire.request(1, [b"q"], b"fresh")]))
     late_worker.send(wire.packet(os.urandom(16), [wire.ready(1, [b"fresh too"])]))
     for late in (late_client, late_worker):
         assert wire.ERROR in [record.kind for record in wire.unpack(late.recv())[1]]
     own(Peer(rig.frontend)).send([b"", b"MDPC01", b"fresh", b"q"])
     rig.wait_stat("refused_foreign", 1)
     assert rig.stat("services") == known
+
+
+def test_the_broker_speaks_of_itself_above_sessions_max(
+    rig_of: Callable[..., Rig], own: Own
+) -> None:
+    """A HELLO never fails; what is refused is a request that is not for the broker itself."""
+    rig = rig_of(sessions_max=1)
+    own(PndClient(rig.frontend)).welcome()
+    late = own(PndClient(rig.frontend))
+    late.welcome()
+    refused, status = late.ask([b"q"], b"fresh"), late.ask([], b"pound.status")
+    with pytest.raises(FailedError, match="sessions_max") as failed:
+        late.take()
+    assert (failed.value.id, failed.value.code) == (refused, 8)
+    assert late.take()[0] == status
+    mmi = own(Mdp1Client(rig.frontend, service=b"mmi.service"))
+    mmi.ask([b"work"])
+    assert mmi.take() == [b"404"]
+    assert rig.stat("sessions_refused") == 1
+
+
+def test_a_client_in_its_grace_makes_room(rig_of: Callable[..., Rig], own: Own) -> None:
+    rig = rig_of(sessions_max=1, client_grace=300)
+    first = own(PndClient(rig.frontend))
+    first.welcome()
+    first.ask([b"q"])
+    rig.wait_stat("waiting", 1)
+    first.close()
+    rig.wait_stat("closed_connections", 1)
+    second = own(PndClient(rig.frontend))
+    second.ask([b"q"])
+    rig.wait_stat("cancelled", 1)
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT))
+    rig.ready(worker)
+    worker.answer(worker.task(), [b"a"])
+    assert second.take()[1] == [b"a"]
+
+
+def test_names_that_nobody_offers_shut_nobody_out(rig_of: Callable[..., Rig], own: Own) -> None:
+    rig = rig_of(services_max=20)
+    greedy, other = own(PndClient(rig.frontend)), own(PndClient(rig.frontend))
+    for n in range(17):
+        greedy.ask([b"q"], b"junk %d" % n)
+    with pytest.raises(FailedError, match="as many such names as one may") as failed:
+        greedy.take()
+    assert (failed.value.id, failed.value.code) == (17, 8)
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT, service=b"fresh"))
+    rig.ready(worker)
+    other.ask([b"q"], b"fresh")
+    worker.answer(worker.task(), [b"a"])
+    assert other.take()[1] == [b"a"]
+    other.ask([], b"pound.status")
+    assert other.take()
 
 
 def test_packet_with_many_records(served: Rig, own: Own) -> None:

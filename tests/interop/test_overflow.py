@@ -80,4 +80,4 @@ def test_a_service_without_workers_is_named_as_the_reason(
         return [line for line in lines if line.startswith("requests refused")]
 
     wait_until(told)
-    assert "no worker offers the service" in told()[0]
+    assert "no worker offers this service" in told()[0]

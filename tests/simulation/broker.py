@@ -14,7 +14,7 @@ from .invariants import must
 from .network import MS, SECOND, Link, Network, Record, Sent
 from .pair import Pair
 from .peers import MALFORMED, MDP, PND, Client, Rates, Worker, World
-from .words import Act, Action, Ans, Code, Limits, Mode, Ready, Req
+from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Ready, Req
 
 HEARTBEAT_NS = SECOND
 RETRY_NS = 5 * MS
@@ -69,8 +69,8 @@ class Broker:
         self.tokens: deque[tuple[int, int, Worker]] = deque(maxlen=50)
         self.to_flush: dict[int, WorkerSeat] = {}
         self.pinned = 0
-        for name in ("pound.status", *(n for n in leases if self.rng.random() < 0.3)):
-            self.pinned += self._open_service(name, pinned=True) is not None
+        for name in [n for n in leases if self.rng.random() < 0.3]:
+            self.pinned += self._open_service(name, Opened.PINNED) is not None
 
     @property
     def now(self) -> int:
@@ -160,7 +160,7 @@ class Broker:
         native = peer.pnd if isinstance(peer, Client) else peer.dialect is PND
         return peer if native else link
 
-    def _client(self, link: Link) -> ClientSeat | None:
+    def _client(self, link: Link, reserve: bool = False) -> ClientSeat | None:
         seat = self._seat(link)
         if isinstance(seat, ClientSeat):
             if seat.lost:
@@ -168,7 +168,8 @@ class Broker:
                 self.call("client_back", seat.number)
             return seat
         foreign = not link.peer.pnd
-        number = self.call("client_open", foreign)
+        self.call("client_room", self.now)
+        number = self.call("client_open", foreign, reserve)
         if number is None:
             return None
         seat = ClientSeat(number, link, foreign, self.grace_ns)
@@ -184,9 +185,12 @@ class Broker:
             if other is seat:
                 del self.seats[session]
 
-    def _open_service(self, name: str, pinned: bool = False) -> int | None:
+    def _open_service(
+        self, name: str, how: Opened = Opened.OFFERED, c: int | None = None
+    ) -> int | None:
         if name not in self.services:
-            number = self.call("service_open", self.leases.get(name, 0), pinned, self.now)
+            lease_ns = self.leases.get(name, 0)
+            number = self.call("service_open", lease_ns, int(how), self.now, c)
             if number is None:
                 return None
             self.services[name] = number
@@ -214,8 +218,12 @@ class Broker:
         size: int,
         internal: bool,
     ) -> None:
-        seat = self._client(link)
-        s = self._open_service("pound.status" if internal else name) if seat else None
+        seat = self._client(link, reserve=internal)
+        s = None
+        if seat is not None and internal:
+            s = self._open_service("pound.status", Opened.INTERNAL)
+        elif seat is not None:
+            s = self._open_service(name, Opened.NAMED, seat.number)
         if seat is None or s is None:
             self.network.send_down(link, (("busy", id),))
             return
@@ -268,6 +276,8 @@ class Broker:
         if seat is None:
             return
         services = [s for s in map(self._open_service, names) if s is not None]
+        while services and not self.call("offerable", services):
+            self.call("service_drop", services.pop())
         if not services:
             self._worker_lost(seat)
             return

@@ -15,7 +15,9 @@ class Service:
     number: int
     lease_ns: int
     pinned: bool
+    internal: bool
     workerless_since: int
+    namer: Client | None = None  # who asked for it first, until a worker offers it
     waiting: list[Request] = field(default_factory=list)
     requests: int = 0  # in any state, until freed
     offers: int = 0  # of workers that are not gone
@@ -74,6 +76,7 @@ class Client:
     done: int = 0
     requests: list[Request] = field(default_factory=list)  # by seq
     grace_due: int | None = None
+    reserve: bool = False  # for the broker's own services only
 
     @property
     def open(self) -> int:

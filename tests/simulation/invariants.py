@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .words import Act, Action, Ans, Code, Limits, Mode, Ready, Req
+from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Ready, Req
 
 PRIORITIES = range(10)
 Call = dict[str, Any]
@@ -151,7 +151,7 @@ class Ledger:
     def _before_service_open(self, call: Call, result: int | None) -> None:
         if result is not None:
             must(result not in self.services, "I1", "service number in use", result)
-            self.services[result] = (call["lease_ns"], call["pinned"])
+            self.services[result] = (call["lease_ns"], call["how"] == Opened.PINNED)
             self.dispatches[result] = 0
             self.passed[result] = [0 for _ in PRIORITIES]
 
@@ -444,6 +444,7 @@ class Ledger:
         if asked.open:
             due = self.graces.get(asked.client)
             lost = self.call["call"] == "tick" and due is not None and due <= self.now
+            lost |= self.call["call"] == "client_room" and due == min(self.graces.values())
             closed = self.call["call"] == "client_close" and self.call["c"] == asked.client
             must(lost or closed, "I1", "an open request was forgotten", asked)
         if asked.phase == "kept":

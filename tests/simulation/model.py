@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from .entities import Client, Numbers, Request, Service, Task, Worker
-from .words import Act, Action, Ans, Code, Limits, Mode, Queue, Ready, Req, State
+from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Queue, Ready, Req, State
 
 Due = tuple[int, int]
 """when, and the number it is of"""
@@ -23,6 +23,7 @@ TOKENS = 1 << 64
 PRIORITIES = 10
 LOWER_FIRST_EVERY = 16
 ISOLATED_FROM = 2
+CLIENTS_RESERVE = 16
 
 SUMS = (
     "accepted", "answered", "failed", "cancelled", "expired", "refused", "losses", "released",
@@ -47,9 +48,9 @@ class Model:
         self.slots: dict[int, Request] = {}
         self.tasks: dict[int, Task] = {}
         self.kept: list[Request] = []  # oldest first
-        self.service_numbers = Numbers(limits.services_max)
-        self.worker_numbers = Numbers(limits.workers_max)
-        self.client_numbers = Numbers(limits.clients_max)
+        self.service_numbers = Numbers()
+        self.worker_numbers = Numbers()
+        self.client_numbers = Numbers()
         self.slot_numbers = Numbers()
         self.sums = dict.fromkeys(SUMS, 0)
         self.queued: list[Action] = []
@@ -86,17 +87,60 @@ class Model:
 
     # -- services and clients ------------------------------------------------------------------
 
-    def service_open(self, lease_ns: int = 0, pinned: bool = False, now: int = 0) -> int | None:
+    def service_open(
+        self, lease_ns: int = 0, how: int = Opened.NAMED, now: int = 0, c: int | None = None
+    ) -> int | None:
+        if self.service_refusal(how, c) != Req.ACCEPTED:
+            self.sums["refused"] += how == Opened.NAMED
+            return None
         number = self.service_numbers.take()
-        if number is not None:
-            self.services[number] = Service(number, lease_ns, pinned, workerless_since=now)
+        assert number is not None
+        service = Service(number, lease_ns, how == Opened.PINNED, how == Opened.INTERNAL, now)
+        if how == Opened.NAMED and c is not None:
+            service.namer = self.clients[c]
+        self.services[number] = service
         return number
 
-    def client_open(self, foreign: bool = False) -> int | None:
+    def service_refusal(self, how: int, c: int | None = None) -> int:
+        most = self.limits.services_max
+        known = self.services.values()
+        offered = [s for s in known if s.pinned or s.offers]
+        if how == Opened.INTERNAL:
+            return Req.ACCEPTED
+        if how != Opened.NAMED:
+            return Req.ACCEPTED if len(offered) < most else Req.MANY_SERVICES
+        if len([s for s in known if s not in offered and not s.internal]) >= most:
+            return Req.MANY_NAMES
+        named = [s for s in known if c is not None and s.namer is self.clients[c]]
+        return Req.MANY_OWN_NAMES if len(named) >= max(most // 8, 16) else Req.ACCEPTED
+
+    def service_drop(self, s: int) -> None:
+        self._free_service_if_unused(self.services[s])
+
+    def offerable(self, services: Iterable[int]) -> bool:
+        offered = {s.number for s in self.services.values() if s.pinned or s.offers}
+        more = set(services) - offered
+        return not more or len(offered) + len(more) <= self.limits.services_max
+
+    def client_room(self, now: int) -> None:
+        self.now = now
+        if self._clients_full() and self._graces():
+            self.client_close(min(self._graces())[1], now)
+
+    def client_open(self, foreign: bool = False, reserve: bool = False) -> int | None:
+        full = self._clients_full()
+        if full and not (reserve and self._reserved() < CLIENTS_RESERVE):
+            return None
         number = self.client_numbers.take()
-        if number is not None:
-            self.clients[number] = Client(number, foreign)
+        assert number is not None
+        self.clients[number] = Client(number, foreign, reserve=full)
         return number
+
+    def _reserved(self) -> int:
+        return len([c for c in self.clients.values() if c.reserve])
+
+    def _clients_full(self) -> bool:
+        return len(self.clients) - self._reserved() >= self.limits.clients_max
 
     def client_done(self, c: int, done: int) -> None:
         client = self.clients[c]
@@ -187,22 +231,61 @@ class Model:
 
     def _refusal(self, client: Client, service: Service, size: int) -> Req | None:
         limits = self.limits
+        if client.reserve and not self._clients_full():
+            client.reserve = False
+        if client.reserve:
+            return Req.BUSY_CLIENTS
         if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
             return Req.BUSY_SESSION
-        if limits.unknown_reject and service.offers == 0:
-            return Req.NO_SERVICE
-        opened = [r.bytes for r in self.slots.values() if r.open]
-        if opened and sum(opened) + size > limits.waiting_bytes_max:
-            return Req.BUSY_BYTES
-        if self._eligible(service):
-            return None
-        if sum(len(s.waiting) for s in self.services.values()) >= limits.waiting_max:
+        if service.offers == 0:
+            refused = self._workerless_refusal(client, size)
+            if refused is not None:
+                return refused
+        refused = self._bytes_refusal(client, size)
+        if refused is not None or self._eligible(service):
+            return refused
+        waits = sum(len(s.waiting) for s in self.services.values())
+        if waits >= limits.waiting_max:
             return Req.BUSY
+        if limits.waiting_max >= limits.shares_from and client.open >= 7 * (
+            limits.waiting_max - waits
+        ):
+            return Req.BUSY_SHARE
         waiting = [r.bytes for r in service.waiting]
         if len(waiting) >= limits.service_waiting_max:
             return Req.BUSY_SERVICE
         if sum(waiting) + size > limits.service_waiting_bytes_max:
             return Req.BUSY_SERVICE
+        return None
+
+    def _workerless_refusal(self, client: Client, size: int) -> Req | None:
+        """A request for a service without workers, which must leave room for those with some."""
+        limits = self.limits
+        if limits.unknown_reject:
+            return Req.NO_SERVICE
+        window = limits.requests_max
+        shared = window >= limits.shares_from and not client.foreign
+        if shared and client.open >= window - window // 4:
+            return Req.BUSY_WINDOW
+        waits = [r.bytes for s in self.services.values() if not s.offers for r in s.waiting]
+        most, most_bytes = limits.waiting_max, limits.waiting_bytes_max
+        if most >= limits.shares_from and len(waits) >= most // 2:
+            return Req.BUSY_WORKERLESS
+        shared = most_bytes >> 14 >= limits.shares_from
+        if shared and waits and sum(waits) + size > most_bytes // 2:
+            return Req.BUSY_WORKERLESS
+        return None
+
+    def _bytes_refusal(self, client: Client, size: int) -> Req | None:
+        most = self.limits.waiting_bytes_max
+        opened = [r for r in self.slots.values() if r.open]
+        total = sum([r.bytes for r in opened]) + size
+        if opened and total > most:
+            return Req.BUSY_BYTES
+        mine = [r.bytes for r in opened if r.client is client]
+        shared = most >> 14 >= self.limits.shares_from
+        if shared and mine and sum(mine) + size > 7 * (most - total):
+            return Req.BUSY_SHARE
         return None
 
     def cancel(self, c: int, id: int, now: int) -> bool:
@@ -234,10 +317,12 @@ class Model:
     # -- workers -------------------------------------------------------------------------------
 
     def worker_open(self, mode: int, liveness_ns: int, tells: bool, live: int) -> int | None:
+        if len([w for w in self.workers.values() if not w.gone]) >= self.limits.workers_max:
+            return None
         number = self.worker_numbers.take()
-        if number is not None:
-            self.sent_seq += 1
-            self.workers[number] = Worker(number, mode, liveness_ns, tells, live, self.sent_seq)
+        assert number is not None
+        self.sent_seq += 1
+        self.workers[number] = Worker(number, mode, liveness_ns, tells, live, self.sent_seq)
         return number
 
     def worker_ready(
@@ -254,6 +339,10 @@ class Model:
         worker = self.workers[w]
         worker.gone = worker.leaving = False
         if how == Ready.SAME_ROUTE:
+            for token in tokens:
+                told = self.tasks.get(token)
+                if told is None or told.worker is not worker or not told.sent or not told.request:
+                    self._act(Act.CANCEL, peer=w, token=token)
             for task in worker.tasks:
                 task.holds = True
         elif how == Ready.NEW_ROUTE:
@@ -302,6 +391,7 @@ class Model:
     def _offer(self, worker: Worker, offers: list[Service]) -> None:
         before, worker.offers = worker.offers, offers
         for service in offers:
+            service.namer = None
             service.offers += 1
             service.wait_due = None
         if worker.reserved_for is not None and worker.reserved_for not in offers:

@@ -15,8 +15,11 @@ Factory = Callable[..., Any]
 """``Dispatcher``: called with token_seed and the limits by name"""
 
 CALLS = {
-    "service_open": ("lease_ns", "pinned", "now"),
-    "client_open": ("foreign",),
+    "service_open": ("lease_ns", "how", "now", "c"),
+    "service_drop": ("s",),
+    "offerable": ("services",),
+    "client_room": ("now",),
+    "client_open": ("foreign", "reserve"),
     "client_done": ("c", "done"),
     "client_lost": ("c", "grace_ns", "now"),
     "client_back": ("c",),

@@ -18,7 +18,7 @@ from pathlib import Path
 MAIN, HEAD, BOOK = "_dispatcher.pyx", "_dispatcher.pxd", "_book.pxd"
 LRU, LOSS = "_lru.pxd", "_loss.pxd"
 EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
-RANK = "_rank.pxd"
+RANK, SHARES = "_rank.pxd", "_shares.pxd"
 SEEDS, STEPS = 60, 500
 """the bound within which each plant is to be caught"""
 PATIENCE_S = 4.0
@@ -235,8 +235,8 @@ PLANTS = (
     bug(
         "one open request more than the session may have",
         ADMISSION,
-        "client.open >= (limits.foreign_window if client.foreign else limits.requests_max)",
-        "client.open > (limits.foreign_window if client.foreign else limits.requests_max)",
+        "client.open >= client.window",
+        "client.open > client.window",
     ),
     bug(
         "one more waits than may",
@@ -244,6 +244,36 @@ PLANTS = (
         "d.counters.waiting >= limits.waiting_max",
         "d.counters.waiting > limits.waiting_max",
     ),
+    bug(
+        "one client takes what is left for others",
+        ADMISSION,
+        "OPEN_TO_FREE * (limits.waiting_max - d.counters.waiting)",
+        "limits.waiting_max",
+        "uint64_t",
+    ),
+    bug(
+        "services without workers fill the queue",
+        SHARES,
+        "d.workerless >= limits.waiting_max // 2",
+        "0",
+    ),
+    bug(
+        "services without workers fill their client's window",
+        SHARES,
+        "client.open >= client.window - client.window // 4",
+        "0",
+    ),
+    step("what waits for a service that has a worker by now counts as waiting in vain", BOOK,
+         "d.workerless -= service.waiting"),
+    bug(
+        "names that nobody offers take the room of services",
+        SHARES,
+        "d.service_pool.used - d.offered - d.internal",
+        "d.service_pool.used",
+        "uint32_t",
+    ),
+    bug("clients in their grace make no room", MAIN, "d.graces.count > 0", "0"),
+    step("a client of the reserve stays one", SHARES, "client.reserve = 0"),
     step("bytes are not given back", BOOK, "d.counters.waiting_bytes -= request.bytes"),
     bug(
         "bytes of running requests do not count",

@@ -30,11 +30,13 @@ def drawn_limits(rng: Random) -> Limits:
     def seldom(small: int, large: int) -> int:
         return small if rng.random() < 0.15 else large
 
+    service_wait_ns = rng.choice((0, 200 * MS, 3 * SECOND))
     return Limits(
         attempts_max=rng.choice((1, 2, 3, 5, 5, 9)),
         clients_max=seldom(3, 100),
         workers_max=seldom(4, 100),
-        services_max=seldom(3, 100),
+        # A service that nobody may offer: what waits for it ends by the wait for a first worker.
+        services_max=seldom(2, 100) if service_wait_ns else 100,
         waiting_max=seldom(10, 1000),
         waiting_bytes_max=seldom(2000, 1 << 30),
         service_waiting_max=seldom(5, 1000),
@@ -42,8 +44,9 @@ def drawn_limits(rng: Random) -> Limits:
         requests_max=seldom(5, 1000),
         foreign_window=seldom(2, 1000),
         answers_bytes_max=rng.choice((0, 500, 5000, 1 << 20)),
-        service_wait_ns=rng.choice((0, 200 * MS, 3 * SECOND)),
+        service_wait_ns=service_wait_ns,
         block_ns=rng.choice((0, 5 * MS, 5 * MS)),
+        shares_from=rng.choice((1, 64, 1 << 40)),
         unknown_reject=seldom(1, 0),
     )
 

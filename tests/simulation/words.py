@@ -33,6 +33,20 @@ class Req(IntEnum):
     NO_MEMORY = 9
     BUSY_BYTES = 10
     BUSY_MEMORY = 11
+    BUSY_SHARE = 12
+    BUSY_WORKERLESS = 13
+    BUSY_WINDOW = 14
+    BUSY_CLIENTS = 15
+    MANY_SERVICES = 16
+    MANY_NAMES = 17
+    MANY_OWN_NAMES = 18
+
+
+class Opened(IntEnum):
+    NAMED = 0
+    PINNED = 1
+    OFFERED = 2
+    INTERNAL = 3
 
 
 class Ans(IntEnum):
@@ -93,4 +107,5 @@ class Limits:
     answers_bytes_max: int = 1 << 40
     service_wait_ns: int = 0
     block_ns: int = 5_000_000
+    shares_from: int = 64
     unknown_reject: int = 0

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pound import _dispatcher as dispatcher
-from pound._dispatcher import LIVENESS_NEVER, READY_NEW_LIFE, REQ_ACCEPTED, Dispatcher
+from pound._dispatcher import (
+    LIVENESS_NEVER,
+    OPENED_PINNED,
+    READY_NEW_LIFE,
+    REQ_ACCEPTED,
+    Dispatcher,
+)
 
 FIRST_TOKEN = 100  # tokens count up from here
 WORDS = {
@@ -145,7 +151,7 @@ def open_desk(lease_ns: int = 0, **limits: int) -> Desk:
     """Return a desk with client 0 and service 0, which waits for workers for ever."""
     desk = Desk({"service_wait_ns": 0, **limits})
     desk.client_open()
-    desk.service_open(lease_ns, pinned=True, now=desk.now)
+    desk.service_open(lease_ns, how=OPENED_PINNED, now=desk.now)
     return desk
 
 

@@ -11,6 +11,8 @@ from pound._dispatcher import (
     ANS_COUNTED,
     ANS_DEAD,
     ANS_DROPPED,
+    OPENED_OFFERED,
+    OPENED_PINNED,
     READY_SAME_ROUTE,
     REQ_ANSWERED,
     REQ_BUSY,
@@ -684,7 +686,8 @@ def test_a_service_without_workers_may_be_refused_at_once() -> None:
 def test_numbers_of_clients_workers_and_services_are_bounded() -> None:
     desk = open_desk(clients_max=1, workers_max=1, services_max=1)
     assert desk.client_open() is None
-    assert desk.service_open(0, False, 0) is None
+    assert desk.service_open(0, OPENED_PINNED, 0) is None
+    assert desk.service_open(0, OPENED_OFFERED, 0) is None
     desk.worker(0)
     assert desk.worker_open(0, 0, True, 0) is None
     desk.client_close(0, desk.now)

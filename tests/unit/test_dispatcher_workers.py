@@ -569,3 +569,17 @@ def test_an_isolated_task_that_is_taken_up_again_is_alone_still(desk: Desk) -> N
     assert desk.tasks == []
     desk.reply(task)
     assert slots(desk) == [1]
+
+
+def test_a_cancel_that_was_missed_is_told_again_when_the_worker_lists_its_token() -> None:
+    desk = open_desk()
+    w = desk.worker(0, capacity=2)
+    desk.ask(0, 1, 0)
+    [over] = desk.send_all()
+    desk.ask(0, 2, 0)
+    [held] = desk.send_all()
+    desk.cancel(0, 1, desk.now)
+    desk.ready(w, 0, capacity=2, how=READY_SAME_ROUTE, tokens=(over.token, held.token))
+    assert ("cancel", w, over.token) in desk.others
+    assert ("cancel", w, held.token) not in desk.others
+    assert desk.reply(held) == ANS_COUNTED
