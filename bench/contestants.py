@@ -13,11 +13,15 @@ from bench.subjects import BENCH, OUT, Contestant
 
 WILDCARD = "tcp://127.0.0.1:*"
 SERVE = ("-m", "pound", "serve", "--log-level", "error")
+# A million requests wait for one service without workers: no share of a limit is in the way.
+ROOM = (
+    "--waiting-max", "4000000", "--service-waiting-max", "4000000", "--requests-max", "262144",
+)
 SERVE_ENDS = ("--frontend", WILDCARD, "--backend", WILDCARD)
 
 
 def _pound(name: str, dialect: str, capacity: int = 1) -> Contestant:
-    command = (sys.executable, *SERVE, *SERVE_ENDS)
+    command = (sys.executable, *SERVE, *ROOM, *SERVE_ENDS)
     return Contestant(name, command, dialect, capacity, f"floor-{capacity}")
 
 

@@ -14,7 +14,7 @@ from pound._book cimport (
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
     REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE,
-    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
+    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
     request_t, service_t)
 from pound._heap cimport heap_push
 from pound._index cimport index_put
@@ -23,7 +23,7 @@ from pound._lru cimport hand
 from pound._pool cimport pool_give, pool_take
 from pound._queue cimport queue_append
 from pound._shares cimport (
-    OPEN_TO_FREE, bytes_refusal, client_joins, shared, workerless_refusal)
+    OPEN_TO_FREE, bytes_refusal, client_joins, shared, window_full, workerless_refusal)
 
 
 cdef inline int known_result(
@@ -69,6 +69,8 @@ cdef inline int refusal(
         result = bytes_refusal(d, client, total, bytes)
     if result != REQ_ACCEPTED or offer != NONE:
         return result
+    if service.waiting >= client.window >> 2 and window_full(limits, client):
+        return REQ_BUSY_WINDOW
     if d.counters.waiting >= limits.waiting_max:
         return REQ_BUSY
     if (shared(limits, limits.waiting_max)

@@ -37,8 +37,8 @@ cdef inline const char *reason_of(int result) noexcept nogil:
         return (b"no worker offers this service, and half of waiting_max or waiting_bytes_max "
                 b"waits for such services: start a worker")
     if result == REQ_BUSY_WINDOW:
-        return (b"no worker offers this service, and three quarters of this client's requests_max "
-                b"are open: start a worker")
+        return (b"three quarters of this client's requests_max are open, and the rest is for "
+                b"services that have workers and less to do: start workers")
     if result == REQ_BUSY_CLIENTS:
         return (b"the broker has as many clients as it takes (sessions_max): try again when some "
                 b"have left, or raise that limit")

@@ -1,11 +1,12 @@
 # A client's end (asking_t), and in it the open requests and where each of them is (requests_t).
 #
-# A request is in exactly one place: FRESH (never sent), RETURNED (the broker was busy, its turn has
-# come again: before the fresh), BUSY (the broker refused it, its timer brings it back), OPEN (sent,
-# has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of sending
+# A request is in exactly one place: OWN (never sent, for a service of the broker's own: before all
+# others, whatever is open), FRESH (never sent), RETURNED (the broker was busy, its turn has come
+# again: in turns with the fresh), BUSY (the broker refused it, its timer brings it back), OPEN
+# (sent, has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of sending
 # and `done`, the lowest open id, never waits for a request that was not sent. A request that the
 # broker refused as busy has ended for the broker: it comes back under a new id.
-# Invariant: id != 0 exactly in OPEN; each of the four queues is in the order of entering it, OPEN
+# Invariant: id != 0 exactly in OPEN; each of the five queues is in the order of entering it, OPEN
 #            also in the order of ids; `again` is the first open request that may have to be sent
 #            again, NONE if none.
 # Cost:      O(1) a request, O(log n) for its timer: one with a deadline, or the busy one's return.
@@ -33,6 +34,7 @@ cdef enum:
     GRACE_NS = 100000000          # past the deadline, in which the broker's ERROR 4 may still come
 
 cdef enum:                     # places
+    OWN
     FRESH
     RETURNED
     BUSY
@@ -61,7 +63,7 @@ cdef struct request_t:
     link_t link                # in the queue of its place
     link_t silence             # in `silent`, without a deadline and until its line is logged
     uint32_t timer             # its place among the timers, or NONE
-    uint8_t place              # FRESH .. OPEN
+    uint8_t place              # OWN .. OPEN
     uint8_t priority
     uint8_t accepted           # the broker said that it holds it
     uint8_t again              # open, and to be sent again with RETRY
@@ -96,6 +98,7 @@ cdef struct requests_t:
     index_t ids                # of the open ones
     uint32_t open              # requests in OPEN
     uint32_t streams           # requests with a flow
+    uint8_t turn               # 1: a fresh one was sent last, a returned one comes next
     uint32_t again
     uint64_t next_id
 
@@ -220,6 +223,23 @@ cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
     q.next_id += 1
     q.open += 1
     return 0
+
+
+cdef inline uint32_t requests_next(requests_t *q, uint32_t window) noexcept nogil:
+    """requests_next gives the request that is sent next, or NONE: no more than `window` are open.
+
+    Requests that the broker has refused before don't hold up the others, nor these them.
+    """
+    cdef uint32_t fresh = q.places[FRESH].head
+    cdef uint32_t returned = q.places[RETURNED].head
+    if q.places[OWN].head != NONE:
+        return q.places[OWN].head
+    if q.open >= window:
+        return NONE
+    if fresh == NONE or returned == NONE:
+        return returned if fresh == NONE else fresh
+    q.turn ^= 1
+    return fresh if q.turn else returned
 
 
 cdef inline void requests_again(requests_t *q) noexcept nogil:

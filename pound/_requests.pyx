@@ -35,11 +35,11 @@ from pound._pool cimport NONE
 from pound._queue cimport queue_append
 from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
-    BUSY, FRESH, LONG_ONES, OPEN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
+    BUSY, LONG_ONES, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
     request_arm, request_end, request_expires, request_hush, request_move, request_new,
     long_t, request_send, request_t, requests_again, requests_by_id, requests_by_number,
-    requests_done, requests_due, requests_free, requests_init, requests_t, service_drop, service_t,
-    silences)
+    requests_done, requests_due, requests_free, requests_init, requests_next, requests_t,
+    service_drop, service_t, silences)
 from pound._streams cimport (
     stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
@@ -117,6 +117,12 @@ cdef void fail(asking_t *a, uint32_t r, uint16_t code, const char *why) noexcept
 
 # --- commands, posted by the client --------------------------------------------------------
 
+# is_own tells whether a name is of a service that the broker answers itself.
+cdef bint is_own(const service_t *service) noexcept nogil:
+    return ((service.size >= 6 and memcmp(service.name, b"pound.", 6) == 0)
+            or (service.size >= 4 and memcmp(service.name, b"mmi.", 4) == 0))
+
+
 # add opens the request whose mail of the end this is. -1: no memory, the mail is untouched.
 cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     cdef requests_t *q = &a.requests
@@ -134,6 +140,8 @@ cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     request.flow = ask.flow
     q.streams += ask.flow != NULL
     request.priority = ask.priority
+    if is_own(ask.service):
+        request_move(q, r, OWN)
     request.since = ask.since
     request.timeout = ask.timeout
     request.deadline = FAR
@@ -236,10 +244,8 @@ cdef int64_t collect_fresh(
 ) noexcept nogil:
     cdef requests_t *q = &a.requests
     cdef uint32_t r
-    while budget > 0 and q.open < d.limits.requests_max:
-        r = q.places[RETURNED].head
-        if r == NONE:
-            r = q.places[FRESH].head
+    while budget > 0:
+        r = requests_next(q, d.limits.requests_max)
         if r == NONE or not (d.welcomed or is_eager(a, &q.all[r])):
             break
         if not fits(a, r, &d.limits):

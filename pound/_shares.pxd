@@ -8,7 +8,8 @@
 #             Clients in their grace make room before anybody is refused.
 #   requests  A client may have open 7 times what is free, in number and in bytes: of what all have
 #             it leaves the last eighth to others. What waits for services without workers takes
-#             half at most, of a PND client's own window three quarters.
+#             half at most. The last quarter of a PND client's own window is for services that have
+#             workers, and fewer requests that wait than such a quarter.
 # Limits below shares_from are not shared: a part of them would be next to nothing. Nor are they
 # where clients are left unread at a limit, who would lose what is refused.
 #
@@ -153,6 +154,12 @@ cdef inline bint client_joins(dispatcher_t *d, client_t *client) noexcept nogil:
 
 # --- requests ---
 
+cdef inline bint window_full(const limits_t *limits, const client_t *client) noexcept nogil:
+    """window_full tells whether the last quarter of a client's window is begun."""
+    return (client.open >= client.window - (client.window >> 2) and not client.foreign
+            and shared(limits, client.window))
+
+
 cdef inline int workerless_refusal(
     const dispatcher_t *d, const client_t *client, uint32_t bytes
 ) noexcept nogil:
@@ -161,8 +168,7 @@ cdef inline int workerless_refusal(
     cdef uint64_t most_bytes = limits.waiting_bytes_max
     if limits.unknown_reject:
         return REQ_NO_SERVICE
-    if (not client.foreign and shared(limits, client.window)
-            and client.open >= client.window - client.window // 4):
+    if window_full(limits, client):
         return REQ_BUSY_WINDOW
     if shared(limits, limits.waiting_max) and d.workerless >= limits.waiting_max // 2:
         return REQ_BUSY_WORKERLESS

@@ -244,6 +244,9 @@ class Model:
         refused = self._bytes_refusal(client, size)
         if refused is not None or self._eligible(service):
             return refused
+        window = limits.foreign_window if client.foreign else limits.requests_max
+        if len(service.waiting) >= window // 4 and self._window_full(client):
+            return Req.BUSY_WINDOW
         waits = sum(len(s.waiting) for s in self.services.values())
         if waits >= limits.waiting_max:
             return Req.BUSY
@@ -258,14 +261,18 @@ class Model:
             return Req.BUSY_SERVICE
         return None
 
+    def _window_full(self, client: Client) -> bool:
+        """The last quarter of a client's window is begun: it is for services with little to do."""
+        window = self.limits.requests_max
+        shared = window >= self.limits.shares_from and not client.foreign
+        return shared and client.open >= window - window // 4
+
     def _workerless_refusal(self, client: Client, size: int) -> Req | None:
         """A request for a service without workers, which must leave room for those with some."""
         limits = self.limits
         if limits.unknown_reject:
             return Req.NO_SERVICE
-        window = limits.requests_max
-        shared = window >= limits.shares_from and not client.foreign
-        if shared and client.open >= window - window // 4:
+        if self._window_full(client):
             return Req.BUSY_WINDOW
         waits = [r.bytes for s in self.services.values() if not s.offers for r in s.waiting]
         most, most_bytes = limits.waiting_max, limits.waiting_bytes_max

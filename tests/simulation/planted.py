@@ -260,7 +260,7 @@ PLANTS = (
     bug(
         "services without workers fill their client's window",
         SHARES,
-        "client.open >= client.window - client.window // 4",
+        "client.open >= client.window - (client.window >> 2)",
         "0",
     ),
     step("what waits for a service that has a worker by now counts as waiting in vain", BOOK,

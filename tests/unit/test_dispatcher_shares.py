@@ -149,6 +149,19 @@ def test_services_without_workers_leave_a_quarter_of_the_window() -> None:
     assert desk.refuse(0, 101, alive) == REQ_BUSY_SESSION
 
 
+def test_a_service_with_much_to_do_leaves_a_quarter_of_the_window() -> None:
+    desk = open_desk(requests_max=100)
+    quick = desk.service_open(0, OPENED_PINNED, desk.now)
+    desk.worker(0)
+    for id in range(1, 76):
+        desk.ask(0, id, 0)
+    assert desk.refuse(0, 76, 0) == REQ_BUSY_WINDOW
+    desk.worker(quick)
+    for id in range(76, 101):
+        desk.ask(0, id, quick)
+    assert desk.refuse(0, 101, quick) == REQ_BUSY_SESSION
+
+
 def test_small_limits_and_those_not_to_be_shared_are_filled_by_one() -> None:
     for limits in ({"waiting_max": 63}, {"waiting_max": 100, "shares_from": 1 << 30}):
         desk = open_desk(**limits)
