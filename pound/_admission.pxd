@@ -14,8 +14,8 @@ from pound._book cimport (
 from pound._dispatcher cimport (
     NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING,
     REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE,
-    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
-    request_t, service_t)
+    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t,
+    dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
 from pound._index cimport index_put
 from pound._limits cimport limits_t

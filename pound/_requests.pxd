@@ -3,9 +3,9 @@
 # A request is in exactly one place: OWN (never sent, for a service of the broker's own: before all
 # others, whatever is open), FRESH (never sent), RETURNED (the broker was busy, its turn has come
 # again: in turns with the fresh), BUSY (the broker refused it, its timer brings it back), OPEN
-# (sent, has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of sending
-# and `done`, the lowest open id, never waits for a request that was not sent. A request that the
-# broker refused as busy has ended for the broker: it comes back under a new id.
+# (sent, has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of
+# sending and `done`, the lowest open id, never waits for a request that was not sent. A request
+# that the broker refused as busy has ended for the broker: it comes back under a new id.
 # Invariant: id != 0 exactly in OPEN; each of the five queues is in the order of entering it, OPEN
 #            also in the order of ids; `again` is the first open request that may have to be sent
 #            again, NONE if none.

@@ -37,6 +37,8 @@ from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
     BUSY, LONG_ONES, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
     request_arm, request_end, request_expires, request_hush, request_move, request_new,
+    BUSY, LONG_ONES, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
+    request_arm, request_end, request_expires, request_hush, request_move, request_new,
     long_t, request_send, request_t, requests_again, requests_by_id, requests_by_number,
     requests_done, requests_due, requests_free, requests_init, requests_next, requests_t,
     service_drop, service_t, silences)

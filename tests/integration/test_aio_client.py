@@ -124,6 +124,20 @@ def test_a_request_is_awaited(run, bench):
     run(main())
 
 
+def test_calls_for_a_dead_service_hold_up_no_others(run, bench):
+    async def main():
+        async with bench.client() as client:
+            waiting = [asyncio.ensure_future(client.request(b"", "nobody")) for _ in range(500)]
+            await asyncio.sleep(0)
+            for n in range(20):
+                assert await client.request(b"%d" % n, "echo", timeout=WAIT_S) == b"%d" % n
+                assert await client.request(b"", "pound.status", timeout=WAIT_S)
+            for future in waiting:
+                future.cancel()
+
+    run(main())
+
+
 def test_many_are_gathered_in_order(run, bench):
     async def main():
         async with bench.client() as client:

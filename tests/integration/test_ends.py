@@ -249,6 +249,18 @@ def test_a_full_broker_is_waited_for_or_raises(start_broker, work, ask):
     assert broker.stats()["answered"] == 10
 
 
+def test_calls_for_a_dead_service_hold_up_no_others(start_broker, work, ask):
+    broker = start_broker(requests_max=200, service_wait=0)
+    work(broker, {"echo": echo})
+    client = ask(broker)
+    for _ in range(1000):
+        client.submit(b"", "nobody")
+    wait_until(lambda: broker.stats()["waiting"] == 150)
+    for n in range(20):
+        assert client.request(b"%d" % n, "echo", timeout=WAIT_S) == b"%d" % n
+        assert client.request(b"", "pound.status", timeout=WAIT_S)
+
+
 def test_the_brokers_limits_reach_the_client(start_broker, work, ask):
     broker = start_broker(body_bytes_max=1000, requests_max=3)
     work(broker, {"echo": echo})
