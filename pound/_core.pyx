@@ -550,6 +550,7 @@ cdef class Core:
         s.client_grace_ns = ns(config.client_grace)
         s.drain_timeout_ns = ns(config.drain_timeout)
         s.lease_ns = ns(config.lease)
+        s.held_long_ms = <int64_t> (config.held_long * 1000)
         s.liveness = config.liveness
         s.ppp_liveness = config.ppp_liveness
         s.mdp_liveness = config.mdp_liveness

@@ -100,7 +100,7 @@ cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcep
 cdef inline void token_over(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     """token_over tells a worker once more that a task which it says it holds is over, if it is."""
     cdef uint32_t t = task_find(d, token)
-    if (t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT
+    if (t == NONE or w != d.tasks[t].worker or d.tasks[t].state == TASK_UNSENT
             or d.tasks[t].request == NONE):
         act(d, ACT_CANCEL, NONE, w, token, 0)
 

@@ -11,7 +11,6 @@ from pound._state cimport C_HELD_LONG, LOG_TASK_HELD, broker_t, peer_t, service_
 
 cdef enum:
     OVERDUE_ROWS = 256       # workers looked at in one report
-    OVERDUE_MS = 30_000      # longer than most programs wait for an answer
     OVERDUE_AGAIN_NS = 30_000_000_000
 
 
@@ -40,11 +39,13 @@ cdef inline void overdue_report(broker_t *b) noexcept nogil:
     """overdue_report looks at the next workers in turn."""
     cdef uint32_t w, _
     cdef int64_t held_ms
+    if b.settings.held_long_ms == 0:
+        return
     for _ in range(min(b.workers_room, <uint32_t> OVERDUE_ROWS)):
         b.overdue_from = (b.overdue_from + 1) % b.workers_room
         w = b.overdue_from
         if b.worker_peer[w] == NULL or b.d.workers[w].gone:
             continue
         held_ms = disp_held_ms(b.d, w, b.now)
-        if held_ms >= OVERDUE_MS:
+        if held_ms >= b.settings.held_long_ms:
             overdue_tell(b, w, b.worker_peer[w], held_ms)

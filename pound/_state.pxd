@@ -233,6 +233,7 @@ cdef struct settings_t:
     int64_t client_grace_ns
     int64_t drain_timeout_ns
     int64_t lease_ns
+    int64_t held_long_ms     # 0: no task is logged for how long it was held
     uint32_t liveness
     uint32_t ppp_liveness
     uint32_t mdp_liveness

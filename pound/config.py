@@ -287,6 +287,10 @@ class Config:
     lease: float = _key(
         0.0, "seconds", "How long a task may stay with a worker; 0: no limit.", 0, 1e9
     )
+    held_long: float = _key(
+        30.0, "seconds", "A task that a worker holds for so long is logged, once; 0: none is.",
+        0, 1e9,
+    )
     service_wait: float = _key(
         30.0, "seconds",
         "How long a request waits for a service that no worker offers; 0: for ever.", 0, 1e9,
