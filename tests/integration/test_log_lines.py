@@ -56,6 +56,8 @@ ELSEWHERE = {  # event → the test that drives it
     "address not bound": "tests/integration/test_endpoints.py::"
     "test_an_address_of_a_name_that_is_not_this_machines_is_left_out",
     "task released": UNIT + "test_worker.py::test_releases_are_logged_once_for_a_service",
+    "task held long": "tests/interop/test_overdue.py::"
+    + "test_a_task_that_is_held_for_long_is_told_once",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
     "log lines dropped": UNIT
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",
