@@ -245,13 +245,6 @@ PLANTS = (
         "d.counters.waiting > limits.waiting_max",
     ),
     bug(
-        "one client takes what is left for others",
-        ADMISSION,
-        "OPEN_TO_FREE * (limits.waiting_max - d.counters.waiting)",
-        "limits.waiting_max",
-        "uint64_t",
-    ),
-    bug(
         "services without workers fill the queue",
         SHARES,
         "d.workerless >= limits.waiting_max // 2",
