@@ -5,9 +5,10 @@
 # MDP 0.2 client, and at once for what is dropped, since its client is sent no partials.
 #
 # Holds:     a stream_t for each slot that a CREDIT was ever about (b.streams, by slot); in it the
-#            last credit of one task, and its place among those that the task's worker is to be told
-#            (peer.credits). Only the last one of a task is kept: a client that says CREDIT without
-#            end costs its worker one record a turn.
+#            last credit of one attempt, and its place among those that the worker is to be told
+#            (peer.credits). Only the last one is kept: a client that says CREDIT without end costs
+#            its worker one record a turn. A task that is given back goes to another worker as the
+#            same attempt: that one is told what was said before.
 # Invariant: a stream is on a list exactly while `teller` is set. One on a list may be of a task
 #            that has ended meanwhile: that is seen when it is to be told. What was told may be lost
 #            with the worker's connection: READY has it told again.
@@ -21,9 +22,15 @@ from pound._wire cimport record_t
 
 # credit_heard acts on a client's CREDIT.
 cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil
-# credit_grant counts the partial of a request, whose client knows no CREDIT, as read. NULL: its
-# stream has a hole and none of it will be sent on, so that its worker may go on without end.
-cdef void credit_grant(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil
+# credit_grant counts partials of a request whose client knows no CREDIT as read, given attempt and
+# cost; credit_grant_stored one; credit_grant_all all that may come: its stream has a
+# hole and none of it will be sent on, so that its worker may go on without end.
+cdef void credit_grant(
+    broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil
+cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil
+cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil
+# credit_sent has a worker that was sent a request told what was said of its attempt already.
+cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil
 # credits_again has a worker told again what its tasks may send; for its READY.
 cdef void credits_again(
     broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil

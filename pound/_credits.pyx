@@ -41,17 +41,25 @@ cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
     peer_touch(b, worker)
 
 
-# stream_of returns the stream of a task, begun anew if another had the slot; NULL: no memory.
-cdef stream_t *stream_of(broker_t *b, uint32_t slot, uint64_t token) noexcept nogil:
+# known says whether a stream is of the attempt that the request in its slot has now.
+cdef inline bint known(const broker_t *b, uint32_t slot) noexcept nogil:
+    return (slot < b.streams_room and b.streams[slot].seq == b.d.requests[slot].seq
+            and b.streams[slot].attempt == b.d.requests[slot].attempts)
+
+
+# stream_of returns the stream of a request's attempt, begun anew if another had the slot; NULL: no
+# memory.
+cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
     cdef stream_t *stream
     if array_room(<void **> &b.streams, &b.streams_room, slot, sizeof(stream_t)):
         b.counters[C_NO_MEMORY] += 1
         return NULL
     stream = &b.streams[slot]
-    if stream.token != token:
+    if not known(b, slot):
         unlist(b, slot)
         memset(stream, 0, sizeof(stream_t))
-        stream.token = token
+        stream.seq = b.d.requests[slot].seq
+        stream.attempt = b.d.requests[slot].attempts
     return stream
 
 
@@ -76,7 +84,7 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
     if worker == NULL:
         b.counters[C_CREDITS_LATE] += 1
         return
-    stream = stream_of(b, slot, disp_sent_task(b.d, slot).token)
+    stream = stream_of(b, slot)
     if stream == NULL:
         peer.route.welcomed = 0  # so that it says all again
     elif r.credit > stream.credit:
@@ -84,22 +92,27 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
         enlist(b, worker, slot)
 
 
-cdef void credit_grant(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil:
-    cdef uint8_t attempt = b.d.requests[slot].attempts
-    cdef peer_t *worker
+cdef void credit_grant(
+        broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil:
+    cdef peer_t *worker = teller_of(b, slot, attempt)
     cdef stream_t *stream
-    if partial != NULL:
-        attempt = partial.image[RECORD_SIZE + 4]
-    worker = teller_of(b, slot, attempt)
     if worker == NULL:
         return
-    stream = stream_of(b, slot, disp_sent_task(b.d, slot).token)
+    stream = stream_of(b, slot)
     if stream == NULL:
         return
-    stream.taken = stream.taken + cost(partial) if partial != NULL else UINT64_MAX // 2
+    stream.taken = min(stream.taken, UINT64_MAX // 4) + min(cost, UINT64_MAX // 4)
     if max(stream.credit, <uint64_t> STREAM_FIRST) < stream.taken + GRANTED - GRANTED // 4:
         stream.credit = stream.taken + GRANTED
         enlist(b, worker, slot)
+
+
+cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil:
+    credit_grant(b, slot, partial.image[RECORD_SIZE + 4], cost(partial))
+
+
+cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
+    credit_grant(b, slot, b.d.requests[slot].attempts, UINT64_MAX)
 
 
 # cost returns what a stored PARTIAL counts for.
@@ -115,6 +128,12 @@ cdef uint64_t cost(const stored_t *partial) noexcept nogil:
     return partial_cost(bytes, parts)
 
 
+cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
+    if known(b, slot) and b.streams[slot].credit and teller_of(
+            b, slot, b.streams[slot].attempt) == peer:
+        enlist(b, peer, slot)
+
+
 cdef void credits_again(
         broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil:
     cdef uint32_t i, slot
@@ -122,9 +141,8 @@ cdef void credits_again(
         return
     for i in range(n):
         slot = disp_holds(b.d, peer.worker, tokens[i])
-        if (slot != NONE and slot < b.streams_room and b.streams[slot].token == tokens[i]
-                and b.streams[slot].credit):
-            enlist(b, peer, slot)
+        if slot != NONE:
+            credit_sent(b, peer, slot)
 
 
 cdef uint32_t credits_put(
@@ -138,7 +156,7 @@ cdef uint32_t credits_put(
             records + put == 0 or b.packet.size + CREDIT_BYTES <= b.settings.packet_bytes_max):
         stream = &b.streams[slot]
         task = disp_sent_task(b.d, slot)
-        if task != NULL and task.token == stream.token:
+        if task != NULL and known(b, slot) and b.worker_peer[task.worker] == peer:
             if put_credit(
                     &b.packet, task.token, b.d.requests[slot].attempts, stream.credit):
                 b.counters[C_NO_MEMORY] += 1

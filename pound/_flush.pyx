@@ -7,7 +7,7 @@ from pound._actions cimport act, items_drop, route_lost
 from pound._array cimport LINE
 from pound._buffer cimport buffer_free
 from pound._check cimport CHECK
-from pound._credits cimport credit_grant, credits_drop, credits_put
+from pound._credits cimport credit_grant_stored, credit_sent, credits_drop, credits_put
 from pound._dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t,
@@ -381,6 +381,8 @@ cdef void load_sent(
     credits_drop(b, peer, load.credits)
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
+        if b.streams != NULL:
+            credit_sent(b, peer, peer.tasks[i].slot)
     for _ in range(load.items):
         item_sent(b, peer)
     act(b)
@@ -432,7 +434,7 @@ cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
         if item.partial == NULL:
             disp_delivered(b.d, item.slot)
         elif peer.dialect != DIALECT_PND:
-            credit_grant(b, item.slot, item.partial)
+            credit_grant_stored(b, item.slot, item.partial)
     item_pop(b, peer)
 
 

@@ -10,7 +10,7 @@ from pound._actions cimport (
 )
 from pound._book cimport request_find
 from pound._check cimport CHECK
-from pound._credits cimport credit_grant
+from pound._credits cimport credit_grant_all, credit_grant_stored
 from pound._dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, frame_t,
 )
@@ -288,7 +288,7 @@ cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     if not streams(b, slot) or b.slots[slot].hole or overflows(b, peer, size):
         if not streams(b, slot):
-            credit_grant(b, slot, record)
+            credit_grant_stored(b, slot, record)
         stored_clear(b, record)
         partial_dropped(b, slot, HOLE_UNREAD)
     elif partial_push(b, peer, slot, record, size):
@@ -311,7 +311,7 @@ cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
     if not b.slots[slot].hole:
         b.slots[slot].hole = why
     if b.slots[slot].dialect != DIALECT_PND:
-        credit_grant(b, slot, NULL)
+        credit_grant_all(b, slot)
     disp_cancel(b.d, b.d.requests[slot].client, b.d.requests[slot].id, b.now)
     act(b)
 

@@ -9,7 +9,7 @@ from pound._actions cimport (
     tell_error, tell_welcome, worker_beats, worker_of,
 )
 from pound._check cimport CHECK
-from pound._credits cimport credit_heard, credits_again
+from pound._credits cimport credit_grant, credit_heard, credits_again
 from pound._dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._dispatcher cimport (
     NONE, OPENED_NAMED, OPENED_OFFERED, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE,
@@ -49,8 +49,8 @@ from pound._wire cimport (
     CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
     KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
     KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, kind_known, load_u16,
-    load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, put_request,
-    record_t, store_u16, wire_error_text,
+    load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, partial_cost,
+    put_request, record_t, store_u16, wire_error_text,
 )
 
 cdef enum:
@@ -608,6 +608,9 @@ cdef bint follows(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil:
     if r.sequence > s.partials:
         partial_dropped(b, slot, HOLE_LOST)
     if r.sequence != s.partials:
+        credit_grant(b, slot, r.attempt, partial_cost(
+            record_bytes(b, r) - (0 if r.flags & FLAG_ATTACHED else 4 * <uint64_t> r.parts),
+            r.parts))
         return False
     s.partials += 1
     return True

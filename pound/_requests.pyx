@@ -43,7 +43,7 @@ from pound._requests cimport (
     requests_done, requests_due, requests_free, requests_init, requests_next, requests_t,
     service_drop, service_t, silences)
 from pound._streams cimport (
-    stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
+    stream_again, stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
 cdef extern from *:
     """
@@ -401,6 +401,8 @@ cdef void take_partial(
         stream_skip(&a.requests, r, record, frames)
         return
     next = judge_partial(request, record)
+    if next == 0 and record.attempt == flow.attempt:
+        stream_again(&a.requests, r, record, frames)
     if next < 0:
         snprintf(
             why, SENTENCE, b"partials %u to %u of the stream were lost",

@@ -31,8 +31,8 @@ from pound._tasks cimport (
     tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait,
 )
 from pound._wire cimport (
-    CODE_CANCELLED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN, FLAG_META, KIND_ERROR,
-    KIND_REPLY,
+    CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
+    FLAG_META, KIND_ERROR, KIND_REPLY,
 )
 
 import inspect
@@ -223,6 +223,9 @@ cdef class Serving(Engine):
             if isinstance(error, Release):
                 return self.release(task, error)
             if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
+                if task.deadline and clock_now() >= task.deadline:  # seen before the broker did
+                    return answer_words(
+                        task, CODE_DEADLINE_EXCEEDED, "its deadline has passed")
                 return answer_words(task, CODE_CANCELLED, sentence(error))
             answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
             # A tuple, since the truth of an exception is what its class says.

@@ -69,11 +69,12 @@ cdef enum hole_t:            # why a partial was dropped
     HOLE_LOST                # it never came
 
 cdef struct stream_t:        # how far the partials of a task may go (_credits.pxd)
-    uint64_t token           # of the task
+    uint64_t seq             # of the request
     uint64_t credit          # what they may cost in all; 0: nothing was said yet
     uint64_t taken           # what the client took, if it knows no CREDIT
     peer_t *teller           # the worker in whose `credits` it is; NULL: none
     link_t link
+    uint8_t attempt
 
 cdef struct item_t:
     stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot

@@ -33,8 +33,12 @@ cdef void run_look(engine_t *e, command_t *command) noexcept nogil
 cdef int flow_read(flow_t *flow, uint64_t bytes) noexcept nogil
 # stream_begin begins an attempt: what was read of an earlier one makes no room in it.
 cdef void stream_begin(request_t *request, uint8_t attempt) noexcept nogil
-# stream_skip passes a partial over that nobody wants: for its worker it was read.
+# stream_skip passes a partial over that nobody wants, stream_again one whose number came before in
+# this attempt (its worker sends it again, or gave the task back to another one): for their worker
+# they were read.
 cdef void stream_skip(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames) noexcept nogil
+cdef void stream_again(
     requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames) noexcept nogil
 # stream_unread returns what of a stream's attempt its caller has not read.
 cdef uint64_t stream_unread(const flow_t *flow) noexcept nogil

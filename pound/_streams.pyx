@@ -91,6 +91,16 @@ cdef void stream_skip(
         request_credits(q, r)
 
 
+cdef void stream_again(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
+) noexcept nogil:
+    cdef flow_t *flow = q.all[r].flow
+    cdef uint64_t cost = partial_cost(record_bytes(record, frames), record.parts)
+    flow.put_bytes += cost
+    if add_ordered(&flow.read_bytes, cost) >= load_ordered(&flow.due_at):
+        request_credits(q, r)
+
+
 # record_bytes returns the bytes of a record's parts.
 cdef uint64_t record_bytes(const record_t *record, zmq_msg_t *frames) noexcept nogil:
     cdef uint64_t bytes = 0

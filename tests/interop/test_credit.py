@@ -137,6 +137,23 @@ def test_credit_that_may_be_lost_with_a_connection_is_said_again(
     hear(again, lambda: credited(again, task) == (1000, 1))
 
 
+def test_a_task_that_is_given_back_takes_its_credit_along(
+    rig: Rig, own: Own, worker: PndWorker, client: PndClient
+) -> None:
+    """It is the same attempt to its client, which does not say again what it said."""
+    id = client.ask([b"q"])
+    task = worker.task()
+    client.put(credit(id, 1 << 20))
+    hear(worker, lambda: credited(worker, task) == (1 << 20, 1))
+    second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(second)
+    worker.fail(task, 14, "another one may")
+    worker.bye()
+    task = second.task()
+    assert task.attempt == 1
+    hear(second, lambda: credited(second, task) == (1 << 20, 1))
+
+
 def stream(worker: PndWorker, task: Task, body: list[bytes], total: int) -> None:
     """Send partials as a worker that keeps to its credit does."""
     sent = 0
@@ -185,6 +202,25 @@ def test_a_majordomo_client_is_sent_no_partial_twice(
     worker.answer(task, [b"end"])
     assert client.take() == [b"end"]
     assert client.partials == [[b"0"], [b"1"], [b"2"]]
+
+
+def test_a_stream_that_a_majordomo_client_gets_from_a_second_worker_is_granted(
+    rig: Rig, own: Own, worker: PndWorker
+) -> None:
+    """What the client had already is passed over, however large it is this time."""
+    client = own(Mdp2Client(rig.frontend, service=SERVICE))
+    client.ask([b"q"])
+    task = worker.task()
+    for _ in range(10):
+        worker.partial(task, [b""])
+    second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(second)
+    worker.fail(task, 14, "another one may")
+    worker.bye()
+    task = second.task()
+    stream(second, task, [bytes(60_000)], 2_000_000)
+    second.answer(task, [b"end"])
+    assert client.take() == [b"end"]
 
 
 def test_a_majordomo_stream_with_a_gap_has_no_end(rig: Rig, own: Own, worker: PndWorker) -> None:

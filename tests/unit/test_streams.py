@@ -140,6 +140,19 @@ def test_credit_that_is_due_as_the_next_attempt_begins_is_not_lost(client, broke
         pass
 
 
+def test_partials_that_are_passed_over_count_as_read(client, broker):
+    """A task that was given back runs again as the same attempt; its partials may be others."""
+    stream = client.stream(b"", "count")
+    broker.expect(REQUEST)
+    broker.say(*(partial(1, n, b"") for n in range(10)))
+    for _ in range(10):
+        next(stream)
+    broker.say(*(partial(1, n, bytes(FIRST)) for n in range(2)))
+    cost, attempt = read_credit(broker)
+    assert attempt == 1
+    assert cost >= 2 * FIRST
+
+
 def test_credit_is_said_again_on_any_welcome(client, broker):
     stream = client.stream(b"", "count")
     broker.expect(REQUEST)
@@ -316,6 +329,7 @@ def test_a_handler_that_waits_ends_at_its_deadline_without_a_broker(serve, broke
     broker.say(task(9, remaining_ms=300))
     taken(broker, FIRST_PIECES)
     wait_until(lambda: handler.ended == [pound.Cancelled])
+    assert broker.expect(ERROR).head[0] == 4
 
 
 def test_the_end_of_a_cancelled_handler_is_no_failure(serve, broker, caplog):
