@@ -34,12 +34,25 @@ cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
 # store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 
-# overflows says whether `size` more bytes are too many for a client that does not read. One answer
-# may always wait for it, whatever its size, unless the memory for all is used up.
-cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
+# overflows_now is overflows for a client that has much waiting.
+cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil
 
-# leaves_unread says whether a client leaves so much unread that it had better not ask for more.
-cdef int leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil
+
+cdef inline int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
+    """overflows says whether `size` more bytes are too many for a client that does not read.
+
+    One answer may always wait for it, whatever its size, unless the memory for all is used up.
+    """
+    if not b.over and (
+            peer.items_bytes + size <= b.settings.undelivered_bytes_max or peer.items_count == 0):
+        return 0
+    return overflows_now(b, peer, size)
+
+
+cdef inline bint leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil:
+    """leaves_unread says whether a client has so much unread that it had better ask for no more."""
+    return peer.blocked_since != 0 and peer.items_bytes > b.settings.undelivered_bytes_max
+
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil
 

@@ -326,7 +326,7 @@ cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogi
             and b.slots[slot].record.image[4] != KIND_ERROR)
 
 
-cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
+cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     """Whether so many bytes more are too many for a client that does not read, or is away.
 
     One answer may always wait for it. While it is seen to read it may have a few times its bound,
@@ -334,8 +334,6 @@ cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     has its own bound, and those that don't read none.
     """
     cdef uint64_t most = b.settings.undelivered_bytes_max
-    if not b.over and (peer.items_count == 0 or peer.items_bytes + size <= most):
-        return 0
     if peer.route == NULL or not peer.route.alive:
         return 1
     if peer.blocked_since == 0:
@@ -344,10 +342,6 @@ cdef int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
         most = max(most, min(max(READING_TIMES * most, most + 2 * peer_taken(peer)),
                              b.settings.memory_max // READING_SHARE))
     return peer.items_bytes + size > most or peer_stalled(b, peer, STALL_NS)
-
-
-cdef int leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil:
-    return peer.blocked_since != 0 and peer.items_bytes > b.settings.undelivered_bytes_max
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:

@@ -17,6 +17,7 @@ from pound._dispatcher cimport (
     REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t,
     dispatcher_t, request_t, service_t)
 from pound._heap cimport heap_push
+from pound._hints cimport unlikely
 from pound._index cimport index_put
 from pound._limits cimport limits_t
 from pound._lru cimport hand
@@ -58,13 +59,13 @@ cdef inline int refusal(
     cdef const limits_t *limits = &d.limits
     cdef uint64_t total = open_bytes(d) + bytes
     cdef int result = REQ_ACCEPTED
-    if client.open >= client.window and not client_joins(d, client):
+    if unlikely(client.open >= client.window) and not client_joins(d, client):
         return REQ_BUSY_CLIENTS if client.reserve else REQ_BUSY_SESSION
-    if service.workers == 0:
+    if unlikely(service.workers == 0):
         result = workerless_refusal(d, client, bytes)
-    if d.full and result == REQ_ACCEPTED:
+    if unlikely(d.full) and result == REQ_ACCEPTED:
         result = REQ_BUSY_MEMORY
-    if total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3) and (
+    if unlikely(total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3)) and (
             result == REQ_ACCEPTED):
         result = bytes_refusal(d, client, total, bytes)
     if result != REQ_ACCEPTED or offer != NONE:

@@ -445,13 +445,13 @@ cdef inline void queue_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     cdef uint8_t where = request.queued
     cdef uint32_t w = service.reserved
     request.queued = QUEUED_NOWHERE
-    if where == QUEUED_ISOLATED:
+    if unlikely(where == QUEUED_ISOLATED):
         heap_remove(&service.isolated, queue_places(d), r)
         if service.isolated.count == 0 and w != NONE:
             reservation_end(d, request.service)
             worker_unserved(d, w)
         return
-    if where == QUEUED_DELAYED:
+    if unlikely(where == QUEUED_DELAYED):
         heap_remove(&d.delays, queue_places(d), r)
         service.delayed -= 1
         d.counters.delayed -= 1
@@ -479,7 +479,7 @@ cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexc
     service.waiting_bytes += request.bytes
     d.counters.waiting += 1
     d.counters.waiting_bytes += request.bytes
-    if service.workers == 0:
+    if unlikely(service.workers == 0):
         d.workerless += 1
         d.workerless_bytes += request.bytes
         service_await(d, request.service)
@@ -493,7 +493,7 @@ cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     service.waiting_bytes -= request.bytes
     d.counters.waiting -= 1
     d.counters.waiting_bytes -= request.bytes
-    if service.workers == 0:
+    if unlikely(service.workers == 0):
         d.workerless -= 1
         d.workerless_bytes -= request.bytes
         if service.waiting == service.delayed:

@@ -65,7 +65,9 @@ cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service)
     if first != NONE:
         return first
     first = rank_first(&service.busy, offer_seats(d))
-    second = rank_second(&service.busy, offer_seats(d))
+    if first == NONE:
+        return NONE
+    second = rank_second(&service.busy, offer_seats(d), first)
     if second != NONE and held_by(d, second) < held_by(d, first):
         return second
     return first
@@ -88,7 +90,7 @@ cdef inline uint32_t first_but(
     """first_but gives the first offer in a rank that is not of worker `w`, or NONE."""
     cdef uint32_t o = rank_first(rank, offer_seats(d))
     if o != NONE and d.offers[o].worker == w:
-        o = rank_second(rank, offer_seats(d))
+        o = rank_second(rank, offer_seats(d), o)
     return o
 
 

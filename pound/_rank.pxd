@@ -97,18 +97,15 @@ cdef inline uint32_t rank_first(const rank_t *r, seats_t seats) noexcept nogil:
     return r.late.nodes[0].item if node_less(r.late.nodes[0], head) else head.item
 
 
-cdef inline uint32_t rank_second(const rank_t *r, seats_t seats) noexcept nogil:
-    """rank_second gives the item with the least key but the first, or NONE."""
-    cdef uint32_t first = rank_first(r, seats)
+cdef inline uint32_t rank_second(const rank_t *r, seats_t seats, uint32_t first) noexcept nogil:
+    """rank_second gives the item with the least key but `first`, which is the first, or NONE."""
     cdef node_t listed
     cdef node_t late
+    if r.late.count == 0:
+        return seat_of(seats, first).link.next
     listed.item = r.order.head
-    if first == NONE:
-        return NONE
     if first == listed.item:
         listed.item = seat_of(seats, first).link.next
-        if heap_top(&r.late) == NONE:
-            return listed.item
         late = r.late.nodes[0]
     else:
         late = heap_next(&r.late)

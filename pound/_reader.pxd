@@ -99,9 +99,11 @@ cdef inline bint kind_known(uint8_t kind) noexcept nogil:
 cdef inline uint8_t kind_flags(uint8_t kind) noexcept nogil:
     if kind == KIND_REQUEST:
         return FLAGS_ALL
+    elif kind == KIND_REPLY:
+        return FLAG_ATTACHED | FLAG_META
     elif kind == KIND_TASK:
         return FLAG_ATTACHED | FLAG_DURABLE | FLAG_META
-    elif kind == KIND_REPLY or kind == KIND_PARTIAL or kind == KIND_ERROR:
+    elif kind == KIND_PARTIAL or kind == KIND_ERROR:
         return FLAG_ATTACHED | FLAG_META
     return 0 if kind_known(kind) else FLAGS_ALL
 
@@ -203,6 +205,8 @@ cdef inline int record_check(const uint8_t *image, size_t left, uint32_t *claime
         return WIRE_PARTS
     if kind == KIND_REQUEST or kind == KIND_TASK:
         error = named_check(image, size - RECORD_SIZE, &head)
+    elif kind == KIND_REPLY:
+        error = WIRE_OK
     else:
         error = fixed_check(image, size - RECORD_SIZE, &head)
     if error:
@@ -283,7 +287,9 @@ cdef inline const uint8_t *named_read(const uint8_t *image, record_t *r) noexcep
 
 # fixed_read fills in the head of any other kind and returns where its body begins; NULL: unknown.
 cdef inline const uint8_t *fixed_read(const uint8_t *image, record_t *r) noexcept nogil:
-    if r.kind == KIND_PARTIAL:
+    if r.kind == KIND_REPLY:
+        return image + RECORD_SIZE
+    elif r.kind == KIND_PARTIAL:
         r.sequence = load_u32(image + 16)
         r.attempt = image[20]
         return image + 24
