@@ -91,10 +91,29 @@ class Broker:
             self._closed(link)
         few = self.rng.choice((1, 4, 1000)) if gap <= HEARTBEAT_NS else 1 << 30
         self._read_some(few)
+        self._budget()
         due: int | None = self.call("tick", self.now, self.live)
         self._flush()
         self._speak_late()
         return due
+
+    def _budget(self) -> None:
+        """As _budget.pyx does, once a turn; of what is held it knows only the requests' part."""
+        most = self.world.memory_max - self.world.memory_max // 4
+        held, kept = self._held()
+        if held > most and kept:
+            self.call("evict", kept - min(kept, held - most))
+            held, _ = self._held()
+        self.call("full", held > most)
+
+    def _held(self) -> tuple[int, int]:
+        counters = self.pair.real.counters()
+        kept = counters["kept_bytes"]
+        undelivered = sum([self.pair.ledger.asked[slot].size for slot in self._undelivered()])
+        return counters["waiting_bytes"] + counters["running_bytes"] + kept + undelivered, kept
+
+    def _undelivered(self) -> list[int]:
+        return [slot for seat in self.clients.values() for slot in seat.answers]
 
     def _speak_late(self) -> None:
         """News of a worker that the dispatcher knows to be gone, and of a task that is over."""

@@ -1,4 +1,4 @@
-"""What must hold whatever the dispatcher decides: I1-I13, I17-I19, judged from the outside.
+"""What must hold whatever the dispatcher decides: I1-I13, I17-I20, judged from the outside.
 
 The ledger sees calls, results and actions, as the core does, and keeps the books that they imply:
 who holds which task, what is open, who was sent a task last. It predicts nothing: it refuses what
@@ -125,6 +125,7 @@ class Ledger:
         self.kept: list[Asked] = []
         self.candidates: set[int] = set()  # eligible before the call
         self.counters: dict[str, int] = {}
+        self.full = False  # so it was told last
         self.call: Call = {}
         self.now = 0
 
@@ -173,7 +174,9 @@ class Ledger:
         code, slot = result
         c, id = call["c"], call["id"]
         same = [a for a in self.asked.values() if (a.client, a.id) == (c, id)]
+        must(code != Req.BUSY_MEMORY or self.full, "I20", "refused without need", c, id)
         if code == Req.ACCEPTED:
+            must(not self.full or call["internal"], "I20", "accepted above the mark", c, id)
             must(slot is not None and slot not in self.asked, "I1", "slot in use", slot)
             must(self.clients[c] or not same, "I11", "accepted twice", c, id)
             self._accept(call, slot or 0)
@@ -305,6 +308,9 @@ class Ledger:
 
     def _before_answer_bytes(self, call: Call, result: None) -> None:
         self.asked[call["slot"]].size = call["size"]
+
+    def _before_full(self, call: Call, result: None) -> None:
+        self.full = call["full"]
 
     def _before_tick(self, call: Call, result: int | None) -> None:
         for given in self.given.values():
@@ -447,6 +453,11 @@ class Ledger:
             lost |= self.call["call"] == "client_room" and due == min(self.graces.values())
             closed = self.call["call"] == "client_close" and self.call["c"] == asked.client
             must(lost or closed, "I1", "an open request was forgotten", asked)
+        if self.call["call"] == "evict":
+            must(asked.phase == "kept", "I20", "evicted, but not a kept answer:", asked)
+            must(asked is self.kept[0], "I20", "evicted before an older one:", asked)
+            held = sum([a.size for a in self.kept])
+            must(held > self.call["size"], "I20", "evicted without need:", asked)
         if asked.phase == "kept":
             self.kept.remove(asked)
         self._end_old_task(asked)
@@ -549,6 +560,19 @@ class Ledger:
     def _within(line: list[Asked], most: int, most_bytes: int) -> None:
         size = sum(a.size for a in line)
         must(len(line) <= most and size <= most_bytes, "I12", len(line), size, "wait")
+
+    def _after_evict(
+        self, call: Call, result: None, actions: list[Action], counters: dict[str, int]
+    ) -> None:
+        must(counters["kept_bytes"] <= call["size"], "I20", "kept", counters["kept_bytes"])
+        freed = {kind for kind, *_ in actions} <= {Act.FREE, Act.SERVICE_FREE}
+        must(freed, "I20", "evicting did", actions)
+        for part in ("accepted", "waiting", "running", "answered", "failed", "cancelled"):
+            must(counters[part] == self.counters.get(part, 0), "I20", part, "changed", counters)
+
+    def _after_full(self, call: Call, result: None, actions: list[Action], counters: Any) -> None:
+        same = not self.counters or counters == self.counters
+        must(same and not actions, "I20", "did", actions, counters)
 
     def _after_tick(self, call: Call, result: int | None, actions: Any, counters: Any) -> None:
         must(result is None or result > self.now, "I13", "tick left behind what is due", result)

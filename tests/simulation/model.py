@@ -40,6 +40,7 @@ class Model:
         self.attempts_max = min(max(limits.attempts_max, 1), 255)
         self.token = token_seed
         self.now = 0
+        self.memory_full = False
         self.seq = 0
         self.sent_seq = 0
         self.services: dict[int, Service] = {}
@@ -284,6 +285,8 @@ class Model:
         return None
 
     def _bytes_refusal(self, client: Client, size: int) -> Req | None:
+        if self.memory_full:
+            return Req.BUSY_MEMORY
         most = self.limits.waiting_bytes_max
         opened = [r for r in self.slots.values() if r.open]
         total = sum([r.bytes for r in opened]) + size
@@ -311,9 +314,15 @@ class Model:
         self.kept.append(request)
         if request.client.foreign or request.id < request.client.done:
             self._forget(request)
-        while sum(r.bytes for r in self.kept) > self.limits.answers_bytes_max:
+        self.evict(self.limits.answers_bytes_max)
+
+    def evict(self, size: int) -> None:
+        while sum(r.bytes for r in self.kept) > size:
             self.sums["answers_evicted"] += 1
             self._forget(self.kept[0])
+
+    def full(self, full: bool) -> None:
+        self.memory_full = full
 
     def undeliverable(self, slot: int) -> None:
         self._forget(self.slots[slot])
@@ -653,9 +662,7 @@ class Model:
             service.wait_due = None
         self._isolated_left(service)
 
-    def _end(
-        self, request: Request, counter: str, code: Code, holder: int | None = None
-    ) -> None:
+    def _end(self, request: Request, counter: str, code: Code, holder: int | None = None) -> None:
         self._leave_task(request, tell=True)
         self._leave_queue(request)
         self._answered(request, counter)

@@ -39,6 +39,8 @@ CALLS = {
     "delivered": ("slot",),
     "undeliverable": ("slot",),
     "answer_bytes": ("slot", "size"),
+    "evict": ("size",),
+    "full": ("full",),
     "tick": ("now", "live"),
 }
 TRACE_KEPT = 40

@@ -67,6 +67,7 @@ class World(Protocol):
     calm: bool
     now: int
     pace_ns: int  # about a turn of the broker
+    memory_max: int  # bytes that the broker may hold
     work_paces: tuple[int, ...]  # how long a task takes, in paces
     service_names: list[str]
 

@@ -256,8 +256,11 @@ PLANTS = (
         "client.open >= client.window - (client.window >> 2)",
         "0",
     ),
-    step("what waits for a service that has a worker by now counts as waiting in vain", BOOK,
-         "d.workerless -= service.waiting"),
+    step(
+        "what waits for a service that has a worker by now counts as waiting in vain",
+        BOOK,
+        "d.workerless -= service.waiting",
+    ),
     bug(
         "names that nobody offers take the room of services",
         SHARES,
@@ -281,6 +284,20 @@ PLANTS = (
         "d.counters.kept_bytes > bytes",
         "d.counters.kept_bytes >= bytes and d.kept.head != NONE",
     ),
+    bug(
+        "the memory is full, yet requests come in",
+        ADMISSION,
+        "d.full and result == REQ_ACCEPTED",
+        "0",
+    ),
+    step("memory that was full once is full for ever", MAIN, "d.full = full", "d.full |= full"),
+    step(
+        "the newest kept answer goes first",
+        MAIN,
+        "request_free(d, d.kept.head)",
+        "request_free(d, d.kept.tail)",
+    ),
+    step("all kept answers go at once", MAIN, "kept_evict(d, bytes)", "kept_evict(d, 0)"),
     # time
     bug(
         "timers fire one tick late",

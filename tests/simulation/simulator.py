@@ -68,6 +68,8 @@ class Simulation:
         self.rng = Random(seed)
         self.rates = Rates.drawn(self.rng)
         self.limits = drawn_limits(self.rng)
+        # Drawn apart: where memory is plenty, a seed is what it was without this limit.
+        self.memory_max = Random(f"memory {seed}").choice((*[1 << 40] * 4, 8000, 2000))
         self.now = self.rng.choice((1, 1000 * SECOND))
         self.calm = False
         self.pace_ns = self.rng.choice((MS, 10 * MS, 100 * MS))
