@@ -38,6 +38,7 @@ cdef struct dealer_t:
     uint8_t near                         # inproc: there is no connection that could be lost
     uint8_t up                           # a connection stands (inproc: always)
     uint8_t welcomed
+    uint8_t brief                        # the last welcome did not last: the next may not either
     uint8_t leaving                      # we said BYE: to lose the broker is no news any more
     uint8_t wants_out                    # something is to be sent as soon as the socket takes it
     uint8_t follows
@@ -50,6 +51,7 @@ cdef struct dealer_t:
     uint32_t own_liveness
     int64_t silence                      # ns after which the broker counts as gone
     int64_t heard_at
+    int64_t welcomed_at
     int64_t said_at
     int64_t resting_until
     int64_t greet_at

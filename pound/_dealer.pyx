@@ -46,6 +46,7 @@ cdef enum:
     TEXT_MAX = 1024            # bytes of a log line's texts
     GREETING_NS = 1000000000   # between two greetings until WELCOME
     REST_NS = 1000000000       # away from a broker that said BYE without saying for how long
+    BRIEF_NS = 1000000000      # a connection that is cut sooner after WELCOME: we are turned away
     TURN_PAUSE_NS = 250000000  # that an endpoint is given at least: turning can't become a storm
     MONITORED = (
         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED)
@@ -244,11 +245,15 @@ cdef int watch_start(dealer_t *d) noexcept nogil:
 # --- what is logged ------------------------------------------------------------------------
 
 cdef void log_texts(
-    dealer_t *d, uint16_t event, const char *first, const char *second
+    dealer_t *d, uint16_t event, const char *first, const char *second, uint8_t brief
 ) noexcept nogil:
     cdef char text[TEXT_MAX]
     cdef int size = snprintf(text, sizeof(text), b"%s%c%s", first, 0, second)
-    mail_log(d.main, event, 0, 0, text, min(size, TEXT_MAX - 1))
+    mail_log(d.main, event, brief, 0, text, min(size, TEXT_MAX - 1))
+
+
+cdef void log_found(dealer_t *d) noexcept nogil:
+    mail_log(d.main, LOG_BROKER_FOUND, 0, 0, endpoint(d), <uint32_t>strlen(endpoint(d)))
 
 
 cdef void log_malformed(dealer_t *d, int error, size_t byte) noexcept nogil:
@@ -262,14 +267,14 @@ cdef void log_failure(dealer_t *d) noexcept nogil:
     fail(d)
     if d.over != NULL:
         return
-    log_texts(d, LOG_CANNOT_CONNECT, endpoint(d), zmq.strerror(zmq.errnum()))
+    log_texts(d, LOG_CANNOT_CONNECT, endpoint(d), zmq.strerror(zmq.errnum()), 0)
 
 
 cdef void lose(dealer_t *d, const char *reason) noexcept nogil:
     if d.welcomed:
         d.lost = reason
         if not d.leaving:
-            log_texts(d, LOG_BROKER_LOST, endpoint(d), reason)
+            log_texts(d, LOG_BROKER_LOST, endpoint(d), reason, d.brief)
     d.welcomed = 0
 
 
@@ -284,6 +289,7 @@ cdef void dealer_watch(dealer_t *d, int64_t now) noexcept nogil:
             return
         if event == ZMQ_EVENT_DISCONNECTED:
             d.up = 0
+            d.brief = d.brief or (d.welcomed and now - d.welcomed_at < BRIEF_NS)
             lose(d, b"disconnected")
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
             d.up = 1
@@ -380,7 +386,9 @@ cdef int frames_reserve(zmq_msg_t **frames, uint32_t *room, uint32_t count) noex
 cdef void dealer_welcome(dealer_t *d, const record_t *record, int64_t now) noexcept nogil:
     cdef int64_t told = record.heartbeat_ms * <int64_t>1000000
     if not d.welcomed:
-        mail_log(d.main, LOG_BROKER_FOUND, 0, 0, endpoint(d), <uint32_t>strlen(endpoint(d)))
+        d.welcomed_at = now
+        if not d.brief:
+            log_found(d)
     d.welcomed = 1
     d.heard_at = now
     d.resting_until = 0
@@ -417,6 +425,9 @@ cdef void dealer_told_bye(dealer_t *d, int64_t now, uint32_t retry_after_ms) noe
 # --- silence and turning -------------------------------------------------------------------
 
 cdef void dealer_tick(dealer_t *d, int64_t now) noexcept nogil:
+    if d.brief and d.welcomed and now - d.welcomed_at >= BRIEF_NS:
+        d.brief = 0
+        log_found(d)
     if dealer_resting(d, now):
         return
     if d.reopen:

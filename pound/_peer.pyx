@@ -679,7 +679,8 @@ cdef void news_log(Engine self, mail_t *mail) noexcept:
     elif code == LOG_CANNOT_CONNECT:
         repeated = self.repeats.pass_one((code, said[0]))
     else:
-        repeated = self.repeats.pass_one((code, *said), CHANGES_LINES)
+        brief = code == LOG_BROKER_LOST and first
+        repeated = self.repeats.pass_one((code, *said), 1 if brief else CHANGES_LINES)
     if repeated is None:
         return
     if repeated:

@@ -110,6 +110,32 @@ def test_when_the_crowd_has_left_connections_stay(
         assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
 
 
+def test_a_client_that_is_turned_away_again_and_again_says_it_once(
+    serve_with: Any, crowd: list[pound.Client], spawn: Callable[..., Any]
+) -> None:
+    served = serve_with(FEW, FEW)
+    crowd.append(pound.Client(served.frontend))
+    crowd += [pound.Client(served.frontend) for _ in range(40)]
+    wait_until(lambda: "descriptors short" in served.process.stderr)
+    program = f"""
+import time, pound, pound._logging
+pound._logging.configure("info", "text")
+with pound.Client({served.frontend!r}) as client:
+    lost = 0
+    while lost < 8:
+        assert client.wait_connected(20)
+        lost += 1
+        while client.wait_connected(0):
+            time.sleep(0.001)
+print("lost", lost, flush=True)
+"""
+    late = spawn([sys.executable, "-c", program])
+    assert late.wait() == 0, late.stderr
+    assert late.stderr.count("INFO broker found") == 1, late.stderr
+    assert late.stderr.count("WARNING broker lost") == 1, late.stderr
+    assert "WARNING log lines held back" in late.stderr
+
+
 def test_a_burst_of_raw_connections_is_drained_without_spinning(serve_with: Any) -> None:
     served = serve_with(FEW, FEW)
     port = int(served.frontend.rpartition(":")[2])
