@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # each would end the process; none means that to us
 LOOPS = ("asyncio", "uvloop")
 
 Handlers: TypeAlias = Mapping[int, Any]  # by number; None: one that is not Python's
@@ -84,6 +85,51 @@ def handled(act: Callable[[], None]) -> Iterator[None]:
         restore(found)
         if found in _found:  # in a child it is not
             _found.remove(found)
+
+
+@contextmanager
+def ignored(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have `tell` called with the name of each of IGNORED that comes meanwhile, and end nothing.
+
+    Those that the program handles, or ignores, are left to it. For the main thread only.
+    """
+    process, caught = os.getpid(), _caught()
+
+    def note(number: int, _: FrameType | None) -> None:
+        if os.getpid() == process:
+            tell(signal.Signals(number).name)
+        else:  # of a fork that Python was not told of
+            _forget()
+            os.kill(os.getpid(), number)
+
+    numbers = [getattr(signal, name) for name in IGNORED if hasattr(signal, name)]
+    found: Handlers = {
+        number: signal.SIG_DFL
+        for number in numbers
+        if signal.getsignal(number) == signal.SIG_DFL and not caught >> (number - 1) & 1
+    }
+    with not_inherited(found):
+        for number in found:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number in found:
+                if signal.getsignal(number) is note:
+                    signal.signal(number, signal.SIG_DFL)
+
+
+def _caught() -> int:
+    """Return the signals that this process has handlers for as bits, those of C as faulthandler's.
+
+    Python knows only its own; where the system does not tell, so do we.
+    """
+    try:
+        with open("/proc/self/status") as status:
+            lines = [line.split()[1] for line in status if line.startswith("SigCgt:")]
+    except OSError:
+        return 0
+    return int(lines[0], 16) if lines else 0
 
 
 def _before_fork() -> None:

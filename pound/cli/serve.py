@@ -25,13 +25,12 @@ except ImportError:  # not on Windows
 
 import pound
 from pound._logging import LOGGER, configure, log_event
-from pound._signals import install
+from pound._signals import IGNORED, install
 from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED
 from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
 ENDED = "ended"
-IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2")  # each would end the process; none means that to us
 SIGNAL_POLL_S = 0.5  # Python runs a signal's handler only between two steps of the main thread
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,9 +14,12 @@ import click
 
 import pound
 from pound import _logging, _signals, aio
+from pound._logging import log_event
 from pound.aio.worker import is_async
 from pound.cli.common import Seconds, connect_option
 from pound.config import keys
+
+LOGGER = logging.getLogger("pound.worker")
 
 
 def load_handler(spec: str) -> Callable[..., Any]:
@@ -100,8 +104,14 @@ def worker(
         "label": label,
         "drain_timeout": drain_timeout,
     }
-    if is_async(function):
-        with _signals.not_inherited(_signals.installed()):  # nor what the loop's runner installs
-            run_async(aio.Worker(endpoints, **settings).run())
-    else:
-        pound.Worker(endpoints, **settings).run()
+    with _signals.ignored(note_ignored):
+        if is_async(function):
+            with _signals.not_inherited(_signals.installed()):  # nor the runner's
+                run_async(aio.Worker(endpoints, **settings).run())
+        else:
+            pound.Worker(endpoints, **settings).run()
+
+
+def note_ignored(name: str) -> None:
+    """Log a signal that means nothing to a worker."""
+    log_event(LOGGER, logging.INFO, "signal ignored", signal=name)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,15 @@ import pytest
 import pound
 from pound import _signals
 from tests.integration.child_handlers import WAYS
-from tests.support import WAIT_S, Process, Served, pound_command, wait_until
+from tests.support import (
+    ROOT,
+    WAIT_S,
+    Process,
+    Served,
+    clean_environ,
+    pound_command,
+    wait_until,
+)
 
 Spawn = Callable[..., Process]
 KINDS = ("plain", "streamed", "coroutine", "beside")
@@ -192,3 +201,54 @@ def test_a_child_that_a_log_handler_of_a_broker_starts_ends_by_its_signal(
         logger.removeHandler(starter)
         logger.setLevel(before)
     assert codes == [-signal.SIGTERM]
+
+
+NAMES = ("SIGHUP", "SIGUSR1", "SIGUSR2")
+HANDLERS_OF_ITS_OWN = """
+    import faulthandler, signal, sys
+
+    def tell(number, frame):
+        print("told", signal.Signals(number).name, file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGHUP, tell)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1)
+
+    def echo(body):
+        return body
+    """
+
+
+@pytest.mark.parametrize("handler", ["handlers:echo", "async_handlers:loop"])
+def test_signals_that_mean_nothing_end_no_worker(
+    served: Served, spawn: Spawn, handler: str
+) -> None:
+    worker = spawn(pound_command(
+        "worker", f"tests.integration.{handler}", "--service", "s", "--connect", served.backend))
+    with pound.Client(served.frontend) as client:
+        assert client.request(b"x", "s", timeout=WAIT_S)
+        for name in NAMES:
+            worker.signal(signal.Signals[name])
+            wait_until(lambda: f"INFO signal ignored signal={name}\n" in worker.stderr)  # noqa: B023
+        assert client.request(b"x", "s", timeout=WAIT_S)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_worker_leaves_the_signals_of_its_program_alone(
+    served: Served, spawn: Spawn, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(textwrap.dedent(HANDLERS_OF_ITS_OWN))
+    environ = clean_environ(PYTHONPATH=f"{ROOT}:{tmp_path}")
+    worker = spawn(pound_command(
+        "worker", "program:echo", "--service", "s", "--connect", served.backend), environ)
+    with pound.Client(served.frontend) as client:
+        assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+        for name, line in (("SIGHUP", "told SIGHUP"), ("SIGUSR1", "Current thread")):
+            worker.signal(signal.Signals[name])
+            wait_until(lambda: line in worker.stderr)  # noqa: B023
+        worker.signal(signal.SIGUSR2)
+        assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "signal ignored" not in worker.stderr
