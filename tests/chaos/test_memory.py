@@ -9,6 +9,7 @@ import mmap
 import platform
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.peers.base import Body
 from tests.peers.dealer_client import DealerClient
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_worker import PndWorker
-from tests.support import Served, clean_environ, need, wait_until
+from tests.support import Process, Served, clean_environ, need, wait_until
 
 SOURCE = Path(__file__).with_name("scarce.c")
 ANY_SIZE = (0, 2**32 - 1)
@@ -359,3 +360,29 @@ def test_peers_that_find_no_memory_come_in_later_and_leave_nothing(
     crowd.close()
     status.wait(lambda now: [now[name] for name in names] == alone)
     status.wait(lambda now: bool(now["counters"]["peers"] == now["counters"]["routes"] == 1))
+
+
+def test_a_client_without_memory_for_a_request_says_so_and_ends(
+    scarcity: Scarcity, serve: Callable[..., Served], spawn: Callable[..., Process]
+) -> None:
+    """The engine's list of 65 frames has room for 128; nothing else has that size."""
+    program = f"""
+import os, pathlib, sys, time, pound, pound._logging
+pound._logging.configure("info", "text")
+client = pound.Client({serve().frontend!r})
+assert client.wait_connected(20)
+print("ready", flush=True)
+while not any(pathlib.Path(os.environ["SCARCE"]).read_bytes()[:4]):
+    time.sleep(0.005)
+try:
+    client.request([bytes(5000)] * 65, "pound.status", timeout=20)
+except pound.ClosedError as error:
+    sys.exit(str(error))
+"""
+    process = spawn([sys.executable, "-c", program], clean_environ(**scarcity.environ))
+    wait_until(lambda: "ready" in process.stdout)
+    scarcity.begin(1, (128 * 64, 128 * 64))
+    assert process.wait() == 1
+    said = 'CRITICAL engine failed error="its engine failed: no memory"'
+    assert said in process.stderr
+    assert "its engine failed: no memory" in process.stderr.splitlines()
