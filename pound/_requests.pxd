@@ -3,12 +3,14 @@
 # A request is in exactly one place: OWN (never sent, for a service of the broker's own: before all
 # others, whatever is open), FRESH (never sent), RETURNED (the broker was busy, its turn has come
 # again: in turns with the fresh), BUSY (the broker refused it, its timer brings it back), OPEN
-# (sent, has an id), or nowhere (ended). Ids are given at sending, so they increase in the order of
-# sending and `done`, the lowest open id, never waits for a request that was not sent. A request
-# that the broker refused as busy has ended for the broker: it comes back under a new id.
-# Invariant: id != 0 exactly in OPEN; each of the five queues is in the order of entering it, OPEN
-#            also in the order of ids; `again` is the first open request that may have to be sent
-#            again, NONE if none.
+# (sent, has an id), PARKED (the broker takes no more of its service: _pace.pxd), or nowhere
+# (ended). Ids are given at sending, so they increase in the order of sending and `done`, the lowest
+# open id, never waits for a request that was not sent. A request that the broker refused as busy
+# has ended for the broker: it comes back under a new id.
+# Invariant: id != 0 exactly in OPEN; each of the queues is in the order of entering it, OPEN also
+#            in the order of ids; `again` is the first open request that may have to be sent again,
+#            NONE if none; `parked` has a bit for each row of PARKED that is not empty, `paced` for
+#            each whose pace is bounded.
 # Cost:      O(1) a request, O(log n) for its timer: one with a deadline, or the busy one's return.
 #            Those without a deadline wait in a queue by age for their line in the log.
 # Memory:    a request owns its body, its share of the service's name and, from the beginning, the
@@ -16,7 +18,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 from pound._cancels cimport cancels_t
 from pound._heap cimport (
@@ -24,6 +26,7 @@ from pound._heap cimport (
 from pound._index cimport (
     index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t)
 from pound._mail cimport body_clear, body_t, mail_t, mailbox_t
+from pound._pace cimport PACE_ROWS, pace_more, pace_refused, pace_t, pace_takes
 from pound._peer cimport FAR, command_t, end_t, engine_t
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
@@ -39,12 +42,14 @@ cdef enum:                     # places
     RETURNED
     BUSY
     OPEN
-    PLACES
+    PARKED                     # and PACE_ROWS places from here on, by row
+    PLACES = PARKED + PACE_ROWS
 
 
 cdef struct service_t:         # a service's name, shared by the requests of one call
     uint32_t refs
     uint16_t size              # bytes
+    uint8_t row                # of its pace
     uint8_t name[1]            # `size` of them
 
 
@@ -63,7 +68,8 @@ cdef struct request_t:
     link_t link                # in the queue of its place
     link_t silence             # in `silent`, without a deadline and until its line is logged
     uint32_t timer             # its place among the timers, or NONE
-    uint8_t place              # OWN .. OPEN
+    uint8_t place              # OWN .. PARKED and its row
+    uint8_t row                # of its service's pace
     uint8_t priority
     uint8_t accepted           # the broker said that it holds it
     uint8_t again              # open, and to be sent again with RETRY
@@ -99,8 +105,19 @@ cdef struct requests_t:
     uint32_t open              # requests in OPEN
     uint32_t streams           # requests with a flow
     uint8_t turn               # 1: a fresh one was sent last, a returned one comes next
+    uint8_t parked_turn        # the row of the parked one that was sent last
+    uint64_t parked
+    uint64_t paced
+    int64_t paced_until        # when one of these may have more; FAR: there is none
+    pace_t paces[PACE_ROWS]
     uint32_t again
     uint64_t next_id
+
+
+cdef inline bint is_own(const service_t *service) noexcept nogil:
+    """is_own tells whether a name is of a service that the broker answers itself."""
+    return ((service.size >= 6 and memcmp(service.name, b"pound.", 6) == 0)
+            or (service.size >= 4 and memcmp(service.name, b"mmi.", 4) == 0))
 
 
 cdef inline void service_drop(service_t *service) noexcept nogil:
@@ -110,12 +127,22 @@ cdef inline void service_drop(service_t *service) noexcept nogil:
         free(service)
 
 
+cdef inline void requests_unpaced(requests_t *q) noexcept nogil:
+    """requests_unpaced lets every service have as many as come: the broker is another one."""
+    cdef int row
+    for row in range(PACE_ROWS):
+        q.paces[row].most = NONE
+    q.paced = 0
+    q.paced_until = FAR
+
+
 cdef inline void requests_init(requests_t *q) noexcept nogil:
     cdef int place
     memset(q, 0, sizeof(requests_t))
     pool_init(&q.pool)
     for place in range(PLACES):
         queue_init(&q.places[place])
+    requests_unpaced(q)
     queue_init(&q.silent)
     queue_init(&q.credits)
     q.again = NONE
@@ -200,8 +227,11 @@ cdef inline void request_unplace(requests_t *q, uint32_t r) noexcept nogil:
     if request.place == OPEN:
         index_remove(&q.ids, request.id, r)
         q.open -= 1
+        q.paces[request.row].open -= 1
         request.id = 0
         request.accepted = request.again = 0
+    elif request.place >= PARKED and q.places[request.place].head == NONE:
+        q.parked ^= <uint64_t> 1 << request.row
 
 
 cdef inline void request_move(requests_t *q, uint32_t r, uint8_t place) noexcept nogil:
@@ -222,24 +252,8 @@ cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
     request.id = q.next_id
     q.next_id += 1
     q.open += 1
+    q.paces[request.row].open += 1
     return 0
-
-
-cdef inline uint32_t requests_next(requests_t *q, uint32_t window) noexcept nogil:
-    """requests_next gives the request that is sent next, or NONE: no more than `window` are open.
-
-    Requests that the broker has refused before don't hold up the others, nor these them.
-    """
-    cdef uint32_t fresh = q.places[FRESH].head
-    cdef uint32_t returned = q.places[RETURNED].head
-    if q.places[OWN].head != NONE:
-        return q.places[OWN].head
-    if q.open >= window:
-        return NONE
-    if fresh == NONE or returned == NONE:
-        return returned if fresh == NONE else fresh
-    q.turn ^= 1
-    return fresh if q.turn else returned
 
 
 cdef inline void requests_again(requests_t *q) noexcept nogil:
@@ -250,6 +264,88 @@ cdef inline void requests_again(requests_t *q) noexcept nogil:
         q.all[r].again = 1
         q.all[r].accepted = 0
         r = q.all[r].link.next
+
+
+# --- whose turn it is ----------------------------------------------------------------------
+
+cdef inline bint is_parked(const requests_t *q, uint8_t row) noexcept nogil:
+    return q.parked >> row & 1
+
+
+cdef inline uint32_t place_next(requests_t *q, uint8_t place) noexcept nogil:
+    """place_next gives the first request of a place that may be sent, or NONE; parks those before.
+
+    Those that are parked go before others of their service.
+    """
+    cdef uint32_t r = q.places[place].head
+    cdef uint8_t row
+    while r != NONE:
+        row = q.all[r].row
+        if pace_takes(&q.paces[row]) and not is_parked(q, row):
+            break
+        request_move(q, r, PARKED + row)
+        q.parked |= <uint64_t> 1 << row
+        r = q.places[place].head
+    return r
+
+
+cdef inline uint32_t parked_next(requests_t *q) noexcept nogil:
+    """parked_next gives the first parked request that may be sent, of each row in turn, or NONE."""
+    cdef uint8_t row = q.parked_turn
+    cdef int _
+    if q.parked == 0:
+        return NONE
+    for _ in range(PACE_ROWS):
+        row = (row + 1) % PACE_ROWS
+        if is_parked(q, row) and pace_takes(&q.paces[row]):
+            q.parked_turn = row
+            return q.places[PARKED + row].head
+    return NONE
+
+
+cdef inline uint32_t requests_next(requests_t *q, uint32_t window) noexcept nogil:
+    """requests_next gives the request that is sent next, or NONE: no more than `window` are open.
+
+    Requests that the broker has refused before don't hold up the others, nor these them.
+    """
+    cdef uint32_t fresh, returned
+    if q.places[OWN].head != NONE:
+        return q.places[OWN].head
+    if q.open >= window:
+        return NONE
+    returned = place_next(q, RETURNED)
+    fresh = place_next(q, FRESH)
+    if returned == NONE:
+        returned = parked_next(q)
+    if fresh == NONE or returned == NONE:
+        return returned if fresh == NONE else fresh
+    q.turn ^= 1
+    return fresh if q.turn else returned
+
+
+cdef inline void request_refused(requests_t *q, uint32_t r) noexcept nogil:
+    """request_refused bounds the pace of a service whose request, in BUSY by now, was refused."""
+    cdef uint8_t row = q.all[r].row
+    pace_refused(&q.paces[row], q.all[r].busy_until)
+    q.paced |= <uint64_t> 1 << row
+    q.paced_until = min(q.paced_until, q.all[r].busy_until)
+
+
+cdef inline void requests_paced(requests_t *q, int64_t now, uint32_t window) noexcept nogil:
+    """requests_paced allows more where it is time for that."""
+    cdef uint64_t bit = 1
+    cdef int row
+    if now < q.paced_until:
+        return
+    q.paced_until = FAR
+    for row in range(PACE_ROWS):
+        if q.paced & bit:
+            pace_more(&q.paces[row], now, window)
+            if q.paces[row].most == NONE:
+                q.paced ^= bit
+            else:
+                q.paced_until = min(q.paced_until, q.paces[row].until)
+        bit <<= 1
 
 
 # --- time ----------------------------------------------------------------------------------
@@ -335,7 +431,6 @@ cdef enum wants_t:             # the `code` of the mail of an end: what its take
 
 cdef enum:
     REFUSAL = 200              # bytes of a sentence, its NUL included; longer ones are cut
-    LONG_ONES = 64             # services whose requests wait long; two that meet share their lines
 
 cdef struct long_t:
     int64_t until              # no line before
@@ -356,7 +451,7 @@ cdef struct asking_t:
     int64_t eager_bytes_max    # the limits of this client: this and the three below
     int64_t log_after          # ns
     int64_t long_at            # when a service's line is due; FAR: none is
-    long_t long_ones[LONG_ONES]
+    long_t long_ones[PACE_ROWS]  # by row: services whose requests wait long
     int64_t leave_within       # ns
     uint64_t stream_bytes_max
     int64_t leave_by           # say BYE and finish, at the latest then; FAR: not yet

@@ -31,17 +31,16 @@ from pound._mail cimport (
     body_read, body_t, body_text, mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
 from pound._peer cimport (
     FAR, TROUBLE, clock_now, command_t, end_t, engine_log, engine_t, engine_trouble)
+from pound._pace cimport PACE_ROWS
 from pound._pool cimport NONE
 from pound._queue cimport queue_append
 from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
-    BUSY, LONG_ONES, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
-    request_arm, request_end, request_expires, request_hush, request_move, request_new,
-    BUSY, LONG_ONES, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
-    request_arm, request_end, request_expires, request_hush, request_move, request_new,
-    long_t, request_send, request_t, requests_again, requests_by_id, requests_by_number,
-    requests_done, requests_due, requests_free, requests_init, requests_next, requests_t,
-    service_drop, service_t, silences)
+    BUSY, OPEN, OWN, PARKED, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
+    is_own, long_t, request_arm, request_end, request_expires, request_hush, request_move,
+    request_new, request_refused, request_send, request_t, requests_again, requests_by_id,
+    requests_by_number, requests_done, requests_due, requests_free, requests_init, requests_next,
+    requests_paced, requests_t, requests_unpaced, service_drop, service_t, silences)
 from pound._streams cimport (
     stream_again, stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
@@ -119,12 +118,6 @@ cdef void fail(asking_t *a, uint32_t r, uint16_t code, const char *why) noexcept
 
 # --- commands, posted by the client --------------------------------------------------------
 
-# is_own tells whether a name is of a service that the broker answers itself.
-cdef bint is_own(const service_t *service) noexcept nogil:
-    return ((service.size >= 6 and memcmp(service.name, b"pound.", 6) == 0)
-            or (service.size >= 4 and memcmp(service.name, b"mmi.", 4) == 0))
-
-
 # add opens the request whose mail of the end this is. -1: no memory, the mail is untouched.
 cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     cdef requests_t *q = &a.requests
@@ -139,6 +132,7 @@ cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     memset(&mail.body, 0, sizeof(body_t))
     request.box = ask.box
     request.service = ask.service
+    request.row = ask.service.row
     request.flow = ask.flow
     q.streams += ask.flow != NULL
     request.priority = ask.priority
@@ -324,8 +318,10 @@ cdef void take_reply(
 
 
 # put_off has the request asked again later, each time a little later: the broker does not take it
-# now.
-cdef void put_off(asking_t *a, uint32_t r, uint32_t retry_after_ms, int64_t now) noexcept nogil:
+# now; if it is `busy`, it takes no others of the service either.
+cdef void put_off(
+    asking_t *a, uint32_t r, uint32_t retry_after_ms, bint busy, int64_t now
+) noexcept nogil:
     cdef request_t *request = &a.requests.all[r]
     cdef uint32_t doublings = request.busy if request.busy < BUSY_DOUBLINGS else BUSY_DOUBLINGS
     cdef int64_t backoff = <int64_t> BUSY_FIRST_NS << doublings
@@ -335,6 +331,8 @@ cdef void put_off(asking_t *a, uint32_t r, uint32_t retry_after_ms, int64_t now)
     request_move(&a.requests, r, BUSY)
     request.busy += 1
     request.busy_until = now + jitter(told if told > backoff else backoff)
+    if busy and not is_own(request.service):
+        request_refused(&a.requests, r)
     if request_arm(&a.requests, r) < 0:
         fail(a, r, CODE_RESOURCE_EXHAUSTED, b"the broker is busy, and no memory to ask it again")
 
@@ -364,7 +362,7 @@ cdef void take_error(
     cdef mail_t *mail
     if (busy or draining) and (flow == NULL or not flow.started):
         note_refusal(a, record)
-        put_off(a, r, record.retry_after_ms, now)
+        put_off(a, r, record.retry_after_ms, busy, now)
         return
     mail = end(a, r)
     mail.kind = MAIL_ERROR
@@ -473,6 +471,7 @@ cdef void asking_epoch_changed(engine_t *e, int64_t now) noexcept nogil:
     cdef uint32_t r = a.requests.places[OPEN].head
     cdef request_t *request
     cdef mail_t *mail
+    requests_unpaced(&a.requests)
     while r != NONE:
         request = &a.requests.all[r]
         r = request.link.next
@@ -511,6 +510,10 @@ cdef void waits_for(
         snprintf(
             to, room, b"the broker at %s is busy, it was asked %u times and said: %s", at,
             <unsigned int> request.busy, (<asking_t *> e.end.state).refusal)
+    elif request.place >= PARKED:
+        snprintf(
+            to, room, b"the broker at %s takes no more for this service now, it said: %s", at,
+            (<asking_t *> e.end.state).refusal)
     elif not d.welcomed:
         no_broker(to, room, e)
     elif dealer_resting(d, now):
@@ -546,12 +549,7 @@ cdef void expire(asking_t *a, engine_t *e, uint32_t r, int64_t now) noexcept nog
 
 # note_long has a line written for the service of a request that has begun to wait long.
 cdef void note_long(asking_t *a, const service_t *service) noexcept nogil:
-    cdef uint64_t hash = 14695981039346656037ULL
-    cdef long_t *row
-    cdef uint32_t i
-    for i in range(service.size):
-        hash = (hash ^ service.name[i]) * 1099511628211ULL
-    row = &a.long_ones[(hash ^ hash >> 32) % LONG_ONES]
+    cdef long_t *row = &a.long_ones[service.row]
     CHECK(service.size < sizeof(row.name), "a service's name of %u bytes", <unsigned> service.size)
     row.owed = 1
     row.size = service.size
@@ -604,7 +602,7 @@ cdef void log_long(asking_t *a, engine_t *e, int64_t now) noexcept nogil:
         note_long(a, q.all[r].service)
         r = q.silent.head
     a.long_at = FAR
-    for i in range(LONG_ONES):
+    for i in range(PACE_ROWS):
         row = &a.long_ones[i]
         if row.owed and now >= row.until:
             row.owed = 0
@@ -624,9 +622,10 @@ cdef void asking_tick(engine_t *e, int64_t now) noexcept nogil:
             expire(a, e, r, now)
         else:
             if q.all[r].place == BUSY and now >= q.all[r].busy_until:
-                request_move(q, r, RETURNED)
+                request_move(q, r, OWN if is_own(q.all[r].service) else RETURNED)
             request_arm(q, r)
         r = requests_due(q, now)
+    requests_paced(q, now, e.dealer.limits.requests_max)
     log_long(a, e, now)
     told_put(a)
 
@@ -634,7 +633,7 @@ cdef void asking_tick(engine_t *e, int64_t now) noexcept nogil:
 cdef int64_t asking_next_due(engine_t *e) noexcept nogil:
     cdef asking_t *a = <asking_t *> e.end.state
     cdef const requests_t *q = &a.requests
-    cdef int64_t due = a.leave_by
+    cdef int64_t due = min(a.leave_by, q.paced_until)
     if q.timers.count and q.timers.nodes[0].key < due:
         due = q.timers.nodes[0].key
     if a.long_at < due:

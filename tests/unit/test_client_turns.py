@@ -39,3 +39,51 @@ def test_what_was_refused_takes_turns_with_what_was_never_sent(make_client, brok
         broker.say(reply(id, b""))
         sent += broker.expect(REQUEST).parts
     assert sorted(sent) == [b"fresh", b"refused"]
+
+
+def test_the_brokers_own_services_are_asked_again_whatever_is_open(make_client, broker):
+    client = make_client()
+    broker.greet(requests_max=1)
+    assert client.wait_connected(WAIT_S)
+    client.submit(b"", "nobody")
+    broker.expect(REQUEST)
+    future = client.submit(b"", "pound.status")
+    broker.say(error(broker.expect(REQUEST).id, 8, "read first", retry_after_ms=1))
+    broker.say(reply(broker.expect(REQUEST).id, b"page"))
+    assert future.result(WAIT_S) == b"page"
+
+
+def test_what_the_broker_refuses_is_not_sent_over_and_over(make_client, broker):
+    """A refusal says how much of a service the broker takes; one more is sent when one ends."""
+    client = make_client()
+    broker.greet(requests_max=100)
+    assert client.wait_connected(WAIT_S)
+    for _ in range(300):
+        client.submit(b"", "busy")
+    ids = [broker.expect(REQUEST).id for _ in range(100)]
+    for id in ids[40:]:
+        broker.say(error(id, 8, "full", retry_after_ms=60_000))
+    broker.expect_silence(0.3)
+    for id in ids[:3]:
+        broker.say(reply(id, b""))
+        broker.expect(REQUEST)
+        broker.expect_silence(0.1)
+    client.submit(b"other", "quick")
+    assert broker.expect(REQUEST).parts == [b"other"]
+
+
+def test_more_of_a_refused_service_is_tried_in_time(make_client, broker):
+    client = make_client()
+    broker.greet(requests_max=300)
+    assert client.wait_connected(WAIT_S)
+    broker.expect_silence(0.1)
+    for _ in range(400):
+        client.submit(b"", "busy")
+    ids = [broker.expect(REQUEST).id for _ in range(300)]
+    for id in ids[1:]:
+        broker.say(error(id, 8, "full", retry_after_ms=200))
+    for _ in range(64):
+        broker.expect(REQUEST)
+    broker.expect_silence(0.3)
+    for _ in range(64):
+        broker.expect(REQUEST)
