@@ -150,23 +150,25 @@ cdef int pipe_counts(broker_t *b, peer_t *peer, outgoing_t *m, uint64_t size) no
         peer.pipe = pipe_new(b.pipes)
     if peer.pipe == NULL:
         return -1
-    if pipe_count(peer.pipe, &m.frames[m.count - 1], <int64_t> size):
-        return -1
-    peer.piped += size
-    return 0
+    return pipe_count(peer.pipe, &m.frames[m.count - 1], <int64_t> size)
 
 
 cdef sent_t send_within(broker_t *b, route_t *route, outgoing_t *m, uint64_t size) noexcept nogil:
     """Begin a message of `size` bytes, if its peer's pipe does not hold too many as it is."""
     cdef peer_t *peer = route.peer
+    cdef bint counted
+    cdef sent_t how
     size += m.count * FRAME_BYTES
-    if peer != NULL:
-        if pipe_bytes(peer.pipe) > <int64_t> b.settings.undelivered_bytes_max:
-            return BLOCKED
-        if size >= COUNTED_FROM and pipe_counts(b, peer, m, size):
-            b.counters[C_NO_MEMORY] += 1
-            return BLOCKED
-    return send_route(b, route)
+    counted = peer != NULL and size >= COUNTED_FROM
+    if peer != NULL and pipe_bytes(peer.pipe) > <int64_t> b.settings.undelivered_bytes_max:
+        return BLOCKED
+    if counted and pipe_counts(b, peer, m, size):
+        b.counters[C_NO_MEMORY] += 1
+        return BLOCKED
+    how = send_route(b, route)
+    if counted and how == SENT:
+        peer.piped += size
+    return how
 
 
 cdef sent_t send_outgoing(broker_t *b, route_t *route) noexcept nogil:

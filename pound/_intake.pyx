@@ -307,6 +307,8 @@ cdef bint streams(const broker_t *b, uint32_t slot) noexcept nogil:
 cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil:
     b.counters[C_PARTIALS_DROPPED] += 1
     if not streams(b, slot):
+        if why != HOLE_UNREAD:  # what it cost its worker is not known
+            credit_grant_all(b, slot)
         return
     if not b.slots[slot].hole:
         b.slots[slot].hole = why

@@ -203,8 +203,6 @@ class Spool:
 
 SPOOL = Spool()
 atexit.register(SPOOL.flush)  # before logging's own, which was registered first
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=SPOOL._reset)
 
 
 class Repeats:
@@ -334,6 +332,10 @@ class DescriptorHandler(logging.Handler):
         self._fd = fd
         self._writing = threading.Lock()
 
+    def renew(self) -> None:
+        """Be usable in a child of a fork: a thread of the parent's may have been writing."""
+        self._writing = threading.Lock()
+
     def acquire(self) -> None:
         """Take no lock: `emit` has its own."""
 
@@ -430,3 +432,14 @@ class _ProgramHandler(logging.Handler):
 
 def _is_ours(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] == LOGGER.name
+
+
+def _after_fork_in_child() -> None:
+    SPOOL._reset()
+    for handler in LOGGER.handlers:
+        if isinstance(handler, DescriptorHandler):
+            handler.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

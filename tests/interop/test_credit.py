@@ -17,7 +17,7 @@ from tests.peers.catalogue import BEAT, SERVICE
 from tests.peers.mdp1 import Mdp1Client
 from tests.peers.mdp2 import Mdp2Client, Mdp2Worker
 from tests.peers.pnd_client import PndClient
-from tests.peers.pnd_wire import CREDIT, Record, credit, partial_cost
+from tests.peers.pnd_wire import CREDIT, ERROR, Record, credit, partial_cost
 from tests.peers.pnd_worker import PndWorker
 from tests.support import wait_until
 
@@ -186,6 +186,32 @@ def test_a_client_without_partials_does_not_hold_its_worker_up(
     client.ask([b"q"])
     task = worker.task()
     stream(worker, task, [bytes(1000)], 600_000)
+    worker.answer(task, [b"end"])
+    assert client.take() == [b"end"]
+
+
+def test_a_partial_that_is_refused_does_not_hold_its_worker_up(
+    rig_of: Callable[..., Rig], own: Own
+) -> None:
+    rig = rig_of(body_bytes_max=2 * FIRST)
+    worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(worker)
+    client = own(Mdp1Client(rig.frontend, service=SERVICE))
+    client.ask([b"q"])
+    task = worker.task()
+    worker.partial(task, [bytes(2 * FIRST + 1)])
+    said: list[Record] = []
+
+    def granted() -> bool:
+        worker.keep_alive()
+        frames = worker.poll(BEAT / 4)
+        if frames is not None:
+            worker.heard = time.monotonic()
+            said.extend(wire.unpack(frames)[1])
+        return any(record.kind == CREDIT for record in said)
+
+    wait_until(granted)
+    assert any(record.kind == ERROR for record in said)
     worker.answer(task, [b"end"])
     assert client.take() == [b"end"]
 

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import os
+import select
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -267,6 +269,36 @@ def test_the_end_of_a_program_takes_no_lock_that_a_blocked_write_holds() -> None
     thread.join(WAIT_S)
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_that_was_forked_during_a_write_logs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    handler = DescriptorHandler(writer)
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
+    parent = logging.LogRecord("pound", 20, "", 0, "x" * 300_000, (), None)
+    thread = threading.Thread(target=handler.handle, args=(parent,), daemon=True)
+    thread.start()
+    wait_until(lambda: handler._writing.locked())
+    child = os.fork()
+    if child == 0:
+        handler.handle(logging.LogRecord("pound", 20, "", 0, "child", (), None))
+        os._exit(0)
+    try:
+        thread_done = threading.Thread(target=os.waitpid, args=(child, 0), daemon=True)
+        thread_done.start()
+        got = b""
+        while got.count(b"\n") < 2 or b"child" not in got:
+            assert select.select([reader], [], [], WAIT_S)[0], got[-20:]
+            got += os.read(reader, 65536)
+        thread_done.join(WAIT_S)
+        assert not thread_done.is_alive()
+        thread.join(WAIT_S)
+    finally:
+        if thread_done.is_alive():
+            os.kill(child, signal.SIGKILL)
+        os.close(reader)
+        os.close(writer)
 
 
 @contextmanager
