@@ -16,18 +16,21 @@ import atexit
 import contextlib
 import json
 import logging
+import math
 import os
 import queue
 import select
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import IO
 
 LOGGER = logging.getLogger("pound")
 LINES_MAX = 1024  # lines that wait in the spool
 FLUSH_S = 1.0  # for the last lines of a program that ends
+PATIENCE_S = 1.0  # that a handler of tasks gives a line of its own
 WINDOW_S = 30.0  # of one key at most one line in this time
 KEYS_MAX = 256
 
@@ -202,7 +205,30 @@ class Spool:
 
 
 SPOOL = Spool()
-atexit.register(SPOOL.flush)  # before logging's own, which was registered first
+
+
+def _end() -> None:
+    """Write the last lines; if that lasts, let the program end without them.
+
+    The spool's thread is inside a handler of the program's then, whose lock logging waits for at
+    the end of a program, and inside a stream, whose lock the interpreter waits for.
+    """
+    if SPOOL.flush():
+        return
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        handler = reference()
+        lock = getattr(handler, "lock", None)
+        if lock is None or lock.acquire(blocking=False):
+            if lock is not None:
+                lock.release()
+            continue
+        logging._handlerList.remove(reference)  # type: ignore[attr-defined]
+        for name in ("stderr", "__stderr__", "stdout", "__stdout__"):
+            if getattr(sys, name) is getattr(handler, "stream", ()):
+                setattr(sys, name, None)
+
+
+atexit.register(_end)  # before logging's own, which was registered first
 
 
 class Repeats:
@@ -331,6 +357,7 @@ class DescriptorHandler(logging.Handler):
         super().__init__()
         self._fd = fd
         self._writing = threading.Lock()
+        self._stuck = False
 
     def renew(self) -> None:
         """Be usable in a child of a fork: a thread of the parent's may have been writing."""
@@ -350,22 +377,57 @@ class DescriptorHandler(logging.Handler):
         return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        """Write a line, however long that takes."""
+        self._put(record, math.inf)
+
+    def offer(self, record: logging.LogRecord) -> None:
+        """Write a line if that takes less than `PATIENCE_S`, else drop it and count it.
+
+        While whoever reads has stopped, later lines are dropped at once.
+        """
+        if self.filter(record):
+            self._put(record, 0.0 if self._stuck else PATIENCE_S)
+
+    def _put(self, record: logging.LogRecord, patience: float) -> None:
+        line = (_formatted(self, record) + "\n").encode(errors="backslashreplace")
+        end = time.monotonic() + patience
+        if not self._writing.acquire(timeout=-1 if patience == math.inf else patience):
+            self._stuck = True
+            SPOOL.dropped += 1
+            return
         try:
-            with self._writing:
-                while line:
-                    line = line[self._write(line):]
+            while line:
+                line = line[self._write(line, end):]
+            self._stuck = False
+        except TimeoutError:
+            self._stuck = True
+            SPOOL.dropped += 1
         except OSError:
             SPOOL.dropped += 1
+        finally:
+            self._writing.release()
 
-    def _write(self, line: bytes) -> int:
-        with contextlib.suppress(BlockingIOError):
-            return os.write(self._fd, line)
+    def _write(self, line: bytes, end: float) -> int:
+        """Write what can be written by `end`, but not more than fits into a pipe at once."""
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        poll.poll()
+        if not poll.poll(None if end == math.inf else max(0.0, end - time.monotonic()) * 1000):
+            raise TimeoutError
+        with contextlib.suppress(BlockingIOError):
+            return os.write(self._fd, line[:select.PIPE_BUF])
         return 0
+
+
+def _formatted(handler: logging.Handler, record: logging.LogRecord) -> str:
+    """Return a record as text; one of the program's that can't be formatted is told as such."""
+    try:
+        return handler.format(record)
+    except Exception as error:
+        words = traceback.format_exception_only(error)[-1].strip()
+        message = f"a line logged at {record.pathname}:{record.lineno} can't be formatted: {words}"
+        told = logging.LogRecord(
+            record.name, record.levelno, record.pathname, record.lineno, "%s", (message,), None)
+        return handler.format(told)
 
 
 def _stderr_handler() -> logging.Handler:
@@ -410,7 +472,11 @@ def configure_program(level: str) -> None:
 
 
 class _ProgramHandler(logging.Handler):
-    """Pass lines on to another handler, but those for which the program has one of its own."""
+    """Pass lines on to another handler, but those for which the program has one of its own.
+
+    They are written by the thread that logs, so that none is lost with a process or in a burst. It
+    is held up for `PATIENCE_S` at most if whoever reads has stopped.
+    """
 
     def __init__(self, to: logging.Handler) -> None:
         super().__init__()
@@ -427,7 +493,10 @@ class _ProgramHandler(logging.Handler):
             if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
                 return
             logger = logger.parent
-        self._to.handle(record)
+        if isinstance(self._to, DescriptorHandler):
+            self._to.offer(record)
+        else:
+            self._to.handle(record)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +150,64 @@ def test_lines_flow_again_when_they_are_read(
     wait_until(lambda: b"bad message" in unread.read())
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT_S) == 0
+
+
+ENDS = """
+import logging, sys, threading
+import pound
+from pound._logging import SPOOL, log_event
+if sys.argv[1] == "stream":
+    logging.basicConfig(level=logging.INFO)
+else:
+    class Waits(logging.Handler):
+        def emit(self, record):
+            threading.Event().wait()
+    logging.getLogger().addHandler(Waits())
+log_event(logging.getLogger("pound"), logging.WARNING, "broker lost")
+print("over", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["stream", "handler"])
+def test_a_program_ends_though_its_own_log_handler_does_not_return(kind: str) -> None:
+    unread = Unread(closed=False)
+    program = subprocess.Popen(
+        [sys.executable, "-c", ENDS, kind], stdout=subprocess.PIPE, stderr=unread.writer,
+        text=True, env=clean_environ(), cwd=ROOT)
+    try:
+        out, _ = program.communicate(timeout=WAIT_S)
+        assert (out, program.returncode) == ("over\n", 0)
+    finally:
+        program.kill()
+        program.wait()
+        unread.close()
+
+
+HANDLER = """
+import logging
+def handle(body):
+    logging.info("x" * 500)
+    return body
+"""
+
+
+def test_a_worker_whose_handler_logs_serves_and_ends_though_nobody_reads(
+    tmp_path: Path
+) -> None:
+    unread = Unread(closed=False)
+    (tmp_path / "logs.py").write_text(HANDLER)
+    with pound.Broker(frontend=FREE, backend=FREE) as broker:
+        worker = subprocess.Popen(
+            pound_command("worker", "logs:handle", "--service", "s",
+                          "--connect", broker.backend_endpoints[0]),
+            stderr=unread.writer, env={**clean_environ(), "PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+        try:
+            with pound.Client(broker.frontend_endpoints[0]) as client:
+                for _ in range(20):
+                    assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(WAIT_S) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+            unread.close()

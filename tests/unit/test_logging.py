@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -299,6 +300,46 @@ def test_a_child_that_was_forked_during_a_write_logs_too(monkeypatch: pytest.Mon
             os.kill(child, signal.SIGKILL)
         os.close(reader)
         os.close(writer)
+
+
+def test_a_line_on_offer_waits_a_while_and_only_once() -> None:
+    reader, writer = os.pipe()
+    handler = DescriptorHandler(writer)
+    handler.handle(logging.LogRecord("pound", 20, "", 0, "x" * 60_000, (), None))
+    record = logging.LogRecord("shop", 20, "", 0, "y" * 8_000, (), None)
+    dropped, begun = SPOOL.dropped, time.monotonic()
+    handler.offer(record)
+    assert time.monotonic() - begun >= _logging.PATIENCE_S
+    begun = time.monotonic()
+    for _ in range(100):
+        handler.offer(record)
+    assert time.monotonic() - begun < _logging.PATIENCE_S
+    assert SPOOL.dropped == dropped + 101
+    os.read(reader, 1 << 20)
+    handler.offer(record)
+    assert os.read(reader, 1 << 20) == b"y" * 8_000 + b"\n"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_programs_line_that_cannot_be_formatted_is_told_and_raises_nothing() -> None:
+    reader, writer = os.pipe()
+    handler = DescriptorHandler(writer)
+    handler.setFormatter(_logging.TextFormatter())
+    before = LOGGER.handlers[:]
+    LOGGER.handlers[:] = [handler]
+    try:
+        with no_handlers():
+            _logging.configure_program("info")
+            logging.getLogger("shop").info("resized %d", "x")
+    finally:
+        LOGGER.handlers[:] = before
+    line = os.read(reader, 4096).decode()
+    assert "INFO shop a line logged at " in line
+    assert "test_logging.py:" in line
+    assert "TypeError: %d format" in line
+    os.close(reader)
+    os.close(writer)
 
 
 @contextmanager
