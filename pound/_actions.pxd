@@ -71,7 +71,9 @@ cdef inline uint32_t client_of(broker_t *b, peer_t *peer) noexcept nogil:
 
     Then another client, long in its grace, has made room: what it referred to may be gone.
     """
-    return peer.client if peer.client != NONE else client_open(b, peer, 0)
+    if peer.client != NONE and not b.d.clients[peer.client].reserve:
+        return peer.client
+    return client_open(b, peer, 0)
 
 
 # worker_of gives the peer's number as a worker, likewise.

@@ -441,6 +441,8 @@ cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept n
     cdef uint32_t client
     disp_client_room(b.d, b.now)
     act(b)
+    if peer.client != NONE:  # of the reserve: it comes in by its next request, if there is room
+        return peer.client
     if array_room(<void **> &b.client_peer, &b.clients_room, b.d.client_pool.fresh,
                   sizeof(peer_t *)):
         b.counters[C_NO_MEMORY] += 1

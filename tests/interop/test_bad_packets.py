@@ -374,6 +374,24 @@ def test_a_client_in_its_grace_makes_room(rig_of: Callable[..., Rig], own: Own) 
     assert second.take()[1] == [b"a"]
 
 
+def test_a_client_in_its_grace_makes_room_for_one_of_the_reserve(
+    rig_of: Callable[..., Rig], own: Own
+) -> None:
+    """Whoever asked the broker of itself while it was full comes in like any other later."""
+    rig = rig_of(sessions_max=1, client_grace=300)
+    first = own(PndClient(rig.frontend))
+    first.welcome()
+    late = own(PndClient(rig.frontend))
+    status = late.ask([], b"pound.status")
+    assert late.take()[0] == status
+    first.close()
+    rig.wait_stat("closed_connections", 1)
+    late.ask([b"q"])
+    rig.wait_stat("waiting", 1)
+    assert rig.stat("clients") == 1
+
+
+
 def test_names_that_nobody_offers_shut_nobody_out(rig_of: Callable[..., Rig], own: Own) -> None:
     rig = rig_of(services_max=20)
     greedy, other = own(PndClient(rig.frontend)), own(PndClient(rig.frontend))
