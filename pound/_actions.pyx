@@ -27,10 +27,10 @@ from pound._peers cimport (
 from pound._releases cimport releases_text
 from pound._state cimport (
     ANSWER_BYTES, C_CONTROL_DROPPED, C_DEFERRED, C_FAILED_FOREIGN, C_NO_MEMORY, C_UNDELIVERABLE,
-    HOLE_BAD, HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
-    LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOG_WORKER_SILENT,
-    LOST_CUT, LOST_MAX, LOST_TRIED, OWE_DISCONNECT, REFUSED_SESSIONS, broker_t, item_t, peer_t,
-    route_t, service_name_t, slot_t, stored_t,
+    C_UNDELIVERED_BYTES, HOLE_BAD, HOLE_UNREAD, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED,
+    LOG_REQUEST_UNANSWERABLE, LOG_WORKER_GONE, LOG_WORKER_LEFT, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, LOG_WORKER_SILENT, LOST_CUT, LOST_MAX, LOST_TRIED, OWE_DISCONNECT,
+    REFUSED_SESSIONS, broker_t, item_t, peer_t, route_t, service_name_t, slot_t, stored_t,
 )
 from pound._stored cimport slot_clear, stored_bytes, stored_clear, stored_fill
 from pound._sweep cimport CROWDED_CLIENTS, CROWDED_WORKERS
@@ -49,7 +49,7 @@ cdef enum:
     REFUSED_NS = 30_000_000_000
     DEFER_NS = 1_000_000     # after which deferred answers are due
     STALL_NS = 100_000_000   # a blocked client that read nothing for so long does not read
-    READING_TIMES = 6        # one that reads may have so many times undelivered_bytes_max waiting
+    READING_TIMES = 6        # those that may read: so many times undelivered_bytes_max, in all
     READING_SHARE = 4        # and never more than this part of memory_max
     LOSSES_MAX = 1024        # losses that a client is told of, whatever else waits for it
     DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
@@ -326,12 +326,28 @@ cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogi
             and b.slots[slot].record.image[4] != KIND_ERROR)
 
 
+cdef uint64_t reading_bytes(const broker_t *b, const peer_t *peer) noexcept nogil:
+    """How many bytes may wait for a client that is seen to read.
+
+    What was sent may still lie in the system's buffers: only one that was sent more than its bound
+    is known to read. For those that are not, there is one allowance, whoever needs it first.
+    """
+    cdef uint64_t bound = b.settings.undelivered_bytes_max
+    cdef uint64_t taken = peer_taken(peer)
+    cdef uint64_t most = bound
+    if b.counters[C_UNDELIVERED_BYTES] < READING_TIMES * bound:
+        most = READING_TIMES * bound
+    if taken > bound:
+        most = max(most, bound + 2 * taken)
+    return max(bound, min(most, b.settings.memory_max // READING_SHARE))
+
+
 cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     """Whether so many bytes more are too many for a client that does not read, or is away.
 
-    One answer may always wait for it. While it is seen to read it may have a few times its bound,
-    or twice what it has read so far, up to a quarter of the memory. Once all of that is used up it
-    has its own bound, and those that don't read none.
+    One answer may always wait for it. While it is seen to read it may have more than its bound, up
+    to a quarter of the memory. Once all of that is used up it has its own bound, and those that
+    don't read none.
     """
     cdef uint64_t most = b.settings.undelivered_bytes_max
     if peer.route == NULL or not peer.route.alive:
@@ -339,8 +355,7 @@ cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     if peer.blocked_since == 0:
         return 0
     if not b.over:
-        most = max(most, min(max(READING_TIMES * most, most + 2 * peer_taken(peer)),
-                             b.settings.memory_max // READING_SHARE))
+        most = reading_bytes(b, peer)
     return peer.items_bytes + size > most or peer_stalled(b, peer, STALL_NS)
 
 

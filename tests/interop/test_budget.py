@@ -125,6 +125,27 @@ def test_answers_that_nobody_reads_are_bounded_in_bytes(
     wait_until(lambda: rig.stat("pipe_bytes") == 0)
 
 
+def test_clients_that_do_not_read_share_what_one_that_may_read_can_have(
+    rig_of: Callable[..., Rig], own: Own
+) -> None:
+    """A client that has not read its bound yet may read or not: many such can't each have more."""
+    clients, each, bound, size = 4, 20, 12 << 20, 3 << 20  # a bound above the system's own buffers
+    rig = rig_of(undelivered_bytes_max=bound, answers_bytes_max=0)
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT, capacity=1000))
+    rig.ready(worker)
+    for _ in range(clients):
+        client = own(NarrowDealer(rig.frontend))
+        for _ in range(each):
+            client.ask([b"q"])
+    for number in range(clients * each):
+        worker.answer(worker.task(), [bytes(size)])
+        if number % each == each - 1:
+            rig.wait_stat("answered", number + 1)
+    held = rig.stat("pipe_bytes") + rig.stat("undelivered_bytes")
+    most = clients * (bound + 2 * size) + READING_TIMES * bound
+    assert clients * bound < held <= most
+
+
 def test_a_client_that_reads_is_given_all(rig_of: Callable[..., Rig], own: Own) -> None:
     """More than its bound is on its way to a client that reads as fast as it can."""
     count = 64
