@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,13 @@ _WATCHDOG = pytest.StashKey[TextIO]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a stderr that pytest does not capture, for the watchdog."""
+    """Keep a stderr that pytest does not capture, for the watchdog.
+
+    A shell starts what it runs in the background with SIGINT ignored, and children inherit that:
+    those of the tests are to be interrupted all the same.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "ahead(*words): runs before its test; see tests/ahead.py")
     stream = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.stash[_WATCHDOG] = stream

@@ -298,7 +298,9 @@ def test_workers_that_fall_silent_without_room_for_their_tasks(
     broker: Served, scarcity: Scarcity, crowd: Crowd
 ) -> None:
     """Each is offered tasks for which its list finds no room, until its silence ends it."""
-    silent = [PndWorker(broker.backend, heartbeat=BEAT_S) for _ in range(40)]
+    silent = [
+        PndWorker(broker.backend, heartbeat=BEAT_S, label=b"silent:%d" % n) for n in range(40)
+    ]
     asker = crowd.add(Asker(broker.frontend))
     first = crowd.add(Echo(broker.backend, 1))
     for _ in silent:

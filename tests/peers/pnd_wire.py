@@ -86,10 +86,15 @@ def error(id: int, code: int, text: str = "", retry_after_ms: int = 0) -> Record
     return Record(ERROR, id, ERROR_HEAD.pack(code, 0, retry_after_ms), [text.encode()])
 
 
-def ready(capacity: int, services: Iterable[bytes], tokens: Iterable[int] = ()) -> Record:
+def ready(
+    capacity: int,
+    services: Iterable[bytes],
+    tokens: Iterable[int] = (),
+    label: bytes = b"tests:0",
+) -> Record:
     held = list(tokens)
     head = READY_HEAD.pack(capacity, len(held)) + struct.pack(f"<{len(held)}Q", *held)
-    return Record(READY, 0, head, [b"tests:0", *services])
+    return Record(READY, 0, head, [label, *services])
 
 
 def bye(reason: int) -> Record:

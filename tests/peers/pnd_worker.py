@@ -26,11 +26,13 @@ class PndWorker(Worker):
         heartbeat: float | None = None,
         identity: bytes = b"",
         capacity: int = 1,
+        label: bytes = b"tests:0",
     ) -> None:
         demand(not identity, "a PND peer sets no routing id")
         super().__init__(url, service=service, heartbeat=heartbeat)
         self.session = os.urandom(16)
         self.capacity = capacity
+        self.label = label
         self.epoch = b""
         self.held: dict[int, int] = {}  # token -> next sequence of its PARTIALs
         self.cancelled: list[int] = []
@@ -42,7 +44,7 @@ class PndWorker(Worker):
         self.send(wire.packet(self.session, list(records)))
 
     def ready(self) -> None:
-        self.put(wire.ready(self.capacity, [self.service], self.held))
+        self.put(wire.ready(self.capacity, [self.service], self.held, self.label))
 
     def beat(self) -> None:
         if self.epoch:
