@@ -480,6 +480,8 @@ cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexc
     d.counters.waiting += 1
     d.counters.waiting_bytes += request.bytes
     if unlikely(service.workers == 0):
+        if service.waiting == 1:
+            service.workerless_since = d.now
         d.workerless += 1
         d.workerless_bytes += request.bytes
         service_await(d, request.service)

@@ -201,7 +201,7 @@ cdef struct client_t:
 
 cdef struct service_t:
     int64_t lease_ns         # 0: none
-    int64_t workerless_since  # monotonic ns; means something while workers == 0
+    int64_t workerless_since  # monotonic ns, of requests; means something while workers == 0
     uint64_t waiting         # requests
     uint64_t waiting_bytes
     uint64_t delayed         # of those waiting

@@ -193,7 +193,7 @@ cdef void page_status(broker_t *b, buffer_t *out) noexcept nogil:
     put_text(out, b.endpoints)
     put_number(out, "clients", <int64_t> b.d.counters.clients)
     put_number(out, "workers", <int64_t> b.d.counters.workers)
-    put_number(out, "services", <int64_t> b.d.counters.services)
+    put_number(out, "services", <int64_t> (b.d.counters.services - b.d.internal))
     page_memory(b, out)
     put_key(out, "counters")
     put_text(out, "{")

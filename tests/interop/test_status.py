@@ -35,6 +35,16 @@ def test_status_shows_every_counter(rig: Rig, own: Own) -> None:
     assert set(DISPATCHER_COUNTERS) - set(counters) == {"workers", "clients", "services"}
 
 
+def test_status_counts_the_services_that_the_table_shows(rig: Rig, own: Own) -> None:
+    """The default service and those that were named, not the broker's own pages."""
+    rig.ready(own(Mdp2Worker(rig.backend, service=b"other")))
+    client = own(PndClient(rig.frontend))
+    assert status(client)["services"] == 2
+    client.ask([b""], b"pound.services")
+    _, [text] = client.take()
+    assert [row["name"] for row in json.loads(text)["services"]] == ["work", "other"]
+
+
 def test_status_counts_answers_of_unknown_workers_among_the_late_ones(rig: Rig, own: Own) -> None:
     """As `Broker.stats` does."""
     stranger = own(Mdp2Worker(rig.backend, service=b"work"))

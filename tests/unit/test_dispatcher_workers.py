@@ -87,6 +87,16 @@ def test_ready_replaces_the_services(desk: Desk) -> None:
     assert desk.d.service(0)["workerless_since"] == desk.now
 
 
+def test_a_service_is_workerless_from_the_first_request_that_waits_for_a_worker(desk: Desk) -> None:
+    """Not from when it was opened, or lost its last worker: nobody waited then."""
+    desk.pass_time(1000)
+    asked = desk.now
+    desk.ask(0, 1, 0)
+    desk.pass_time(500)
+    desk.ask(0, 2, 0)
+    assert desk.d.service(0)["workerless_since"] == asked
+
+
 # --- READY: the same route, a new route, a new life ---
 
 
