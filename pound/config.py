@@ -14,7 +14,7 @@ import ipaddress
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ else:
     import tomli as tomllib
 
 ENVIRONMENT_PREFIX = "POUND_"
+SIDES = ("frontend", "backend")
 RESERVED_PREFIXES = ("mmi.", "pound.")
 NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
@@ -111,8 +112,15 @@ class Key:
     def in_range(self, number: float) -> None:
         """Raise ValueError unless `number` is within this key's range."""
         if not self.low <= number <= self.high:
-            upper = "" if math.isinf(self.high) else f" and at most {self.high:g}"
-            raise ValueError(f"{number:g} is out of range: at least {self.low:g}{upper}")
+            upper = "" if math.isinf(self.high) else f" and at most {_plain(self.high)}"
+            low = _plain(self.low)
+            raise ValueError(f"{_plain(number)} is out of range: at least {low}{upper}")
+
+
+def _plain(number: float) -> str:
+    """Return a number as people write it: whole ones have all their digits and no point."""
+    whole = abs(number) < 1e21 and number == int(number)
+    return str(int(number)) if whole else f"{number:g}"
 
 
 def _parse_endpoints(key: Key, value: object) -> tuple[str, ...]:
@@ -373,8 +381,9 @@ class Config:
         """Bring every value to its type and check what concerns more than one key."""
         for name, key in keys().items():
             object.__setattr__(self, name, key.parse(getattr(self, name)))
-        for endpoint in self.frontend + self.backend:
-            _check_endpoint(endpoint, self.insecure)
+        for side in SIDES:
+            _check_side(side, getattr(self, side), self.insecure)
+        _check_different(self.frontend + self.backend)
         least = BODIES_HELD * self.body_bytes_max
         if 0 < self.memory_max < least:
             raise ConfigError(
@@ -430,6 +439,10 @@ class Config:
             for name, value in source.items():
                 values[name] = _attempt(name, value, origin(name))
                 origins[name] = origin(name)
+        for side in SIDES:
+            _check_side(
+                side, values.get(side, ()), values.get("insecure"), f" ({origins[side]})"
+            )
         return cls(**values), origins  # type: ignore[arg-type]
 
 
@@ -554,6 +567,24 @@ def _check_service_name(name: str) -> None:
         raise ValueError(f"a service name has at most {NAME_BYTES_MAX} bytes")
     if name.startswith(RESERVED_PREFIXES):
         raise ValueError(f"{name!r}: names that begin with {name.split('.')[0]}. are reserved")
+
+
+def _check_side(side: str, endpoints: Any, insecure: object, origin: str = "") -> None:
+    """Raise ConfigError, with the key and the origin, unless all can be bound."""
+    for endpoint in endpoints:
+        try:
+            _check_endpoint(endpoint, bool(insecure))
+        except ConfigError as error:
+            raise ConfigError(f"{side}: {error}{origin}") from None
+
+
+def _check_different(endpoints: Sequence[str]) -> None:
+    """Raise ConfigError for one that would be bound twice; ports that libzmq chooses differ."""
+    for endpoint in endpoints:
+        if endpoints.count(endpoint) > 1 and not endpoint.endswith((":*", ":0")):
+            raise ConfigError(
+                f"{endpoint!r} is given twice: frontend and backend each need endpoints of their own"
+            )
 
 
 def _check_endpoint(endpoint: str, insecure: bool) -> None:

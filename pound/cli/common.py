@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 import pound
+from pound._checks import check_endpoints
 from pound._logging import escape
 from pound.config import Key, keys
 
@@ -151,8 +152,11 @@ def connect_option(side: str) -> Callable[[Function], Function]:
         variable = os.environ.get(key.environment)
         if given or variable is None:
             return given or default
-        bound: tuple[str, ...] = key.parse(variable)  # type: ignore[assignment]
-        return tuple(connectable(endpoint, key.environment) for endpoint in bound)
+        try:
+            bound: tuple[str, ...] = key.parse(variable)  # type: ignore[assignment]
+            return check_endpoints([connectable(endpoint) for endpoint in bound])
+        except pound.ConfigError as error:
+            raise pound.ConfigError(f"{error} (environment {key.environment})") from None
 
     return click.option(
         "--connect", "endpoints", metavar="URL", multiple=True, callback=find,
@@ -161,7 +165,7 @@ def connect_option(side: str) -> Callable[[Function], Function]:
     )
 
 
-def connectable(endpoint: str, variable: str) -> str:
+def connectable(endpoint: str) -> str:
     """Return where to connect to for what a broker binds: any address is this machine's, too.
 
     Raises
@@ -171,8 +175,8 @@ def connectable(endpoint: str, variable: str) -> str:
     """
     if endpoint.endswith(":*"):
         raise pound.ConfigError(
-            f"{variable}={endpoint} is a port that only the broker knows; give --connect the one of"
-            " its ready line"
+            f"{endpoint} is a port that only the broker knows; give --connect the one of its ready"
+            " line"
         )
     for any_address, this in (("tcp://*:", "tcp://127.0.0.1:"), ("tcp://0.0.0.0:", "tcp://127.0.0.1:"),
                               ("tcp://[::]:", "tcp://[::1]:")):  # fmt: skip

@@ -287,6 +287,11 @@ def test_commands_connect_to_where_the_environment_has_brokers_listen(
     result = CliRunner().invoke(main, [command, *arguments])
     assert result.exit_code == EXIT_USAGE
     assert "only the broker knows" in result.output
+    for bad in ("", "tcp://host"):
+        monkeypatch.setenv(variable, bad)
+        result = CliRunner().invoke(main, [command, *arguments])
+        assert result.exit_code == EXIT_USAGE
+        assert f"(environment {variable})" in result.output
 
 
 def test_config_check_names_what_it_read(

@@ -107,6 +107,11 @@ def test_services_as_arguments_are_checked_like_those_of_a_file() -> None:
         ("[services.a]\none_part = 1", ["services.'a'", "one_part"]),
         ('[services."pound.x"]\nlease = 1', ["reserved"]),
         ("heartbeat = = 1", ["not TOML"]),
+        ('frontend = "tcp://127.0.0.1"', ["frontend: ", "has no port", "(file "]),
+        ('backend = "tcp://*:1"', ["backend: ", "--insecure", "(file "]),
+        ('backend = "tcp://127.0.0.1:5555"', ["'tcp://127.0.0.1:5555' is given twice"]),
+        ("body_bytes_max = 0", ["0 is out of range: at least 1 and at most 4293918719"]),
+        ("lease = -0.5", ["-0.5 is out of range: at least 0 and at most 1000000000"]),
     ],
 )
 def test_bad_files_are_refused_with_the_reason(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -114,6 +119,11 @@ def test_bad_files_are_refused_with_the_reason(tmp_path: Path, text: str, words:
         Config.load(write(tmp_path, text))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_ports_that_the_system_chooses_may_be_asked_for_twice() -> None:
+    Config(frontend="tcp://127.0.0.1:*", backend="tcp://127.0.0.1:*")
+    Config(frontend="tcp://127.0.0.1:0", backend="tcp://127.0.0.1:0")
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
