@@ -583,7 +583,7 @@ def _check_different(endpoints: Sequence[str]) -> None:
     for endpoint in endpoints:
         if endpoints.count(endpoint) > 1 and not endpoint.endswith((":*", ":0")):
             raise ConfigError(
-                f"{endpoint!r} is given twice: frontend and backend each need endpoints of their own"
+                f"{endpoint!r} is given twice: frontend and backend need an endpoint each"
             )
 
 
