@@ -143,6 +143,26 @@ def check_rates(heartbeat: float, liveness: int) -> tuple[float, int]:
     return check_seconds("heartbeat", heartbeat), check_whole("liveness", liveness, 1)
 
 
+def check_descriptors(count: int, what: str) -> None:
+    """Refuse to start what needs `count` file descriptors without them: libzmq would abort.
+
+    Raises
+    ------
+    OSError
+        Fewer are to be had.
+    """
+    taken: list[int] = []
+    try:
+        for _ in range(count):
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        words = f"too few file descriptors for a {what}: raise the limit of open files (ulimit -n)"
+        raise OSError(error.errno, words) from error
+    finally:
+        for fd in taken:
+            os.close(fd)
+
+
 def check_context(context: zmq.Context[Any] | None) -> zmq.Context[Any] | None:
     """Return the context.
 

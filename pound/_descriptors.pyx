@@ -3,6 +3,7 @@
 from libc.errno cimport EMFILE, ENFILE
 from libc.stdint cimport INT64_MAX, uint8_t
 
+from pound._accept cimport accept_survives
 from pound._peers cimport log_event
 from pound._state cimport (
     C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT, RESERVE_MAX, broker_t, descriptors_t, guest_t,
@@ -72,6 +73,7 @@ cdef enum:
 
 cdef void descriptors_open(broker_t *b) noexcept nogil:
     cdef int i
+    accept_survives()
     descriptors_limit(b)
     b.descriptors.spare = spare_open()
     b.descriptors.look_at = INT64_MAX

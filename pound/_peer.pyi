@@ -11,6 +11,7 @@ from pound.errors import ClosedError
 
 LOGS: dict[int, tuple[int, str, tuple[tuple[str, float], ...], tuple[str, ...]]]
 CERTAIN_AFTER: float
+DESCRIPTORS_MIN: int
 TELL_EVERY: float
 HEARTBEAT_MAX: float
 LIVENESS_MAX: int

@@ -39,6 +39,7 @@ from pound._wire cimport (
     load_u32,
 )
 
+from pound._checks import check_descriptors
 from pound._logging import Repeats, log_event
 from pound._reach import troubles_of
 from pound.errors import ClosedError, ForkError
@@ -347,6 +348,7 @@ cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
 # --- the Python face -----------------------------------------------------------------------
 
 CERTAIN_AFTER = 0.9             # seconds without a broker; before that only what is certain is told
+DESCRIPTORS_MIN = 14            # of a context, a socket, its monitor and a connection
 TELL_EVERY = 30.0               # seconds between two lines with the same reason
 HEARTBEAT_MAX, LIVENESS_MAX = 86400.0 * 30, 1000  # so that no sum of times overflows
 
@@ -451,10 +453,13 @@ cdef class Engine:
             It was started before.
         ForkError
             This is a child process of the one that made it.
+        OSError
+            The process has too few descriptors left.
         """
         self.check_fork()
         if self.started:
             raise RuntimeError(f"this {self.noun} was started before; make a new one")
+        check_descriptors(DESCRIPTORS_MIN, self.noun)
         if self.e.wake_in < 0 and wake_open(&self.e.wake_in, &self.e.wake_out):
             raise OSError("no descriptor for the wake pair")
         if self.context is None:

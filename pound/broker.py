@@ -20,14 +20,14 @@ from typing import Any
 import zmq
 
 from pound._binding import bind
-from pound._checks import check_context
+from pound._checks import check_context, check_descriptors
 from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
 from pound._logging import LOGGER, log_event, write_event
 from pound._threads import check_threads
 from pound._unpicklable import Unpicklable
 from pound._version import __version__
 from pound.config import Config, check_names
-from pound.errors import ClosedError, ForkError
+from pound.errors import BindError, ClosedError, ForkError
 
 # Of a frame above the largest body or packet, before libzmq cuts the peer: the sizes of 65,535
 # inline parts, which do not count as body, and what else a packet has.
@@ -40,6 +40,7 @@ MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker, at least
 JOIN_S = 5.0  # a loop that was told to stop ends within a turn
+DESCRIPTORS_MIN = 20  # of a broker with two endpoints and one I/O thread, and of its first peers
 LOG_JOIN_S = 1.0  # for the last lines; whoever reads the log may have stopped for ever
 
 EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
@@ -154,6 +155,11 @@ class Broker(Unpicklable):
         self._check_process()
         if self._thread is not None:
             raise ClosedError("this broker was started before; make a new one")
+        more = self.config.io_threads + len(self.config.frontend) + len(self.config.backend) - 3
+        try:
+            check_descriptors(DESCRIPTORS_MIN + 2 * max(0, more), "broker")
+        except OSError as error:
+            raise BindError(error.strerror) from error
         context = self._given_context or zmq.Context(io_threads=self.config.io_threads)
         try:
             self._open(context)

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,9 +34,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 def serve_with(spawn: Callable[..., Any]) -> Callable[..., Served]:
     """``serve_with(soft, hard)``: a broker with these limits of descriptors."""
 
-    def start(soft: int, hard: int) -> Served:
+    def start(soft: int, hard: int, frontend: str = "tcp://127.0.0.1:*") -> Served:
         command = pound_command(
-            "serve", "--frontend=tcp://127.0.0.1:*", "--backend=tcp://127.0.0.1:*")
+            "serve", f"--frontend={frontend}", "--backend=tcp://127.0.0.1:*")
         return Served(spawn([sys.executable, "-c", LIMITED, str(soft), str(hard), *command]))
 
     return start
@@ -108,6 +109,52 @@ def test_when_the_crowd_has_left_connections_stay(
     ):
         assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
         assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+
+
+def test_on_an_ipc_path_it_survives_too(
+    serve_with: Any, crowd: list[pound.Client], tmp_path: Path
+) -> None:
+    served = serve_with(FEW, FEW, f"ipc://{tmp_path}/front")
+    crowd += [pound.Client(served.frontend) for _ in range(40)]
+    wait_until(lambda: "descriptors short" in served.process.stderr)
+    assert answers(served.frontend)
+    assert served.process.popen.poll() is None
+    while crowd:
+        crowd.pop().close()
+    assert answers(served.frontend)
+
+
+def test_it_does_not_start_without_room_for_its_peers(spawn: Callable[..., Any]) -> None:
+    for limit in (12, 16, 20):
+        command = pound_command(
+            "serve", "--frontend=tcp://127.0.0.1:*", "--backend=tcp://127.0.0.1:*")
+        process = spawn([sys.executable, "-c", LIMITED, str(limit), str(limit), *command])
+        assert process.popen.wait(WAIT_S) > 0
+        assert "ulimit -n" in process.stderr
+        assert "Traceback" not in process.stderr
+
+
+CLIENTS = """
+import os, resource, sys
+import pound
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
+clients = []
+try:
+    while True:
+        clients.append(pound.Client("tcp://127.0.0.1:9"))
+except OSError as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("limit", range(30, 42))
+def test_a_program_without_descriptors_for_a_client_is_told_and_not_aborted(limit: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENTS, str(limit)], capture_output=True, text=True,
+        timeout=WAIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "too few file descriptors for a client" in done.stdout
 
 
 def test_a_client_that_is_turned_away_again_and_again_says_it_once(
