@@ -442,6 +442,7 @@ cdef void turn_on(dealer_t *d) noexcept nogil:
     d.six = not d.six and is_name(endpoint(d))
     if not d.six:
         d.at = (d.at + 1) % d.endpoints_count
+        d.brief = d.brief and d.endpoints_count == 1
 
 
 # turn leaves this endpoint for the next one, or for itself when it is the only one.
@@ -464,11 +465,12 @@ cdef int dealer_resting(const dealer_t *d, int64_t now) noexcept nogil:
 
 
 cdef int64_t dealer_next_due(const dealer_t *d) noexcept nogil:
+    cdef int64_t due = d.heard_at + d.silence
     if d.reopen:
         return d.resting_until
-    if d.wants_out:
-        return d.heard_at + d.silence
-    return min(d.heard_at + d.silence, d.greet_at)
+    if d.brief and d.welcomed:
+        due = min(due, d.welcomed_at + BRIEF_NS)
+    return due if d.wants_out else min(due, d.greet_at)
 
 
 # --- greeting ------------------------------------------------------------------------------

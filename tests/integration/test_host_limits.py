@@ -158,27 +158,35 @@ def test_a_program_without_descriptors_for_a_client_is_told_and_not_aborted(limi
 
 
 def test_a_client_that_is_turned_away_again_and_again_says_it_once(
-    serve_with: Any, crowd: list[pound.Client], spawn: Callable[..., Any]
+    serve_with: Any, crowd: list[pound.Client], spawn: Callable[..., Any], tmp_path: Path
 ) -> None:
+    """And that it found the broker, once it stays, however seldom it beats."""
     served = serve_with(FEW, FEW)
     crowd.append(pound.Client(served.frontend))
     crowd += [pound.Client(served.frontend) for _ in range(40)]
     wait_until(lambda: "descriptors short" in served.process.stderr)
     program = f"""
-import time, pound, pound._logging
+import pathlib, time, pound, pound._logging
 pound._logging.configure("info", "text")
-with pound.Client({served.frontend!r}) as client:
+with pound.Client({served.frontend!r}, heartbeat=30) as client:
     lost = 0
     while lost < 8:
         assert client.wait_connected(20)
         lost += 1
         while client.wait_connected(0):
             time.sleep(0.001)
-print("lost", lost, flush=True)
+    print("turned away", flush=True)
+    while not pathlib.Path({str(tmp_path / "gate")!r}).exists():
+        time.sleep(0.01)
 """
     late = spawn([sys.executable, "-c", program])
-    assert late.wait() == 0, late.stderr
+    wait_until(lambda: "turned away" in late.stdout or late.popen.poll())
     assert late.stderr.count("INFO broker found") == 1, late.stderr
+    while crowd:
+        crowd.pop().close()
+    wait_until(lambda: late.stderr.count("INFO broker found") == 2)
+    (tmp_path / "gate").touch()
+    assert late.wait() == 0, late.stderr
     assert late.stderr.count("WARNING broker lost") == 1, late.stderr
     assert "WARNING log lines held back" in late.stderr
 
