@@ -617,8 +617,7 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     cdef uint32_t held = b.d.workers[peer.worker].held
     if peer.lost:
         peer.lost = LOST_CUT
-        if held:  # it was back, and is gone again
-            peer.cut_at = b.now
+        if held:  # it was back, and is gone again: perhaps, so cut_at stays as it is
             log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
     elif not b.d.workers[peer.worker].gone:
         log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,

@@ -470,9 +470,9 @@ cdef void lost_suspect(broker_t *b, const connection_t *connection) noexcept nog
         peer = b.lost[i]
         if connection.opened_at < peer.cut_at - BEFORE_CUT_NS:
             continue
-        if peer.lost == LOST_CUT:
+        if peer.lost == LOST_CUT or connection.order <= peer.tried_order:
             peer.not_before = b.now + GONE_NS
-        elif connection.order <= peer.tried_order:
+        if peer.lost != LOST_CUT and connection.order <= peer.tried_order:
             route_closing(b, peer.route)
 
 

@@ -171,3 +171,33 @@ def test_only_the_one_that_died_is_missed(
     assert client.take() == [b"a"]
     answered_by(first.worker, client, b"2")
     assert rig.stat("losses") == 1
+
+
+def test_who_was_given_up_for_another_is_missed_when_it_dies_too(
+    rig: Rig, own: Own, lose: Callable[..., Lost], client: DealerClient
+) -> None:
+    """One end without a word makes suspects of both; the one that lives keeps its connection."""
+    first, second = lose(b"worker-1"), lose(b"worker-2")
+    first.cut()
+    second.cut()
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun > 1.2)  # their connections are no new ones
+    for body in (b"1", b"2"):
+        client.ask([body])
+    first.worker.task()
+    second.worker.task()
+    first.worker.close()
+    rig.wait_stat("running", 0)
+    wait_until(lambda: time.monotonic() - begun > 1.6)  # not looked for again at once
+    client.ask([b"3"])
+    rig.wait_stat("running", 1)
+    second.worker.close()
+    rig.wait_stat("running", 0)
+    other = own(ReqWorker(rig.backend))
+    other.ready()
+    answers = set()
+    for _ in range(3):
+        task = other.task()
+        other.answer(task, task.body)
+        answers.update(client.take())
+    assert answers == {b"1", b"2", b"3"}
