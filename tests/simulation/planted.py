@@ -287,7 +287,7 @@ PLANTS = (
     bug(
         "the memory is full, yet requests come in",
         ADMISSION,
-        "d.full and result == REQ_ACCEPTED",
+        "unlikely(d.full) and result == REQ_ACCEPTED",
         "0",
     ),
     step("memory that was full once is full for ever", MAIN, "d.full = full", "d.full |= full"),
@@ -364,7 +364,12 @@ PLANTS = (
         "seat_of(seats, r.order.tail).key < key",
         "1",
     ),
-    bug("those who came late are forgotten", RANK, "r.late.count == 0", "1"),
+    step(
+        "those who came late are forgotten",
+        RANK,
+        "if r.late.count == 0:\n        return r.order.head",
+        "return r.order.head",
+    ),
     bug(
         "those who came late wait for all others",
         RANK,
