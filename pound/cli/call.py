@@ -116,7 +116,7 @@ def _map(
             pipe() as (rung, ring),
             client_of(endpoints) as client,
             Progress(_size(source), shown=shows) as progress,
-            explained(client, service) as explanation,
+            explained(client, service, bar=shows) as explanation,
         ):
             pipeline = Pipeline(client, rung, ring, service, timeout, priority)
             for size, answers in pipeline.answers(Lines(source.fileno()), window):

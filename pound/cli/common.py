@@ -29,6 +29,8 @@ EXIT_PIPE = 141  # and of one that nobody reads any more
 
 UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+ERASE = "\r\x1b[K"  # the line that a terminal's cursor is in
+
 WELCOME_S = 3.0  # a broker answers in milliseconds; a human gives up after a few seconds
 HEARTBEAT_S = 0.2  # with several endpoints: a silent one is left in time for the next ones
 
@@ -86,10 +88,10 @@ class ErrorsAsExitCodes(click.Group):
             ctx.exit(_unwritten(error))
 
 
-def complain(message: str) -> None:
-    """Write one escaped line to stderr: a message may hold what a peer sent."""
+def complain(message: str, over_bar: bool = False) -> None:
+    """Write a line to stderr, or over a bar there; escaped: it may hold what a peer sent."""
     with suppress(OSError):  # a full disk: there is no one left to tell
-        click.echo(f"pound: {escape(message)}", err=True)
+        click.echo(f"{ERASE if over_bar else ''}pound: {escape(message)}", err=True)
 
 
 def _open_closed_streams() -> None:

@@ -29,11 +29,14 @@ class Explanation:
         The one that waits.
     service : str
         Of the requests.
+    bar : bool
+        Whether there is one on stderr, which goes on below the words.
     """
 
-    def __init__(self, client: pound.Client, service: str) -> None:
+    def __init__(self, client: pound.Client, service: str, bar: bool = False) -> None:
         self._client = client
         self._service = service
+        self._bar = bar
         self._ended = threading.Event()
         self._timer = threading.Timer(SILENT_S, self._explain)
         self._timer.daemon = True
@@ -54,13 +57,13 @@ class Explanation:
         except (pound.PoundError, ValueError, LookupError):
             return
         if not self._ended.is_set():
-            complain(f"waiting: {words}")
+            complain(f"waiting: {words}", over_bar=self._bar)
 
 
 @contextmanager
-def explained(client: pound.Client, service: str) -> Iterator[Explanation]:
+def explained(client: pound.Client, service: str, bar: bool = False) -> Iterator[Explanation]:
     """Yield an explanation that ends with the block."""
-    explanation = Explanation(client, service)
+    explanation = Explanation(client, service, bar)
     try:
         yield explanation
     finally:

@@ -8,6 +8,7 @@ import queue
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import pound
 import pound._logging
 from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
 from pound.cli import call as call_module
-from pound.cli import inspect, main, serve
+from pound.cli import inspect, main, serve, waiting
 from pound.cli.common import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Unreachable, exit_code
 from pound.cli.inspect import (
     SOUND,
@@ -237,6 +238,20 @@ def test_what_a_request_waits_for() -> None:
     assert what_for("", []) == "no worker offers the default service, and no other service"
     many = what_for("x", [row(f"service-{n}", 1) for n in range(12)])
     assert many.endswith("'service-7' and 2 more")
+
+
+def test_what_is_waited_for_is_written_over_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar stays at the end of its line: words behind it would begin in the middle."""
+    monkeypatch.setattr(waiting, "SILENT_S", 0.0)
+    monkeypatch.setattr(waiting, "all_rows", lambda *_: [])
+    monkeypatch.setattr(click, "echo", lambda text, err: sys.stderr.write(text + "\n"))
+    for bar, start in ((True, "\r\x1b[K"), (False, "")):
+        explanation = waiting.Explanation(pound.Client.__new__(pound.Client), "x", bar)
+        explanation.begin()
+        explanation._timer.join(10)
+        assert capsys.readouterr().err.startswith(f"{start}pound: waiting: no worker offers 'x'")
 
 
 # ---- the environment ----
