@@ -562,6 +562,8 @@ cdef class Core:
         s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"
         s.unread_bytes = config.waiting_bytes_max
+        self.b.sides[FRONTEND].near = "inproc://" in " ".join(config.frontend)
+        self.b.sides[BACKEND].near = "inproc://" in " ".join(config.backend)
         self.b.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
 
     cdef _take_limits(self, object config, limits_t *limits):

@@ -153,13 +153,19 @@ cdef int pipe_counts(broker_t *b, peer_t *peer, outgoing_t *m, uint64_t size) no
     return pipe_count(peer.pipe, &m.frames[m.count - 1], <int64_t> size)
 
 
+# shares says whether a route's peer may be in this process: what it was sent it need not copy, and
+# may keep for as long as it likes, read as it is.
+cdef bint shares(const broker_t *b, const route_t *route) noexcept nogil:
+    return route.fd < 0 and b.sides[route.side].near
+
+
 cdef sent_t send_within(broker_t *b, route_t *route, outgoing_t *m, uint64_t size) noexcept nogil:
     """Begin a message of `size` bytes, if its peer's pipe does not hold too many as it is."""
     cdef peer_t *peer = route.peer
     cdef bint counted
     cdef sent_t how
     size += m.count * FRAME_BYTES
-    counted = peer != NULL and size >= COUNTED_FROM
+    counted = peer != NULL and size >= COUNTED_FROM and not shares(b, route)
     if peer != NULL and pipe_bytes(peer.pipe) > <int64_t> b.settings.undelivered_bytes_max:
         return BLOCKED
     if counted and pipe_counts(b, peer, m, size):

@@ -223,6 +223,7 @@ cdef struct socket_t:
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint32_t natives         # living routes of workers and PND peers: with any, it is never unread
+    uint8_t near             # bound for inproc: a route without a connection may be of this process
     uint8_t cutting          # in the midst of a message whose rest is dropped
     uint64_t cut             # frames of it that were read
     route_t *cut_route       # its sender, to be struck off; NULL: gone, or a proxy

@@ -92,3 +92,27 @@ def test_pnd_client_that_is_there_is_kept(inproc_rig: Rig, own: Own) -> None:
     client.ask([b"q"])
     worker.answer(worker.task(), [b"a"])
     assert client.take() == (1, [b"a"])
+
+
+def test_peers_may_keep_the_very_bytes_that_they_have_read(inproc_rig: Rig) -> None:
+    """What a peer in this process was lent and has read is not unread."""
+    import zmq
+
+    import pound
+
+    context = zmq.Context.instance()
+    kept: list[object] = []
+
+    def keep(body: object) -> object:
+        kept.append(body)
+        return body
+
+    body = bytes(inproc_rig.broker.config.undelivered_bytes_max // 4)
+    with (
+        pound.Worker(inproc_rig.backend, {"keep": keep}, context=context, copy=False),
+        pound.Client(inproc_rig.frontend, context=context, copy=False) as client,
+    ):
+        for _ in range(12):
+            kept.append(client.request(body, "keep", timeout=10))
+    assert len(kept) == 24
+    assert inproc_rig.stat("sends_blocked") == 0
