@@ -454,6 +454,9 @@ def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False
+    for name in list(logging.root.manager.loggerDict):  # dictConfig disables loggers that were made
+        if name.partition(".")[0] == LOGGER.name:
+            logging.getLogger(name).disabled = False
 
 
 def configure_program(level: str) -> None:

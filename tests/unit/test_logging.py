@@ -364,6 +364,17 @@ def test_a_programs_lines_come_with_its_name(lines: Lines) -> None:
     assert second.split(" ", 1)[1] == "INFO worker gone"
 
 
+def test_a_programs_dict_config_does_not_silence_us(lines: Lines) -> None:
+    worker = logging.getLogger("pound.worker")
+    worker.disabled = LOGGER.disabled = True  # as dictConfig does by default
+    try:
+        _logging.configure("info", "text", lines)
+        log_event(worker, logging.INFO, "worker draining")
+        assert "worker draining" in lines.getvalue()
+    finally:
+        worker.disabled = LOGGER.disabled = False
+
+
 def test_a_programs_lines_as_json(lines: Lines) -> None:
     with no_handlers():
         _logging.configure("info", "json", lines)
