@@ -5,8 +5,9 @@
 # same of the whole system. So the references of libzmq's library to accept and accept4, which the
 # loader keeps in a table, are made to lead to functions that say ENFILE instead.
 #
-# Nothing else in the process is changed. Where there is no such table (no Linux of 64 bits, a libc
-# that keeps it otherwise, libzmq linked into the program itself), all stays as it is.
+# So it is done for brokers that listen on ipc only, and nothing else in the process is changed.
+# Where there is no such table (no Linux of 64 bits, a libc that keeps it otherwise, libzmq linked
+# into the program itself), all stays as it is.
 
 # accept_survives changes the references, and returns how many; it may be called again.
 cdef int accept_survives() noexcept nogil

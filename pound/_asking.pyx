@@ -18,7 +18,7 @@ from pound._mail cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts,
     body_text, body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
     mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
-from pound._pace cimport pace_row
+from pound._pace cimport pace_name
 from pound._peer cimport FAR, Engine, clock_now, command_t, engine_post, forks
 from pound._requests cimport (
     WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
@@ -286,7 +286,7 @@ cdef service_t *service_new(object service) except NULL:
     made.refs = 0
     made.size = <uint16_t> size
     memcpy(made.name, <const char *> encoded, size)
-    made.row = pace_row(made.name, made.size)
+    made.hash = pace_name(made.name, made.size)
     return made
 
 

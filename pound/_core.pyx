@@ -514,7 +514,8 @@ cdef class Core:
         self.b = <broker_t *> calloc(1, sizeof(broker_t))
         if self.b == NULL:
             raise MemoryError
-        descriptors_open(self.b)
+        descriptors_open(self.b, any(
+            endpoint.startswith("ipc:") for endpoint in config.frontend + config.backend))
         self._open_logs()
         self.version = version.encode()
         self.endpoints = b"{}"

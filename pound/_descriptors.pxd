@@ -17,8 +17,8 @@ from libc.stdint cimport uint8_t
 
 from pound._state cimport broker_t
 
-# descriptors_open reads the limit and takes the spare.
-cdef void descriptors_open(broker_t *b) noexcept nogil
+# descriptors_open reads the limit and takes the spare; `ipc`: the broker listens there, too.
+cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil
 cdef void descriptors_close(broker_t *b) noexcept nogil
 # descriptors_limit reads the limit again: somebody may have changed it.
 cdef void descriptors_limit(broker_t *b) noexcept nogil

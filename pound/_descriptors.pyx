@@ -71,9 +71,10 @@ cdef enum:
     RESERVE_NS = 150_000_000   # that a guest may stay: a few round trips
 
 
-cdef void descriptors_open(broker_t *b) noexcept nogil:
+cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil:
     cdef int i
-    accept_survives()
+    if ipc:
+        accept_survives()
     descriptors_limit(b)
     b.descriptors.spare = spare_open()
     b.descriptors.look_at = INT64_MAX

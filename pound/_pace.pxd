@@ -6,8 +6,9 @@
 # the broker takes all that come. What may not be sent yet is *parked* in a queue of its service's
 # own, where it holds up no others.
 #
-# Services are told apart by their names' hash: of PACE_ROWS, two that meet share a pace.
-# Invariant: `open` counts the row's requests that are with the broker.
+# Services are told apart by the hash of their names, and a row belongs to one of them while it has
+# requests. Only where a client asks for some dozens at the same time may two share a row.
+# Invariant: `open` counts the row's requests that are with the broker, `users` all of them.
 # Cost:      O(1) a request; a refused one costs the broker one message in each PACE_MORE_NS or so.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
@@ -16,23 +17,40 @@ from pound._pool cimport NONE
 
 cdef enum:
     PACE_ROWS = 64                # bits of a mask
+    PACE_TRIED = 16               # rows that are looked at for a service
     PACE_MORE = 64                # requests more that are tried at least; else an eighth
     PACE_MORE_NS = 1000000000     # until more are tried again
 
 
 cdef struct pace_t:
+    uint64_t name                 # hash of its service's
+    uint32_t users                # requests, wherever they are
     uint32_t open
     uint32_t most                 # that may be open; NONE: as many as come
     int64_t until                 # when more are tried
 
 
-cdef inline uint8_t pace_row(const uint8_t *name, uint32_t size) noexcept nogil:
-    """pace_row gives the row of a service."""
+cdef inline uint64_t pace_name(const uint8_t *name, uint32_t size) noexcept nogil:
+    """pace_name gives the hash (FNV-1a) of a service's name."""
     cdef uint64_t hash = 14695981039346656037ULL
     cdef uint32_t i
     for i in range(size):
         hash = (hash ^ name[i]) * 1099511628211ULL
-    return <uint8_t> ((hash ^ hash >> 32) % PACE_ROWS)
+    return hash ^ hash >> 32
+
+
+cdef inline uint8_t pace_find(const pace_t *paces, uint64_t name) noexcept nogil:
+    """pace_find gives the row that is a service's, else one that is nobody's, else a shared one."""
+    cdef uint8_t first = <uint8_t> (name % PACE_ROWS)
+    cdef uint8_t nobodys = PACE_ROWS
+    cdef uint8_t row, i
+    for i in range(PACE_TRIED):
+        row = (first + i) % PACE_ROWS
+        if paces[row].name == name:
+            return row
+        if nobodys == PACE_ROWS and paces[row].users == 0:
+            nobodys = row
+    return first if nobodys == PACE_ROWS else nobodys
 
 
 cdef inline bint pace_takes(const pace_t *pace) noexcept nogil:

@@ -26,7 +26,7 @@ from pound._heap cimport (
 from pound._index cimport (
     index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t)
 from pound._mail cimport body_clear, body_t, mail_t, mailbox_t
-from pound._pace cimport PACE_ROWS, pace_more, pace_refused, pace_t, pace_takes
+from pound._pace cimport PACE_ROWS, pace_find, pace_more, pace_refused, pace_t, pace_takes
 from pound._peer cimport FAR, command_t, end_t, engine_t
 from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._queue cimport (
@@ -49,7 +49,7 @@ cdef enum:                     # places
 cdef struct service_t:         # a service's name, shared by the requests of one call
     uint32_t refs
     uint16_t size              # bytes
-    uint8_t row                # of its pace
+    uint64_t hash              # of its name, for its pace
     uint8_t name[1]            # `size` of them
 
 
@@ -268,6 +268,17 @@ cdef inline void requests_again(requests_t *q) noexcept nogil:
 
 # --- whose turn it is ----------------------------------------------------------------------
 
+cdef inline void request_paces(requests_t *q, uint32_t r, uint64_t name) noexcept nogil:
+    """request_paces puts a new request under its service's pace, a fresh one if it has none yet."""
+    cdef uint8_t row = pace_find(q.paces, name)
+    if q.paces[row].users == 0 and q.paces[row].name != name:
+        q.paces[row].name = name
+        q.paces[row].most = NONE
+        q.paced &= ~(<uint64_t> 1 << row)
+    q.paces[row].users += 1
+    q.all[r].row = row
+
+
 cdef inline bint is_parked(const requests_t *q, uint8_t row) noexcept nogil:
     return q.parked >> row & 1
 
@@ -414,6 +425,7 @@ cdef inline mail_t *request_end(requests_t *q, uint32_t r) noexcept nogil:
     request_credited(q, r)
     q.streams -= request.flow != NULL
     request_unplace(q, r)
+    q.paces[request.row].users -= 1
     index_remove(&q.numbers, request.number, r)
     body_clear(&request.body)
     service_drop(request.service)

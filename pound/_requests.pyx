@@ -38,9 +38,9 @@ from pound._reader cimport part_next, part_t, record_t
 from pound._requests cimport (
     BUSY, OPEN, OWN, PARKED, PLACES, RECORD_BYTES, RETURNED, ask_t, asking_t, cancel_t, flow_t,
     is_own, long_t, request_arm, request_end, request_expires, request_hush, request_move,
-    request_new, request_refused, request_send, request_t, requests_again, requests_by_id,
-    requests_by_number, requests_done, requests_due, requests_free, requests_init, requests_next,
-    requests_paced, requests_t, requests_unpaced, service_drop, service_t, silences)
+    request_new, request_paces, request_refused, request_send, request_t, requests_again,
+    requests_by_id, requests_by_number, requests_done, requests_due, requests_free, requests_init,
+    requests_next, requests_paced, requests_t, requests_unpaced, service_drop, service_t, silences)
 from pound._streams cimport (
     stream_again, stream_begin, stream_skip, stream_unread, streams_again, streams_collect)
 
@@ -132,7 +132,7 @@ cdef int add(asking_t *a, const ask_t *ask, mail_t *mail) noexcept nogil:
     memset(&mail.body, 0, sizeof(body_t))
     request.box = ask.box
     request.service = ask.service
-    request.row = ask.service.row
+    request_paces(q, r, ask.service.hash)
     request.flow = ask.flow
     q.streams += ask.flow != NULL
     request.priority = ask.priority
@@ -548,8 +548,9 @@ cdef void expire(asking_t *a, engine_t *e, uint32_t r, int64_t now) noexcept nog
 
 
 # note_long has a line written for the service of a request that has begun to wait long.
-cdef void note_long(asking_t *a, const service_t *service) noexcept nogil:
-    cdef long_t *row = &a.long_ones[service.row]
+cdef void note_long(asking_t *a, const request_t *request) noexcept nogil:
+    cdef const service_t *service = request.service
+    cdef long_t *row = &a.long_ones[request.row]
     CHECK(service.size < sizeof(row.name), "a service's name of %u bytes", <unsigned> service.size)
     row.owed = 1
     row.size = service.size
@@ -599,7 +600,7 @@ cdef void log_long(asking_t *a, engine_t *e, int64_t now) noexcept nogil:
         return
     while r != NONE and now - q.all[r].since >= a.log_after:
         request_hush(q, r)
-        note_long(a, q.all[r].service)
+        note_long(a, &q.all[r])
         r = q.silent.head
     a.long_at = FAR
     for i in range(PACE_ROWS):

@@ -119,8 +119,10 @@ def test_an_abstract_name_has_one_broker(start_broker: Callable[..., Any]) -> No
 
 def test_the_same_path_twice_in_one_broker_is_refused(folder: Path) -> None:
     url = f"ipc://{folder}/s"
+    with pytest.raises(pound.ConfigError, match="backend"):
+        pound.Broker(frontend=url, backend=url)
     with pytest.raises(pound.BindError, match="is another broker running there"):
-        pound.Broker(frontend=url, backend=url).start()
+        pound.Broker(frontend=url, backend=f"ipc://{folder}/./s").start()
 
 
 def test_what_is_no_socket_is_left_alone(folder: Path) -> None:

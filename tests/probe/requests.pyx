@@ -11,8 +11,8 @@ from pound._peer cimport FAR
 from pound._pool cimport NONE
 from pound._requests cimport (
     BUSY, PLACES, RETURNED, request_arm, request_end, request_expires, request_move,
-    request_new, request_send, requests_again, requests_by_id, requests_by_number, requests_done,
-    requests_due, requests_free, requests_init, requests_t, service_t)
+    request_new, request_paces, request_send, requests_again, requests_by_id, requests_by_number,
+    requests_done, requests_due, requests_free, requests_init, requests_t, service_t)
 
 REMEMBERED = CANCELS_MAX
 
@@ -70,6 +70,7 @@ cdef class Requests:
         cdef service_t *service = <service_t *> calloc(1, sizeof(service_t))
         service.refs = 1
         self.requests.all[r].service = service
+        request_paces(&self.requests, r, service.hash)
         self.requests.all[r].end = mail_new(MAIL_REPLY, NULL, number)
         self.requests.all[r].deadline = FAR if deadline is None else deadline
         assert request_arm(&self.requests, r) == 0

@@ -87,3 +87,28 @@ def test_more_of_a_refused_service_is_tried_in_time(make_client, broker):
     broker.expect_silence(0.3)
     for _ in range(64):
         broker.expect(REQUEST)
+
+
+def row_of(name: bytes) -> int:
+    """Return the first row that _pace.pxd looks at for a service."""
+    name_hash = 14695981039346656037
+    for byte in name:
+        name_hash = (name_hash ^ byte) * 1099511628211 % 2**64
+    return (name_hash ^ name_hash >> 32) % 64
+
+
+def test_a_refused_service_holds_up_none_whose_name_begins_at_its_row(make_client, broker):
+    client = make_client()
+    broker.greet(requests_max=100)
+    assert client.wait_connected(WAIT_S)
+    others = (f"quick-{n}" for n in range(10_000))
+    beside = [name for name in others if row_of(name.encode()) == row_of(b"busy")][:5]
+    for _ in range(300):
+        client.submit(b"", "busy")
+    ids = [broker.expect(REQUEST).id for _ in range(100)]
+    for id in ids[40:]:
+        broker.say(error(id, 8, "full", retry_after_ms=60_000))
+    broker.expect_silence(0.3)
+    for name in beside:
+        client.submit(name.encode(), name)
+        assert broker.expect(REQUEST).parts == [name.encode()]
