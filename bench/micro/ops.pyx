@@ -156,7 +156,7 @@ cdef int land(dispatcher_t *d, flight_t *flight) noexcept nogil:
     cdef int result
     for i in range(flight.count):
         result = disp_answer(
-            d, flight.worker[i], flight.token[i], 0, BODY_SIZE, 1, 1, &slot)
+            d, flight.worker[i], flight.token[i], BODY_SIZE, 1, 1, &slot)
         if result != ANS_COUNTED:
             return -1
         disp_delivered(d, slot)
