@@ -251,6 +251,8 @@ cdef void clock_read(broker_t *b) noexcept nogil:
     cdef int64_t pause = now - b.now - b.pulse_ns
     if pause > 0:
         b.paused += pause
+        if 2 * pause >= b.settings.heartbeat_ns * b.settings.liveness:
+            b.judge_from = now + b.settings.heartbeat_ns
         b.counters[C_PAUSES] += 1
         log_event(b, LOG_PAUSE, NULL, NULL, 0, pause // 1_000_000, 0)
     b.now = now
@@ -294,9 +296,14 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
 
 
 cdef void judge(broker_t *b, uint8_t side) noexcept nogil:
-    """Give up the closed routes of a side, once their last messages are read."""
+    """Give up the closed routes of a side, once their last messages are read.
+
+    After a long pause of the broker's own, peers that took it for gone come back by other routes:
+    these are waited for, so that what they hold is not taken for lost.
+    """
     cdef socket_t *s = &b.sides[side]
-    if s.closing != NULL and not (s.readable and b.now - s.closing_since < JUDGE_NS):
+    if s.closing != NULL and b.now >= b.judge_from and not (
+            s.readable and b.now - s.closing_since < JUDGE_NS):
         while s.closing != NULL:
             route_lost(b, s.closing)
     if side == BACKEND and b.seek_lost:

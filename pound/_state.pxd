@@ -411,6 +411,7 @@ cdef struct broker_t:
     int wake_fd              # readable: a command waits
     int64_t now              # monotonic ns, at the start of the turn
     int64_t paused           # ns of own pauses, which liveness does not count
+    int64_t judge_from       # no closed route is judged before: peers come back after a pause
     int64_t started
     int64_t due              # when the next timer fires; -1: none is armed
     int64_t pulse_ns         # the shortest heartbeat: no turn waits longer

@@ -12,7 +12,7 @@ import pytest
 
 from tests import probe
 
-FRESH, RETURNED, BUSY, OPEN = range(4)
+PLACES = FRESH, RETURNED, BUSY, OPEN = range(1, 5)  # of the enum in _requests.pxd
 GRACE_NS = 100_000_000
 
 
@@ -104,7 +104,7 @@ def test_places_ids_and_timers_equal_a_plain_model(requests: Any, seed: int) -> 
             model.end(picked)
         assert held.due(now) == model.due(now)
         if now % 50 == 0:
-            assert [held.place(place) for place in range(4)] == model.places()
+            assert [held.place(place) for place in PLACES] == model.places()
             assert held.done() == model.done()
             assert held.counts() == model.counts()
 
@@ -166,7 +166,7 @@ class Model:
         return min(self.ids.values(), default=self.next_id)
 
     def places(self) -> list[list[int]]:
-        return [[n for n, at in self.place.items() if at == place] for place in range(4)]
+        return [[n for n, at in self.place.items() if at == place] for place in PLACES]
 
     def counts(self) -> tuple[int, ...]:
         every, opened = len(self.place), len(self.ids)
