@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import queue
 import re
 import signal
@@ -313,6 +314,9 @@ def test_config_check_names_what_it_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: CliRunner
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for variable in os.environ:
+        if variable.startswith("POUND_"):
+            monkeypatch.delenv(variable)
     monkeypatch.setenv("POUND_LIVENESS", "3")
     assert runner.invoke(main, ["config", "check"]).output == (
         "pound: the configuration is valid; read: no file (there is no pound.toml here),"
