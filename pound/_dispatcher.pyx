@@ -419,9 +419,9 @@ cdef int disp_release(
     d.workers[w].last_heard = live
     worker_unblock(d, w)
     d.counters.released += 1
-    task_release(d, d.requests[slot[0]].task)
     if elsewhere:
         other = other_offer(d, slot[0], w)
+    task_release(d, d.requests[slot[0]].task)
     if other != NONE:
         dispatch(d, slot[0], other)
     elif delay_ns > 0:

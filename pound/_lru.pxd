@@ -22,7 +22,7 @@ from pound._book cimport (
     reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
     worker_list, worker_place)
 from pound._dispatcher cimport (
-    ACT_TASK, LISTED_NOWHERE, NONE, QUEUED_ISOLATED, dispatcher_t, request_t, service_t, worker_t)
+    ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
 from pound._heap cimport heap_remove, heap_top
 from pound._rank cimport rank_first, rank_second, rank_t
 
@@ -76,10 +76,13 @@ cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service)
 cdef inline uint32_t other_offer(
     const dispatcher_t *d, uint32_t r, uint32_t w
 ) noexcept nogil:
-    """other_offer gives the offer of an eligible worker other than `w` for a waiting request."""
+    """other_offer gives the offer of a worker that can take what `w` is about to give back.
+
+    Who is eligible between two calls has nothing waiting for it, so the request passes nobody.
+    """
     cdef const service_t *service = &d.services[d.requests[r].service]
     cdef uint32_t o = first_but(d, &service.idle, w)
-    if o == NONE and d.requests[r].queued != QUEUED_ISOLATED:
+    if o == NONE and d.requests[r].attempts <= ATTEMPTS_SHARED:
         o = first_but(d, &service.busy, w)
     return o
 

@@ -520,11 +520,13 @@ class Model:
         self.now = now
         worker = self.workers[w]
         self._hear(worker, live)
-        result = self._judge(worker, self.tasks.get(token), code, size)
+        task = self.tasks.get(token)
+        able = self._able(task.request) if elsewhere and task and task.request else []
+        others = [other for other in able if other is not worker]
+        result = self._judge(worker, task, code, size)
         slot = result[1]
         if result[0] == Ans.RELEASED and slot is not None:
             request = self.slots[slot]
-            others = [o for o in self._able(request) if o is not worker] if elsewhere else []
             if others:
                 self._dispatch(request, others[0])
             elif delay_ns > 0:
@@ -555,9 +557,9 @@ class Model:
         return Ans.COUNTED, request.slot
 
     def _able(self, request: Request) -> list[Worker]:
-        """Who could be sent a request at once: idle ones first; alone, if it is isolated."""
+        """Who can take a request that is about to be given back: idle ones first, or they alone."""
         idle = self._eligible(request.service, idle=True)
-        if request.queue is Queue.ISOLATED:
+        if request.attempts - 1 >= ISOLATED_FROM:
             return idle
         return idle + self._eligible(request.service, idle=False)
 
