@@ -353,7 +353,7 @@ def test_a_draining_worker_loses_nothing(broker, work, ask):
     work(broker, {"echo": handler(2)}, capacity=8)
     client = ask(broker)
     futures = [client.submit(b"%d" % n, "echo") for n in range(1000)]
-    wait_until(lambda: counts[1] > 50)
+    wait_until(lambda: counts[1] > 0)  # the faster one gets more, how many is nobody's promise
     assert leaving.drain(WAIT_S)
     assert [result(future) for future in futures] == [b"%d" % n for n in range(1000)]
     assert sum(counts.values()) == 1000
