@@ -53,7 +53,7 @@ build: build/built   ## the extensions, in place
 demo: build      ## the main job on real files: kill a worker, lose nothing
 	$(BIN)/pound demo
 
-test: build      ## all tests, short forms of the long ones
+test: build      ## all tests, short forms of the long ones: ten minutes
 	$(BIN)/python -m pytest
 
 bench: build .venv/bench ## speed against bench/targets.toml, with plots: a quarter of an hour
