@@ -60,6 +60,8 @@ class Asking(Engine):
         meta: Mapping[str, str] | None,
         full: bool = False,
     ) -> int: ...
+    @property
+    def refusal(self) -> str: ...
     def submit_many(
         self,
         box: Box,

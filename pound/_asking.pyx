@@ -19,9 +19,11 @@ from pound._mail cimport (
     body_text, body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
     mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
 from pound._pace cimport pace_name
-from pound._peer cimport FAR, Engine, clock_now, command_t, engine_post, forks
+from pound._peer cimport (
+    FAR, Engine, clock_now, command_t, engine_post, forks, pthread_mutex_lock,
+    pthread_mutex_unlock)
 from pound._requests cimport (
-    WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
+    REFUSAL, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init,
     asking_live, cancel_t, run_ask, run_cancel, run_leave, service_t)
 from pound._streams cimport flow_read, look_t, run_look
 
@@ -350,6 +352,15 @@ cdef class Asking(Engine):
     def __dealloc__(self):
         if self.born == forks():
             asking_free(&self.a)
+
+    @property
+    def refusal(self):
+        """What the broker said of the last request that it did not take yet; empty: it took all."""
+        cdef char text[REFUSAL]
+        pthread_mutex_lock(&self.e.lock)
+        memcpy(text, self.a.refusal, REFUSAL)
+        pthread_mutex_unlock(&self.e.lock)
+        return (<bytes> text).decode(errors="replace")
 
     cdef ask_t *new_ask(
         self, mailbox_t *box, object service, object timeout, object priority

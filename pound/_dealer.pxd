@@ -1,4 +1,4 @@
-# The dealer: one DEALER towards one endpoint of the list; what is known of the broker behind it.
+# The dealer: one DEALER towards one endpoint of a list; what is known of the broker behind it.
 #
 # Only the engine's thread touches it. It knows sockets, packets, silence and the list of endpoints;
 # what records mean to a client or a worker it does not know.
@@ -12,6 +12,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._buffer cimport buffer_t
+from pound._endpoints cimport endpoints_t
 from pound._libzmq cimport zmq_msg_t
 from pound._mail cimport body_t, mailbox_t
 from pound._reader cimport packet_t, record_t
@@ -28,13 +29,10 @@ cdef struct dealer_t:
     void *context                        # libzmq's
     void *socket
     void *monitor
-    char **endpoints                     # owned
-    uint32_t endpoints_count
-    uint32_t at                          # the endpoint in use
+    endpoints_t endpoints                # the list, and which of it is in use
     uint8_t session[16]                  # a secret between the broker and us: never logged
     uint8_t epoch[16]
     uint8_t has_epoch
-    uint8_t six                          # the endpoint's name is tried as IPv6
     uint8_t near                         # inproc: there is no connection that could be lost
     uint8_t up                           # a connection stands (inproc: always)
     uint8_t welcomed

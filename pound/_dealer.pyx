@@ -9,13 +9,17 @@ from libc.errno cimport EFAULT, EINTR
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT32_MAX
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset, strchr, strlen, strncmp
 
 import os
 
 from pound._buffer cimport buffer_free
 from pound._check cimport CHECK
+from pound._endpoints cimport (
+    endpoint_is_name, endpoint_name, endpoint_target, endpoints_free, endpoints_init,
+    endpoints_turn,
+)
 from pound._libzmq cimport (
     ETERM, ZMQ_DEALER, ZMQ_DONTWAIT, ZMQ_EVENT_CONNECT_RETRIED, ZMQ_EVENT_DISCONNECTED,
     ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENTS, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_PAIR, ZMQ_POLLIN,
@@ -96,8 +100,6 @@ cdef int dealer_init(
     dealer_t *d, const char **endpoints, uint32_t count, int64_t heartbeat, uint32_t liveness,
     uint8_t follows, const uint8_t *session, mailbox_t *main,
 ) noexcept nogil:
-    cdef uint32_t i
-    cdef size_t size
     memset(d, 0, sizeof(dealer_t))
     d.main = main
     d.fd = d.monitor_fd = -1
@@ -108,31 +110,16 @@ cdef int dealer_init(
     d.follows = follows
     memcpy(d.session, session, sizeof(d.session))
     limits_default(&d.limits)
-    d.endpoints = <char **>calloc(count, sizeof(char *))
-    if d.endpoints == NULL:
-        return -1
-    d.endpoints_count = count
-    for i in range(count):
-        size = strlen(endpoints[i]) + 1
-        d.endpoints[i] = <char *>malloc(size)
-        if d.endpoints[i] == NULL:
-            return -1
-        memcpy(d.endpoints[i], endpoints[i], size)
-    return 0
+    return endpoints_init(&d.endpoints, endpoints, count)
 
 
 cdef void dealer_free(dealer_t *d) noexcept nogil:
-    cdef uint32_t i
     dealer_close(d, 0)
     heard_clear(d)
-    if d.endpoints != NULL:
-        for i in range(d.endpoints_count):
-            free(d.endpoints[i])
-    free(d.endpoints)
+    endpoints_free(&d.endpoints)
     free(d.frames)
     free(d.heard)
     buffer_free(&d.packet)
-    d.endpoints = NULL
     d.frames = d.heard = NULL
 
 
@@ -166,7 +153,7 @@ cdef void dealer_open(dealer_t *d, int64_t now) noexcept nogil:
     d.fd = descriptor(d.socket)
     d.readable = 1
     d.fd_speaks = 0
-    if watch_start(d) or zmq.connect(d.socket, endpoint(d)):
+    if watch_start(d) or zmq.connect(d.socket, endpoint_target(&d.endpoints)):
         log_failure(d)
     d.monitor_readable = d.monitor != NULL
     d.up = d.near = strncmp(endpoint(d), b"inproc:", 7) == 0
@@ -189,19 +176,7 @@ cdef void dealer_close(dealer_t *d, int linger_ms) noexcept nogil:
 
 
 cdef const char *endpoint(const dealer_t *d) noexcept nogil:
-    return d.endpoints[d.at]
-
-
-# is_name tells whether an endpoint has a name, which may have addresses of both families.
-cdef bint is_name(const char *endpoint) noexcept nogil:
-    cdef const char *at = endpoint + 6
-    if strncmp(endpoint, b"tcp://", 6) or at[0] == c"[":
-        return 0
-    while at[0] and at[0] != c":":
-        if at[0] != c"." and not c"0" <= at[0] <= c"9":
-            return 1
-        at += 1
-    return 0
+    return endpoint_name(&d.endpoints)
 
 
 cdef void set_option(void *socket, int option, int value) noexcept nogil:
@@ -220,7 +195,7 @@ cdef void configure(dealer_t *d) noexcept nogil:
     set_option(d.socket, ZMQ_RCVHWM, HWM)
     set_option(d.socket, ZMQ_RECONNECT_IVL, RECONNECT_MS)
     set_option(d.socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-    if d.six or strchr(endpoint(d), c"[") != NULL:
+    if d.endpoints.six or strchr(endpoint_target(&d.endpoints), c"[") != NULL:
         set_option(d.socket, ZMQ_IPV6, 1)
 
 
@@ -298,7 +273,8 @@ cdef void dealer_watch(dealer_t *d, int64_t now) noexcept nogil:
                 refused_clear(d)
                 dealer_forgotten(d, now, b"reconnected")
         elif event == ZMQ_EVENT_CONNECT_RETRIED:
-            if d.handshakes == 0 and (d.endpoints_count > 1 or is_name(endpoint(d))):
+            if d.handshakes == 0 and (
+                    d.endpoints.count > 1 or endpoint_is_name(&d.endpoints)):
                 turn(d, now, b"refused")
 
 
@@ -414,7 +390,7 @@ cdef void dealer_forgotten(dealer_t *d, int64_t now, const char *reason) noexcep
 
 
 cdef void dealer_told_bye(dealer_t *d, int64_t now, uint32_t retry_after_ms) noexcept nogil:
-    if d.endpoints_count > 1:
+    if d.endpoints.count > 1:
         turn(d, now, b"bye")
     elif retry_after_ms:
         rest(d, now + jitter(retry_after_ms * <int64_t>1000000))
@@ -436,19 +412,12 @@ cdef void dealer_tick(dealer_t *d, int64_t now) noexcept nogil:
         turn(d, now, b"silent")
 
 
-# turn_on chooses what is tried next: this endpoint's name as IPv6, then the next endpoint. libzmq
-# takes only the first address that it finds, of the family that it is told.
-cdef void turn_on(dealer_t *d) noexcept nogil:
-    d.six = not d.six and is_name(endpoint(d))
-    if not d.six:
-        d.at = (d.at + 1) % d.endpoints_count
-        d.brief = d.brief and d.endpoints_count == 1
-
-
-# turn leaves this endpoint for the next one, or for itself when it is the only one.
+# turn leaves this endpoint for another address of its name, for the next one, or for itself when it
+# is the only one.
 cdef void turn(dealer_t *d, int64_t now, const char *reason) noexcept nogil:
     lose(d, reason)
-    turn_on(d)
+    if endpoints_turn(&d.endpoints):
+        d.brief = 0
     dealer_close(d, 0)
     rest(d, d.opened_at + TURN_PAUSE_NS)
     dealer_tick(d, now)

@@ -23,6 +23,10 @@ from pound._mail cimport (
 from pound._reader cimport record_t
 from pound._libzmq cimport zmq_msg_t
 
+cdef extern from "pthread.h" nogil:
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+
 cdef struct engine_t                      # defined below
 cdef struct command_t                     # defined below
 

@@ -10,7 +10,7 @@ nor for results. The news thread, Python's, waits on the main mailbox, logs, and
 else came; where an event loop does that by `news()`, there is none.
 """
 
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
@@ -28,6 +28,7 @@ from pound._dealer cimport (
     dealer_init, dealer_next_due, dealer_open, dealer_read, dealer_ready_now, dealer_simple,
     dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable,
 )
+from pound._endpoints cimport endpoints_found
 from pound._mail cimport (
     MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free,
     mail_log, mail_new, mailbox_drop, mailbox_free, mailbox_init, mailbox_put, mailbox_take,
@@ -41,7 +42,7 @@ from pound._wire cimport (
 
 from pound._checks import check_descriptors
 from pound._logging import Repeats, log_event
-from pound._reach import troubles_of
+from pound._reach import addresses_of, troubles_of
 from pound.errors import ClosedError, ForkError
 
 cdef extern from "_clock.h" nogil:
@@ -65,8 +66,6 @@ cdef extern from "_peer.h" nogil:
 cdef extern from "pthread.h" nogil:
     int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef enum:
     MILLISECOND = 1000000        # ns
@@ -552,6 +551,7 @@ cdef class Engine:
     def _look(self, seconds, answers):
         cdef list found
         cdef bytes text
+        self.resolve()
         found = troubles_of(self.endpoints, answers, self.own_context is not None)
         if seconds < CERTAIN_AFTER:  # a busy machine: what is only slow is no trouble yet
             found = [trouble for trouble in found if trouble.certain]
@@ -563,6 +563,21 @@ cdef class Engine:
         pthread_mutex_unlock(&self.e.lock)
         for trouble in found:
             self.tell_trouble(trouble)
+
+    def resolve(self):
+        """Have each address of an endpoint's name tried, if libzmq would not."""
+        cdef bytes texts
+        cdef char *copy
+        cdef uint32_t i
+        for i, endpoint in enumerate(self.endpoints):
+            found = addresses_of(endpoint)
+            if not found:
+                continue
+            texts = b"".join(os.fsencode(address) + b"\0" for address in found)
+            copy = <char *>malloc(len(texts) + 1)  # with the NUL that ends any bytes
+            if copy != NULL:
+                memcpy(copy, <const char *>texts, len(texts) + 1)
+                endpoints_found(&self.e.dealer.endpoints, i, copy)
 
     def tell_trouble(self, trouble):
         """Log why an endpoint is not reached: once for a reason, then every 30 s."""

@@ -2,7 +2,8 @@
 
 Asked by an end that no broker has welcomed. It resolves and connects once, as libzmq does, beside
 its own socket; that may take seconds, so it runs on a thread of its own. The sentence is for a
-person: it names the endpoint and what to look at.
+person: it names the endpoint and what to look at. It also finds the addresses of a name that has
+several of one family, of which libzmq tries only the first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
+ADDRESSES_MAX = 64  # of a name that are tried
 CONNECT_S = 2.0  # a host that does not answer within this is told as such
 
 
@@ -79,6 +81,28 @@ def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
     if answers:
         reason = "something answers there, but no broker of Pound: is that the broker's endpoint?"
     return Trouble(endpoint, reason, False)
+
+
+def addresses_of(endpoint: str) -> list[str]:
+    """Return an endpoint for each address of its name, if libzmq would not try them all.
+
+    It tries one of each family. The list is empty if there are no others, or it is no name.
+    """
+    transport, _, address = endpoint.partition("://")
+    if transport != "tcp":
+        return []
+    source, semicolon, _ = address.rpartition(";")
+    try:
+        host, port = _host_and_port(address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # UnicodeError is a ValueError
+        return []
+    families = {str(end[0]): family for family, _, _, _, end in found}
+    if len(families) == len(set(families.values())):
+        return []
+    hosts = [f"[{host}]" if family == socket.AF_INET6 else host
+             for host, family in families.items()]  # fmt: skip
+    return [f"tcp://{source}{semicolon}{host}:{port}" for host in hosts[:ADDRESSES_MAX]]
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

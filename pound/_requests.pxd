@@ -471,7 +471,8 @@ cdef struct asking_t:
     mail_t *told_first
     mail_t *told_last
     uint32_t told_count
-    char refusal[REFUSAL]      # the broker's words for the last request that it did not take
+    # The broker's words for the last request that it did not take; the engine's lock guards them.
+    char refusal[REFUSAL]
 
 
 cdef struct ask_t:

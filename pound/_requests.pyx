@@ -21,6 +21,7 @@ from pound._cancels cimport (
 from pound._dealer cimport (
     dealer_bye, dealer_flushed, dealer_greets, dealer_hello, dealer_request, dealer_resting,
     dealer_simple, dealer_t, jitter, limits_excess, limits_told_t)
+from pound._endpoints cimport endpoint_name
 from pound._format cimport (
     BYE_GOING, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED,
     CODE_INVALID_ARGUMENT, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, FLAG_RETRY, KIND_ACCEPTED,
@@ -30,7 +31,8 @@ from pound._mail cimport (
     LOG_REQUEST_WAITING, MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear,
     body_read, body_t, body_text, mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
 from pound._peer cimport (
-    FAR, TROUBLE, clock_now, command_t, end_t, engine_log, engine_t, engine_trouble)
+    FAR, TROUBLE, clock_now, command_t, end_t, engine_log, engine_t, engine_trouble,
+    pthread_mutex_lock, pthread_mutex_unlock)
 from pound._pace cimport PACE_ROWS
 from pound._pool cimport NONE
 from pound._queue cimport queue_append
@@ -337,22 +339,26 @@ cdef void put_off(
         fail(a, r, CODE_RESOURCE_EXHAUSTED, b"the broker is busy, and no memory to ask it again")
 
 
-# note_refusal keeps the broker's words for whoever asks what a request waits for.
-cdef void note_refusal(asking_t *a, const record_t *record) noexcept nogil:
+# note_refusal keeps the broker's words for whoever asks what a request waits for, on any thread.
+cdef void note_refusal(engine_t *e, asking_t *a, const record_t *record) noexcept nogil:
     cdef const uint8_t *at = record.body
     cdef part_t words
     cdef size_t size
-    a.refusal[0] = 0
-    if at == NULL or not part_next(&at, record.body + record.body_size, &words):
-        return
+    words.data = NULL
+    words.size = 0
+    if at != NULL:
+        part_next(&at, record.body + record.body_size, &words)
     size = min(<size_t> words.size, sizeof(a.refusal) - 1)
-    memcpy(a.refusal, words.data, size)
+    pthread_mutex_lock(&e.lock)
+    if size:
+        memcpy(a.refusal, words.data, size)
     a.refusal[size] = 0
+    pthread_mutex_unlock(&e.lock)
 
 
 # take_error ends a request with the broker's error, or puts it off.
 cdef void take_error(
-    asking_t *a, uint32_t r, const record_t *record, zmq_msg_t *frames, int64_t now
+    engine_t *e, asking_t *a, uint32_t r, const record_t *record, zmq_msg_t *frames, int64_t now
 ) noexcept nogil:
     cdef flow_t *flow = a.requests.all[r].flow
     cdef mailbox_t *box = a.requests.all[r].box
@@ -361,7 +367,7 @@ cdef void take_error(
     cdef bint draining = record.code == CODE_UNAVAILABLE
     cdef mail_t *mail
     if (busy or draining) and (flow == NULL or not flow.started):
-        note_refusal(a, record)
+        note_refusal(e, a, record)
         put_off(a, r, record.retry_after_ms, busy, now)
         return
     mail = end(a, r)
@@ -444,7 +450,7 @@ cdef void asking_take(
     elif record.kind == KIND_REPLY:
         take_reply(a, r, record, frames)
     elif record.kind == KIND_ERROR:
-        take_error(a, r, record, frames, now)
+        take_error(e, a, r, record, frames, now)
     elif record.kind == KIND_PARTIAL:
         take_partial(a, r, record, frames)
     elif record.kind == KIND_ACCEPTED:
@@ -489,7 +495,7 @@ cdef void asking_epoch_changed(engine_t *e, int64_t now) noexcept nogil:
 
 # no_broker writes why there is none.
 cdef void no_broker(char *to, size_t room, engine_t *e) noexcept nogil:
-    cdef const char *at = e.dealer.endpoints[e.dealer.at]
+    cdef const char *at = endpoint_name(&e.dealer.endpoints)
     cdef char trouble[TROUBLE]
     if engine_trouble(e, trouble, sizeof(trouble)) == 0:
         snprintf(trouble, sizeof(trouble), b"no broker answers at %s", at)
@@ -505,7 +511,7 @@ cdef void waits_for(
 ) noexcept nogil:
     cdef dealer_t *d = &e.dealer
     cdef requests_t *q = &(<asking_t *> e.end.state).requests
-    cdef const char *at = d.endpoints[d.at]
+    cdef const char *at = endpoint_name(&d.endpoints)
     if request.place == BUSY:
         snprintf(
             to, room, b"the broker at %s is busy, it was asked %u times and said: %s", at,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pound
@@ -52,12 +52,12 @@ class Explanation:
         self._timer.cancel()
 
     def _explain(self) -> None:
-        try:
-            words = what_for(self._service, all_rows(self._client, "services"))
-        except (pound.PoundError, ValueError, LookupError):
-            return
-        if not self._ended.is_set():
-            complain(f"waiting: {words}", over_bar=self._bar)
+        said = self._client._engine.refusal  # of the request: ours below may be refused, too
+        words = [f"the broker did not take it at first, and is asked again: {said}"] if said else []
+        with suppress(pound.PoundError, ValueError, LookupError):
+            words.append(what_for(self._service, all_rows(self._client, "services")))
+        if words and not self._ended.is_set():
+            complain(f"waiting: {'; '.join(words)}", over_bar=self._bar)
 
 
 @contextmanager

@@ -243,6 +243,15 @@ def test_a_name_is_tried_by_both_families(with_hosts: Any, address: str, name: s
     assert done.stdout == b"served", done.stderr
 
 
+MANY = "".join(f"127.0.0.{i} many\n" for i in (1, 2, 3)) + "::1 many\n127.0.0.1 localhost\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+def test_a_name_is_tried_at_each_address_of_a_family(with_hosts: Any, address: str) -> None:
+    done = with_hosts(MANY, BY_NAME, address, "many")
+    assert done.stdout == b"served", done.stderr
+
+
 def test_an_address_of_a_name_that_is_not_this_machines_is_left_out(with_hosts: Any) -> None:
     done = with_hosts("127.0.0.1 part localhost\n192.0.2.7 part\n", BY_PART)
     assert done.stdout == b"served\n", done.stderr

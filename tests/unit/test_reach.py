@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pound import _reach
-from pound._reach import troubles_of
+from pound._reach import addresses_of, troubles_of
 
 
 def reason_of(endpoint: str, answers: bool = False, own_context: bool = False) -> str:
@@ -55,6 +55,24 @@ def test_whatever_listens_is_uncertain() -> None:
             (trouble,) = troubles_of([endpoint], answers, False)
             assert words in trouble.reason
             assert not trouble.certain
+
+
+def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    four, six = (socket.AF_INET, ("10.0.0.1", 7)), (socket.AF_INET6, ("fe80::1", 7, 0, 0))
+    other = (socket.AF_INET, ("10.0.0.2", 7))
+    told = [four, six]
+
+    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert (host, port) == ("many", 7)
+        return [(family, 1, 6, "", end) for family, end in told]
+
+    monkeypatch.setattr(_reach.socket, "getaddrinfo", resolve)
+    assert addresses_of("tcp://many:7") == []  # libzmq tries both
+    told.append(other)
+    assert addresses_of("tcp://many:7") == [
+        "tcp://10.0.0.1:7", "tcp://[fe80::1]:7", "tcp://10.0.0.2:7"]
+    assert addresses_of("tcp://eth0;many:7")[2] == "tcp://eth0;10.0.0.2:7"
+    assert addresses_of("ipc://many:7") == addresses_of("inproc://many") == []
 
 
 def test_inproc() -> None:
