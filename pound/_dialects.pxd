@@ -60,7 +60,7 @@ cdef struct message_t:
     uint8_t dialect          # dialect_t; also of a bad message, as far as it was recognised
     uint8_t delimited        # MDP: an empty frame came before the protocol frame (answer alike)
     uint8_t text             # PPP: READY or HEARTBEAT came as a word (answer alike)
-    uint8_t token_sound      # the address was 16..32 hex digits of 64 bits; of a bad answer too
+    uint8_t token_sound      # the address was 16..32 hex digits of 64 bits; also of a bad message
     uint8_t error            # SAID_BAD: bad_t
     uint8_t worker           # MDP: the protocol frame was a worker's; else by said and side
     uint8_t worker_numbers   # MDP 0.2 REQUEST: numbered as to a worker (answer alike)

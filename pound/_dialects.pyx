@@ -214,15 +214,21 @@ cdef int read_mdp_worker(
 cdef int read_mdp(
     const frame_t *frames, uint32_t n, uint32_t i, uint8_t version, message_t *out
 ) noexcept nogil:
+    cdef bint worker = frames[i].data[3] == c"W"
     out.delimited = i > 0
     if version == MDP_UNKNOWN:
         out.service = frames[i].data
         out.service_size = MDP_FRAME_SIZE
-        return bad(out, BAD_VERSION)
-    out.dialect = DIALECT_MDP1 if version == 1 else DIALECT_MDP2
-    if frames[i].data[3] == c"C":
-        return read_mdp_client(frames, n, i, out)
-    return read_mdp_worker(frames, n, i, out)
+        bad(out, BAD_VERSION)
+    else:
+        out.dialect = DIALECT_MDP1 if version == 1 else DIALECT_MDP2
+        if worker:
+            read_mdp_worker(frames, n, i, out)
+        else:
+            read_mdp_client(frames, n, i, out)
+    if worker and out.said == SAID_BAD and n > i + 2 and not is_word(&frames[i + 1], b"\x01", 1):
+        out.token_sound = read_token(&frames[i + 2], &out.token)  # whatever it was to say of a task
+    return out.said
 
 
 # read_signal reads the one frame of a PPP worker that is not an answer.

@@ -70,6 +70,31 @@ def test_answer_without_a_body(rig: Rig, own: Own, name: str, after: Body) -> No
     serves_on(worker, client)
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "reason"),
+    [
+        ("mdp1", [b"", b"MDPW03", b"\x03"], "unknown MDP version 'MDPW03'"),
+        ("mdp2", [b"MDPW00", b"\x04"], "unknown MDP version 'MDPW00'"),
+        ("mdp1", [b"", b"MDPW01", b"\x09"], "no such command"),
+        ("mdp2", [b"MDPW02", b"\x09"], "no such command"),
+        ("mdp2", [b"MDPW02", b"FINAL"], "no such command"),
+        ("mdp1", [b"", b"MDPW01", b"\x02"], "only the broker sends"),
+        ("mdp1", [b"", b"MDPW01", b"\x04"], "wrong number of frames"),  # 0.2's number for FINAL
+        ("mdp2", [b"x", b"", b"MDPW02", b"\x04"], "an envelope before"),
+    ],
+)
+def test_answer_of_a_bad_head(
+    rig: Rig, own: Own, name: str, before: list[bytes], reason: str
+) -> None:
+    worker, client = own(FOREIGN[name](rig.backend)), own(PndClient(rig.frontend))
+    rig.ready(worker)
+    client.ask([b"q"])
+    worker.send([*before, worker.task().address, b"", b"a"])
+    ended(client, f"malformed.*{reason}")
+    assert rig.stat("bad_messages") == 1
+    serves_on(worker, client)
+
+
 @pytest.mark.parametrize("count", [FRAMES_MAX, 10_000])
 @pytest.mark.parametrize("name", FOREIGN)
 def test_answer_of_too_many_frames(
