@@ -254,7 +254,7 @@ cdef void clock_read(broker_t *b) noexcept nogil:
         if 2 * pause >= b.settings.heartbeat_ns * b.settings.liveness:
             b.judge_from = now + b.settings.heartbeat_ns
         b.counters[C_PAUSES] += 1
-        log_event(b, LOG_PAUSE, NULL, NULL, 0, pause // 1_000_000, 0)
+        log_event(b, LOG_PAUSE, NULL, NULL, 0, (pause + b.pulse_ns) // 1_000_000, 0)
     b.now = now
     b.counters[C_TURNS] += 1
 

@@ -24,7 +24,7 @@ from pound._libzmq cimport zmq, zmq_msg_t
 from pound._pages cimport (
     PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, page_has_rows, page_is_mmi, page_write,
 )
-from pound._peers cimport log_event, partial_push, peer_address, peer_touch
+from pound._peers cimport log_event, log_reason, partial_push, peer_address, peer_touch
 from pound._releases cimport release
 from pound._state cimport (
     ANSWER_BYTES, C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP,
@@ -44,6 +44,8 @@ cdef enum:
 
 
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
+    cdef uint64_t reason = log_reason(<const uint8_t *> why, strlen(why))
+    cdef bint another = reason != route.struck_for
     b.counters[C_BAD_MESSAGES] += 1
     if dialect == DIALECT_PND:
         b.counters[C_BAD_PND] += 1
@@ -55,14 +57,15 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
         b.counters[C_BAD_MDP1] += 1
     elif dialect == DIALECT_MDP2:
         b.counters[C_BAD_MDP2] += 1
+    route.struck_for = reason
     route.strikes = strikes_left(b, route) + 1
     route.struck_at = b.now
     if route.hop and route.strikes >= STRIKES_MAX:
         route.strikes = STRIKES_MAX - 1
-    if route.strikes == 1:
-        strike_log(b, route, LOG_BAD_MESSAGE, dialect, why)
-    elif route.strikes >= STRIKES_MAX:
+    if route.strikes >= STRIKES_MAX:
         strike_off(b, route, dialect, why)
+    elif route.strikes == 1 or another:
+        strike_log(b, route, LOG_BAD_MESSAGE, dialect, why)
 
 
 cdef void strike_off(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:

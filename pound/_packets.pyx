@@ -1,6 +1,7 @@
 """What PND peers say: sessions and records (docs/protocol.md is the specification)."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -58,6 +59,7 @@ cdef enum:
     CAPACITY_MAX = 65535
     TOKENS_MAX = 65535       # of one READY
     FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
+    WORDS_ROOM = SERVICE_BYTES_MAX + 64  # of an error's text that names a service
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
     RETRY_SLOW_MS = 1000     # what fills the broker leaves in its own time
@@ -399,9 +401,12 @@ cdef void request_page(
     cdef int has_body
     cdef uint32_t slot
     cdef int result
+    cdef char text[WORDS_ROOM]
     if page == PAGE_UNKNOWN:
         b.counters[C_RESERVED_SERVICES] += 1
-        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, "the broker has no such service of its own")
+        snprintf(text, WORDS_ROOM, "the broker has no service '%.*s' of its own",
+                 <int> r.service_size, <const char *> r.service)
+        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
         return
     has_body = last_part(b, r, &asked)
     result = answer_page(b, peer, r.id, page, r.service, r.service_size,

@@ -124,21 +124,24 @@ cdef void put_truth(buffer_t *out, const char *key, int truth) noexcept nogil:
     put_text(out, "true" if truth else "false")
 
 
+cdef void put_null(buffer_t *out, const char *key) noexcept nogil:
+    put_key(out, key)
+    put_text(out, "null")
+
+
 # put_age writes how long ago something was, in ms; INT64_MAX: null, it was never.
 cdef void put_age(buffer_t *out, const char *key, int64_t now, int64_t since) noexcept nogil:
     if since != INT64_MAX:
         put_number(out, key, max(now - since, 0) // 1000000)
-        return
-    put_key(out, key)
-    put_text(out, "null")
+    else:
+        put_null(out, key)
 
 
 cdef void put_after(buffer_t *out, uint32_t next, int more) noexcept nogil:
     if more:
         put_number(out, "after", next)
     else:
-        put_key(out, "after")
-        put_text(out, "null")
+        put_null(out, "after")
 
 
 # after_of reads N of {"after": N}; 0 where there is none.
@@ -274,8 +277,7 @@ cdef void service_row(
     if s.workers == 0 and s.waiting:
         put_number(out, "workerless_ms", (b.now - s.workerless_since) // 1000000)
     else:
-        put_key(out, "workerless_ms")
-        put_text(out, "null")
+        put_null(out, "workerless_ms")
     put_text(out, "}")
 
 
@@ -328,7 +330,10 @@ cdef void worker_row(
     put_text(out, "]")
     put_number(out, "capacity", w.capacity)
     put_number(out, "held", w.held)
-    put_number(out, "oldest_ms", disp_held_ms(b.d, number, b.now))
+    if w.held:
+        put_number(out, "oldest_ms", disp_held_ms(b.d, number, b.now))
+    else:
+        put_null(out, "oldest_ms")
     put_number(out, "idle_ms", (b.now - b.paused - w.last_heard) // 1000000)
     put_key(out, "state")
     put_text(out, worker_state(w))

@@ -178,6 +178,9 @@ cdef void connection_shaken(broker_t *b, uint8_t side) noexcept nogil
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil
 
+# log_reason gives the hash of the reason of a bad message, without what the peer chose of it.
+cdef uint64_t log_reason(const uint8_t *text, size_t size) noexcept nogil
+
 cdef void log_event(
     broker_t *b, uint8_t kind, peer_t *peer, const uint8_t *text, size_t size,
     int64_t number, int64_t other) noexcept nogil

@@ -16,10 +16,10 @@ from pound._queue cimport queue_init
 from pound._spares cimport spare_give, spare_take
 from pound._state cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS,
-    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, ROUTE_ID_MAX, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
-    LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION,
-    LOG_TASKS_RELEASED, LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED,
-    LOST_CUT,
+    C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX, ROUTE_ID_MAX, LOG_DRAINED, LOG_DRAINING,
+    LOG_BAD_MESSAGE, LOG_PAUSE, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE,
+    LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED, LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY,
+    LOG_WORKER_REFUSED, LOST_CUT,
     broker_t, connection_t, unsent_t, item_t, peer_t, roster_t, route_t, socket_t, stored_t,
 )
 from pound._stored cimport stored_clear
@@ -505,16 +505,29 @@ cdef uint32_t log_lines(uint8_t kind) noexcept nogil:
 # log_about returns the event's key: by the peer's label, else by the text. A worker that is refused
 # is known by the service that it names, since it may come again and again by new connections; so
 # are released tasks, which their caller counts by service. A request's fate has a code, of which
-# there are few.
+# there are few; so are the reasons of bad messages, up to the quote of what was sent.
 cdef uint64_t log_about(broker_t *b, const log_t *event) noexcept nogil:
     cdef int64_t number = 0
     if (event.kind == LOG_REQUEST_FAILED or event.kind == LOG_REQUEST_UNANSWERABLE
             or event.kind == LOG_REQUESTS_REFUSED):
         number = event.number
+    elif event.kind == LOG_BAD_MESSAGE:
+        number = <int64_t> log_reason(event.text, event.text_size)
     if (event.label_size and event.kind != LOG_WORKER_REFUSED
             and event.kind != LOG_TASKS_RELEASED):
         return log_key(b.logs, event.kind, event.label, event.label_size, number)
     return log_key(b.logs, event.kind, event.text, event.text_size, number)
+
+
+cdef uint64_t log_reason(const uint8_t *text, size_t size) noexcept nogil:
+    """FNV-1a of a reason, without what a peer chose of it."""
+    cdef uint64_t hash = 14695981039346656037ULL
+    cdef size_t i
+    for i in range(size):
+        if text[i] == c"'":
+            break
+        hash = (hash ^ text[i]) * 1099511628211ULL
+    return hash
 
 
 cdef void log_event(

@@ -102,6 +102,7 @@ cdef struct route_t:
     uint16_t strikes
     int64_t heard_at         # liveness ns of its last message; only while it has no connection
     int64_t struck_at        # when the last strike was; each second since then forgives one
+    uint64_t struck_for      # hash of the last strike's reason
     uint8_t struck           # it was struck off once: said in the log, and counted
     uint8_t deaf             # it sent a message that no dialect has: never listened to again
     uint8_t hop              # it carries the messages of several peers: never struck off

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.interop.rig import Own, Rig
+from tests.interop.test_dialects_workers import DealerReqWorker
 from tests.peers.dealer_client import DealerClient
 from tests.peers.req_worker import ReqWorker
 from tests.support import WAIT_S, clean_environ, wait_until
@@ -148,6 +149,23 @@ def test_a_flood_of_one_client_is_one_line_and_a_count(rig: Rig, handle: Any) ->
     bad = [line for line in lines if line.startswith("bad message")]
     assert len(bad) == 2  # the first one, and one at the end for the others
     assert sum(repeats(line) + 1 for line in bad) == 100
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_each_reason_of_bad_messages_has_a_line(
+    rig: Rig, own: Own, handle: Any, apart: bool
+) -> None:
+    lines = handle(lambda _: None).lines
+    worker = own(DealerReqWorker(rig.backend))
+    kinds = [[b"MDPW01", b"\x09"], [b"MDPW07", b"\x01"], [b"MDPW08", b"\x01"], [b"MDPW01"]]
+    for count, frames in enumerate(kinds, 1):
+        worker.send(frames)
+        rig.wait_stat("bad_messages", count)
+        if apart:
+            worker = own(DealerReqWorker(rig.backend))
+    wait_until(lambda: sum(line.startswith("bad message") for line in lines) == 3)
+    for words in ("no such command", "unknown MDP version 'MDPW07'", "wrong number of frames"):
+        assert sum(words in line for line in lines) == 1
 
 
 def repeats(line: str) -> int:

@@ -34,7 +34,7 @@ def test_a_task_that_is_held_for_long_is_told_once(
     worker = own(PndWorker(rig.backend, heartbeat=BEAT, capacity=9))
     rig.ready(worker)
     client = own(PndClient(rig.frontend))
-    assert [row["oldest_ms"] for row in rows(client)] == [-1]
+    assert [row["oldest_ms"] for row in rows(client)] == [None]
     for _ in range(2):
         client.ask([b"q"])
     first, second = worker.task(), worker.task()
@@ -48,7 +48,7 @@ def test_a_task_that_is_held_for_long_is_told_once(
     worker.answer(first, [b"a"])  # the next one is as old, and of the same worker
     wait_until(lambda: rig.stat("answered") >= 2)
     worker.answer(second, [b"a"])
-    wait_until(lambda: [row["oldest_ms"] for row in rows(client)] == [-1])
+    wait_until(lambda: [row["oldest_ms"] for row in rows(client)] == [None])
     assert len(told()) == rig.stat("tasks_held_long") == 1
 
 
