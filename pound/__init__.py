@@ -99,5 +99,5 @@ if not TYPE_CHECKING:
         return value
 
     def __dir__():
-        """Return the names that are there and the public ones that are imported when used."""
-        return sorted({*globals(), *__all__})
+        """Return the public names, imported yet or not, and those that every module has."""
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

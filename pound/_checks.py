@@ -19,13 +19,21 @@ import zmq
 from pound.errors import ConfigError
 
 LABEL_BYTES_MAX = 64
+BACKEND_PORT = 5556
+FRONTEND_PORT = 5555
 PORT_MAX = 65535
 SECONDS_MAX = 1e9  # 30 years: who gives more has no limit in mind
 ENDPOINT = re.compile(r"tcp://.+:(?P<port>[0-9]{1,5})|ipc://.+|inproc://.+")
 
 
-def check_endpoints(endpoints: str | Sequence[str]) -> tuple[str, ...]:
+def check_endpoints(endpoints: str | Sequence[str], port: int = FRONTEND_PORT) -> tuple[str, ...]:
     """Return the endpoints as a tuple.
+
+    Parameters
+    ----------
+    endpoints : str or sequence of str
+    port : int
+        What is suggested where one lacks a port.
 
     Raises
     ------
@@ -35,17 +43,18 @@ def check_endpoints(endpoints: str | Sequence[str]) -> tuple[str, ...]:
     one = isinstance(endpoints, (str, bytes)) or not isinstance(endpoints, Iterable)
     given: tuple[Any, ...] = (endpoints,) if one else tuple(endpoints)
     if not given:
-        raise ConfigError("no endpoint given: name at least one, such as tcp://127.0.0.1:5555")
+        raise ConfigError(f"no endpoint given: name at least one, such as tcp://127.0.0.1:{port}")
     for endpoint in given:
         if not _is_endpoint(endpoint):
             raise ConfigError(
                 f"endpoint {endpoint!r:.300} is not a str of the form tcp://HOST:PORT"
-                f" (PORT 1..{PORT_MAX}), ipc://PATH or inproc://NAME{_meant(endpoint, endpoints)}"
+                f" (PORT 1..{PORT_MAX}), ipc://PATH or inproc://NAME"
+                f"{_meant(endpoint, endpoints, port)}"
             )
     return given
 
 
-def _meant(endpoint: object, given: object) -> str:
+def _meant(endpoint: object, given: object, port: int) -> str:
     """Return what was perhaps meant by something that is no endpoint, as the end of a sentence."""
     if isinstance(given, Mapping):
         return "; the first argument is where the broker listens, then come the services"
@@ -58,7 +67,7 @@ def _meant(endpoint: object, given: object) -> str:
         return "; the line that `pound serve` prints when it is ready has the real port"
     address = text.strip().rpartition("/")[2].removeprefix("tcp:")
     guess = f"tcp://127.0.0.1:{address}" if address.isdecimal() else f"tcp://{address}"
-    guess = guess if ":" in address or address.isdecimal() else f"{guess}:5555"
+    guess = guess if ":" in address or address.isdecimal() else f"{guess}:{port}"
     known = "/" not in text or ":" in address or text.startswith("tcp://")  # else a file's path
     return f"; did you mean {guess!r}?" if known and _is_endpoint(guess) else ""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from pound._checks import (
+    BACKEND_PORT,
     check_context,
     check_endpoints,
     check_rates,
@@ -113,7 +114,7 @@ class Worker(Unpicklable):
         self._started = False
         self._signals = 0
         self._engine = Serving(
-            check_endpoints(endpoint),
+            check_endpoints(endpoint, BACKEND_PORT),
             check_context(context),
             *check_rates(heartbeat, liveness),
             label_bytes(label),

@@ -30,6 +30,7 @@ import zmq
 from pound import _serving
 from pound._body import Answer
 from pound._checks import (
+    BACKEND_PORT,
     check_context,
     check_endpoints,
     check_rates,
@@ -113,7 +114,8 @@ class Worker(Unpicklable):
     ) -> None:
         check_threads("worker")
         checked = (
-            check_endpoints(endpoint), check_context(context), *check_rates(heartbeat, liveness)
+            check_endpoints(endpoint, BACKEND_PORT), check_context(context),
+            *check_rates(heartbeat, liveness),
         )  # fmt: skip
         label_bytes(label)
         most = check_capacity(capacity)

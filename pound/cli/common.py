@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import click
 
 import pound
 from pound._checks import check_endpoints
-from pound._logging import escape
+from pound._logging import SPOOL, Repeats, escape, log_event
 from pound.config import Key, keys
 
 EXIT_FAILED = 1
@@ -33,6 +34,8 @@ ERASE = "\r\x1b[K"  # the line that a terminal's cursor is in
 
 WELCOME_S = 3.0  # a broker answers in milliseconds; a human gives up after a few seconds
 HEARTBEAT_S = 0.2  # with several endpoints: a silent one is left in time for the next ones
+
+_IGNORED = Repeats()  # lines of signals that mean nothing to us
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -156,7 +159,8 @@ def connect_option(side: str) -> Callable[[Function], Function]:
             return given or default
         try:
             bound: tuple[str, ...] = key.parse(variable)  # type: ignore[assignment]
-            return check_endpoints([connectable(endpoint) for endpoint in bound])
+            port = int(default[0].rpartition(":")[2])
+            return check_endpoints([connectable(endpoint) for endpoint in bound], port)
         except pound.ConfigError as error:
             raise pound.ConfigError(f"{error} (environment {key.environment})") from None
 
@@ -198,8 +202,34 @@ def client_of(endpoints: tuple[str, ...]) -> Iterator[pound.Client]:
     """
     heartbeat = HEARTBEAT_S if len(endpoints) > 1 else 1.0
     with pound.Client(endpoints, heartbeat=heartbeat) as client:
-        if not client.wait_connected(WELCOME_S):
+        with _unlogged():
+            connected = client.wait_connected(WELCOME_S)
+        if not connected:
             why = client._engine.trouble
             tried = f": {why}" if why else f" at {', '.join(endpoints)}"
             raise Unreachable(f"no broker answered within {WELCOME_S:g} s{tried}")
         yield client
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Have a client log nothing meanwhile: the error at the end has the same reason."""
+
+    def none(record: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("pound.client")
+    logger.addFilter(none)
+    try:
+        yield
+        SPOOL.flush()
+    finally:
+        logger.removeFilter(none)
+
+
+def note_ignored(logger: logging.Logger, name: str) -> None:
+    """Log a signal that means nothing to this process; one line in 30 s for each."""
+    repeated = _IGNORED.pass_one(name)
+    if repeated is not None:
+        count = {"repeated": repeated} if repeated else {}
+        log_event(logger, logging.INFO, "signal ignored", signal=name, **count)

@@ -37,9 +37,10 @@ def _setting_option(key: Key) -> Callable[[Function], Function]:
     metavar = {"choice": "|".join(key.choices), "name": "NAME", "size": "BYTES"}.get(
         key.kind, (key.unit or "N").upper()
     )
+    several = key.kind == "endpoints"
     return click.option(
-        key.flag, key.name, metavar=metavar, multiple=key.kind == "endpoints",
-        default=None, help=f"{key.meaning} Default: {as_text(key)}.",
+        key.flag, key.name, metavar=metavar, multiple=several, default=None,
+        help=f"{key.meaning}{' Repeatable.' if several else ''} Default: {as_text(key)}.",
     )
 
 

@@ -90,18 +90,26 @@ def summary(answer: Row, oldest: str) -> dict[str, str]:
         facts["waiting"] = cut(f"{facts['waiting']} ({oldest})", TEXT_MAX)
     held = {name: counters.get(f"{name}_bytes", 0) for name in ("waiting", "running", "kept")}
     memory = answer.get("memory", held)
-    facts["memory"] = cut(memory_text(memory), TEXT_MAX)
+    facts["memory"] = memory_text(memory, TEXT_MAX)
     return {**facts, **troubles(counters, LINES - len(facts))}
 
 
-def memory_text(memory: Mapping[str, int]) -> str:
-    """Return what the broker holds: the total and its limit, if it tells those, then the parts."""
-    parts = [f"{size(value)} {name}" for name, value in memory.items()
-             if value and name not in ("total", "max")]  # fmt: skip
-    if "total" not in memory:
-        return ", ".join(parts) or size(0)
-    limit = f" of {size(memory['max'])}" if memory.get("max") else ""
-    return f"{size(memory['total'])}{limit}{': ' if parts else ''}{', '.join(parts)}"
+def memory_text(memory: Mapping[str, int], width: int | None = None) -> str:
+    """Return what the broker holds: the total and its limit, if it tells those, then the parts.
+
+    Of more than `width` characters the smallest parts are left out.
+    """
+    held = {name: value for name, value in memory.items() if value and name not in ("total", "max")}
+    shown = dict(held)
+    while True:
+        parts = [f"{size(value)} {name}" for name, value in shown.items()]
+        text = ", ".join([*parts, "…"] if len(shown) < len(held) else parts)
+        if "total" in memory:
+            limit = f" of {size(memory['max'])}" if memory.get("max") else ""
+            text = f"{size(memory['total'])}{limit}{': ' if text else ''}{text}"
+        if width is None or len(text) <= width or not shown:
+            return text or size(0)
+        del shown[min(shown, key=lambda name: shown[name])]
 
 
 def troubles(counters: Mapping[str, int], room: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ import queue
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ except ImportError:  # not on Windows
 import pound
 from pound._logging import LOGGER, configure, log_event
 from pound._signals import IGNORED, install
-from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED
+from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED, note_ignored
 from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
@@ -46,7 +47,8 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     what was taken in is finished within the drain timeout, exit code 0, or 4 if something is left.
     A second one stops at once, exit code 1.
     """
-    config, _ = load(path, flags)
+    config, origins = load(path, flags)
+    check_reachable(config, origins)
     raise_limit()
     configure(config.log_level, config.log_format)
     seed_libc()
@@ -58,6 +60,17 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     click.echo("pound: ready frontend={} backend={}".format(*ends))
     notify("READY=1")
     ctx.exit(_wait(broker, events, config.drain_timeout))
+
+
+def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
+    """Raise ConfigError for an endpoint that no other process can reach."""
+    for side in ("frontend", "backend"):
+        for endpoint in getattr(config, side):
+            if endpoint.startswith("inproc:"):
+                raise pound.ConfigError(
+                    f"{side}: {endpoint!r} is for a program that embeds pound.Broker, no other"
+                    f" process can reach it: use tcp:// or ipc:// ({origins[side]})"
+                )
 
 
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
@@ -104,8 +117,7 @@ def watch_signals() -> queue.SimpleQueue[str]:
 
 
 def _note_ignored(number: int, _: object) -> None:
-    name = signal.Signals(number).name
-    log_event(LOGGER, logging.INFO, "signal ignored", signal=name)
+    note_ignored(LOGGER, signal.Signals(number).name)
 
 
 def raise_limit() -> None:

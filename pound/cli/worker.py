@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
+import inspect
 import logging
 import os
 import sys
@@ -14,9 +16,8 @@ import click
 
 import pound
 from pound import _logging, _signals, aio
-from pound._logging import log_event
 from pound.aio.worker import is_async
-from pound.cli.common import Seconds, connect_option
+from pound.cli.common import Seconds, connect_option, note_ignored
 from pound.config import keys
 
 LOGGER = logging.getLogger("pound.worker")
@@ -89,9 +90,10 @@ def worker(
     """Answer the tasks of a service with the function HANDLER of MODULE, until SIGTERM or SIGINT.
 
     The function gets the body as bytes, or a pound.Task if its parameter is annotated so or named
-    task, and returns the body of the answer; what a generator yields is streamed. An async def
-    runs on an event loop: uvloop if it is installed, asyncio's own if not. The first signal lets
-    held tasks finish, a second one gives them back at once.
+    task, and returns the body of the answer; what a generator yields is streamed. An async def,
+    also one that functools.wraps put into a plain function, runs on an event loop: uvloop if it is
+    installed, asyncio's own if not. The first signal lets held tasks finish, a second one gives
+    them back at once.
 
     What the program logs goes to stderr like Pound's own lines, unless it set up logging itself.
     """
@@ -104,14 +106,9 @@ def worker(
         "label": label,
         "drain_timeout": drain_timeout,
     }
-    with _signals.ignored(note_ignored):
-        if is_async(function):
+    with _signals.ignored(functools.partial(note_ignored, LOGGER)):
+        if is_async(function) or is_async(inspect.unwrap(function)):
             with _signals.not_inherited(_signals.installed()):  # nor the runner's
                 run_async(aio.Worker(endpoints, **settings).run())
         else:
             pound.Worker(endpoints, **settings).run()
-
-
-def note_ignored(name: str) -> None:
-    """Log a signal that means nothing to a worker."""
-    log_event(LOGGER, logging.INFO, "signal ignored", signal=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -28,3 +29,8 @@ async def count(body: bytes) -> AsyncIterator[bytes]:
     for number in range(int(body)):
         await asyncio.sleep(0)
         yield b"%d" % number
+
+
+@functools.wraps(count)
+def wrapped(body: bytes) -> AsyncIterator[bytes]:
+    return count(body)

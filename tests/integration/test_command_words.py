@@ -67,6 +67,7 @@ def test_a_command_without_a_broker_says_why(run_pound: RunPound) -> None:
     failed = run_pound("call", "x", "--connect", NOBODY)
     assert failed.returncode == 3
     assert b"no broker answered within 3 s: connection refused" in failed.stderr
+    assert failed.stderr.count(b"connection refused") == 1
 
 
 def test_a_call_says_what_it_waits_for(serve: Serve, spawn: Spawn, tmp_path: Path) -> None:
@@ -85,6 +86,18 @@ def test_a_call_says_what_it_waits_for(serve: Serve, spawn: Spawn, tmp_path: Pat
         assert one.wait() == 130
         assert "Aborted" not in one.stderr
         assert "Traceback" not in one.stderr
+
+
+def test_a_call_says_what_the_broker_refused_it_with(serve: Serve, spawn: Spawn) -> None:
+    served = serve("--service-waiting-max", "1")
+    environ = clean_environ(POUND_FRONTEND=served.frontend)
+    first = spawn(pound_command("call", "nobody", "x"), environ)
+    wait_until(lambda: "no worker offers 'nobody'" in first.stderr)
+    second = spawn(pound_command("call", "nobody", "x"), environ)
+    wait_until(lambda: "no worker offers 'nobody'" in second.stderr)
+    assert "did not take it at first, and is asked again: " in second.stderr
+    assert "service_waiting_max" in second.stderr
+    assert "asked again" not in first.stderr
 
 
 def test_a_map_whose_lines_have_not_come_waits_for_no_service(

@@ -226,7 +226,8 @@ def test_a_worker_without_a_loop_refuses_an_async_generator(broker: Any) -> None
         client.request(b"x", "s", WAIT_S)
 
 
-@pytest.mark.parametrize("name", ["handlers:count", "async_handlers:count"])
+@pytest.mark.parametrize(
+    "name", ["handlers:count", "async_handlers:count", "async_handlers:wrapped"])
 def test_pound_worker_streams(
     serve: Callable[..., Served], spawn: Callable[..., Process], name: str
 ) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -22,8 +23,9 @@ from click.testing import CliRunner
 import pound
 import pound._logging
 from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
+from pound._logging import Repeats
 from pound.cli import call as call_module
-from pound.cli import inspect, main, serve, waiting
+from pound.cli import common, inspect, main, serve, waiting
 from pound.cli.common import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Unreachable, exit_code
 from pound.cli.inspect import (
     SOUND,
@@ -63,6 +65,7 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
     output = runner.invoke(main, ["serve", "--help"]).output
     for key in keys().values():
         assert f"{key.flag} " in output
+    assert output.count("Repeatable.") == 2
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,8 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
         (["serve", "--livness", "3"], "--liveness"),
         (["serve", "--liveness", "0"], "flag --liveness"),
         (["serve", "--frontend", "tcp://*:5555"], "--insecure"),
+        (["serve", "--frontend", "inproc://x"], "no other process can reach it"),
+        (["serve", "--backend", "inproc://x"], "(flag --backend)"),
         (["serve", "-c", "absent.toml"], "cannot read absent.toml"),
         (["call"], "SERVICE"),
         (["call", "s", "--priority", "10"], "0<=x<=9"),
@@ -80,6 +85,10 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
         (["worker", "json:__name__"], "not callable"),
         (["demo", "/no/such/folder"], "does not exist"),
         (["status", "--connect", "nonsense"], "nonsense"),
+        (["status", "--connect", "tcp://127.0.0.1"], "did you mean 'tcp://127.0.0.1:5555'"),
+        (["worker", "json:dumps", "--connect", "tcp://127.0.0.1"], "mean 'tcp://127.0.0.1:5556'"),
+        (["worker", "tests.integration.async_handlers:count", "--connect", "tcp://127.0.0.1"],
+         "mean 'tcp://127.0.0.1:5556'"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
@@ -205,6 +214,11 @@ def test_memory_is_told_in_one_line() -> None:
     assert memory_text(memory) == "4.0 MiB of 1.0 GiB: 3.0 MiB waiting, 10 B kept"
     assert memory_text({**dict.fromkeys(memory, 0), "max": 0}) == "0 B"
     assert memory_text({"waiting": 5}) == "5 B waiting"
+    sizes = {**dict.fromkeys(("waiting", "running", "kept"), 1023 << 20), "pipes": 4 << 20}
+    sizes |= {"total": 1 << 40, "max": 1 << 40}
+    assert memory_text(sizes, 60) == (
+        "1.0 TiB of 1.0 TiB: 1023.0 MiB running, 1023.0 MiB kept, …")
+    assert memory_text(sizes, 10) == "1.0 TiB of 1.0 TiB: …"
     facts = all_facts({"memory": memory, "counters": {"waiting": 7}})
     assert (facts["waiting"], facts["memory_waiting_bytes"]) == ("7", "3.0 MiB")
 
@@ -249,7 +263,9 @@ def test_what_is_waited_for_is_written_over_a_bar(
     monkeypatch.setattr(waiting, "all_rows", lambda *_: [])
     monkeypatch.setattr(click, "echo", lambda text, err: sys.stderr.write(text + "\n"))
     for bar, start in ((True, "\r\x1b[K"), (False, "")):
-        explanation = waiting.Explanation(pound.Client.__new__(pound.Client), "x", bar)
+        client = pound.Client.__new__(pound.Client)
+        client._engine = SimpleNamespace(refusal="")  # type: ignore[assignment]
+        explanation = waiting.Explanation(client, "x", bar)
         explanation.begin()
         explanation._timer.join(10)
         assert capsys.readouterr().err.startswith(f"{start}pound: waiting: no worker offers 'x'")
@@ -388,6 +404,20 @@ def test_each_signal_is_told(signals: queue.SimpleQueue[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         signal.raise_signal(number)
         assert signals.get(timeout=5) == SIGNALLED
+
+
+def test_a_signal_that_means_nothing_is_logged_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, lines = [0.0], []
+    monkeypatch.setattr(common, "_IGNORED", Repeats(lambda: now[0]))
+    monkeypatch.setattr(common, "log_event", lambda *_, **fields: lines.append(fields))
+    for at in (0, 1, 2, 40):
+        now[0] = at
+        common.note_ignored(pound._logging.LOGGER, "SIGHUP")
+    common.note_ignored(pound._logging.LOGGER, "SIGUSR1")
+    assert lines == [
+        {"signal": "SIGHUP"}, {"signal": "SIGHUP", "repeated": 2}, {"signal": "SIGUSR1"}]
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -23,6 +23,8 @@ def fresh(code: str) -> str:
 
 def test_completion_sees_every_public_name() -> None:
     assert fresh("import pound; print(set(pound.__all__) - set(dir(pound)))") == "set()"
+    words = "; print([n for n in dir(pound) if n[:2] != '__' and n not in pound.__all__])"
+    assert fresh(f"import pound; pound.Client{words}") == "[]"
     star = "from pound import *; print(Client, aio.Client, errors.Busy is Busy)"
     assert fresh(star).endswith("True")
     assert fresh("import pound; print(pound.errors.Busy is pound.Busy)") == "True"
