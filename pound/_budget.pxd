@@ -19,3 +19,9 @@ cdef void budget(broker_t *b) noexcept nogil
 
 # trim gives free memory back to the system after a burst has come or gone: once a second at most.
 cdef void trim(broker_t *b) noexcept nogil
+
+# trim_beside does that for what the budget does not see, such as the frames that libzmq had read of
+# a message that never ended: when a connection or a bad message has ended since, and the process
+# has BESIDE_BYTES more than it ever needed beside what is held. At most every BESIDE_PAUSE_NS, and
+# ever more seldom when that gives little.
+cdef void trim_beside(broker_t *b) noexcept nogil

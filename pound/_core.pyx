@@ -19,7 +19,7 @@ from pound._admission cimport open_bytes
 from pound._actions cimport (
     act, live_now, lost_seek, route_lost, service_named, worker_beats,
 )
-from pound._budget cimport budget, trim
+from pound._budget cimport budget, trim, trim_beside
 from pound._buffer cimport buffer_free
 from pound._check cimport CHECK
 from pound._dialects cimport (
@@ -123,8 +123,8 @@ LOOP_COUNTERS = (
     "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
     "disconnects", "pauses", "logs_dropped", "control_dropped", "sessions_refused",
-    "tasks_held_long", "no_memory", "turns", "peers", "routes", "queued", "images", "turned_away",
-    "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
+    "tasks_held_long", "no_memory", "turns", "peers", "routes", "queued",
+    "images", "turned_away", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 )
 DISPATCHER_COUNTERS = (
     "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
@@ -384,6 +384,7 @@ cdef void report(broker_t *b) noexcept nogil:
     if b.lost_count:
         lost_seek(b)
     trim(b)
+    trim_beside(b)
     overdue_report(b)
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)

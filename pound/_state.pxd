@@ -407,6 +407,10 @@ cdef struct broker_t:
     uint8_t over             # more is held than memory_max
     uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back
+    int64_t beside_least     # least bytes of the process beside what is held; 0: never looked
+    int64_t beside_at        # not before is free memory given back because there are more
+    int64_t beside_pauses    # how many pauses there are until then
+    uint64_t beside_ended    # connections and bad messages that had ended then
     int64_t yield_from       # no yields before: the core is shared with a computation
     int64_t yield_pause_ns   # how long there were none when that was noticed last
     int wake_fd              # readable: a command waits

@@ -15,6 +15,7 @@ import zmq
 
 from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_worker import PndWorker
+from tests.peers.zmtp import MORE, Connection, frame
 from tests.support import Served, wait_until
 
 MIB = 1 << 20
@@ -24,6 +25,9 @@ SLACK = 8 * MIB
 REQUEST = bytes(64 << 10)
 REQUESTS = 800
 STAYS_EVERY = 100
+FRAMES = 5_000_000
+FRAMES_AT_ONCE = 10_000
+FRAME_BYTES = 64  # of one in libzmq
 NARROW: dict[int, int] = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}
 
 
@@ -77,3 +81,23 @@ def test_what_left_goes_though_some_of_the_same_time_stays(serve: Callable[..., 
                     stays.ask([REQUEST], b"nobody")
             wait_until(lambda: resident(broker.pid) > before + REQUESTS * len(REQUEST) * 3 // 4)
         wait_until(lambda: resident(broker.pid) < before + SLACK)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@glibc_only
+def test_a_message_of_millions_of_frames_leaves_nothing(
+    serve: Callable[..., Served], ends: bool
+) -> None:
+    """What libzmq has read and the loop has not lies outside of all that the broker counts."""
+    broker = serve()
+    with PndClient(broker.frontend) as stays:
+        stays.welcome()
+        begun = resident(broker.pid)
+        with Connection(broker.frontend) as giant:
+            for _ in range(FRAMES // FRAMES_AT_ONCE):
+                giant.socket.sendall(frame(b"x", MORE) * FRAMES_AT_ONCE)
+            wait_until(lambda: resident(broker.pid) > begun + FRAMES * FRAME_BYTES * 3 // 4)
+            if ends:
+                giant.socket.sendall(frame(b"x"))
+                wait_until(lambda: resident(broker.pid) < begun + 4 * SLACK)
+        wait_until(lambda: resident(broker.pid) < begun + 4 * SLACK)
