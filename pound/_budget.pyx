@@ -12,6 +12,7 @@ from pound._state cimport (
     C_BAD_MESSAGES, C_CLOSED_CONNECTIONS, C_CONTROL_BYTES, C_HELD_BYTES, C_PIPE_BYTES,
     C_UNDELIVERED_BYTES, broker_t,
 )
+from pound._unread cimport unread_drop
 
 cdef extern from *:
     """
@@ -69,6 +70,8 @@ cdef void budget(broker_t *b) noexcept nogil:
     if bytes > most and kept:
         disp_evict(b.d, kept - min(kept, bytes - most))
         act(b)
+        bytes = held(b)
+    if unread_drop(b, bytes):
         bytes = held(b)
     b.counters[C_HELD_BYTES] = bytes
     b.held_peak = max(b.held_peak, bytes)

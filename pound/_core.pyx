@@ -102,6 +102,7 @@ LOG_KINDS = (
     "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
     "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
     "tasks_released", "unfinished", "descriptors_short", "task_held",
+    "client_unread",
 )
 WHY_REFUSED = {
     <int> WHY_ONE_PART: "the service takes bodies of one part",
@@ -123,7 +124,7 @@ LOOP_COUNTERS = (
     "answers_deferred",
     "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
     "disconnects", "pauses", "logs_dropped", "control_dropped", "sessions_refused",
-    "tasks_held_long", "no_memory", "turns", "peers", "routes", "queued",
+    "tasks_held_long", "unread_clients", "no_memory", "turns", "peers", "routes", "queued",
     "images", "turned_away", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 )
 DISPATCHER_COUNTERS = (
@@ -251,6 +252,7 @@ cdef void clock_read(broker_t *b) noexcept nogil:
     cdef int64_t pause = now - b.now - b.pulse_ns
     if pause > 0:
         b.paused += pause
+        b.resumed_at = now
         if 2 * pause >= b.settings.heartbeat_ns * b.settings.liveness:
             b.judge_from = now + b.settings.heartbeat_ns
         b.counters[C_PAUSES] += 1

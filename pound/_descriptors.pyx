@@ -117,6 +117,10 @@ cdef void turn_away(broker_t *b, int fd) noexcept nogil:
     cut(fd)
 
 
+cdef void descriptors_cut(int fd) noexcept nogil:
+    cut(fd)
+
+
 cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil:
     cdef descriptors_t *d = &b.descriptors
     cdef int i

@@ -31,6 +31,10 @@ cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 # costs a system call, and there is one in LOOK_NS at most.
 cdef int peer_stalled(broker_t *b, peer_t *peer, int64_t ns) noexcept nogil
 
+# peer_watch does that for one that need not be blocked, and returns for how many ns it has read
+# nothing. Who was not watched for `gap_ns` is taken for one that has just read.
+cdef int64_t peer_watch(broker_t *b, peer_t *peer, int64_t gap_ns) noexcept nogil
+
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
 

@@ -174,14 +174,14 @@ cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 
 cdef int peer_look(broker_t *b, peer_t *peer) noexcept nogil:
     """Look how much the peer has read so far: whether that is another number than before."""
-    cdef int64_t piped = pipe_bytes(peer.pipe)
+    cdef uint64_t left = peer_taken(peer)
     cdef int64_t taken = 0
     cdef int reads
     if peer.route != NULL and peer.route.fd >= 0:
         taken = taken_mark(peer.route.fd)
-    reads = taken != peer.taken_seen or piped != peer.pipe_seen
+    reads = taken != peer.taken_seen or left != peer.left_seen
     peer.taken_seen = taken
-    peer.pipe_seen = piped
+    peer.left_seen = left
     peer.looked_at = b.now
     return reads
 
@@ -189,7 +189,14 @@ cdef int peer_look(broker_t *b, peer_t *peer) noexcept nogil:
 cdef int peer_stalled(broker_t *b, peer_t *peer, int64_t ns) noexcept nogil:
     if b.now - peer.looked_at >= LOOK_NS and peer_look(b, peer):
         peer.progress_at = b.now
-    return b.now - peer.progress_at > ns
+    return b.now - max(peer.progress_at, b.resumed_at) > ns
+
+
+cdef int64_t peer_watch(broker_t *b, peer_t *peer, int64_t gap_ns) noexcept nogil:
+    cdef int anew = peer.blocked_since == 0 and b.now - peer.looked_at > gap_ns
+    if peer_look(b, peer) or anew:
+        peer.progress_at = b.now
+    return b.now - max(peer.progress_at, b.resumed_at)
 
 
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:

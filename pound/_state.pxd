@@ -158,7 +158,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     int64_t progress_at      # while it is blocked: when it was last seen to read
     int64_t looked_at        # and when that was looked for last
     int64_t taken_seen       # what was seen then: taken_mark of its connection
-    int64_t pipe_seen        # and bytes in its pipe
+    uint64_t left_seen       # and bytes that had left its pipe
     uint64_t pipe_noted      # of `items_bytes`, those in libzmq's pipe
     pipe_t *pipe             # bytes that libzmq holds for it; NULL: never any that count
     uint64_t piped           # bytes that were ever counted there
@@ -288,6 +288,7 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_CONTROL_DROPPED        # small records for a peer that does not read
     C_SESSIONS_REFUSED       # requests and READYs of clients and workers above sessions_max
     C_HELD_LONG              # tasks that a worker has held for long, as far as they were told
+    C_UNREAD_CLIENTS         # times that a client lost all that it had not read
     C_NO_MEMORY
     C_TURNS
     C_PEERS                  # how many there are now; so the three below
@@ -333,6 +334,7 @@ cdef enum log_kind:
     LOG_UNFINISHED           # LOG_DRAINED, with work left
     LOG_DESCRIPTORS_SHORT
     LOG_TASK_HELD
+    LOG_CLIENT_UNREAD
 
 cdef struct guest_t:         # a connection that may stay for a moment
     int64_t until
@@ -405,6 +407,8 @@ cdef struct broker_t:
     uint64_t held_peak       # most bytes held since free memory was last given back
     uint8_t crowded          # CROWDED_*: somebody was refused since a table was full
     uint8_t over             # more is held than memory_max
+    int64_t unread_at        # when it is looked again for clients that read nothing
+    int64_t resumed_at       # when its last pause was over
     uint64_t crowd           # messages and records that the last turn read
     int64_t trimmed_at       # requests that waited when free memory was last given back
     int64_t beside_least     # least bytes of the process beside what is held; 0: never looked

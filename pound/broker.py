@@ -72,6 +72,9 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
         logging.WARNING, "tasks released", ("worker", "service", "tasks", "retry_ms")),
     "task_held": (
         logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
+    "client_unread": (
+        logging.WARNING, "client does not read, its answers are dropped",
+        ("client", "", "bytes", "for_ms")),
     "silent_connection": (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",

@@ -60,6 +60,8 @@ ELSEWHERE = {  # event → the test that drives it
     "task released": UNIT + "test_worker.py::test_releases_are_logged_once_for_a_service",
     "task held long": "tests/interop/test_overdue.py::"
     + "test_a_task_that_is_held_for_long_is_told_once",
+    "client does not read, its answers are dropped": "tests/interop/test_unread.py::"
+    + "test_clients_that_never_read_shut_nobody_out",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
     "log lines dropped": UNIT
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",

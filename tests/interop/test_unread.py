@@ -1,0 +1,74 @@
+"""Memory that fills with answers that nobody reads: who loses them, and who never does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import zmq
+
+from tests.interop.rig import Own, Rig
+from tests.peers.base import Body, Serving
+from tests.peers.catalogue import SERVICE, WORKERS
+from tests.peers.mdp1 import Mdp1AsyncClient
+from tests.support import wait_until
+
+MIB = 1 << 20
+MEMORY = 64 * MIB
+DEAF = 100
+ROUNDS = 16
+LARGE = bytes(MIB // 4)
+UNREAD = 24  # answers that the slow client has not read
+READS_EVERY = 0.3  # seconds: a fraction of how long a client may read nothing
+PATIENT: dict[str, float] = {
+    "memory_max": MEMORY, "body_bytes_max": MIB, "undelivered_bytes_max": 8 * MIB,
+    "answers_bytes_max": 0, "heartbeat": 0.2, "liveness": 10,
+}  # fmt: skip
+
+
+NARROW: dict[int, int] = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}  # takes in next to nothing unread
+
+
+class Narrow(Mdp1AsyncClient):
+    options = NARROW
+
+
+def answer(body: Body) -> Body:
+    return [LARGE] if body == [b"large"] else body
+
+
+def test_clients_that_never_read_shut_nobody_out(
+    rig_of: Callable[..., Rig], own: Own, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that take nothing lose their answers; one that reads slowly, and others, none."""
+    rig = rig_of(**PATIENT)
+    innocent = own(Mdp1AsyncClient(rig.frontend, service=SERVICE))
+    slow = own(Narrow(rig.frontend, service=SERVICE))
+    deaf = [own(Narrow(rig.frontend, service=SERVICE)) for _ in range(DEAF)]
+
+    read_at = time.monotonic()
+    left = UNREAD
+
+    def room() -> bool:
+        nonlocal left, read_at
+        if left and time.monotonic() - read_at > READS_EVERY:
+            assert slow.take() == [LARGE]
+            read_at, left = time.monotonic(), left - 1
+        return rig.stat("held_bytes") < MEMORY * 5 // 8
+
+    with Serving(lambda: WORKERS["pnd"](rig.backend), answer):
+        rig.wait_stat("workers", 1)
+        for _ in range(UNREAD):
+            slow.ask([b"large"])
+        for number in range(ROUNDS * DEAF // 10):
+            for n in range(10):
+                deaf[(10 * number + n) % DEAF].ask([b"large"])
+            assert innocent.request([b"q%d" % number]) == [b"q%d" % number]
+            wait_until(room)
+        for _ in range(left):
+            assert slow.take() == [LARGE]
+    assert 0 < left < UNREAD
+    assert rig.stat("unread_clients") > 0
+    assert rig.stat("refused") == 0
+    wait_until(lambda: "client does not read, its answers are dropped" in caplog.text)
