@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-SOURCES := $(wildcard pound/*.pyx pound/*.pxd pound/*.h) setup.py
+SOURCES := $(shell find pound -name "*.p[yx][xd]" -o -name "*.h") cython_options.py setup.py
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace
 # The oldest and the newest pyzmq of the declared range.
@@ -111,12 +111,13 @@ annotate:        ## Cython's annotated HTML beside each module
 
 lint: build      ## ruff, cython-lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/cython-lint pound tests bench
 
 types: build     ## mypy strict, and the stubs against the built modules
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt \
-		--ignore-unused-allowlist $(patsubst pound/%.pyi,pound.%,$(wildcard pound/*.pyi))
+		--ignore-unused-allowlist $(subst /,.,$(basename $(shell find pound -name "*.pyi")))
 
 sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
 	$(BIN)/python -m tests.simulation --seed $(SIM_SEED) --seeds $(SIM_SEEDS)
@@ -140,5 +141,5 @@ dist-check: wheel    ## install the wheel in an empty venv with each tried pyzmq
 
 clean:           ## everything that was built
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f pound/*.so pound/*.c pound/*.html
+	find pound -name "*.so" -o -name "*.c" -o -name "*.html" | xargs rm -f
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

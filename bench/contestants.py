@@ -15,7 +15,12 @@ WILDCARD = "tcp://127.0.0.1:*"
 SERVE = ("-m", "pound", "serve", "--log-level", "error")
 # A million requests wait for one service without workers: no share of a limit is in the way.
 ROOM = (
-    "--waiting-max", "4000000", "--service-waiting-max", "4000000", "--requests-max", "262144",
+    "--waiting-max",
+    "4000000",
+    "--service-waiting-max",
+    "4000000",
+    "--requests-max",
+    "262144",
 )
 SERVE_ENDS = ("--frontend", WILDCARD, "--backend", WILDCARD)
 

@@ -15,49 +15,42 @@ import os
 
 from zmq import FD, HANDSHAKE_IVL
 
-from pound._admission cimport open_bytes
-from pound._actions cimport (
-    act, live_now, lost_seek, route_lost, service_named, worker_beats,
-)
-from pound._budget cimport budget, trim, trim_beside
-from pound._buffer cimport buffer_free
-from pound._check cimport CHECK
-from pound._dialects cimport (
-    BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t,
-)
-from pound._descriptors cimport (
-    descriptors_close, descriptors_limit, descriptors_open, descriptors_tick,
-)
-from pound._dispatcher cimport (
-    NONE, OPENED_PINNED, REQ_MANY_OWN_NAMES, disp_delete, disp_new, disp_next_due, disp_tick,
-    service_t,
-)
-from pound._drain cimport drain_begin, drain_check, farewell
-from pound._flush cimport flush, flush_blocked, flush_deferred
-from pound._inbound cimport monitor_drain, receive
-from pound._libzmq cimport zmq, zmq_msg_t
-from pound._limits cimport limits_default, limits_t
-from pound._log_queue cimport (
-    log_t, logs_close, logs_dropped, logs_free, logs_lost, logs_open, logs_sweep, logs_take,
-    logs_t, logs_wait,
-)
-from pound._outgoing cimport outgoing_free
-from pound._overdue cimport overdue_report
-from pound._peers cimport log_event, peer_free, peer_touch, peers_bury, roster_free, route_free
-from pound._pipes cimport pipes_new, pipes_release
-from pound._reasons cimport reason_of
-from pound._spares cimport spares_free
-from pound._state cimport (
+from pound._base.buffer cimport buffer_free
+from pound._base.check cimport CHECK
+from pound._base.freelist cimport spares_free
+from pound._base.table cimport names_free, names_init
+from pound._broker.actions cimport act, live_now, lost_seek, route_lost, service_named, worker_beats
+from pound._broker.budget cimport budget, trim, trim_beside
+from pound._broker.descriptors cimport (
+    descriptors_close, descriptors_limit, descriptors_open, descriptors_tick)
+from pound._broker.drain cimport drain_begin, drain_check, farewell
+from pound._broker.flush cimport flush, flush_blocked, flush_deferred
+from pound._broker.inbound cimport monitor_drain, receive
+from pound._broker.log_queue cimport (
+    log_t, logs_close, logs_dropped, logs_free, logs_lost, logs_open, logs_sweep, logs_take, logs_t,
+    logs_wait)
+from pound._broker.outgoing cimport outgoing_free
+from pound._broker.overdue cimport overdue_report
+from pound._broker.peers cimport (
+    log_event, peer_free, peer_touch, peers_bury, roster_free, route_free)
+from pound._broker.reasons cimport reason_of
+from pound._broker.records cimport slot_clear
+from pound._broker.state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_BYTES_IN, C_COUNT, C_MESSAGES_IN, C_PAUSES,
     C_RECORDS_IN, C_LOGS_DROPPED, C_TURNS, LOG_PAUSE, LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION,
     LOST_TRIED, OWE_HEARTBEAT, WHY_DRAINING, WHY_ONE_PART, WHY_RESERVED, WHY_RESULT, broker_t,
-    connection_t, peer_t, route_t, service_name_t, settings_t, socket_t,
-)
-from pound._stored cimport slot_clear
-from pound._sweep cimport sweep
-from pound._table cimport names_free, names_init
+    connection_t, peer_t, route_t, service_name_t, settings_t, socket_t)
+from pound._broker.sweep cimport sweep
+from pound._dispatch.admission cimport open_bytes
+from pound._dispatch.dispatcher cimport (
+    NONE, OPENED_PINNED, REQ_MANY_OWN_NAMES, disp_delete, disp_new, disp_next_due, disp_tick,
+    service_t)
+from pound._dispatch.limits cimport limits_default, limits_t
+from pound._wire.dialects cimport BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
+from pound._zmq.libzmq cimport zmq, zmq_msg_t
+from pound._zmq.pipes cimport pipes_new, pipes_release
 
-cdef extern from "_clock.h" nogil:
+cdef extern from "pound/_base/clock.h" nogil:
     int64_t clock_ns()
 
 cdef extern from "poll.h" nogil:
@@ -71,7 +64,7 @@ cdef extern from "poll.h" nogil:
 cdef extern from "sched.h" nogil:
     int sched_yield()
 
-cdef extern from "_seqlock.h" nogil:
+cdef extern from "pound/_base/seqlock.h" nogil:
     void seqlock_begin(uint64_t *sequence)
     void seqlock_end(uint64_t *sequence)
     int seqlock_read(uint64_t *sequence, void *to, const void *source, size_t size)

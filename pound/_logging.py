@@ -123,8 +123,7 @@ def _record(
         if not logger.isEnabledFor(level):
             return None
         message = Event(event, fields)
-        return logger.makeRecord(
-            logger.name, level, __file__, 0, message, (), trace or None)  # type: ignore[arg-type]
+        return logger.makeRecord(logger.name, level, __file__, 0, message, (), trace or None)  # type: ignore[arg-type]
     except BaseException:  # a logger class or a record factory of the program's
         SPOOL.dropped += 1
         return None
@@ -158,7 +157,8 @@ class Spool:
     def _reset(self) -> None:
         # a SimpleQueue: a signal's handler may log while the main thread is inside put
         self._lines: queue.SimpleQueue[
-            tuple[logging.Logger, logging.LogRecord] | threading.Event] = queue.SimpleQueue()
+            tuple[logging.Logger, logging.LogRecord] | threading.Event
+        ] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -397,7 +397,7 @@ class DescriptorHandler(logging.Handler):
             return
         try:
             while line:
-                line = line[self._write(line, end):]
+                line = line[self._write(line, end) :]
             self._stuck = False
         except TimeoutError:
             self._stuck = True
@@ -414,7 +414,7 @@ class DescriptorHandler(logging.Handler):
         if not poll.poll(None if end == math.inf else max(0.0, end - time.monotonic()) * 1000):
             raise TimeoutError
         with contextlib.suppress(BlockingIOError):
-            return os.write(self._fd, line[:select.PIPE_BUF])
+            return os.write(self._fd, line[: select.PIPE_BUF])
         return 0
 
 
@@ -426,7 +426,8 @@ def _formatted(handler: logging.Handler, record: logging.LogRecord) -> str:
         words = traceback.format_exception_only(error)[-1].strip()
         message = f"a line logged at {record.pathname}:{record.lineno} can't be formatted: {words}"
         told = logging.LogRecord(
-            record.name, record.levelno, record.pathname, record.lineno, "%s", (message,), None)
+            record.name, record.levelno, record.pathname, record.lineno, "%s", (message,), None
+        )
         return handler.format(told)
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import zmq
 
-from pound._binding import bind
-from pound._checks import check_context, check_descriptors
+from pound._base.threads import check_threads
+from pound._base.unpicklable import Unpicklable
+from pound._broker.binding import bind
 from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
+from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
-from pound._threads import check_threads
-from pound._unpicklable import Unpicklable
 from pound._version import __version__
 from pound.config import Config, check_names
 from pound.errors import BindError, ClosedError, ForkError
@@ -54,31 +54,46 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
     "route_struck": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
     "request_failed": (
-        logging.WARNING, "request failed", ("client", "service", "code", "attempts")),
+        logging.WARNING,
+        "request failed",
+        ("client", "service", "code", "attempts"),
+    ),
     "request_unanswerable": (
-        logging.WARNING, "error has no form in the client's dialect",
-        ("client", "service", "code", "")),
+        logging.WARNING,
+        "error has no form in the client's dialect",
+        ("client", "service", "code", ""),
+    ),
     "service_waiting": (
-        logging.WARNING, "service waits without a worker", ("", "service", "waiting", "for_ms")),
+        logging.WARNING,
+        "service waits without a worker",
+        ("", "service", "waiting", "for_ms"),
+    ),
     "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
     "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
     "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
     "unfinished": (logging.WARNING, "drained", ("", "left", "running", "waiting")),
     "requests_refused": (
-        logging.WARNING, "requests refused, which the client's dialect can't be told",
-        ("client", "service", "why", "")),
+        logging.WARNING,
+        "requests refused, which the client's dialect can't be told",
+        ("client", "service", "why", ""),
+    ),
     "descriptors_short": (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
     "tasks_released": (
-        logging.WARNING, "tasks released", ("worker", "service", "tasks", "retry_ms")),
-    "task_held": (
-        logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
+        logging.WARNING,
+        "tasks released",
+        ("worker", "service", "tasks", "retry_ms"),
+    ),
+    "task_held": (logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
     "client_unread": (
-        logging.WARNING, "client does not read, its answers are dropped",
-        ("client", "", "bytes", "for_ms")),
+        logging.WARNING,
+        "client does not read, its answers are dropped",
+        ("client", "", "bytes", "for_ms"),
+    ),
     "silent_connection": (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",
-        ("", "", "socket", "")),
+        ("", "", "socket", ""),
+    ),
 }
 
 
@@ -170,10 +185,12 @@ class Broker(Unpicklable):
             self._close(0, context)
             raise
         self._thread = threading.Thread(
-            target=self._run, args=(context,), name="pound-broker", daemon=True)
+            target=self._run, args=(context,), name="pound-broker", daemon=True
+        )
         self._thread.start()
         threading.Thread(
-            target=self._log, args=(self._core,), name="pound-broker-log", daemon=True).start()
+            target=self._log, args=(self._core,), name="pound-broker-log", daemon=True
+        ).start()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more requests, finish what can be finished, tell the peers and end.
@@ -327,7 +344,10 @@ class Broker(Unpicklable):
             self._monitors.append(self._monitor(context, socket))
             self._endpoints[side] = tuple(bind(socket, name, url) for url in urls)
         core.attach(
-            self._sockets[0], self._monitors[0], self._sockets[1], self._monitors[1],
+            self._sockets[0],
+            self._monitors[0],
+            self._sockets[1],
+            self._monitors[1],
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
         )
         self._core = core
@@ -356,8 +376,10 @@ class Broker(Unpicklable):
     def _monitor(self, context: zmq.Context[Any], socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
         address = f"inproc://pound-monitor-{id(self):x}-{socket.underlying:x}"
         events = (
-            zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED
-            | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            zmq.EVENT_ACCEPTED
+            | zmq.EVENT_ACCEPT_FAILED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_DISCONNECTED
         )
         socket.monitor(address, events)
         monitor: zmq.Socket[Any] = context.socket(zmq.PAIR)

@@ -1,7 +1,8 @@
 """The client: asks services for answers, by one thread of its own.
 
-Thin: it turns arguments into a call of the compiled engine (`_asking`, `_map`), and what comes back
-into futures, bytes and iterators. What the rules of PND/1 ask of a client is in `_requests`.
+Thin: it turns arguments into a call of the compiled engine (`_engine.client`, `_engine.map`), and
+what comes back into futures, bytes and iterators. What the rules of PND/1 ask of a client is in
+`_engine.client_rules`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import zmq
 
-from pound._asking import Asking, Box, Flow
-from pound._body import Answer, P, Partial
-from pound._checks import check_context, check_endpoints, check_rates, label_bytes
-from pound._map import Map
-from pound._progress import shown
-from pound._threads import check_threads
-from pound._unpicklable import RESULT, Unpicklable
+from pound._base.threads import check_threads
+from pound._base.unpicklable import RESULT, Unpicklable
+from pound._engine.checks import check_context, check_endpoints, check_rates, label_bytes
+from pound._engine.client import Asking, Box, Flow
+from pound._engine.map import Map
+from pound._engine.progress import shown
+from pound._engine.values import Answer, P, Partial
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pound._body import Body, Part
+    from pound._engine.values import Body, Part
 
 __all__ = ["Answer", "Client", "Partial"]
 

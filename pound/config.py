@@ -37,14 +37,29 @@ BODIES_HELD = 4  # a request and its answer, each stored and on its way
 # Sizes are those of memory: k, kB and KiB all are 1024 bytes.
 SIZE_UNITS = {"": 1, "b": 1} | {
     letter + end: 1 << 10 * power
-    for power, letter in enumerate("kmgt", 1) for end in ("", "b", "ib")
+    for power, letter in enumerate("kmgt", 1)
+    for end in ("", "b", "ib")
 }
-TIME_UNITS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,
-              "d": 86400.0}
+TIME_UNITS = {
+    "": 1.0,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
 AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")  # a number and its unit
 FLAG_WORDS = {
-    "1": True, "true": True, "yes": True, "on": True,
-    "0": False, "false": False, "no": False, "off": False,
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
 }
 # A variable this near to a key's name is taken for a misspelling. Others are left alone:
 # Kubernetes, for one, sets POUND_PORT and POUND_SERVICE_HOST for a service called "pound".
@@ -281,9 +296,7 @@ class Config:
     heartbeat: float = _key(
         1.0, "seconds", "PND peers send a sign of life at least this often.", 0.01, 3600
     )
-    liveness: int = _key(
-        5, "count", "A PND peer silent for this many heartbeats is gone.", 1, 1000
-    )
+    liveness: int = _key(5, "count", "A PND peer silent for this many heartbeats is gone.", 1, 1000)
     ppp_heartbeat: float = _key(1.0, "seconds", "As heartbeat, for PPP workers.", 0.01, 3600)
     ppp_liveness: int = _key(3, "count", "As liveness, for idle PPP workers.", 1, 1000)
     mdp_heartbeat: float = _key(2.5, "seconds", "As heartbeat, for MDP workers.", 0.01, 3600)
@@ -296,15 +309,23 @@ class Config:
         0.0, "seconds", "How long a task may stay with a worker; 0: no limit.", 0, 1e9
     )
     held_long: float = _key(
-        30.0, "seconds", "A task that a worker holds for so long is logged, once; 0: none is.",
-        0, 1e9,
+        30.0,
+        "seconds",
+        "A task that a worker holds for so long is logged, once; 0: none is.",
+        0,
+        1e9,
     )
     service_wait: float = _key(
-        30.0, "seconds",
-        "How long a request waits for a service that no worker offers; 0: for ever.", 0, 1e9,
+        30.0,
+        "seconds",
+        "How long a request waits for a service that no worker offers; 0: for ever.",
+        0,
+        1e9,
     )
     unknown_service: str = _key(
-        "wait", "choice", "A request for a service without a worker waits or is rejected at once.",
+        "wait",
+        "choice",
+        "A request for a service without a worker waits or is rejected at once.",
         choices=("wait", "reject"),
     )
     client_grace: float = _key(
@@ -338,15 +359,18 @@ class Config:
         100_000, "count", "Most clients, and most workers, known at once.", 1, NUMBERS_MAX
     )
     services_max: int = _key(
-        10_000, "count",
+        10_000,
+        "count",
         "Most services that workers offer, and as many names that clients ask for in vain.",
-        1, NUMBERS_MAX,
+        1,
+        NUMBERS_MAX,
     )
     foreign_window: int = _key(
         1000, "count", "Most open requests of one client of a foreign dialect.", 1, NUMBERS_MAX
     )
     foreign_overflow: str = _key(
-        "drop", "choice",
+        "drop",
+        "choice",
         "Foreign requests over the hard limit are dropped and counted, or the frontend is left "
         "unread (only while it carries no worker and no PND peer).",
         choices=("drop", "block"),
@@ -355,18 +379,25 @@ class Config:
         64 << 20, "size", "Most bytes of delivered answers kept to recognise retries.", 0, 1 << 62
     )
     undelivered_bytes_max: int = _key(
-        16 << 20, "size", "Most bytes of answers kept for one client that does not read.",
-        0, 1 << 62,
+        16 << 20,
+        "size",
+        "Most bytes of answers kept for one client that does not read.",
+        0,
+        1 << 62,
     )
 
     memory_max: int = _key(
-        0, "size",
+        0,
+        "size",
         "Most bytes held in all; 0: twice waiting_bytes_max, at least four bodies.",
-        0, 1 << 62,
+        0,
+        1 << 62,
     )
 
     log_level: str = _key(
-        "info", "choice", "Least level of the log lines.",
+        "info",
+        "choice",
+        "Least level of the log lines.",
         choices=("debug", "info", "warning", "error"),
     )
     log_format: str = _key(
@@ -440,9 +471,7 @@ class Config:
                 values[name] = _attempt(name, value, origin(name))
                 origins[name] = origin(name)
         for side in SIDES:
-            _check_side(
-                side, values.get(side, ()), values.get("insecure"), f" ({origins[side]})"
-            )
+            _check_side(side, values.get(side, ()), values.get("insecure"), f" ({origins[side]})")
         return cls(**values), origins  # type: ignore[arg-type]
 
 
@@ -591,7 +620,9 @@ def _check_endpoint(endpoint: str, insecure: bool) -> None:
     """Raise ConfigError unless `endpoint` can be bound, and safely so or by permission."""
     transport, separator, address = endpoint.partition("://")
     if not separator or not address or transport not in ("tcp", "ipc", "inproc"):
-        raise ConfigError(f"{endpoint!r} is no endpoint: tcp://ADDRESS:PORT, ipc://PATH, inproc://NAME")
+        raise ConfigError(
+            f"{endpoint!r} is no endpoint: tcp://ADDRESS:PORT, ipc://PATH, inproc://NAME"
+        )
     if transport != "tcp":
         return
     host, separator, port = address.rpartition(":")
@@ -599,7 +630,8 @@ def _check_endpoint(endpoint: str, insecure: bool) -> None:
         raise ConfigError(f"{endpoint!r} has no port: a number up to 65535, or * for any free one")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ConfigError(
-            f"{endpoint!r} is ambiguous: an IPv6 address stands in brackets, as in tcp://[::1]:5555")
+            f"{endpoint!r} is ambiguous: an IPv6 address stands in brackets, as in tcp://[::1]:5555"
+        )
     if not insecure and not is_loopback(host):
         raise ConfigError(
             f"{endpoint!r} is reachable from other machines, and nothing is encrypted or "

@@ -1,7 +1,8 @@
 """The worker: offers services, runs their handlers in threads, and speaks by one thread more.
 
 Thin: it checks what it is given and starts and ends the engine. What the rules of PND/1 ask of a
-worker is in `_tasks`; the threads that run handlers, and the `Task`, are in `_serving`.
+worker is in `_engine.worker_rules`; the threads that run handlers, and the `Task`, are in
+`_engine.worker`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from pound._checks import (
+from pound._base.signals import handled
+from pound._base.threads import check_threads
+from pound._base.unpicklable import Unpicklable
+from pound._engine.checks import (
     BACKEND_PORT,
     check_context,
     check_endpoints,
@@ -23,11 +27,8 @@ from pound._checks import (
     check_seconds,
     label_bytes,
 )
-from pound._handlers import Handler, check_capacity, check_services
-from pound._serving import AGREE_WITHIN, LAST_WORDS, Serving, Task
-from pound._signals import handled
-from pound._threads import check_threads
-from pound._unpicklable import Unpicklable
+from pound._engine.handlers import Handler, check_capacity, check_services
+from pound._engine.worker import AGREE_WITHIN, LAST_WORDS, Serving, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self

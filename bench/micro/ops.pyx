@@ -8,31 +8,25 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from pound._buffer cimport buffer_free, buffer_t
-from pound._dispatcher cimport (
+from pound._base.buffer cimport buffer_free, buffer_t
+from pound._base.heap cimport heap_free, heap_move, heap_push, heap_t, heap_top, places_of, places_t
+from pound._base.index cimport (
+    index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t)
+from pound._base.links cimport (
+    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
+from pound._base.lru cimport (
+    rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of, seats_t)
+from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
+from pound._base.table cimport names_free, names_get, names_init, names_put, names_t
+from pound._dispatch.dispatcher cimport (
     ACT_FREE, ACT_TASK, ANS_COUNTED, LIVENESS_ALWAYS, READY_NEW_LIFE, REQ_ACCEPTED, action_t,
     disp_action, disp_answer, disp_client_done, disp_client_open, disp_delete, disp_delivered,
     disp_new, disp_request, disp_sent, disp_service_open, disp_worker_open, disp_worker_ready,
-    dispatcher_t,
-)
-from pound._heap cimport heap_free, heap_move, heap_push, heap_t, heap_top, places_of, places_t
-from pound._index cimport (
-    index_find, index_free, index_put, index_remove, index_t, keys_of, keys_t,
-)
-from pound._limits cimport limits_default, limits_t
-from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
-from pound._queue cimport (
-    link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t,
-)
-from pound._rank cimport (
-    rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
-    seats_t,
-)
-from pound._table cimport names_free, names_get, names_init, names_put, names_t
-from pound._wire cimport (
+    dispatcher_t)
+from pound._dispatch.limits cimport limits_default, limits_t
+from pound._wire.writer cimport (
     SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
-    put_request, record_t,
-)
+    put_request, record_t)
 
 cdef enum:
     IN_FLIGHT = 8            # requests that run at once in the dispatcher, or one per worker

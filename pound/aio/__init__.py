@@ -6,7 +6,7 @@ uvloop are tried, on Linux; macOS is expected to work. A loop without ``add_read
 default one) is woken by a thread instead, which is untried there.
 """
 
-from pound._body import Answer, Partial
+from pound._engine.values import Answer, Partial
 from pound.aio.client import Client, Stream
 from pound.aio.worker import Task, Worker
 

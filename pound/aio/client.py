@@ -26,18 +26,18 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 import zmq
 
-from pound._asking import Asking, Flow
-from pound._body import Answer, P, Partial
-from pound._checks import (
+from pound._base.threads import check_threads
+from pound._base.unpicklable import RESULT, Unpicklable
+from pound._engine.checks import (
     check_context,
     check_endpoints,
     check_rates,
     check_whole,
     label_bytes,
 )
-from pound._progress import shown_async
-from pound._threads import check_threads
-from pound._unpicklable import RESULT, Unpicklable
+from pound._engine.client import Asking, Flow
+from pound._engine.progress import shown_async
+from pound._engine.values import Answer, P, Partial
 from pound.aio._loop import Binding
 from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
@@ -45,8 +45,8 @@ from pound.errors import ClosedError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pound._asking import Told
-    from pound._body import Body, Part
+    from pound._engine.client import Told
+    from pound._engine.values import Body, Part
 
     Ask: TypeAlias = Callable[[Body], asyncio.Future[Any]]
 
@@ -319,9 +319,7 @@ class Client(Unpicklable, Generic[P]):
         binding = self._bound()
         pending = _Pending(loop=binding.loop)
         asking = pending.asking = binding.engine
-        pending.number = asking.submit(
-            None, pending, body, service, timeout, priority, meta, full
-        )
+        pending.number = asking.submit(None, pending, body, service, timeout, priority, meta, full)
         return pending
 
 

@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from pound import _serving
-from pound._body import Answer
-from pound._checks import (
+from pound._base.signals import SIGNALS, Handlers, installed, not_inherited, restore
+from pound._base.threads import check_threads
+from pound._base.unpicklable import TASK, Unpicklable
+from pound._engine import worker as worker_engine
+from pound._engine.checks import (
     BACKEND_PORT,
     check_context,
     check_endpoints,
@@ -37,11 +39,9 @@ from pound._checks import (
     check_seconds,
     label_bytes,
 )
-from pound._handlers import Handler, check_capacity, check_services, is_async
-from pound._serving import Serving
-from pound._signals import SIGNALS, Handlers, installed, not_inherited, restore
-from pound._threads import check_threads
-from pound._unpicklable import TASK, Unpicklable
+from pound._engine.handlers import Handler, check_capacity, check_services, is_async
+from pound._engine.values import Answer
+from pound._engine.worker import Serving
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
 from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND
@@ -49,7 +49,7 @@ from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pound._body import Body
+    from pound._engine.values import Body
 
 __all__ = ["Task", "Worker", "is_async"]
 
@@ -128,8 +128,8 @@ class Worker(Unpicklable):
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
         self._binding: Binding[Serving] | None = None
-        self._running: dict[_serving.Task, asyncio.Task[None]] = {}
-        self._no_room: list[tuple[asyncio.Future[None], _serving.Task]] = []
+        self._running: dict[worker_engine.Task, asyncio.Task[None]] = {}
+        self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task]] = []
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class Worker(Unpicklable):
             else:
                 self._no_room.append((waiter, taken))
 
-    async def _work(self, taken: _serving.Task) -> None:
+    async def _work(self, taken: worker_engine.Task) -> None:
         """Run the handler of a task; whatever it does, the answer is owed."""
         serving = self._bound().engine
         try:
@@ -264,7 +264,7 @@ class Worker(Unpicklable):
         finally:
             del self._running[taken]
 
-    async def _room(self, taken: _serving.Task) -> None:
+    async def _room(self, taken: worker_engine.Task) -> None:
         """Wait until there may be room for a partial of the task, or its deadline has passed."""
         waiter: asyncio.Future[None] = self._bound().loop.create_future()
         self._no_room.append((waiter, taken))
@@ -320,7 +320,7 @@ class Task(Unpicklable):
     _noun = "a Task"
     _remedy = TASK
 
-    def __init__(self, taken: _serving.Task, worker: Worker) -> None:
+    def __init__(self, taken: worker_engine.Task, worker: Worker) -> None:
         self._taken = taken
         self._worker = worker
 
@@ -397,7 +397,7 @@ class _Handler:
         self._wants_task = wants_task
         self._handler = handler
 
-    def __call__(self, worker: Worker, taken: _serving.Task) -> Awaitable[Any]:
+    def __call__(self, worker: Worker, taken: worker_engine.Task) -> Awaitable[Any]:
         """Begin the handler."""
         if not self.is_async:
             return self._in_executor(taken, taken if self._wants_task else taken.body)
@@ -407,14 +407,14 @@ class _Handler:
             return self.stream(worker, taken, begun)
         return begun  # type: ignore[no-any-return]
 
-    async def _in_executor(self, taken: _serving.Task, given: Any) -> Any:
+    async def _in_executor(self, taken: worker_engine.Task, given: Any) -> Any:
         result = await _execute(taken, self._handler, given)
         return await result if inspect.isawaitable(result) else result
 
     async def stream(
         self,
         worker: Worker,
-        taken: _serving.Task,
+        taken: worker_engine.Task,
         items: AsyncGenerator[Any, None] | Generator[Any, None, Any],
     ) -> Any:
         """Send what a generator yields as partials, and return what it returns."""
@@ -444,17 +444,17 @@ async def _cancelled() -> None:
         await asyncio.sleep(CANCELLED_WITHIN)
 
 
-async def _close(taken: _serving.Task, items: AsyncGenerator[Any, None]) -> None:
+async def _close(taken: worker_engine.Task, items: AsyncGenerator[Any, None]) -> None:
     """Close a generator whose task has failed already: what it raises then is only logged."""
     try:
         await items.aclose()
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        _serving.log_closing(taken, error)
+        worker_engine.log_closing(taken, error)
 
 
-async def _execute(taken: _serving.Task, call: Handler, given: Any) -> Any:
+async def _execute(taken: worker_engine.Task, call: Handler, given: Any) -> Any:
     """Call in the loop's executor, and run the generator that comes of it, if one does.
 
     A future can't carry every exception: so what is raised travels as a value.
@@ -464,7 +464,7 @@ async def _execute(taken: _serving.Task, call: Handler, given: Any) -> Any:
         try:
             result = call(given)
             if isinstance(result, Generator):
-                result = _serving.stream(taken, result)
+                result = worker_engine.stream(taken, result)
             return result, None
         except BaseException as error:
             return None, error
@@ -493,17 +493,17 @@ def _from_keyboard() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _fail(serving: Serving, taken: _serving.Task, error: BaseException) -> None:
+def _fail(serving: Serving, taken: worker_engine.Task, error: BaseException) -> None:
     with suppress(ClosedError):
         serving.fail(taken, error)
 
 
-def _stopped(serving: Serving, taken: _serving.Task, error: BaseException) -> None:
+def _stopped(serving: Serving, taken: worker_engine.Task, error: BaseException) -> None:
     """Answer a task whose coroutine was cancelled, or dropped with its loop (GeneratorExit)."""
     if serving.forked():
         return  # a copy of a coroutine that runs in the parent
     if taken.cancelled:
-        _fail(serving, taken, Cancelled(_serving.UNWANTED))
+        _fail(serving, taken, Cancelled(worker_engine.UNWANTED))
     elif isinstance(error, GeneratorExit) or _loop_ends():
         serving.leave(0.0)
         _fail(serving, taken, Release("its loop ends"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 import pound
-from pound._checks import as_bytes
-from pound._progress import Progress
+from pound._engine.checks import as_bytes
+from pound._engine.progress import Progress
 from pound.cli.common import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -27,20 +27,38 @@ from pound.cli.lines import Lines, Pipeline, pipe
 from pound.cli.waiting import explained
 
 if TYPE_CHECKING:
-    from pound._body import Reply
+    from pound._engine.values import Reply
 
 
 @click.command(short_help="Send one request, or one for each line, and print the answers.")
 @click.argument("service")
 @click.argument("body", required=False)
-@click.option("--map", "each_line", is_flag=True,
-              help="Send each line of the file BODY (default: stdin) as a request of its own.")
-@click.option("--window", type=click.IntRange(min=1), default=512, show_default=True,
-              help="Requests open at once, with --map.")
-@click.option("--timeout", type=Seconds(), metavar="SECONDS",
-              help="Deadline of each request; none if not given. Also 500ms, 2m.")
-@click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True,
-              help="9 is the most urgent.")
+@click.option(
+    "--map",
+    "each_line",
+    is_flag=True,
+    help="Send each line of the file BODY (default: stdin) as a request of its own.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Requests open at once, with --map.",
+)
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Deadline of each request; none if not given. Also 500ms, 2m.",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    default=0,
+    show_default=True,
+    help="9 is the most urgent.",
+)
 @connect_option("frontend")
 @click.pass_context
 def call(

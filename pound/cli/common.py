@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 import pound
-from pound._checks import check_endpoints
+from pound._engine.checks import check_endpoints
 from pound._logging import SPOOL, Repeats, escape, log_event
 from pound.config import Key, keys
 
@@ -165,9 +165,13 @@ def connect_option(side: str) -> Callable[[Function], Function]:
             raise pound.ConfigError(f"{error} (environment {key.environment})") from None
 
     return click.option(
-        "--connect", "endpoints", metavar="URL", multiple=True, callback=find,
+        "--connect",
+        "endpoints",
+        metavar="URL",
+        multiple=True,
+        callback=find,
         help="Endpoint of a broker; repeat it for brokers to turn to when one is silent.  "
-             f"[default: {key.environment} of the environment, or {', '.join(default)}]",
+        f"[default: {key.environment} of the environment, or {', '.join(default)}]",
     )
 
 

@@ -19,7 +19,11 @@ DEFAULT_FILE = Path("pound.toml")  # read if it is in the working directory
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 file_option = click.option(
-    "-c", "--config", "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Configuration file; pound.toml in the working directory if there is one.",
 )
 
@@ -39,7 +43,11 @@ def _setting_option(key: Key) -> Callable[[Function], Function]:
     )
     several = key.kind == "endpoints"
     return click.option(
-        key.flag, key.name, metavar=metavar, multiple=several, default=None,
+        key.flag,
+        key.name,
+        metavar=metavar,
+        multiple=several,
+        default=None,
         help=f"{key.meaning}{' Repeatable.' if several else ''} Default: {as_text(key)}.",
     )
 

@@ -129,8 +129,10 @@ def demo(ctx: click.Context, folder: Path | None) -> None:
     tally = Tally(len(requests))
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pound-demo-")))
-        click.echo(f"{len(files)} files of {folder}, {len(requests)} requests; "
-                   f"1 broker, {WORKERS} workers, 1 PPP worker, {CLIENTS} clients, 1 REQ client")
+        click.echo(
+            f"{len(files)} files of {folder}, {len(requests)} requests; "
+            f"1 broker, {WORKERS} workers, 1 PPP worker, {CLIENTS} clients, 1 REQ client"
+        )
         frontend, pids = start_processes(stack, logs)
         began = time.monotonic()
         kill = run(tally, requests, frontend, pids)
@@ -169,8 +171,18 @@ def start_processes(stack: ExitStack, logs: Path) -> tuple[str, list[int]]:
     serve = ["-m", "pound", "serve", *ends, "--default-service", SERVICE]
     broker = stack.enter_context(process("broker", serve, logs))
     frontend, backend = ready_line(broker, logs)
-    work = ["-m", "pound", "worker", "pound.cli.demo:describe", "--service", SERVICE,
-            "--capacity", str(CAPACITY), "--connect", backend]
+    work = [
+        "-m",
+        "pound",
+        "worker",
+        "pound.cli.demo:describe",
+        "--service",
+        SERVICE,
+        "--capacity",
+        str(CAPACITY),
+        "--connect",
+        backend,
+    ]
     workers = [
         stack.enter_context(process(f"worker{n}", work, logs)) for n in range(1, WORKERS + 1)
     ]
@@ -192,8 +204,12 @@ def process(name: str, arguments: list[str], logs: Path) -> Iterator[subprocess.
     path = os.pathsep.join(filter(None, [here, kept.get("PYTHONPATH")]))
     with (logs / f"{name}.log").open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, *arguments], cwd=logs, env={**kept, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            [sys.executable, *arguments],
+            cwd=logs,
+            env={**kept, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield child

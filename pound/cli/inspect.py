@@ -143,8 +143,15 @@ def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
     oldest_wait is how long the first of its waiting requests has waited; workerless is how long
     requests have waited without any worker.
     """
-    columns = ("name", "waiting", "running", "workers", "waiting_bytes", "oldest_wait_ms",
-               "workerless_ms")
+    columns = (
+        "name",
+        "waiting",
+        "running",
+        "workers",
+        "waiting_bytes",
+        "oldest_wait_ms",
+        "workerless_ms",
+    )
     _list("services", columns, {"name"}, wide, as_json, endpoints)
 
 
@@ -162,7 +169,11 @@ def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
 
 
 def _list(
-    kind: str, columns: Sequence[str], names: set[str], wide: bool, as_json: bool,
+    kind: str,
+    columns: Sequence[str],
+    names: set[str],
+    wide: bool,
+    as_json: bool,
     endpoints: tuple[str, ...],
 ) -> None:
     with client_of(endpoints) as client:

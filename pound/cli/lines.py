@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pound
-from pound._asking import Box
+from pound._engine.client import Box
 
 if TYPE_CHECKING:
-    from pound._body import Reply
+    from pound._engine.values import Reply
 
 READ_BYTES = 65536
 

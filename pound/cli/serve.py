@@ -25,8 +25,8 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 import pound
+from pound._base.signals import IGNORED, install
 from pound._logging import LOGGER, configure, log_event
-from pound._signals import IGNORED, install
 from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED, note_ignored
 from pound.cli.config import file_option, load, setting_options
 

@@ -75,8 +75,10 @@ def what_for(service: str, rows: Sequence[Row]) -> str:
     row = next((row for row in rows if row["name"] == service), {})
     if row.get("workers"):
         workers = "1 worker offers" if row["workers"] == 1 else f"{row['workers']} workers offer"
-        return (f"{workers} {_shown(service)}; it has {row['running']} running and"
-                f" {row['waiting']} waiting requests")
+        return (
+            f"{workers} {_shown(service)}; it has {row['running']} running and"
+            f" {row['waiting']} waiting requests"
+        )
     return f"no worker offers {_shown(service)}{alternatives(service, rows)}"
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 import pound
-from pound import _logging, _signals, aio
+from pound import _logging, aio
+from pound._base import signals as _signals
 from pound.aio.worker import is_async
 from pound.cli.common import Seconds, connect_option, note_ignored
 from pound.config import keys
@@ -64,18 +65,44 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
 
 @click.command(short_help="Offer a Python function as a service.")
 @click.argument("handler", metavar="MODULE:HANDLER")
-@click.option("--service", "services", metavar="NAME", multiple=True, default=("",),
-              help="Name of the service; repeatable. Without it: the default service.")
-@click.option("--capacity", type=click.IntRange(1, 65535), default=1, show_default=True,
-              help="Tasks held, and run, at once: in threads, or coroutines of one event loop.")
+@click.option(
+    "--service",
+    "services",
+    metavar="NAME",
+    multiple=True,
+    default=("",),
+    help="Name of the service; repeatable. Without it: the default service.",
+)
+@click.option(
+    "--capacity",
+    type=click.IntRange(1, 65535),
+    default=1,
+    show_default=True,
+    help="Tasks held, and run, at once: in threads, or coroutines of one event loop.",
+)
 @click.option("--label", metavar="TEXT", help="Name shown to people; host:pid if not given.")
-@click.option("--log-level", type=click.Choice(keys()["log_level"].choices), default="info",
-              show_default=True, help="Least level of the log lines.")
-@click.option("--log-format", type=click.Choice(keys()["log_format"].choices), default="text",
-              show_default=True, help="Form of the log lines.")
-@click.option("--drain-timeout", type=Seconds(zero=True), metavar="SECONDS",
-              default=keys()["drain_timeout"].default, show_default=True,
-              help="How long held tasks may take after the first signal; then they are given back.")
+@click.option(
+    "--log-level",
+    type=click.Choice(keys()["log_level"].choices),
+    default="info",
+    show_default=True,
+    help="Least level of the log lines.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(keys()["log_format"].choices),
+    default="text",
+    show_default=True,
+    help="Form of the log lines.",
+)
+@click.option(
+    "--drain-timeout",
+    type=Seconds(zero=True),
+    metavar="SECONDS",
+    default=keys()["drain_timeout"].default,
+    show_default=True,
+    help="How long held tasks may take after the first signal; then they are given back.",
+)
 @connect_option("backend")
 def worker(
     handler: str,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pound._dialects import Bad, Dialect, Message, Said, Side, read
-from pound._wire import ATTACHED, Kind, Packet, Record, as_reply, as_task, decode, encode
+from pound._wire.dialects import Bad, Dialect, Message, Said, Side, read
+from pound._wire.writer import ATTACHED, Kind, Packet, Record, as_reply, as_task, decode, encode
 from pound.errors import ProtocolError
 from tests.fuzz.guard import Guards
 

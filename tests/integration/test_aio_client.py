@@ -15,7 +15,8 @@ import zmq
 
 import pound
 import pound.aio
-from pound import _asking, _serving
+from pound._engine import client as client_engine
+from pound._engine import worker as worker_engine
 from tests.support import WAIT_S, wait_until
 
 
@@ -504,7 +505,7 @@ def test_a_stream_has_one_reader(run, bench):
 
 
 def test_a_stream_that_is_read_too_slowly_ends(run, bench, monkeypatch):
-    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+    monkeypatch.setattr(client_engine, "STREAM_BYTES_MAX", 1000)
 
     async def main():
         async with bench.client() as client:
@@ -518,7 +519,7 @@ def test_a_stream_that_is_read_too_slowly_ends(run, bench, monkeypatch):
 
 
 def test_a_stream_that_is_read_may_be_longer_than_what_may_wait(run, bench, monkeypatch):
-    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+    monkeypatch.setattr(client_engine, "STREAM_BYTES_MAX", 1000)
 
     async def main():
         count = 0
@@ -703,7 +704,7 @@ def test_nothing_is_left_in_c(run, bench):
     gc.collect()
     wait_until(lambda: not engines())
     bench.close()
-    wait_until(lambda: gc.collect() >= 0 and _asking.live() == _serving.live() == 0)
+    wait_until(lambda: gc.collect() >= 0 and client_engine.live() == worker_engine.live() == 0)
 
 
 def test_several_clients_share_a_loop(run, bench):

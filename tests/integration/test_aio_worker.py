@@ -171,7 +171,10 @@ def test_partials_are_awaited(run, make, ask):
         async with make({"s": handler}), ask() as client:
             got = [partial async for partial in client.stream(b"", "s")]
             assert [(partial.body, partial.meta) for partial in got] == [
-                (b"1", {"k": "v"}), (b"", {"progress": "1/4"}), (b"", {"progress": "2"}), (b"", {}),
+                (b"1", {"k": "v"}),
+                (b"", {"progress": "1/4"}),
+                (b"", {"progress": "2"}),
+                (b"", {}),
             ]
 
     run(main())

@@ -78,7 +78,6 @@ class UnnamedError(Exception, metaclass=Nameless):
     pass
 
 
-
 def ring() -> BaseException:
     """Two exceptions, each the context of the other."""
     first, second = ValueError("first"), ValueError("second")

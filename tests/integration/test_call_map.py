@@ -15,7 +15,7 @@ import pytest
 
 import pound
 import pound.aio
-from pound._progress import Progress
+from pound._engine.progress import Progress
 from pound.cli.lines import Lines
 from tests.support import WAIT_S, clean_environ, pound_command, readable, run_pound
 
@@ -87,7 +87,10 @@ def test_a_terminal_shows_a_bar_and_keeps_the_answers_apart(
     at = ("--connect", broker.frontend_endpoints[0])
     done = subprocess.run(
         pound_command("call", "upper", str(file), "--map", *at),
-        stdout=subprocess.PIPE, stderr=stderr, env=clean_environ(), timeout=2 * WAIT_S,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=clean_environ(),
+        timeout=2 * WAIT_S,
     )
     os.close(stderr)
     shown = os.read(terminal, 1 << 16).decode()

@@ -59,7 +59,8 @@ def test_a_worker_says_what_becomes_of_it(serve: Serve, spawn: Spawn) -> None:
     events = [re.sub(r"^\S+ \w+ ", "", line) for line in worker.stderr.splitlines()]
     assert events == [
         f'connecting endpoint={served.backend} services="a, b"',
-        f"broker found endpoint={served.backend}", "worker draining held=0",
+        f"broker found endpoint={served.backend}",
+        "worker draining held=0",
     ]
 
 
@@ -150,7 +151,8 @@ def test_ctrl_c_while_the_program_is_imported_is_no_traceback(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "command", [["config", "show"], ["--help"], ["config", "check"], ["--version"]])
+    "command", [["config", "show"], ["--help"], ["config", "check"], ["--version"]]
+)
 def test_a_full_disk_is_an_error_in_words(command: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(pound_command(*command), stdout=full, stderr=subprocess.PIPE,
@@ -172,8 +174,14 @@ def test_an_answer_that_finds_a_full_disk_is_an_error_in_words(serve: Serve) -> 
 
 def test_a_full_disk_under_stderr_changes_nothing_else() -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(pound_command("config", "check", "-c", "/no/such/file"), stdout=full,
-                              stderr=full, timeout=WAIT_S, env=clean_environ(), check=False)
+        done = subprocess.run(
+            pound_command("config", "check", "-c", "/no/such/file"),
+            stdout=full,
+            stderr=full,
+            timeout=WAIT_S,
+            env=clean_environ(),
+            check=False,
+        )
     assert done.returncode == 2
 
 
@@ -204,8 +212,16 @@ def test_bytes_that_are_no_text_travel_as_they_were_typed(
 ) -> None:
     served = serve()
     name = b"\xff\xfe"
-    spawn([*pound_command("worker", "tests.integration.handlers:echo", "--connect", served.backend,
-                          "--label"), b"\xfd", b"--service", name])  # type: ignore[list-item]
+    spawn(
+        [
+            *pound_command(
+                "worker", "tests.integration.handlers:echo", "--connect", served.backend, "--label"
+            ),
+            b"\xfd",
+            b"--service",
+            name,
+        ]
+    )  # type: ignore[list-item]
     wait_until(lambda: "worker ready" in served.process.stderr)
     at = ("--connect", served.frontend)
     assert run_pound("call", name, name, *at).stdout == name
@@ -245,6 +261,7 @@ def test_what_a_person_sees_fits_a_terminal(
     (nobody,) = (row for row in told["services"] if row["name"] == "nobody")
     assert 0 <= nobody["oldest_wait_ms"] < 60_000
     assert [row["oldest_wait_ms"] for row in told["services"] if not row["waiting"]] == [
-        None for row in told["services"] if not row["waiting"]]
+        None for row in told["services"] if not row["waiting"]
+    ]
     assert len(run_pound("status", "--all", "--connect", served.frontend).stdout.splitlines()) > 50
     assert waiting.popen.poll() is None

@@ -31,8 +31,13 @@ def offer(spawn: Spawn) -> Callable[[Served, str], Process]:
     def start(served: Served, handler: str, *extra: str) -> Process:
         process = spawn(
             pound_command(
-                "worker", f"{HERE}:{handler}", "--service", handler,
-                "--connect", served.backend, *extra,
+                "worker",
+                f"{HERE}:{handler}",
+                "--service",
+                handler,
+                "--connect",
+                served.backend,
+                *extra,
             )
         )
         with pound.Client(served.frontend) as client:
@@ -113,8 +118,11 @@ def test_status_services_workers(
         shown = run_pound(command, "--connect", served.frontend)
         assert shown.returncode == 0
         assert b"{" not in shown.stdout
-    assert re.search(rb"^name .*\n(?:.*\n)*echo ", run_pound(
-        "services", "--connect", served.frontend).stdout, re.MULTILINE)
+    assert re.search(
+        rb"^name .*\n(?:.*\n)*echo ",
+        run_pound("services", "--connect", served.frontend).stdout,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -192,7 +200,9 @@ def test_a_taken_port_exits_with_3(serve: Serve, run_pound: RunPound) -> None:
 def test_several_endpoints_and_a_file(serve: Serve, tmp_path: Path, run_pound: RunPound) -> None:
     path = tmp_path / "own.toml"
     path.write_text('frontend = ["tcp://127.0.0.1:*", "ipc://*"]\nlog_format = "json"\n')
-    served = serve("-c", str(path), "--frontend=tcp://127.0.0.1:*", f"--frontend=ipc://{tmp_path}/f")
+    served = serve(
+        "-c", str(path), "--frontend=tcp://127.0.0.1:*", f"--frontend=ipc://{tmp_path}/f"
+    )
     assert len(served.frontends) == 2
     for endpoint in served.frontends:
         assert run_pound("status", "--connect", endpoint).returncode == 0

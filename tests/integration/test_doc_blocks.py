@@ -127,8 +127,10 @@ class Terminals:
             shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {program}"$@"\n')
             shim.chmod(0o755)
         self.environ = clean_environ(
-            POUND_FRONTEND=f"ipc://{folder}/front", POUND_BACKEND=f"ipc://{folder}/back",
-            SLEEP_SHARE="0.1")
+            POUND_FRONTEND=f"ipc://{folder}/front",
+            POUND_BACKEND=f"ipc://{folder}/back",
+            SLEEP_SHARE="0.1",
+        )
         self.environ["PATH"] = f"{shims}{os.pathsep}{os.environ['PATH']}"
         self.environ["PYTHONPATH"] = f"{shims}{os.pathsep}{ROOT}"
 
@@ -169,7 +171,8 @@ def test_the_first_five_minutes(terminals: Terminals) -> None:
     assert said is not None
     assert said[1] in pids
     (terminals.folder / "ask.py").write_text(
-        block("README.md", "import pound\n\nwith pound.Client()"))
+        block("README.md", "import pound\n\nwith pound.Client()")
+    )
     lines = terminals.run("python ask.py").splitlines()
     assert [line.split(" by ")[0] for line in lines] == [f"b'{c}" for c in ("HELLO", *"ABCD")]
 

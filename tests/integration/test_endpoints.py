@@ -229,15 +229,20 @@ def with_hosts(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[byte
         if subprocess.run([*own, "true"], capture_output=True).returncode:
             pytest.skip("a process can't have an /etc/hosts of its own here")
         return subprocess.run(
-            [*own, sys.executable, "-c", code, *arguments], capture_output=True,
-            env=clean_environ(), timeout=40)
+            [*own, sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            env=clean_environ(),
+            timeout=40,
+        )
 
     return run
 
 
 @ipv6
-@pytest.mark.parametrize(("address", "name"), [("[::1]", "six"), ("[::1]", "both"),
-                                               ("127.0.0.1", "both"), ("[::1]", "localhost")])
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [("[::1]", "six"), ("[::1]", "both"), ("127.0.0.1", "both"), ("[::1]", "localhost")],
+)
 def test_a_name_is_tried_by_both_families(with_hosts: Any, address: str, name: str) -> None:
     done = with_hosts(HOSTS, BY_NAME, address, name)
     assert done.stdout == b"served", done.stderr

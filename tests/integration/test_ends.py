@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pound
-from pound import _asking
+from pound._engine import client as client_engine
 from tests.chaos.proxy import Proxy
 from tests.support import WAIT_S, wait_until
 
@@ -146,10 +146,8 @@ def test_inproc_with_a_shared_context(context, start_broker):
     assert broker.stats()["answered"] == 1
 
 
-def test_closing_over_inproc_waits_for_nobody_and_loses_nothing(
-    context, start_broker, monkeypatch
-):
-    monkeypatch.setattr(_asking, "LEAVE_WITHIN", 10 * WAIT_S)
+def test_closing_over_inproc_waits_for_nobody_and_loses_nothing(context, start_broker, monkeypatch):
+    monkeypatch.setattr(client_engine, "LEAVE_WITHIN", 10 * WAIT_S)
     broker = start_broker(context=context, frontend=("inproc://front",), heartbeat=60.0)
     client = pound.Client("inproc://front", context=context, heartbeat=60.0)
     future = client.submit(b"", "nobody")

@@ -15,7 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run(name: str, *arguments: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments],
-        capture_output=True, text=True, timeout=30, check=False, env=clean_environ(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=clean_environ(),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

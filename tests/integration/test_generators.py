@@ -171,9 +171,7 @@ def test_what_fails_after_some_items_fails_the_request(
     assert client.request(b"x", "s", WAIT_S) is not None
 
 
-def test_nobody_waits_any_more(
-    client: pound.Client, watched: Watched, broker: Any
-) -> None:
+def test_nobody_waits_any_more(client: pound.Client, watched: Watched, broker: Any) -> None:
     stream = client.stream(b"endless", "s", timeout=WAIT_S)
     assert next(stream).body == b"first"
     stream.close()
@@ -227,13 +225,17 @@ def test_a_worker_without_a_loop_refuses_an_async_generator(broker: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["handlers:count", "async_handlers:count", "async_handlers:wrapped"])
+    "name", ["handlers:count", "async_handlers:count", "async_handlers:wrapped"]
+)
 def test_pound_worker_streams(
     serve: Callable[..., Served], spawn: Callable[..., Process], name: str
 ) -> None:
     served = serve()
-    spawn(pound_command(
-        "worker", f"tests.integration.{name}", "--service", "s", "--connect", served.backend))
+    spawn(
+        pound_command(
+            "worker", f"tests.integration.{name}", "--service", "s", "--connect", served.backend
+        )
+    )
     with pound.Client(served.frontend) as client:
         got = [part.body for part in client.stream(b"3", "s", timeout=WAIT_S)]
     assert got == [b"0", b"1", b"2", b""]

@@ -35,8 +35,7 @@ def serve_with(spawn: Callable[..., Any]) -> Callable[..., Served]:
     """``serve_with(soft, hard)``: a broker with these limits of descriptors."""
 
     def start(soft: int, hard: int, frontend: str = "tcp://127.0.0.1:*") -> Served:
-        command = pound_command(
-            "serve", f"--frontend={frontend}", "--backend=tcp://127.0.0.1:*")
+        command = pound_command("serve", f"--frontend={frontend}", "--backend=tcp://127.0.0.1:*")
         return Served(spawn([sys.executable, "-c", LIMITED, str(soft), str(hard), *command]))
 
     return start
@@ -57,8 +56,10 @@ def cpu_s(pid: int) -> float:
 
 def soft_limit(pid: int) -> int:
     line = next(
-        line for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
-        if line.startswith("Max open files"))
+        line
+        for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+        if line.startswith("Max open files")
+    )
     return int(line.split()[3])
 
 
@@ -127,7 +128,8 @@ def test_on_an_ipc_path_it_survives_too(
 def test_it_does_not_start_without_room_for_its_peers(spawn: Callable[..., Any]) -> None:
     for limit in (12, 16, 20):
         command = pound_command(
-            "serve", "--frontend=tcp://127.0.0.1:*", "--backend=tcp://127.0.0.1:*")
+            "serve", "--frontend=tcp://127.0.0.1:*", "--backend=tcp://127.0.0.1:*"
+        )
         process = spawn([sys.executable, "-c", LIMITED, str(limit), str(limit), *command])
         assert process.popen.wait(WAIT_S) > 0
         assert "ulimit -n" in process.stderr
@@ -151,8 +153,12 @@ os._exit(0)
 @pytest.mark.parametrize("limit", range(30, 42))
 def test_a_program_without_descriptors_for_a_client_is_told_and_not_aborted(limit: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CLIENTS, str(limit)], capture_output=True, text=True,
-        timeout=WAIT_S, check=False)
+        [sys.executable, "-c", CLIENTS, str(limit)],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "too few file descriptors for a client" in done.stdout
 

@@ -21,8 +21,8 @@ import pytest
 import zmq
 
 import pound
-from pound import _peer
 from pound import broker as broker_module
+from pound._engine import engine
 from tests.interop.rig import WILDCARD, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
@@ -408,8 +408,8 @@ def test_request_that_waits_long(
 ) -> None:
     broker = serve()
     program = f"""
-import logging, pound, pound._asking, pound._logging
-pound._asking.LOG_AFTER = 0.3
+import logging, pound, pound._engine.client, pound._logging
+pound._engine.client.LOG_AFTER = 0.3
 pound._logging.configure("info", "text")
 pound.Client({broker.frontend!r}).request(b"q", "nobody")
 """
@@ -470,8 +470,8 @@ def test_every_line_is_driven() -> None:
 def test_every_line_is_documented() -> None:
     """The events of the tables of broker and engine, and those that the code names in place."""
     events = {event for _, event, _ in broker_module.EVENTS.values()}
-    events |= {event for _, event, _, _ in _peer.LOGS.values()}
-    for source in [*(ROOT / "pound").rglob("*.py"), *(ROOT / "pound").glob("*.pyx")]:
+    events |= {event for _, event, _, _ in engine.LOGS.values()}
+    for source in [*(ROOT / "pound").rglob("*.py"), *(ROOT / "pound").rglob("*.pyx")]:
         text = source.read_text()
         events |= set(re.findall(r"_event\(\s*[\w.]+, logging\.[A-Z]+,\s*\"([^\"]+)\"", text))
         events |= set(re.findall(r"\.exception\(\"([^\"]+)\"\)", text))

@@ -66,9 +66,16 @@ def start(unread: Unread) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
-        started.append(subprocess.Popen(
-            pound_command(*arguments), stdout=subprocess.PIPE, stderr=unread.writer, text=True,
-            env=clean_environ(), cwd=ROOT))
+        started.append(
+            subprocess.Popen(
+                pound_command(*arguments),
+                stdout=subprocess.PIPE,
+                stderr=unread.writer,
+                text=True,
+                env=clean_environ(),
+                cwd=ROOT,
+            )
+        )
         return started[-1]
 
     yield begin
@@ -123,7 +130,8 @@ def test_a_second_signal_stops_a_broker(start: Any, context: zmq.Context[Any]) -
         try:
             wait_until(
                 lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None,
-                interval=1.0)  # two at once would be one
+                interval=1.0,
+            )  # two at once would be one
         finally:
             ends.set()
     assert process.returncode == 1
@@ -131,8 +139,13 @@ def test_a_second_signal_stops_a_broker(start: Any, context: zmq.Context[Any]) -
 
 def test_a_worker_serves_and_ends_in_order(start: Any, broker: Any) -> None:
     process = start(
-        "worker", "tests.integration.handlers:echo", "--service", "echo",
-        "--connect", broker.backend_endpoints[0])
+        "worker",
+        "tests.integration.handlers:echo",
+        "--service",
+        "echo",
+        "--connect",
+        broker.backend_endpoints[0],
+    )
     with pound.Client(broker.frontend_endpoints) as client:
         assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
         process.send_signal(signal.SIGTERM)
@@ -172,8 +185,13 @@ print("over", flush=True)
 def test_a_program_ends_though_its_own_log_handler_does_not_return(kind: str) -> None:
     unread = Unread(closed=False)
     program = subprocess.Popen(
-        [sys.executable, "-c", ENDS, kind], stdout=subprocess.PIPE, stderr=unread.writer,
-        text=True, env=clean_environ(), cwd=ROOT)
+        [sys.executable, "-c", ENDS, kind],
+        stdout=subprocess.PIPE,
+        stderr=unread.writer,
+        text=True,
+        env=clean_environ(),
+        cwd=ROOT,
+    )
     try:
         out, _ = program.communicate(timeout=WAIT_S)
         assert (out, program.returncode) == ("over\n", 0)
@@ -191,16 +209,18 @@ def handle(body):
 """
 
 
-def test_a_worker_whose_handler_logs_serves_and_ends_though_nobody_reads(
-    tmp_path: Path
-) -> None:
+def test_a_worker_whose_handler_logs_serves_and_ends_though_nobody_reads(tmp_path: Path) -> None:
     unread = Unread(closed=False)
     (tmp_path / "logs.py").write_text(HANDLER)
     with pound.Broker(frontend=FREE, backend=FREE) as broker:
         worker = subprocess.Popen(
-            pound_command("worker", "logs:handle", "--service", "s",
-                          "--connect", broker.backend_endpoints[0]),
-            stderr=unread.writer, env={**clean_environ(), "PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+            pound_command(
+                "worker", "logs:handle", "--service", "s", "--connect", broker.backend_endpoints[0]
+            ),
+            stderr=unread.writer,
+            env={**clean_environ(), "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+        )
         try:
             with pound.Client(broker.frontend_endpoints[0]) as client:
                 for _ in range(20):

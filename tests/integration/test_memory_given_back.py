@@ -43,9 +43,7 @@ def resident(pid: int) -> int:
     raise AssertionError("no VmRSS")
 
 
-glibc_only = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's"
-)
+glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
 
 
 @glibc_only

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import pound
-from pound import _signals
+from pound._base import signals as _signals
 from tests.integration.child_handlers import WAYS
 from tests.support import (
     ROOT,
@@ -40,9 +40,7 @@ def served(serve: Callable[..., Served]) -> Served:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_children_of_handlers_end_by_their_signal(
-    served: Served, spawn: Spawn, kind: str
-) -> None:
+def test_children_of_handlers_end_by_their_signal(served: Served, spawn: Spawn, kind: str) -> None:
     worker = spawn(pound_command(
         "worker", f"tests.integration.child_handlers:{kind}", "--service", "s",
         "--connect", served.backend))  # fmt: skip
@@ -223,8 +221,11 @@ HANDLERS_OF_ITS_OWN = """
 def test_signals_that_mean_nothing_end_no_worker(
     served: Served, spawn: Spawn, handler: str
 ) -> None:
-    worker = spawn(pound_command(
-        "worker", f"tests.integration.{handler}", "--service", "s", "--connect", served.backend))
+    worker = spawn(
+        pound_command(
+            "worker", f"tests.integration.{handler}", "--service", "s", "--connect", served.backend
+        )
+    )
     with pound.Client(served.frontend) as client:
         assert client.request(b"x", "s", timeout=WAIT_S)
         for name in NAMES:
@@ -240,8 +241,10 @@ def test_a_worker_leaves_the_signals_of_its_program_alone(
 ) -> None:
     (tmp_path / "program.py").write_text(textwrap.dedent(HANDLERS_OF_ITS_OWN))
     environ = clean_environ(PYTHONPATH=f"{ROOT}:{tmp_path}")
-    worker = spawn(pound_command(
-        "worker", "program:echo", "--service", "s", "--connect", served.backend), environ)
+    worker = spawn(
+        pound_command("worker", "program:echo", "--service", "s", "--connect", served.backend),
+        environ,
+    )
     with pound.Client(served.frontend) as client:
         assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
         for name, line in (("SIGHUP", "told SIGHUP"), ("SIGUSR1", "Current thread")):

@@ -36,9 +36,7 @@ BEFORE: dict[str, list[bytes]] = {
     "mdp2": [b"MDPW02", b"\x04"],
     "mdp2 delimited": [b"", b"MDPW02", b"\x04"],
 }
-NO_BODY = [
-    (name, after) for name in ("req", "ppp", "ppp text") for after in ([], [b""])
-]
+NO_BODY = [(name, after) for name in ("req", "ppp", "ppp text") for after in ([], [b""])]
 
 
 def ended(client: PndClient, reason: str) -> None:

@@ -223,9 +223,7 @@ def test_strikes_are_forgiven_with_time(served: Rig, own: Own) -> None:
 
 
 @pytest.mark.parametrize("bad", [[b"", C1], [b""], [b"", W1, b"\x63"]])
-def test_clients_behind_a_hop_do_not_share_strikes(
-    served: Rig, own: Own, bad: list[bytes]
-) -> None:
+def test_clients_behind_a_hop_do_not_share_strikes(served: Rig, own: Own, bad: list[bytes]) -> None:
     """A hop has one route for all its clients: one that is bad must not silence the others."""
     before = served.stat("bad_messages")
     hop = own(Peer(served.frontend))

@@ -391,7 +391,6 @@ def test_a_client_in_its_grace_makes_room_for_one_of_the_reserve(
     assert rig.stat("clients") == 1
 
 
-
 def test_names_that_nobody_offers_shut_nobody_out(rig_of: Callable[..., Rig], own: Own) -> None:
     rig = rig_of(services_max=20)
     greedy, other = own(PndClient(rig.frontend)), own(PndClient(rig.frontend))

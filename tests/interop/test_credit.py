@@ -216,9 +216,7 @@ def test_a_partial_that_is_refused_does_not_hold_its_worker_up(
     assert client.take() == [b"end"]
 
 
-def test_a_majordomo_client_is_sent_no_partial_twice(
-    rig: Rig, own: Own, worker: PndWorker
-) -> None:
+def test_a_majordomo_client_is_sent_no_partial_twice(rig: Rig, own: Own, worker: PndWorker) -> None:
     """A worker that was cut off sends again what may be lost; MDP 0.2 has no numbers."""
     client = own(Mdp2Client(rig.frontend, service=SERVICE))
     client.ask([b"q"])

@@ -115,15 +115,24 @@ def whole(sent: Body) -> Body:
     limits=limits,
 )
 @example(
-    client="pnd", worker="mdp1", asked=[b"p"] * 65_535, answered=[b"p"] * 65_535,
+    client="pnd",
+    worker="mdp1",
+    asked=[b"p"] * 65_535,
+    answered=[b"p"] * 65_535,
     limits={"frames_max": 8, "body_bytes_max": 1 << 20, "packet_bytes_max": PACKET},
 )
 @example(
-    client="dealer stack", worker="pnd", asked=[b"p"], answered=[b"p"] * 65_535,
+    client="dealer stack",
+    worker="pnd",
+    asked=[b"p"],
+    answered=[b"p"] * 65_535,
     limits={"frames_max": 8, "body_bytes_max": 1 << 20, "packet_bytes_max": PACKET},
 )
 @example(
-    client="mdp2", worker="ppp", asked=[b"p" * PACKET] * 7, answered=[b"p" * PACKET] * 7,
+    client="mdp2",
+    worker="ppp",
+    asked=[b"p" * PACKET] * 7,
+    answered=[b"p" * PACKET] * 7,
     limits={"frames_max": 8, "body_bytes_max": 1 << 20, "packet_bytes_max": PACKET},
 )
 def test_bodies_around_every_limit(

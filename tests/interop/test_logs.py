@@ -177,8 +177,12 @@ def test_a_host_that_holds_the_gil_delays_no_peer_when_there_is_something_to_log
     own: Own,
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDS_THE_GIL], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=clean_environ(),
+        [sys.executable, "-c", HOLDS_THE_GIL],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environ(),
     ) as host:
         try:
             assert host.stdin is not None

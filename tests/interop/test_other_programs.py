@@ -216,9 +216,7 @@ def test_worker_that_finds_no_room_is_not_sent_away(
     assert rig.stat("workers") == 1
 
 
-def test_refused_worker_is_heard_once_there_is_room(
-    rig_of: Callable[..., Rig], own: Own
-) -> None:
+def test_refused_worker_is_heard_once_there_is_room(rig_of: Callable[..., Rig], own: Own) -> None:
     rig = rig_of(sessions_max=1)
     first = own(ReqWorker(rig.backend))
     rig.ready(first)

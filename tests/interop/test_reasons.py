@@ -68,7 +68,8 @@ def test_its_only_worker_was_lost(client: Any, worker: Any) -> None:
     held.close(0)
     assert words_of(future) == (
         "deadline exceeded: 1 worker with this request was lost, and no other offers this service"
-        " now")
+        " now"
+    )
 
 
 def test_workers_were_lost_and_the_next_one_holds_it(broker: Any, client: Any, worker: Any) -> None:
@@ -78,7 +79,7 @@ def test_workers_were_lost_and_the_next_one_holds_it(broker: Any, client: Any, w
     polled = zmq.Poller()
     for socket in (first, second):
         polled.register(socket, zmq.POLLIN)
-    (lost, _), = polled.poll(15_000)
+    ((lost, _),) = polled.poll(15_000)
     lost.close(0)
     (second if lost is first else first).recv_multipart()
     assert words_of(future).endswith("(attempt 2), not answered in time; 1 before it was lost")

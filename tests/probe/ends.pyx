@@ -6,17 +6,16 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pound._dealer cimport (
-    dealer_greets, dealer_hello, dealer_reply, dealer_request, jitter,
-    limits_excess, limits_told_t)
-from pound._libzmq cimport zmq_msg_t
-from pound._mail cimport (
+from pound._engine.engine cimport (
+    FAR, LOG_EPOCH_CHANGED, Engine, clock_now, command_t, engine_log, engine_post, engine_t, forks)
+from pound._engine.link cimport (
+    dealer_greets, dealer_hello, dealer_reply, dealer_request, jitter, limits_excess, limits_told_t)
+from pound._engine.mailbox cimport (
     MAIL_PARTIAL, MAIL_REPLY, body_clear, body_fill, body_meta, body_parts, body_t, body_value,
     mail_free, mail_new, mail_t, mailbox_free, mailbox_init, mailbox_put, mailbox_put_all,
     mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
-from pound._peer cimport (
-    FAR, LOG_EPOCH_CHANGED, Engine, clock_now, command_t, engine_log, engine_post, engine_t, forks)
-from pound._reader cimport record_t
+from pound._wire.reader cimport record_t
+from pound._zmq.libzmq cimport zmq_msg_t
 
 
 def live():

@@ -1,6 +1,6 @@
 # A hand on the engine of a client or a worker, for tests only.
 
-from pound._peer cimport Engine, command_t, engine_post, engine_t
+from pound._engine.engine cimport Engine, command_t, engine_post, engine_t
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

@@ -4,22 +4,22 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from pound._check cimport CHECK
-from pound._dispatcher cimport offer_t, request_t, task_t
-from pound._heap cimport (
+from pound._base.check cimport CHECK
+from pound._base.heap cimport (
     heap_free, heap_move, heap_push, heap_remove, heap_t, heap_top, places_of, places_t)
-from pound._index cimport (
+from pound._base.index cimport (
     index_count, index_find, index_free, index_put, index_remove, index_shrink, index_t, keys_of)
-from pound._limits cimport limits_default
-from pound._pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
-from pound._queue cimport (
+from pound._base.links cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
-from pound._rank cimport (
-    LATE, rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t,
-    seats_of, seats_t)
-from pound._table cimport (
+from pound._base.lru cimport (
+    LATE, rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
+    seats_t)
+from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
+from pound._base.table cimport (
     cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
     names_t, table_first, table_free, table_next, table_put, table_remove, table_t)
+from pound._dispatch.dispatcher cimport offer_t, request_t, task_t
+from pound._dispatch.limits cimport limits_default
 
 cdef object number(uint32_t n):
     return None if n == NONE else n

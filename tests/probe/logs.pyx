@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from pound._log_queue cimport (
+from pound._broker.log_queue cimport (
     LOGS_MAX, LOG_BURST, LOG_KEYS, LOG_RATE, LOG_WINDOW_MS, log_key, log_t, logs_close,
     logs_dropped, logs_free, logs_lost, logs_open, logs_put, logs_sweep, logs_take, logs_t,
     logs_wait)

@@ -3,16 +3,16 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
-from pound._cancels cimport (
+from pound._base.index cimport index_count
+from pound._base.pool cimport NONE
+from pound._engine.cancels cimport (
     CANCELS_MAX, cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next, cancels_t)
-from pound._index cimport index_count
-from pound._mail cimport MAIL_REPLY, mail_free, mail_new
-from pound._peer cimport FAR
-from pound._pool cimport NONE
-from pound._requests cimport (
-    BUSY, PLACES, RETURNED, request_arm, request_end, request_expires, request_move,
-    request_new, request_paces, request_send, requests_again, requests_by_id, requests_by_number,
-    requests_done, requests_due, requests_free, requests_init, requests_t, service_t)
+from pound._engine.client_rules cimport (
+    BUSY, PLACES, RETURNED, request_arm, request_end, request_expires, request_move, request_new,
+    request_paces, request_send, requests_again, requests_by_id, requests_by_number, requests_done,
+    requests_due, requests_free, requests_init, requests_t, service_t)
+from pound._engine.engine cimport FAR
+from pound._engine.mailbox cimport MAIL_REPLY, mail_free, mail_new
 
 REMEMBERED = CANCELS_MAX
 

@@ -32,7 +32,7 @@ def parsed() -> argparse.Namespace:
 
 def run(seed: int, arguments: argparse.Namespace) -> tuple[int, bool]:
     """How many calls the seed made, and whether it held."""
-    dispatcher = import_module("pound._dispatcher").Dispatcher
+    dispatcher = import_module("pound._dispatch.dispatcher").Dispatcher
     show = print if arguments.trace else None
     simulation = Simulation(dispatcher, seed, show, audit=not arguments.no_audit)
     try:

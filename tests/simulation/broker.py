@@ -98,7 +98,7 @@ class Broker:
         return due
 
     def _budget(self) -> None:
-        """As _budget.pyx does, once a turn; of what is held it knows only the requests' part."""
+        """As _broker/budget.pyx, once a turn; of what is held it knows only the requests' part."""
         most = self.world.memory_max - self.world.memory_max // 4
         held, kept = self._held()
         if held > most and kept:

@@ -1,12 +1,12 @@
 """The dispatcher's rules once more, as plainly as they can be said.
 
-Holds the same services, workers, clients, requests and tasks as ``pound._dispatcher``, as Python
-objects in lists and dicts. Whatever can be computed is computed when it is asked for (how much a
-worker holds, who is eligible, who is next), so that there is no second copy of a fact to go wrong.
-Every call scans; none is quick. It was written from the rules, not from the dispatcher's code: an
-equal trace of the two is evidence only as long as that stays so.
+Holds the same services, workers, clients, requests and tasks as ``pound._dispatch.dispatcher``, as
+Python objects in lists and dicts. Whatever can be computed is computed when it is asked for (how
+much a worker holds, who is eligible, who is next), so that there is no second copy of a fact to go
+wrong. Every call scans; none is quick. It was written from the rules, not from the dispatcher's
+code: an equal trace of the two is evidence only as long as that stays so.
 
-The calls and their results are those of ``pound._dispatcher.Dispatcher``.
+The calls and their results are those of ``pound._dispatch.dispatcher.Dispatcher``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUMS = (
 
 
 class Model:
-    """A plain dispatcher; see ``pound._dispatcher.Dispatcher`` for the calls."""
+    """A plain dispatcher; see ``pound._dispatch.dispatcher.Dispatcher`` for the calls."""
 
     def __init__(self, limits: Limits, token_seed: int = 0) -> None:
         self.limits = limits

@@ -15,10 +15,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-MAIN, HEAD, BOOK = "_dispatcher.pyx", "_dispatcher.pxd", "_book.pxd"
-LRU, LOSS = "_lru.pxd", "_loss.pxd"
-EXPIRY, ADMISSION, HEAP, QUEUE = "_expiry.pxd", "_admission.pxd", "_heap.pxd", "_queue.pxd"
-RANK, SHARES = "_rank.pxd", "_shares.pxd"
+MAIN, HEAD, BOOK = "_dispatch/dispatcher.pyx", "_dispatch/dispatcher.pxd", "_dispatch/changes.pxd"
+LRU, LOSS, EXPIRY = "_dispatch/matching.pxd", "_dispatch/endings.pxd", "_dispatch/timers.pxd"
+ADMISSION, SHARES = "_dispatch/admission.pxd", "_dispatch/shares.pxd"
+HEAP, QUEUE, RANK = "_base/heap.pxd", "_base/links.pxd", "_base/lru.pxd"
+ROOMS = ("_base", "_dispatch")
 SEEDS, STEPS = 60, 500
 """the bound within which each plant is to be caught"""
 PATIENCE_S = 4.0
@@ -389,33 +390,36 @@ static inline int planted(void) {
     return number;
 }
 """
-DECLARATION = 'cdef extern from "_planted.h" nogil:\n    int planted() noexcept\n'
+DECLARATION = 'cdef extern from "pound/planted.h" nogil:\n    int planted() noexcept\n'
 SETUP = """\
+from pathlib import Path
 from Cython.Build import cythonize
-from setuptools import Extension, setup
-module = Extension("pound._dispatcher", ["pound/_dispatcher.pyx"], include_dirs=["pound"],
-                   extra_compile_args=["-O0"])
-directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
-              "initializedcheck": False}
-setup(name="planted", script_args=["-q", "build_ext", "--inplace"],
-      ext_modules=cythonize([module], compiler_directives=directives))
+from setuptools import setup
+from cython_options import DIRECTIVES, extension
+module = extension(Path("pound", "_dispatch", "dispatcher.pyx"), ["-O0"])
+setup(name="planted", packages=[], script_args=["-q", "build_ext", "--inplace"],
+      ext_modules=cythonize([module], compiler_directives=DIRECTIVES))
 """
 
 
 def mutate(sources: Path, target: Path) -> None:
     """Copy the dispatcher's sources to ``target``/pound, with every plant in its place."""
     package = target / "pound"
-    package.mkdir()
-    for source in [*sources.glob("*.pxd"), *sources.glob("*.h"), sources / MAIN]:
-        shutil.copy(source, package)
+    for room in ROOMS:
+        (package / room).mkdir(parents=True)
+        for source in [*(sources / room).glob("*.pxd"), *(sources / room).glob("*.h")]:
+            shutil.copy(source, package / room)
+        (package / room / "__init__.py").touch()
+    shutil.copy(sources / MAIN, package / MAIN)
+    shutil.copy(sources.parent / "cython_options.py", target)
     (package / "__init__.py").touch()
-    (package / "_planted.h").write_text(HEADER)
-    (package / "_planted.pxd").write_text(DECLARATION)
+    (package / "planted.h").write_text(HEADER)
+    (package / "planted.pxd").write_text(DECLARATION)
     for file in {plant.file for plant in PLANTS}:
         text = (package / file).read_text()
         for number, plant in enumerate(PLANTS, 1):
             text = plant.applied(text, number) if plant.file == file else text
-        text = text.replace("\nfrom libc", "\nfrom pound._planted cimport planted\nfrom libc", 1)
+        text = text.replace("\nfrom libc", "\nfrom pound.planted cimport planted\nfrom libc", 1)
         (package / file).write_text(text)
 
 

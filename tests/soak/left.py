@@ -6,7 +6,8 @@ import gc
 import time
 
 import pound
-from pound import _asking, _serving
+from pound._engine import client as client_engine
+from pound._engine import worker as worker_engine
 
 GONE_S = 30.0
 LIVE = ("waiting", "running", "kept", "clients", "workers", "peers", "routes", "queued", "images")
@@ -24,6 +25,6 @@ def _living(served: pound.Broker) -> dict[str, int]:
     gc.collect()
     stats = served.stats()
     counts = {name: stats[name] for name in LIVE}
-    counts["held by clients"] = _asking.live()
-    counts["held by workers"] = _serving.live()
+    counts["held by clients"] = client_engine.live()
+    counts["held by workers"] = worker_engine.live()
     return {name: count for name, count in counts.items() if count}

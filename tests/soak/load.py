@@ -11,9 +11,7 @@ SHAPE = ("--clients", "8", "--outstanding", "64", "--workers", "16")
 RUN_MS = 2000
 
 
-def load(
-    program: Path, dialect: str, capacity: int, size: int, frontend: str, backend: str
-) -> int:
+def load(program: Path, dialect: str, capacity: int, size: int, frontend: str, backend: str) -> int:
     """Return how many requests were answered; RuntimeError if one was lost or answered wrongly."""
     command = [
         *(str(program), dialect, "--frontend", frontend, "--backend", backend),

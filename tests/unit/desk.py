@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pound import _dispatcher as dispatcher
-from pound._dispatcher import (
+from pound._dispatch import dispatcher
+from pound._dispatch.dispatcher import (
     LIVENESS_NEVER,
     OPENED_PINNED,
     READY_NEW_LIFE,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import pound
-from pound._asking import Box, Flow, live
+from pound._engine.client import Box, Flow, live
 from tests.support import readable, wait_until
 from tests.unit.reference_broker import (
     CANCEL,

@@ -87,8 +87,10 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
         (["status", "--connect", "nonsense"], "nonsense"),
         (["status", "--connect", "tcp://127.0.0.1"], "did you mean 'tcp://127.0.0.1:5555'"),
         (["worker", "json:dumps", "--connect", "tcp://127.0.0.1"], "mean 'tcp://127.0.0.1:5556'"),
-        (["worker", "tests.integration.async_handlers:count", "--connect", "tcp://127.0.0.1"],
-         "mean 'tcp://127.0.0.1:5556'"),
+        (
+            ["worker", "tests.integration.async_handlers:count", "--connect", "tcp://127.0.0.1"],
+            "mean 'tcp://127.0.0.1:5556'",
+        ),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
@@ -156,8 +158,10 @@ def test_tables_align_and_escape() -> None:
 
 
 def test_tables_fit_the_terminal_by_cutting_names() -> None:
-    rows = [{"label": f"{'very-long-' * 6}host:{n}", "services": ["s" * 255], "held": n}
-            for n in (12345, 12346)]
+    rows = [
+        {"label": f"{'very-long-' * 6}host:{n}", "services": ["s" * 255], "held": n}
+        for n in (12345, 12346)
+    ]
     names = {"label", "services"}
     shown = table(("label", "services", "held"), rows, names, 80).splitlines()
     assert {len(line.rstrip()) for line in shown[1:]} == {80}
@@ -179,8 +183,16 @@ def test_a_status_of_many_faults_fits_a_terminal() -> None:
     counters = {name: 7 for name in (*DISPATCHER_COUNTERS, *LOOP_COUNTERS)}
     bound = [f"tcp://127.0.0.1:{n}" for n in range(9)]
     endpoints = {"frontend": bound, "backend": bound}
-    answer = {"version": "1", "uptime_ms": 5000, "draining": True, "endpoints": endpoints,
-              "clients": 1, "workers": 2, "services": 3, "counters": counters}
+    answer = {
+        "version": "1",
+        "uptime_ms": 5000,
+        "draining": True,
+        "endpoints": endpoints,
+        "clients": 1,
+        "workers": 2,
+        "services": 3,
+        "counters": counters,
+    }
     facts = summary(answer, "the oldest for 3 min, service x")
     assert len(facts) <= 22
     assert max(map(len, facts.values())) <= 60
@@ -203,8 +215,11 @@ def test_the_sound_counters_exist_and_every_gauge_is_one() -> None:
 
 
 def test_the_oldest_wait_names_its_service() -> None:
-    rows = [{"name": "a", "oldest_wait_ms": None}, {"name": "b", "oldest_wait_ms": 1500},
-            {"name": "", "oldest_wait_ms": 20}]
+    rows = [
+        {"name": "a", "oldest_wait_ms": None},
+        {"name": "b", "oldest_wait_ms": 1500},
+        {"name": "", "oldest_wait_ms": 20},
+    ]
     assert oldest_wait(rows) == "the oldest for 1.5 s, service b"
     assert oldest_wait(rows[:1]) == oldest_wait([{"name": "c"}]) == ""
 
@@ -216,8 +231,7 @@ def test_memory_is_told_in_one_line() -> None:
     assert memory_text({"waiting": 5}) == "5 B waiting"
     sizes = {**dict.fromkeys(("waiting", "running", "kept"), 1023 << 20), "pipes": 4 << 20}
     sizes |= {"total": 1 << 40, "max": 1 << 40}
-    assert memory_text(sizes, 60) == (
-        "1.0 TiB of 1.0 TiB: 1023.0 MiB running, 1023.0 MiB kept, …")
+    assert memory_text(sizes, 60) == ("1.0 TiB of 1.0 TiB: 1023.0 MiB running, 1023.0 MiB kept, …")
     assert memory_text(sizes, 10) == "1.0 TiB of 1.0 TiB: …"
     facts = all_facts({"memory": memory, "counters": {"waiting": 7}})
     assert (facts["waiting"], facts["memory_waiting_bytes"]) == ("7", "3.0 MiB")
@@ -245,10 +259,12 @@ def row(name: str, workers: int, running: int = 0, waiting: int = 0) -> dict[str
 def test_what_a_request_waits_for() -> None:
     rows = [row("slow", 2, 2, 5), row("echo", 1), row("gone", 0), row("", 1)]
     assert what_for("slow", rows) == (
-        "2 workers offer 'slow'; it has 2 running and 5 waiting requests")
+        "2 workers offer 'slow'; it has 2 running and 5 waiting requests"
+    )
     assert what_for("slwo", rows) == (
         "no worker offers 'slwo'; did you mean 'slow'?"
-        " Services: the default service, 'echo', 'slow'")
+        " Services: the default service, 'echo', 'slow'"
+    )
     assert what_for("gone", rows).startswith("no worker offers 'gone'. Services:")
     assert what_for("", []) == "no worker offers the default service, and no other service"
     many = what_for("x", [row(f"service-{n}", 1) for n in range(12)])
@@ -311,7 +327,12 @@ def test_commands_connect_to_where_the_environment_has_brokers_listen(
     assert endpoints_of(command, monkeypatch, *arguments) == (default,)
     monkeypatch.setenv(variable, "tcp://*:1, tcp://[::]:2,ipc:///a,tcp://0.0.0.0:3,tcp://host:4")
     assert endpoints_of(command, monkeypatch, *arguments) == (
-        "tcp://127.0.0.1:1", "tcp://[::1]:2", "ipc:///a", "tcp://127.0.0.1:3", "tcp://host:4")
+        "tcp://127.0.0.1:1",
+        "tcp://[::1]:2",
+        "ipc:///a",
+        "tcp://127.0.0.1:3",
+        "tcp://host:4",
+    )
     given = endpoints_of(command, monkeypatch, *arguments, "--connect", "ipc:///b")
     assert given == ("ipc:///b",)
     assert variable in CliRunner().invoke(main, [command, "--help"]).output
@@ -336,7 +357,8 @@ def test_config_check_names_what_it_read(
     monkeypatch.setenv("POUND_LIVENESS", "3")
     assert runner.invoke(main, ["config", "check"]).output == (
         "pound: the configuration is valid; read: no file (there is no pound.toml here),"
-        " POUND_LIVENESS\n")
+        " POUND_LIVENESS\n"
+    )
     (tmp_path / "pound.toml").touch()
     (tmp_path / "own.toml").touch()
     assert f"read: {tmp_path}/pound.toml" in runner.invoke(main, ["config", "check"]).output
@@ -407,7 +429,7 @@ def test_each_signal_is_told(signals: queue.SimpleQueue[str]) -> None:
 
 
 def test_a_signal_that_means_nothing_is_logged_once_in_a_while(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, lines = [0.0], []
     monkeypatch.setattr(common, "_IGNORED", Repeats(lambda: now[0]))
@@ -417,7 +439,10 @@ def test_a_signal_that_means_nothing_is_logged_once_in_a_while(
         common.note_ignored(pound._logging.LOGGER, "SIGHUP")
     common.note_ignored(pound._logging.LOGGER, "SIGUSR1")
     assert lines == [
-        {"signal": "SIGHUP"}, {"signal": "SIGHUP", "repeated": 2}, {"signal": "SIGUSR1"}]
+        {"signal": "SIGHUP"},
+        {"signal": "SIGHUP", "repeated": 2},
+        {"signal": "SIGUSR1"},
+    ]
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -23,8 +23,8 @@ import zmq
 
 import pound
 import pound.aio
-from pound import _asking
-from pound._reach import Trouble
+from pound._engine import client as client_engine
+from pound._engine.reach import Trouble
 from tests.support import wait_until
 from tests.unit.reference_broker import (
     ACCEPTED,
@@ -93,7 +93,7 @@ def test_hello_is_repeated_until_welcome_and_then_no_more(make_client, broker):
 
 
 def test_before_welcome_only_little_is_sent(make_client, broker, monkeypatch):
-    monkeypatch.setattr(_asking, "EAGER_BYTES", 500)
+    monkeypatch.setattr(client_engine, "EAGER_BYTES", 500)
     client = make_client()
     for _ in range(3):
         client.submit(bytes(400), "echo")
@@ -637,7 +637,7 @@ def test_a_stream_may_be_closed_by_the_thread_that_is_about_to_read(client, brok
 
 
 def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
-    monkeypatch.setattr(_asking, "STREAM_BYTES_MAX", 1000)
+    monkeypatch.setattr(client_engine, "STREAM_BYTES_MAX", 1000)
     client = make_client()
     broker.greet()
     assert client.wait_connected(WAIT_S)
@@ -669,7 +669,7 @@ def test_partials_are_passed_over_by_a_plain_request(client, broker):
 
 
 def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog, monkeypatch):
-    monkeypatch.setattr(_asking, "LOG_AFTER", 0.1)
+    monkeypatch.setattr(client_engine, "LOG_AFTER", 0.1)
     client = make_client()
     broker.greet()
     assert client.wait_connected(WAIT_S)
@@ -691,7 +691,7 @@ def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog
 def test_a_service_has_one_line_at_a_time_that_counts_what_waits_long(
     make_client, broker, caplog, monkeypatch
 ):
-    monkeypatch.setattr(_asking, "LOG_AFTER", 0.5)
+    monkeypatch.setattr(client_engine, "LOG_AFTER", 0.5)
     client = make_client()
     broker.greet()
     assert client.wait_connected(WAIT_S)
@@ -727,7 +727,7 @@ def test_closing_says_bye_and_fails_what_is_open(client, broker):
 
 
 def test_closing_waits_until_bye_has_arrived(make_client, broker, monkeypatch):
-    monkeypatch.setattr(_asking, "LEAVE_WITHIN", WAIT_S)
+    monkeypatch.setattr(client_engine, "LEAVE_WITHIN", WAIT_S)
     client = make_client()
     broker.greet()
     assert client.wait_connected(WAIT_S)
@@ -785,7 +785,7 @@ def test_a_forgotten_client_closes(make_client, broker):
 
 
 def test_a_client_without_a_broker_closes_at_once(monkeypatch):
-    monkeypatch.setattr(_asking, "LEAVE_WITHIN", 10 * WAIT_S)
+    monkeypatch.setattr(client_engine, "LEAVE_WITHIN", 10 * WAIT_S)
     client = pound.Client("tcp://127.0.0.1:1")
     client.close()  # returns in any case
     assert not client._engine.alive()

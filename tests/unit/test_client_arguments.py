@@ -9,7 +9,7 @@ import pytest
 
 import pound
 import pound.aio
-from pound._checks import check_endpoints
+from pound._engine.checks import check_endpoints
 from tests.unit.reference_broker import REQUEST
 
 

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 import pound
-from pound import _asking
+from pound._engine import client as client_engine
 from tests import probe
 from tests.support import wait_until
 from tests.unit.reference_broker import (
@@ -164,14 +164,14 @@ def test_an_attached_partial_is_a_view_too(make_client, broker):
 
 def test_nothing_is_left_in_use_when_all_has_ended(context):
     gc.collect()
-    before = _asking.live()
+    before = client_engine.live()
     broker = ReferenceBroker(context)
     with pound.Client(broker.endpoint) as client:
         broker.greet()
         assert client.wait_connected(WAIT_S)
         futures = [client.submit(bytes(size), "echo") for size in (10, 10, 5000, 10)]
         asked = [broker.expect(REQUEST) for _ in futures]
-        assert _asking.live() >= before + 4
+        assert client_engine.live() >= before + 4
         futures[3].cancel()
         broker.seek(CANCEL)
         broker.say(reply(asked[0].id, b"answer"), reply(asked[2].id, b"answer"))
@@ -189,7 +189,7 @@ def test_nothing_is_left_in_use_when_all_has_ended(context):
         broker.close()
     del stream, answers, futures, thread
     gc.collect()
-    wait_until(lambda: _asking.live() <= before)
+    wait_until(lambda: client_engine.live() <= before)
 
 
 def test_an_interrupt_ends_the_wait_and_cancels_the_request(client, broker):

@@ -90,7 +90,7 @@ def test_more_of_a_refused_service_is_tried_in_time(make_client, broker):
 
 
 def row_of(name: bytes) -> int:
-    """Return the first row that _pace.pxd looks at for a service."""
+    """Return the first row that _engine/pace.pxd looks at for a service."""
     name_hash = 14695981039346656037
     for byte in name:
         name_hash = (name_hash ^ byte) * 1099511628211 % 2**64

@@ -151,9 +151,21 @@ def test_misspelled_variables_are_errors_and_strangers_are_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1", 1), ("2 KiB", 2048), ("3mib", 3 << 20), ("1GiB", 1 << 30), ("9B", 9), ("64k", 1 << 16),
-     ("64K", 1 << 16), ("1 kb", 1024), ("64M", 1 << 26), ("64MB", 1 << 26), ("1.5GiB", 3 << 29),
-     (".5 k", 512), ("2T", 2 << 40)],
+    [
+        ("1", 1),
+        ("2 KiB", 2048),
+        ("3mib", 3 << 20),
+        ("1GiB", 1 << 30),
+        ("9B", 9),
+        ("64k", 1 << 16),
+        ("64K", 1 << 16),
+        ("1 kb", 1024),
+        ("64M", 1 << 26),
+        ("64MB", 1 << 26),
+        ("1.5GiB", 3 << 29),
+        (".5 k", 512),
+        ("2T", 2 << 40),
+    ],
 )
 def test_sizes_have_units(text: str, size: int) -> None:
     assert Key("k", "size", 0, "").parse(text) == size
@@ -167,8 +179,17 @@ def test_odd_sizes_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("2.5", 2.5), ("500ms", 0.5), ("30 s", 30.0), ("2m", 120.0), ("2 min", 120.0),
-     ("1H", 3600.0), ("1d", 86400.0), ("250us", 0.00025), ("1e3", 1000.0)],
+    [
+        ("2.5", 2.5),
+        ("500ms", 0.5),
+        ("30 s", 30.0),
+        ("2m", 120.0),
+        ("2 min", 120.0),
+        ("1H", 3600.0),
+        ("1d", 86400.0),
+        ("250us", 0.00025),
+        ("1e3", 1000.0),
+    ],
 )
 def test_times_have_units(text: str, seconds: float) -> None:
     assert Key("k", "seconds", 0, "").parse(text) == pytest.approx(seconds)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pound import _dialects
-from pound._dialects import Bad, Dialect, Said, Side, Tell, head, read
+from pound._wire import dialects
+from pound._wire.dialects import Bad, Dialect, Said, Side, Tell, head, read
 
 TOKEN = 0x00DECAFC0FFEE123
 HEX = b"00decafc0ffee123"
@@ -315,9 +315,7 @@ def test_a_malformed_mdp_request_is_bad(
 @pytest.mark.parametrize(
     ("dialect", "command"), [(Dialect.MDP1, [C1]), (Dialect.MDP2, [C2, b"\x01"])]
 )
-def test_an_mdp_request_may_lack_a_body(
-    side: Side, dialect: Dialect, command: list[bytes]
-) -> None:
+def test_an_mdp_request_may_lack_a_body(side: Side, dialect: Dialect, command: list[bytes]) -> None:
     """Only the broker's own services take it; which they are is not for this module to know."""
     is_said(
         [b"", *command, b"mmi.service"], side, said=Said.REQUEST, dialect=dialect, delimited=True,
@@ -526,4 +524,4 @@ def test_the_words_are_numbered_as_the_stub_says() -> None:
     assert [side.name for side in Side] == ["FRONTEND", "BACKEND"]
     assert len(Bad) == 8
     assert len(Said) == 8
-    assert _dialects.Message.__doc__
+    assert dialects.Message.__doc__

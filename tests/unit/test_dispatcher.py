@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pound._dispatcher import (
+from pound._dispatch.dispatcher import (
     ANS_COUNTED,
     ANS_DEAD,
     ANS_DROPPED,

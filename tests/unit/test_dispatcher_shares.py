@@ -5,7 +5,7 @@ Each test is one rule. Numbers of clients, workers, services and slots count up 
 
 from __future__ import annotations
 
-from pound._dispatcher import (
+from pound._dispatch.dispatcher import (
     OPENED_INTERNAL,
     OPENED_NAMED,
     OPENED_OFFERED,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pound._dispatcher import (
+from pound._dispatch.dispatcher import (
     ANS_COUNTED,
     ANS_DEAD,
     ANS_DROPPED,
@@ -562,7 +562,13 @@ def test_when_all_have_left_nothing_is_left(leased: Desk) -> None:
     leased.client_close(0, leased.now)
     gauges = leased.d.counters()
     names = (
-        "waiting", "running", "waiting_bytes", "running_bytes", "kept", "kept_bytes", "clients",
+        "waiting",
+        "running",
+        "waiting_bytes",
+        "running_bytes",
+        "kept",
+        "kept_bytes",
+        "clients",
         "workers",
     )
     assert {name: gauges[name] for name in names} == dict.fromkeys(names, 0)

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pound import _core, _peer, broker
+from pound import _core, broker
+from pound._engine import engine
 from pound.cli import main
 from pound.config import Config, ServiceConfig
 from tests.support import ROOT
@@ -215,7 +216,7 @@ def test_every_log_event_of_the_python_sources_is_documented() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     sources = sorted((ROOT / "pound").rglob("*.py"))
     events = [event for source in sources for event in events_of(source)]
-    events += [event for _, event, _, _ in _peer.LOGS.values()]
+    events += [event for _, event, _, _ in engine.LOGS.values()]
     assert len(events) > 8
     for event in events:
         assert f"`{event}`" in text, event
@@ -230,12 +231,24 @@ def events_of(source: Path) -> Iterator[str]:
                 yield str(event.value)
 
 
-def test_every_module_has_its_line_in_the_house() -> None:
+ROOMS = sorted(path.parent for path in (ROOT / "pound").glob("_*/__init__.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_lists_its_modules(room: Path) -> None:
+    """Its docstring has a line for each module, in order, and for each header of its own."""
+    stems = {path.stem for path in room.iterdir() if path.suffix in (".pyx", ".pxd", ".py")}
+    headers = {path.name for path in room.glob("*.h") if path.stem not in stems}
+    listed = re.findall(r"^(\w+(?:\.h)?)  +\S", (room / "__init__.py").read_text(), re.MULTILINE)
+    assert listed == sorted((stems - {"__init__"}) | headers)
+
+
+def test_the_house_shows_each_room() -> None:
     house = (ROOT / "docs" / "architecture.md").read_text().partition("## The two walls")[0]
-    named = set(re.findall(r"`(\w+)[`.]", house))
-    for source in (ROOT / "pound").iterdir():
-        if source.suffix in (".pyx", ".pxd", ".py") and not source.stem.startswith("__"):
-            assert source.stem in named | {"_version"}, source.name
+    assert {room.name for room in ROOMS} == set(
+        re.findall(r"^\| \[`(_\w+)/`\]", house, re.MULTILINE)
+    )
+    assert len(ROOMS) == 6
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from pound import errors
-from pound._wire import Code
+from pound._wire.writer import Code
 from pound.errors import PoundError, RequestError, TaskFailed, error_for
 
 

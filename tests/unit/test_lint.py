@@ -10,9 +10,15 @@ import pytest
 from tests.support import need
 
 ROOT = Path(__file__).parents[2]
-STUBS = sorted((ROOT / "pound").glob("*.pyi"))
+STUBS = sorted((ROOT / "pound").rglob("*.pyi"))
 FACES = ("def ", "class ", "cdef class ", "cpdef ")
 ALLOWED = ("--allowlist", "tests/unit/stubtest-allow.txt", "--ignore-unused-allowlist")
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a source below pound/."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -28,6 +34,12 @@ def test_ruff(ahead: Ended) -> None:
     check(ahead, "ruff")
 
 
+@pytest.mark.ahead("ruff", "format", "--check", ".")
+@pytest.mark.timeout(240)
+def test_ruff_format(ahead: Ended) -> None:
+    check(ahead, "ruff")
+
+
 @pytest.mark.ahead("cython_lint.cython_lint", "pound", "tests", "bench")
 @pytest.mark.timeout(240)
 def test_cython_lint(ahead: Ended) -> None:
@@ -40,7 +52,7 @@ def test_mypy_strict(ahead: Ended) -> None:
     check(ahead, "mypy")
 
 
-@pytest.mark.ahead("mypy.stubtest", "--concise", *ALLOWED, *(f"pound.{s.stem}" for s in STUBS))
+@pytest.mark.ahead("mypy.stubtest", "--concise", *ALLOWED, *map(module_of, STUBS))
 @pytest.mark.timeout(240)
 def test_the_stubs_tell_the_truth_about_the_built_modules(ahead: Ended) -> None:
     assert len(STUBS) >= 3
@@ -49,6 +61,6 @@ def test_the_stubs_tell_the_truth_about_the_built_modules(ahead: Ended) -> None:
 
 def test_every_compiled_module_that_python_imports_has_a_stub() -> None:
     """A .pyx with public Python names (a `def`, a class) needs a .pyi; a pure leaf does not."""
-    for source in sorted((ROOT / "pound").glob("*.pyx")):
+    for source in sorted((ROOT / "pound").rglob("*.pyx")):
         faces = [line for line in source.read_text().splitlines() if line.startswith(FACES)]
         assert not faces or source.with_suffix(".pyi").exists(), f"{source.name}: {faces[0]}"

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import zmq
 
-from pound import _peer
+from pound._engine import engine
 from pound.errors import ClosedError, ForkError
 from tests import probe
 from tests.support import ROOT, WAIT_S, wait_until
@@ -411,7 +411,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
 
 def test_every_event_of_an_engine_is_in_the_handbook() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
-    for _, event, numbers, texts in _peer.LOGS.values():
+    for _, event, numbers, texts in engine.LOGS.values():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{event}`"))
         for field in [*(name for name, _ in numbers), *texts]:
             assert f"`{field}`" in row, (event, field)

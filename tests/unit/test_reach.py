@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pound import _reach
-from pound._reach import addresses_of, troubles_of
+from pound._engine import reach
+from pound._engine.reach import addresses_of, troubles_of
 
 
 def reason_of(endpoint: str, answers: bool = False, own_context: bool = False) -> str:
@@ -44,7 +44,7 @@ def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(*_: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(_reach.socket, "create_connection", late)
+    monkeypatch.setattr(reach.socket, "create_connection", late)
     assert "did not answer within 2 s" in reason_of("tcp://127.0.0.1:1")
 
 
@@ -66,11 +66,14 @@ def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.Mo
         assert (host, port) == ("many", 7)
         return [(family, 1, 6, "", end) for family, end in told]
 
-    monkeypatch.setattr(_reach.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(reach.socket, "getaddrinfo", resolve)
     assert addresses_of("tcp://many:7") == []  # libzmq tries both
     told.append(other)
     assert addresses_of("tcp://many:7") == [
-        "tcp://10.0.0.1:7", "tcp://[fe80::1]:7", "tcp://10.0.0.2:7"]
+        "tcp://10.0.0.1:7",
+        "tcp://[fe80::1]:7",
+        "tcp://10.0.0.2:7",
+    ]
     assert addresses_of("tcp://eth0;many:7")[2] == "tcp://eth0;10.0.0.2:7"
     assert addresses_of("ipc://many:7") == addresses_of("inproc://many") == []
 

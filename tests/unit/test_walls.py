@@ -1,12 +1,13 @@
 """The walls of the house, read from the sources (HACKING.md tells why they stand).
 
-1. The heart (the dispatcher and what it cimports) sees no socket, message, clock or Python object.
-2. Whatever the loop touches is `noexcept nogil`.
+1. A room sees only the rooms below it: ``MAY_IMPORT``.
+2. The heart (the dispatcher and what it cimports) sees no socket, message, clock or Python object.
+3. Whatever the loop touches is `noexcept nogil`.
 And in all compiled code: no textual include, no DEF or IF, no Python assert.
 
 A .pyx may end in a Python face. It begins at the comment `# --- the Python face` or `# --- the
-handle`, at the latest at the first `def`, `class` or `cdef class`; neither wall concerns what
-follows, nor the Python imports that serve it.
+handle`, at the latest at the first `def`, `class` or `cdef class`; neither of the last two walls
+concerns what follows, nor the Python imports that serve it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,36 @@ from pathlib import Path
 import pytest
 
 POUND = Path(__file__).parents[2] / "pound"
-COMPILED = sorted([*POUND.glob("*.pyx"), *POUND.glob("*.pxd")])
+COMPILED = sorted([*POUND.rglob("*.pyx"), *POUND.rglob("*.pxd")])
+SOURCES = sorted([*COMPILED, *POUND.rglob("*.py"), *POUND.rglob("*.pyi"), *POUND.rglob("*.h")])
 
-CIMPORT = re.compile(r"^(?:from pound\.(\w+) cimport|from pound cimport (\w+))", re.MULTILINE)
+# What each room may import beside itself. The modules directly below pound/ have a row each where
+# they are imported by rooms; the others are the room "public".
+MAY_IMPORT = {
+    "errors": set(),
+    "_version": set(),
+    "_logging": set(),
+    "_base": {"errors"},
+    "_wire": {"_base", "errors"},
+    "_zmq": {"_base"},
+    "_dispatch": {"_base"},
+    "_broker": {"_base", "_wire", "_zmq", "_dispatch", "_logging", "errors"},
+    "_engine": {"_base", "_wire", "_zmq", "_logging", "errors", "config"},
+    "config": {"errors"},
+    "_core": {"_base", "_wire", "_zmq", "_dispatch", "_broker", "config"},
+    "__init__": {"_version", "aio", "config", "errors", "public"},
+    "__main__": {"cli"},
+    "public": {"_base", "_engine", "_broker", "_core", "_logging", "_version", "config", "errors"},
+    "aio": {"_base", "_engine", "errors", "public"},
+    "cli": {"_base", "_engine", "_logging", "_version", "aio", "config", "errors", "public"},
+}
+
+IMPORT = re.compile(
+    r"^ *(?:from (?P<module>\.\w*|pound(?:\.\w+)*) c?import (?P<names>\([^)]*\)|[^\n]*)"
+    r"|import (?P<whole>pound[.\w]*))"
+    r'|^(?:cdef extern from|#include) "(?P<header>pound/[^"]*)"',
+    re.MULTILINE,
+)
 FACE = re.compile(
     r"^(?:# --+ the (?:Python face|handle)\b|@|def |class |cpdef |cdef class )", re.MULTILINE
 )
@@ -33,7 +61,7 @@ FUNCTION = re.compile(
     re.MULTILINE,
 )
 # The way into Python: filling the table of libzmq's functions, at import.
-RAISING = {"_libzmq.pyx"}
+RAISING = {"_zmq/libzmq.pyx"}
 # What the heart must not know of: modules of this project, and words of C, Cython and Python.
 OUTSIDE = {"_libzmq", "_state", "_core", "_peers", "_wire", "_dialects"}
 CLOCKS = r"\b(?:clock_gettime|gettimeofday|time_t|timespec|clock_t|monotonic|libc\.time)\b"
@@ -64,26 +92,64 @@ def found(source: Path, code: str, pattern: str) -> list[str]:
     ]
 
 
-def sources_of(module: str) -> list[Path]:
-    return [path for path in (POUND / f"{module}.pxd", POUND / f"{module}.pyx") if path.exists()]
+def room_of(parts: tuple[str, ...]) -> str:
+    """Return the room, the row of ``MAY_IMPORT``, of a module's or file's path below pound/."""
+    first = parts[0].partition(".")[0] if parts else "public"
+    return first if first in MAY_IMPORT else "public"
+
+
+def imports(source: Path, text: str) -> set[str]:
+    """Return what a source imports, cimports and includes: paths below pound/, as a/b."""
+    found = set()
+    here = source.relative_to(POUND).parent
+    for match in IMPORT.finditer(text):
+        if match["header"]:
+            found.add(match["header"].removeprefix("pound/"))
+            continue
+        module = match["module"] or match["whole"]
+        names = re.findall(r"(\w+)(?: as \w+)?", match["names"] or "")
+        if module.startswith("."):
+            parts = [*here.parts, *module.strip(".").split(".")]
+        else:
+            parts = module.split(".")[1:]
+        path = "/".join(part for part in parts if part)
+        below = [name for name in names if path in ("", *PACKAGES) and _exists(path, name)]
+        found |= {f"{path}/{name}".strip("/") for name in below} or {path}
+    return found
+
+
+PACKAGES = {path.parent.relative_to(POUND).as_posix() for path in POUND.rglob("__init__.py")}
+
+
+def _exists(package: str, name: str) -> bool:
+    at = POUND / package / name
+    return at.is_dir() or any(at.with_suffix(end).exists() for end in (".py", ".pyx", ".pxd"))
+
+
+def crossings(source: Path, text: str) -> set[str]:
+    """Return the rooms that a source of this text reaches and may not."""
+    here = room_of(source.relative_to(POUND).parts)
+    reached = {room_of(tuple(path.split("/")) if path else ()) for path in imports(source, text)}
+    return reached - MAY_IMPORT[here] - {here}
 
 
 @cache
-def heart() -> frozenset[str]:
-    """Return the names of the dispatcher and of every module that it reaches by cimports."""
-    reached: set[str] = set()
-    ahead = ["_dispatcher"]
+def heart() -> frozenset[Path]:
+    """Return the sources of the dispatcher and of every module that it reaches by cimports."""
+    reached: set[Path] = set()
+    ahead = sources_of("_dispatch/dispatcher")
     while ahead:
-        module = ahead.pop()
-        reached.add(module)
-        for source in sources_of(module):
-            names = {first or second for first, second in CIMPORT.findall(code_of(source))}
-            ahead += names - reached
+        source = ahead.pop()
+        if source not in reached:
+            reached.add(source)
+            for module in imports(source, source.read_text()):
+                ahead += sources_of(module)
     return frozenset(reached)
 
 
-def heart_sources() -> list[Path]:
-    return [source for module in sorted(heart()) for source in sources_of(module)]
+def sources_of(module: str) -> list[Path]:
+    paths = (POUND / f"{module}.pxd", POUND / f"{module}.pyx")
+    return [path for path in paths if path.exists()]
 
 
 def unguarded(code: str) -> list[tuple[int, str]]:
@@ -109,15 +175,48 @@ def _enclosing(code: str, at: int, indent: int) -> str:
 
 def test_the_heart_is_found() -> None:
     """Keep the other tests from passing over nothing."""
-    assert {"_dispatcher", "_limits", "_table", "_lru", "_heap"} <= heart()
+    names = {source.stem for source in heart()}
+    assert {"dispatcher", "limits", "table", "matching", "heap", "lru"} <= names
+    assert {room_of(source.relative_to(POUND).parts) for source in heart()} == {
+        "_base",
+        "_dispatch",
+    }
     assert len(COMPILED) > 20
 
 
-def test_the_heart_reaches_no_module_outside() -> None:
-    assert heart().isdisjoint(OUTSIDE)
+def path_id(source: Path) -> str:
+    return source.relative_to(POUND).as_posix()
 
 
-@pytest.mark.parametrize("source", heart_sources(), ids=lambda source: source.name)
+@pytest.mark.parametrize("source", SOURCES, ids=path_id)
+def test_a_room_sees_only_rooms_below_it(source: Path) -> None:
+    assert crossings(source, source.read_text()) == set()
+
+
+@pytest.mark.parametrize("source", COMPILED, ids=path_id)
+def test_inside_a_room_cimports_are_relative(source: Path) -> None:
+    here = room_of(source.relative_to(POUND).parts)
+    assert not found(source, code_of(source), rf"^from pound\.{here}\b.*")
+
+
+@pytest.mark.parametrize(
+    ("room", "line", "reached"),
+    [
+        ("_base", "from pound._zmq.libzmq cimport zmq", "_zmq"),
+        ("_base", '#include "pound/_zmq/libzmq.h"', "_zmq"),
+        ("_dispatch", "from pound._broker import state", "_broker"),
+        ("_dispatch", "from pound import _broker", "_broker"),
+        ("_wire", "    from pound.client import Client", "public"),
+        ("_engine", "import pound._core", "_core"),
+        ("_broker", "from pound._engine.link cimport (\n    dealer_t)", "_engine"),
+    ],
+)
+def test_a_line_that_crosses_a_wall_would_be_noticed(room, line, reached) -> None:
+    text = f"from libc.stdint cimport uint8_t\n{line}\n"
+    assert crossings(POUND / room / "x.pyx", text) == {reached}
+
+
+@pytest.mark.parametrize("source", sorted(heart()), ids=path_id)
 def test_the_heart_knows_no_socket_no_clock_no_python(source: Path) -> None:
     code = c_part(source)
     assert not found(source, code, CLOCKS)
@@ -126,20 +225,20 @@ def test_the_heart_knows_no_socket_no_clock_no_python(source: Path) -> None:
     assert source.suffix == ".pyx" or not found(source, code, r"^import .*")
 
 
-@pytest.mark.parametrize("source", COMPILED, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", COMPILED, ids=path_id)
 def test_c_functions_neither_raise_nor_take_the_gil(source: Path) -> None:
-    if source.name not in RAISING:
+    if path_id(source) not in RAISING:
         assert unguarded(c_part(source)) == []
 
 
-@pytest.mark.parametrize("source", COMPILED, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", COMPILED, ids=path_id)
 def test_no_include_no_conditional_compilation_no_python_assert(source: Path) -> None:
     assert not found(source, code_of(source), r"^\s*include\b.*")
     assert not found(source, code_of(source), r"^\s*(?:DEF|IF|ELIF|ELSE)\b.*")
     assert not found(source, code_of(source), r"^\s*assert\b.*")
 
 
-@pytest.mark.parametrize("source", COMPILED, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", COMPILED, ids=path_id)
 def test_compiled_sources_are_read_in_one_sitting(source: Path) -> None:
     assert len(source.read_text().splitlines()) <= 800
 

@@ -12,8 +12,8 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pound import _wire
-from pound._wire import (
+from pound._wire import writer
+from pound._wire.writer import (
     ATTACH_FROM,
     ATTACHED,
     DURABLE,
@@ -140,7 +140,7 @@ def test_attached_frames_are_exactly_those_claimed(vector: dict[str, Any]) -> No
 
 
 def test_every_error_word_has_a_vector() -> None:
-    assert {vector["error"] for vector in VECTORS["broken"]} == set(_wire._REASONS)
+    assert {vector["error"] for vector in VECTORS["broken"]} == set(writer._REASONS)
 
 
 def test_every_kind_has_a_vector() -> None:
@@ -335,13 +335,13 @@ def test_a_value_out_of_its_range_is_named(message: str, kind: int, fields: dict
         encode(SESSION, 0, [Record(kind, **fields)])
 
 
-@pytest.mark.parametrize("name", sorted(_wire._BITS))
+@pytest.mark.parametrize("name", sorted(writer._BITS))
 def test_a_number_too_large_is_named(name: str) -> None:
-    for value in (-1, 1 << _wire._BITS[name]):
+    for value in (-1, 1 << writer._BITS[name]):
         with pytest.raises(OverflowError, match=f"^{name}: {value} "):
             Record(**({"kind": 1} | {name: value}))
     if name != "kind":
-        assert getattr(Record(1, **{name: (1 << _wire._BITS[name]) - 1}), name) > 0
+        assert getattr(Record(1, **{name: (1 << writer._BITS[name]) - 1}), name) > 0
 
 
 def test_numbers_of_the_packet_are_named() -> None:

@@ -21,7 +21,7 @@ import zmq
 
 import pound
 import pound.aio
-from pound import _serving
+from pound._engine import worker as worker_engine
 from tests.support import wait_until
 from tests.unit.reference_broker import (
     ATTACHED,
@@ -298,7 +298,7 @@ def attached_task(token: int, *parts: bytes) -> bytes:
 
 def test_a_worker_that_has_ended_leaves_nothing_behind(serve, broker):
     gc.collect()
-    before = _serving.live()
+    before = worker_engine.live()
     release = threading.Event()
 
     def handler(task: pound.Task) -> bytes:
@@ -314,10 +314,10 @@ def test_a_worker_that_has_ended_leaves_nothing_behind(serve, broker):
     broker.say(*(task(token, b"echo", b"x" * 5000) for token in range(4)))
     for _ in range(3):
         broker.expect(PARTIAL)
-    assert _serving.live() >= before + 4
+    assert worker_engine.live() >= before + 4
     worker.stop()  # with tasks that run, one that waits, and partials that may not have arrived
     release.set()
-    wait_until(lambda: gc.collect() is not None and _serving.live() == before)
+    wait_until(lambda: gc.collect() is not None and worker_engine.live() == before)
 
 
 def test_a_repeated_task_is_run_once(serve, broker):

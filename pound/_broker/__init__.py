@@ -1,0 +1,28 @@
+"""The broker around the dispatcher: peers, messages in and out, its own services.
+
+Runs without the GIL on the thread of `pound._core`. May import `_base`, `_wire`, `_zmq` and
+`_dispatch`; its Python modules `pound.errors` and `pound._logging`.
+
+actions            the dispatcher's actions carried out; peers that go, and some that come back
+binding            binding an endpoint: names, IPv6, paths, and what to do when it fails
+budget             one budget of bytes for all that is held; free memory given back
+credits            how far the partials of a task may go: clients' CREDIT on its way to workers
+descriptors        what happens when few descriptors are left for connections
+drain              the end of a broker: what it waits for, its last words, what is left
+flush              the end of a turn: what waits for each touched peer is sent
+guide              what the Guide's peers say, in calls of the dispatcher
+inbound            one message at a time: its route, its dialect; the monitor's events
+intake             storing bodies; handing requests, answers and partials over
+internal_services  the broker's own services: `pound.*` and MMI
+log_queue          events for the log: their rate, and the queue to the logging thread
+outgoing           one message on its way out, however many frames it has
+overdue            tasks that a worker has held for long
+peers              bookkeeping of peers, routes, connections, and of what they are to be sent
+pnd                what PND peers say, in calls of the dispatcher
+reasons            why something is refused, in words
+records            records that are kept, and what was attached to them
+releases           tasks that their workers give back
+state              the data: structs only
+sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0
+unread             answers that nobody reads, given up before anybody is refused
+"""

@@ -1,0 +1,178 @@
+"""CREDIT on its way from a client to the worker that streams to it (rules: credits.pxd)."""
+
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t, uint8_t
+from libc.string cimport memset
+
+from pound._base.links cimport links_of, links_t, queue_append, queue_remove
+from pound._dispatch.dispatcher cimport NONE, disp_holds, disp_request_of, disp_sent_task, task_t
+from pound._wire.dialects cimport DIALECT_PND
+from pound._wire.writer cimport (
+    FLAG_ATTACHED, PACKET_RECORDS_MAX, RECORD_SIZE, STREAM_FIRST, load_u16, partial_cost,
+    put_credit, record_t)
+from pound._zmq.libzmq cimport zmq
+from .peers cimport array_room, peer_touch
+from .records cimport stored_attached
+from .state cimport C_CREDITS_LATE, C_NO_MEMORY, broker_t, peer_t, stored_t, stream_t
+
+cdef enum:
+    CREDIT_BYTES = RECORD_SIZE + 16
+    GRANTED = 1 << 18        # beyond what was read, to workers of clients that know no CREDIT
+
+
+cdef inline links_t stream_links(broker_t *b) noexcept nogil:
+    return links_of(&b.streams[0].link, sizeof(stream_t))
+
+
+cdef void unlist(broker_t *b, uint32_t slot) noexcept nogil:
+    cdef stream_t *stream = &b.streams[slot]
+    if stream.teller != NULL:
+        queue_remove(&stream.teller.credits, stream_links(b), slot)
+        stream.teller = NULL
+
+
+# enlist has a worker told the credit of the stream in `slot`.
+cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
+    cdef stream_t *stream = &b.streams[slot]
+    if stream.teller != worker:
+        unlist(b, slot)
+        stream.teller = worker
+        queue_append(&worker.credits, stream_links(b), slot)
+    peer_touch(b, worker)
+
+
+# known says whether a stream is of the attempt that the request in its slot has now.
+cdef inline bint known(const broker_t *b, uint32_t slot) noexcept nogil:
+    return (slot < b.streams_room and b.streams[slot].seq == b.d.requests[slot].seq
+            and b.streams[slot].attempt == b.d.requests[slot].attempts)
+
+
+# stream_of returns the stream of a request's attempt, begun anew if another had the slot; NULL: no
+# memory.
+cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
+    cdef stream_t *stream
+    if array_room(<void **> &b.streams, &b.streams_room, slot, sizeof(stream_t)):
+        b.counters[C_NO_MEMORY] += 1
+        return NULL
+    stream = &b.streams[slot]
+    if not known(b, slot):
+        unlist(b, slot)
+        memset(stream, 0, sizeof(stream_t))
+        stream.seq = b.d.requests[slot].seq
+        stream.attempt = b.d.requests[slot].attempts
+    return stream
+
+
+# teller_of returns the worker that knows CREDIT and was sent the request in `slot`; NULL: none.
+cdef peer_t *teller_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nogil:
+    cdef const task_t *task = disp_sent_task(b.d, slot)
+    cdef peer_t *worker
+    if task == NULL or b.d.requests[slot].attempts != attempt:
+        return NULL
+    worker = b.worker_peer[task.worker]
+    return worker if worker.dialect == DIALECT_PND else NULL
+
+
+cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
+    cdef uint32_t slot = NONE
+    cdef peer_t *worker = NULL
+    cdef stream_t *stream
+    if peer.client != NONE:
+        slot = disp_request_of(b.d, peer.client, r.id)
+    if slot != NONE:
+        worker = teller_of(b, slot, r.attempt)
+    if worker == NULL:
+        b.counters[C_CREDITS_LATE] += 1
+        return
+    stream = stream_of(b, slot)
+    if stream == NULL:
+        peer.route.welcomed = 0  # so that it says all again
+    elif r.credit > stream.credit:
+        stream.credit = r.credit
+        enlist(b, worker, slot)
+
+
+cdef void credit_grant(
+        broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil:
+    cdef peer_t *worker = teller_of(b, slot, attempt)
+    cdef stream_t *stream
+    if worker == NULL:
+        return
+    stream = stream_of(b, slot)
+    if stream == NULL:
+        return
+    stream.taken = min(stream.taken, UINT64_MAX // 4) + min(cost, UINT64_MAX // 4)
+    if max(stream.credit, <uint64_t> STREAM_FIRST) < stream.taken + GRANTED - GRANTED // 4:
+        stream.credit = stream.taken + GRANTED
+        enlist(b, worker, slot)
+
+
+cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil:
+    credit_grant(b, slot, partial.image[RECORD_SIZE + 4], cost(partial))
+
+
+cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
+    credit_grant(b, slot, b.d.requests[slot].attempts, UINT64_MAX)
+
+
+# cost returns what a stored PARTIAL counts for.
+cdef uint64_t cost(const stored_t *partial) noexcept nogil:
+    cdef uint32_t parts = load_u16(partial.image + 6)
+    cdef uint64_t bytes = 0
+    cdef uint32_t i
+    if not partial.image[5] & FLAG_ATTACHED:
+        return partial_cost(
+            partial.size - RECORD_SIZE - 8 - 4 * <uint64_t> parts, parts)
+    for i in range(partial.attached):
+        bytes += zmq.msg_size(&stored_attached(partial)[i])
+    return partial_cost(bytes, parts)
+
+
+cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
+    if known(b, slot) and b.streams[slot].credit and teller_of(
+            b, slot, b.streams[slot].attempt) == peer:
+        enlist(b, peer, slot)
+
+
+cdef void credits_again(
+        broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil:
+    cdef uint32_t i, slot
+    if b.streams == NULL:
+        return
+    for i in range(n):
+        slot = disp_holds(b.d, peer.worker, tokens[i])
+        if slot != NONE:
+            credit_sent(b, peer, slot)
+
+
+cdef uint32_t credits_put(
+        broker_t *b, peer_t *peer, uint32_t records, uint32_t *looked, uint8_t *starved
+        ) noexcept nogil:
+    cdef uint32_t slot = peer.credits.head
+    cdef uint32_t put = 0
+    cdef stream_t *stream
+    cdef const task_t *task
+    while slot != NONE and records + put < PACKET_RECORDS_MAX and (
+            records + put == 0 or b.packet.size + CREDIT_BYTES <= b.settings.packet_bytes_max):
+        stream = &b.streams[slot]
+        task = disp_sent_task(b.d, slot)
+        if task != NULL and known(b, slot) and b.worker_peer[task.worker] == peer:
+            if put_credit(
+                    &b.packet, task.token, b.d.requests[slot].attempts, stream.credit):
+                b.counters[C_NO_MEMORY] += 1
+                starved[0] = 1
+                break
+            put += 1
+        looked[0] += 1
+        slot = stream.link.next
+    return put
+
+
+cdef void credits_drop(broker_t *b, peer_t *peer, uint32_t n) noexcept nogil:
+    cdef uint32_t _
+    for _ in range(n):
+        unlist(b, peer.credits.head)
+
+
+cdef void credits_clear(broker_t *b, peer_t *peer) noexcept nogil:
+    while peer.credits.head != NONE:
+        unlist(b, peer.credits.head)

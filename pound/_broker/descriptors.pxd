@@ -1,0 +1,33 @@
+# Descriptors: what the broker does when the process has few left for connections.
+#
+# The kernel gives the lowest free number, so a connection whose number is within `reserve` of the
+# limit says that no more than that many are left. Such a connection is closed at once, unless its
+# peer is on this machine: then it stays for RESERVE_NS, long enough for an operator's question, and
+# beyond that only if there is room again. Of the last numbers none is kept, or libzmq could not
+# accept, and would try again without a pause.
+#
+# When accept fails all the same, the spare descriptor is given up: the connection is accepted,
+# closed and the spare opened again. So what waits in the kernel's queue goes, and nobody spins.
+#
+# Invariant: `fd` of a guest is a connection that was accepted under it and not seen to close.
+# Cost:      nothing while there is room; O(RESERVE_MAX) a turn with guests.
+# Memory:    fixed; one descriptor.
+
+from libc.stdint cimport uint8_t
+
+from .state cimport broker_t
+
+# descriptors_open reads the limit and takes the spare; `ipc`: the broker listens there, too.
+cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil
+cdef void descriptors_close(broker_t *b) noexcept nogil
+# descriptors_limit reads the limit again: somebody may have changed it.
+cdef void descriptors_limit(broker_t *b) noexcept nogil
+# descriptors_accepted judges a connection that was just accepted.
+cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
+cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil
+# descriptors_cut has libzmq find a connection closed: with it goes what was not sent by it yet.
+cdef void descriptors_cut(int fd) noexcept nogil
+# descriptors_failed has libzmq accept and lose the connection for which it had no descriptor.
+cdef void descriptors_failed(broker_t *b, int error) noexcept nogil
+# descriptors_tick lets the guests go whose time is over; the monitors have been read.
+cdef void descriptors_tick(broker_t *b) noexcept nogil

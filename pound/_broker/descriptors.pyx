@@ -1,0 +1,160 @@
+"""Descriptors that are few (see descriptors.pxd for the rules)."""
+
+from libc.errno cimport EMFILE, ENFILE
+from libc.stdint cimport INT64_MAX, uint8_t
+
+from pound._zmq.accept cimport accept_survives
+from .peers cimport log_event
+from .state cimport (
+    C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT, RESERVE_MAX, broker_t, descriptors_t, guest_t)
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <fcntl.h>
+    #include <string.h>
+    #include <sys/resource.h>
+    #include <sys/socket.h>
+    #include <unistd.h>
+
+    static int limit_of_descriptors(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT32_MAX) {
+            return INT32_MAX;
+        }
+        return (int)limit.rlim_cur;
+    }
+
+    static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+    static void cut(int fd) { shutdown(fd, SHUT_RDWR); }
+
+    /* is_free says whether a descriptor below `below` is to be had, `like` being one. */
+    static int is_free(int like, int below) {
+        int fd = fcntl(like, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return fd >= 0 && fd < below;
+    }
+
+    /* is_near says whether a connection's peer is on this machine. */
+    static int is_near(int fd) {
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof(peer);
+        struct in6_addr *six = &((struct sockaddr_in6 *)&peer)->sin6_addr;
+        if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
+            return 0;
+        }
+        if (peer.ss_family == AF_INET) {
+            return ntohl(((struct sockaddr_in *)&peer)->sin_addr.s_addr) >> 24 == 127;
+        }
+        if (peer.ss_family == AF_INET6) {
+            return IN6_IS_ADDR_LOOPBACK(six)
+                || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+        }
+        return peer.ss_family == AF_UNIX;
+    }
+    """
+    int limit_of_descriptors() nogil
+    int spare_open() nogil
+    void cut(int fd) nogil
+    int is_free(int like, int below) nogil
+    int is_near(int fd) nogil
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
+
+cdef enum:
+    NONE_KEPT = 2              # of the last numbers
+    RESERVE_NS = 150_000_000   # that a guest may stay: a few round trips
+
+
+cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil:
+    cdef int i
+    if ipc:
+        accept_survives()
+    descriptors_limit(b)
+    b.descriptors.spare = spare_open()
+    b.descriptors.look_at = INT64_MAX
+    for i in range(RESERVE_MAX):
+        b.descriptors.guests[i].fd = -1
+
+
+cdef void descriptors_close(broker_t *b) noexcept nogil:
+    if b.descriptors.spare >= 0:
+        close(b.descriptors.spare)
+    b.descriptors.spare = -1
+
+
+cdef void descriptors_limit(broker_t *b) noexcept nogil:
+    b.descriptors.limit = limit_of_descriptors()
+    b.descriptors.reserve = min(RESERVE_MAX, b.descriptors.limit // 4)
+
+
+cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef descriptors_t *d = &b.descriptors
+    cdef int i
+    descriptors_closed(b, fd)
+    if fd < d.limit - d.reserve:
+        return
+    log_event(b, LOG_DESCRIPTORS_SHORT, NULL, NULL, 0, fd, d.limit)
+    if fd < d.limit - NONE_KEPT and is_near(fd):
+        for i in range(RESERVE_MAX):
+            if d.guests[i].fd < 0:
+                d.guests[i].fd = fd
+                d.guests[i].side = side
+                d.guests[i].until = b.now + RESERVE_NS
+                d.guests_count += 1
+                d.look_at = min(d.look_at, d.guests[i].until)
+                return
+    turn_away(b, fd)
+
+
+cdef void turn_away(broker_t *b, int fd) noexcept nogil:
+    b.counters[C_TURNED_AWAY] += 1
+    cut(fd)
+
+
+cdef void descriptors_cut(int fd) noexcept nogil:
+    cut(fd)
+
+
+cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil:
+    cdef descriptors_t *d = &b.descriptors
+    cdef int i
+    if d.guests_count == 0:
+        return
+    for i in range(RESERVE_MAX):
+        if d.guests[i].fd == fd:
+            d.guests[i].fd = -1
+            d.guests_count -= 1
+
+
+cdef void descriptors_failed(broker_t *b, int error) noexcept nogil:
+    if error != EMFILE and error != ENFILE:
+        return
+    log_event(b, LOG_DESCRIPTORS_SHORT, NULL, NULL, 0, b.descriptors.limit, b.descriptors.limit)
+    descriptors_close(b)
+
+
+cdef void descriptors_tick(broker_t *b) noexcept nogil:
+    cdef descriptors_t *d = &b.descriptors
+    cdef guest_t *guest
+    cdef int i, fd
+    if d.spare < 0:
+        d.spare = spare_open()
+    if d.guests_count == 0 or b.now < d.look_at:
+        return
+    d.look_at = INT64_MAX
+    for i in range(RESERVE_MAX):
+        guest = &d.guests[i]
+        if guest.fd < 0 or b.now < guest.until:
+            if guest.fd >= 0:
+                d.look_at = min(d.look_at, guest.until)
+            continue
+        fd = guest.fd
+        guest.fd = -1
+        d.guests_count -= 1
+        if not is_free(b.wake_fd, d.limit - d.reserve):
+            turn_away(b, fd)

@@ -1,0 +1,51 @@
+# Tasks that a worker has held for long: a handler that hangs, and nobody else would say so.
+#
+# The reports look at some workers in each round, and at the oldest task of each. It is told once,
+# and of one worker one task in OVERDUE_AGAIN_NS.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from pound._dispatch.dispatcher cimport NONE, disp_held_ms
+from .peers cimport log_event
+from .state cimport C_HELD_LONG, LOG_TASK_HELD, broker_t, peer_t, service_name_t
+
+cdef enum:
+    OVERDUE_ROWS = 256       # workers looked at in one report
+    OVERDUE_AGAIN_NS = 30_000_000_000
+
+
+cdef inline void overdue_tell(
+    broker_t *b, uint32_t w, peer_t *peer, int64_t held_ms
+) noexcept nogil:
+    """overdue_tell logs a worker's oldest task, unless that was done."""
+    cdef uint32_t t = b.d.workers[w].tasks.head
+    cdef uint64_t token = b.d.tasks[t].token
+    cdef uint32_t r = b.d.tasks[t].request
+    cdef service_name_t *service
+    if peer.overdue_told and (
+            peer.overdue == token or b.now - peer.overdue_told < OVERDUE_AGAIN_NS):
+        return
+    peer.overdue = token
+    peer.overdue_told = b.now
+    b.counters[C_HELD_LONG] += 1
+    if r == NONE:  # its request has ended
+        log_event(b, LOG_TASK_HELD, peer, NULL, 0, held_ms, b.d.workers[w].held)
+        return
+    service = &b.services[b.d.requests[r].service]
+    log_event(b, LOG_TASK_HELD, peer, service.name, service.size, held_ms, b.d.workers[w].held)
+
+
+cdef inline void overdue_report(broker_t *b) noexcept nogil:
+    """overdue_report looks at the next workers in turn."""
+    cdef uint32_t w, _
+    cdef int64_t held_ms
+    if b.settings.held_long_ms == 0:
+        return
+    for _ in range(min(b.workers_room, <uint32_t> OVERDUE_ROWS)):
+        b.overdue_from = (b.overdue_from + 1) % b.workers_room
+        w = b.overdue_from
+        if b.worker_peer[w] == NULL or b.d.workers[w].gone:
+            continue
+        held_ms = disp_held_ms(b.d, w, b.now)
+        if held_ms >= b.settings.held_long_ms:
+            overdue_tell(b, w, b.worker_peer[w], held_ms)

@@ -1,0 +1,53 @@
+# Why a request, a name or a READY does not come in: each result in words, with the limit and what
+# to do. Told to whoever can be told, and logged for others.
+
+from pound._dispatch.dispatcher cimport (
+    REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
+    REQ_BUSY_SHARE, REQ_BUSY_UNREAD, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES,
+    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE)
+
+
+cdef inline const char *reason_of(int result) noexcept nogil:
+    """reason_of gives the words for a request_result that refuses."""
+    if result == REQ_BUSY:
+        return (b"too many requests wait in the broker (waiting_max): try again later, or raise "
+                b"that limit")
+    if result == REQ_BUSY_SERVICE:
+        return (b"too much waits for this service (service_waiting_max, "
+                b"service_waiting_bytes_max): try again later, or raise these limits")
+    if result == REQ_BUSY_SESSION:
+        return (b"this client has as many open requests as it may (requests_max; of a foreign "
+                b"dialect: foreign_window)")
+    if result == REQ_NO_SERVICE:
+        return b"no worker offers this service"
+    if result == REQ_BUSY_BYTES:
+        return (b"the bodies of open requests fill the broker (waiting_bytes_max): try again "
+                b"when some are answered, or raise that limit")
+    if result == REQ_BUSY_MEMORY:
+        return (b"the broker holds nearly as much as it may (memory_max): try again when its "
+                b"clients have read their answers, or raise that limit")
+    if result == REQ_BUSY_UNREAD:
+        return (b"this client leaves too many bytes of answers unread (undelivered_bytes_max), or "
+                b"asks for pages of the broker faster than they are written: read, then try again")
+    if result == REQ_BUSY_SHARE:
+        return (b"this client has its share of what may be open (of waiting_max and "
+                b"waiting_bytes_max the last eighth is for others): try again when some are "
+                b"answered")
+    if result == REQ_BUSY_WORKERLESS:
+        return (b"no worker offers this service, and half of waiting_max or waiting_bytes_max "
+                b"waits for such services: start a worker")
+    if result == REQ_BUSY_WINDOW:
+        return (b"three quarters of this client's requests_max are open, and the rest is for "
+                b"services that have workers and less to do: start workers")
+    if result == REQ_BUSY_CLIENTS:
+        return (b"the broker has as many clients as it takes (sessions_max): try again when some "
+                b"have left, or raise that limit")
+    if result == REQ_MANY_SERVICES:
+        return b"workers offer as many services as the broker takes (services_max)"
+    if result == REQ_MANY_NAMES:
+        return (b"no worker offers this service, and as many such names as the broker takes are "
+                b"asked for (services_max)")
+    if result == REQ_MANY_OWN_NAMES:
+        return (b"no worker offers this service, and this client asks for as many such names as "
+                b"one may: 16, or an eighth of services_max")
+    return b"the broker is out of memory"

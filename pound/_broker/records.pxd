@@ -1,0 +1,90 @@
+# What is kept of the messages that came: records, and what was attached to them.
+#
+# A record is kept as PND has it, ready to be sent: an image in one block, behind it the zmq_msg_t's
+# of its attached parts, whose bytes stay libzmq's. A slot has one record, and what else the answer
+# needs.
+#
+# Invariant: a record with an image is counted (C_IMAGES), and owned by one stored_t alone.
+# Cost:      one copy of an image; nothing for the bytes of attached parts.
+# Memory:    blocks are the broker's spares (_base/freelist.pxd).
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+from pound._base.freelist cimport spare_give, spare_take
+from pound._base.hints cimport unlikely
+from pound._zmq.libzmq cimport zmq, zmq_msg_t
+from .state cimport C_IMAGES, broker_t, slot_t, stored_t
+
+# stored_again gives a record another image: 0, or -1: no memory (nothing changes).
+cdef int stored_again(
+    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
+
+# For the functions below: what they do where there are attached parts, or no memory.
+cdef void attached_init(const stored_t *record) noexcept nogil
+cdef void attached_close(const stored_t *record) noexcept nogil
+cdef int stored_failed(broker_t *b, stored_t *record) noexcept nogil
+
+
+cdef inline size_t image_room(const stored_t *record) noexcept nogil:
+    """image_room gives the bytes before a record's attached parts: a multiple of 8."""
+    return (<size_t> record.size + 7) // 8 * 8
+
+
+cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
+    """stored_attached gives a record's attached parts: as many as it says."""
+    return <zmq_msg_t *> (record.image + image_room(record))
+
+
+cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
+    """stored_bytes gives the bytes of a record, those of its attached parts included."""
+    cdef uint64_t size = record.size
+    cdef uint32_t i
+    for i in range(record.attached):
+        size += zmq.msg_size(&stored_attached(record)[i])
+    return size
+
+
+cdef inline size_t stored_block(const stored_t *record) noexcept nogil:
+    """stored_block gives the bytes of what a record's image lies in."""
+    if record.attached == 0:
+        return record.size
+    return image_room(record) + record.attached * sizeof(zmq_msg_t)
+
+
+cdef inline int stored_fill(
+    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
+) noexcept nogil:
+    """stored_fill gives an empty record a copy of an image, and empty messages: 0, or -1."""
+    record.size = size
+    record.attached = attached
+    record.releases = 0
+    record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
+    if unlikely(record.image == NULL):
+        return stored_failed(b, record)
+    memcpy(record.image, image, size)
+    if attached:
+        attached_init(record)
+    b.counters[C_IMAGES] += 1
+    return 0
+
+
+cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
+    """stored_clear frees what a record owns and leaves it empty."""
+    if record.image == NULL:
+        return
+    if record.attached:
+        attached_close(record)
+    b.counters[C_IMAGES] -= 1
+    spare_give(&b.spares, record.image, stored_block(record))
+    memset(record, 0, sizeof(stored_t))
+
+
+cdef inline void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
+    """slot_clear frees what a slot owns and leaves it empty."""
+    stored_clear(b, &slot.record)
+    if slot.envelope != NULL:
+        free(slot.envelope)
+    memset(slot, 0, sizeof(slot_t))

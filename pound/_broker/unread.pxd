@@ -1,0 +1,21 @@
+# Answers that nobody reads, given up before anybody is refused for want of memory.
+#
+# Each client has its bound (undelivered_bytes_max), but many that never read have as many bounds,
+# most of it in libzmq's pipes. So once what waits unread is a quarter of memory_max, who reads is
+# watched; and while half of memory_max is held, clients that have read nothing for as long as a
+# silent worker is given (heartbeat and liveness) lose all that they have not read, those who have
+# most first, until less is held. Their connections are cut: nothing else empties a pipe.
+#
+# Who reads, however slowly, loses nothing: bytes that its system acknowledges, or that leave its
+# pipe, are seen. A pause of the broker's own counts against nobody.
+#
+# Cost: nothing while less than a quarter is unread; else O(peers) and a system call for each client
+#       with something unread, in LOOK_AGAIN_NS.
+
+from libc.stdint cimport uint64_t
+
+from .state cimport broker_t
+
+# unread_drop looks at the clients if it is time, `held` bytes being held in all; true: some lost
+# what they had not read.
+cdef int unread_drop(broker_t *b, uint64_t held) noexcept nogil

@@ -1,0 +1,138 @@
+# Admission: which requests come in, and what is known of one that came before.
+#
+# A request is refused before it costs anything: the limits are looked at first, then all the memory
+# that it needs to wait is taken, and only then does anything change. A refused one leaves no trace
+# but a counter. Limits on what waits don't matter while a worker could take it at once: it gets it
+# then, and the request never waits. The bytes of open requests are bounded whether they wait or
+# run, for the broker holds them until the answer; one request comes in whatever its size.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from pound._base.heap cimport heap_push
+from pound._base.hints cimport unlikely
+from pound._base.index cimport index_put
+from pound._base.links cimport queue_append
+from pound._base.pool cimport pool_give, pool_take
+from .changes cimport (
+    client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
+    waiting_enter)
+from .dispatcher cimport (
+    NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED,
+    REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
+    REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
+    request_t, service_t)
+from .limits cimport limits_t
+from .matching cimport hand
+from .shares cimport (
+    OPEN_TO_FREE, bytes_refusal, client_joins, shared, window_full, workerless_refusal)
+
+
+cdef inline int known_result(
+    dispatcher_t *d, uint32_t c, uint64_t id, uint32_t *slot
+) noexcept nogil:
+    """known_result looks up an id that the client has used; REQ_ACCEPTED: it is new after all."""
+    cdef uint32_t r = request_find(d, c, id)
+    if r == NONE:
+        return REQ_STALE if id < d.clients[c].done else REQ_ACCEPTED
+    slot[0] = r
+    if d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING):
+        return REQ_HELD
+    if d.requests[r].state == REQUEST_ANSWERED:
+        return REQ_ANSWERED
+    kept_leave(d, r)
+    d.requests[r].state = REQUEST_ANSWERED
+    return REQ_KEPT
+
+
+cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
+    """open_bytes gives the bytes of all open requests."""
+    return d.counters.waiting_bytes + d.counters.running_bytes
+
+
+cdef inline int refusal(
+    dispatcher_t *d, client_t *client, const service_t *service, uint32_t offer, uint32_t bytes
+) noexcept nogil:
+    """refusal says why a new request may not come in, or REQ_ACCEPTED.
+
+    `offer` is of a worker that could take it at once, or NONE.
+    """
+    cdef const limits_t *limits = &d.limits
+    cdef uint64_t total = open_bytes(d) + bytes
+    cdef int result = REQ_ACCEPTED
+    if unlikely(client.open >= client.window) and not client_joins(d, client):
+        return REQ_BUSY_CLIENTS if client.reserve else REQ_BUSY_SESSION
+    if unlikely(service.workers == 0):
+        result = workerless_refusal(d, client, bytes)
+    if unlikely(d.full) and result == REQ_ACCEPTED:
+        result = REQ_BUSY_MEMORY
+    if unlikely(total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3)) and (
+            result == REQ_ACCEPTED):
+        result = bytes_refusal(d, client, total, bytes)
+    if result != REQ_ACCEPTED or offer != NONE:
+        return result
+    if service.waiting >= client.window >> 2 and window_full(limits, client):
+        return REQ_BUSY_WINDOW
+    if d.counters.waiting >= limits.waiting_max:
+        return REQ_BUSY
+    if (shared(limits, limits.waiting_max)
+            and client.open >= OPEN_TO_FREE * (limits.waiting_max - d.counters.waiting)):
+        return REQ_BUSY_SHARE
+    if (service.waiting >= limits.service_waiting_max
+            or service.waiting_bytes + bytes > limits.service_waiting_bytes_max):
+        return REQ_BUSY_SERVICE
+    return REQ_ACCEPTED
+
+
+cdef inline uint32_t request_make(
+    dispatcher_t *d, uint32_t c, uint64_t id, int64_t deadline
+) noexcept nogil:
+    """request_make gives a slot that can be found by its id and expires, or NONE: no memory."""
+    cdef uint32_t r = pool_take(&d.request_pool, <void **> &d.requests, sizeof(request_t))
+    cdef request_t *request
+    if r == NONE:
+        return NONE
+    request = &d.requests[r]
+    request.id = id
+    request.client = c
+    request.deadline_at = request.task = NONE
+    if deadline and heap_push(&d.deadlines, deadline_places(d), deadline, r) < 0:
+        pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
+        return NONE
+    if d.clients[c].foreign:
+        return r
+    if index_put(&d.clients[c].ids, id_keys(d), id, r) < 0:
+        disarm(&d.deadlines, deadline_places(d), r)
+        pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
+        return NONE
+    return r
+
+
+cdef inline void request_accept(
+    dispatcher_t *d, uint32_t r, uint32_t s, uint32_t offer, uint8_t priority, uint32_t bytes,
+    uint8_t internal
+) noexcept nogil:
+    """request_accept hands a new request to the worker of `offer`, or has it wait: NONE."""
+    cdef request_t *request = &d.requests[r]
+    cdef client_t *client = &d.clients[request.client]
+    request.service = s
+    request.priority = priority
+    request.seq = d.next_seq
+    d.next_seq += 1
+    d.counters.accepted += 1
+    d.services[s].refs += 1
+    client.highest = max(client.highest, request.id)
+    client.count += 1
+    queue_append(&client.requests, client_links(d), r)
+    if internal:
+        request.state = REQUEST_ANSWERED
+        d.counters.answered += 1
+        return
+    request.bytes = bytes
+    client.open += 1
+    client.open_bytes += bytes
+    if d.services[s].waiting == d.services[s].delayed and offer != NONE:
+        hand(d, r, offer)
+        return
+    waiting_enter(d, r, QUEUED_FRESH)
+    if offer != NONE:
+        service_unmatched(d, s)

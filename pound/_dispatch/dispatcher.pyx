@@ -1,0 +1,786 @@
+# The dispatcher: who gets which request, and what becomes of it. Decisions, no messages.
+#
+# Rules
+#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not yet handed over), KEPT (handed
+#   over, kept for a client that asks again), then forgotten. Errors are answers.
+#   A task is UNSENT until the caller says `sent`; an attempt counts from then. UNSENT tasks are
+#   undone without a trace. A sent task whose worker or lease is lost *returns* its request, which
+#   keeps the task until it is sent anew: so long the old token still counts. A task whose request
+#   has ended or went elsewhere is an *orphan*: it holds its worker's credit until the worker
+#   answers or is lost. An idle worker gets the next task before a busy one; of each, who was sent
+#   one longest ago (LRU by sent_seq), but of the first two busy ones who holds less.
+#   A request that its worker gives back goes to another one at once, or is *delayed*: it waits, but
+#   is in no queue until the delay is over; then it returns. It can end in the meantime as ever.
+#   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but one
+#   dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*: only
+#   a worker that holds nothing gets it, and nothing joins it there. When no worker is idle, one
+#   busy worker is *reserved* and runs empty.
+#
+# Invariants, checked by disp_check: accepted = waiting + running + answered + failed + cancelled +
+#   expired; nobody is sent more than capacity; after each call no request waits that an eligible
+#   worker could take.
+#
+# Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
+#   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
+#   waiting request: 64 bytes, 8 to 16 for its id, 16 for a deadline.
+#
+# Each call changes state first and matches last: services that got requests back, in order of
+#   number, then workers that may take more of what waits. Only a new request that finds a worker
+#   and nobody before it is handed out as it comes. In a tick each timer that fires is such a call
+#   of its own.
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+
+from pound._base.check cimport CHECK, POUND_CHECKS
+from pound._base.heap cimport heap_top
+from pound._base.hints cimport fetch
+from pound._base.index cimport index_fetch, index_guess
+from pound._base.links cimport queue_append, queue_init
+from pound._base.pool cimport pool_take
+from pound._base.table cimport mix
+from .admission cimport known_result, refusal, request_accept, request_make
+from .audit cimport audit
+from .changes cimport (
+    arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
+    queue_links, request_delay, request_find, request_free, request_stop, reservation_break,
+    service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
+from .endings cimport (
+    client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
+    tasks_lose, tasks_recredit, tasks_undo, token_held, token_over, worker_end)
+from .limits cimport limits_default, limits_t
+from .matching cimport dispatch, next_offer, other_offer, settle
+from .memory cimport memory_free, memory_init
+from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
+from .timers cimport delay_over, due, expire, next_due, silence, wait_over
+
+cdef enum:
+    CODE_CANCELLED = 1       # PND's error codes
+    CODE_RELEASE = 14
+
+
+cdef void finish(dispatcher_t *d) noexcept nogil:
+    """finish ends a call."""
+    if d.unmatched.count > 0 or d.unserved.count > 0:
+        settle(d)
+    if POUND_CHECKS:
+        audit(d)
+
+
+# --- life and death of the whole ---
+
+cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil:
+    cdef dispatcher_t *d = <dispatcher_t *> calloc(1, sizeof(dispatcher_t))
+    if d == NULL:
+        return NULL
+    d.limits = limits[0]
+    d.limits.attempts_max = min(max(limits.attempts_max, 1), <uint32_t> 255)
+    d.next_token = token_seed
+    # No decision depends on it: it only has to be out of the reach of those who choose ids.
+    d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
+    d.by_token.salt = d.hash_seed
+    queue_init(&d.kept)
+    if memory_init(d) < 0:
+        disp_delete(d)
+        return NULL
+    return d
+
+
+cdef void disp_delete(dispatcher_t *d) noexcept nogil:
+    memory_free(d)
+    free(d)
+
+
+cdef uint32_t disp_service_open(
+    dispatcher_t *d, int64_t lease_ns, uint8_t how, int64_t now, uint32_t c
+) noexcept nogil:
+    if service_refusal(d, how, c) != REQ_ACCEPTED:
+        d.counters.refused += how == OPENED_NAMED
+        return NONE
+    return service_make(d, lease_ns, how, now, c)
+
+
+cdef int disp_service_refusal(const dispatcher_t *d, uint8_t how, uint32_t c) noexcept nogil:
+    return service_refusal(d, how, c)
+
+
+cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
+    service_drop(d, s)
+
+
+cdef bint disp_offerable(
+    dispatcher_t *d, const uint32_t *services, uint32_t n_services
+) noexcept nogil:
+    cdef uint32_t more = offered_more(d, services, n_services)
+    return more == 0 or d.offered + more <= d.limits.services_max
+
+
+# --- clients ---
+
+cdef void disp_client_room(dispatcher_t *d, int64_t now) noexcept nogil:
+    d.now = now
+    if disp_clients_full(d) and d.graces.count > 0:
+        client_end(d, heap_top(&d.graces))
+    finish(d)
+
+
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign, uint8_t reserve) noexcept nogil:
+    if disp_clients_full(d) and not (reserve and d.reserve < CLIENTS_RESERVE):
+        return NONE
+    return client_make(d, foreign, disp_clients_full(d))
+
+
+cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
+    cdef client_t *client = &d.clients[c]
+    cdef uint64_t id = client.done
+    cdef uint64_t first = client.done
+    cdef uint32_t r, following
+    if client.foreign or done <= first:
+        return
+    client.done = done
+    # Each id is looked at once in a client's life, or each of its requests, whichever is less.
+    if done - first <= client.count:
+        if done - first > 1:
+            done_fetch(d, client, first, done)
+        while id < done:
+            r = request_find(d, c, id)
+            if r != NONE:
+                forget_ended(d, r)
+            id += 1
+    else:
+        r = client.requests.head
+        while r != NONE:
+            following = d.requests[r].sibling.next
+            if first <= d.requests[r].id < done:
+                forget_ended(d, r)
+            r = following
+    finish(d)
+
+
+cdef void disp_client_lost(
+    dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now
+) noexcept nogil:
+    arm(&d.graces, grace_places(d), now + grace_ns, c)
+
+
+cdef void disp_client_back(dispatcher_t *d, uint32_t c) noexcept nogil:
+    disarm(&d.graces, grace_places(d), c)
+
+
+cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept nogil:
+    d.now = now
+    client_end(d, c)
+    finish(d)
+
+
+# --- requests ---
+
+cdef int disp_request(
+    dispatcher_t *d, uint32_t c, uint64_t id, uint32_t s, uint8_t priority, int64_t timeout_ns,
+    uint32_t bytes, uint8_t internal, int64_t now, uint32_t *slot
+) noexcept nogil:
+    cdef client_t *client = &d.clients[c]
+    cdef uint32_t offer = next_offer(d, &d.services[s])
+    cdef int result = REQ_ACCEPTED
+    cdef int64_t deadline = now + timeout_ns if timeout_ns and not internal else 0
+    d.now = now
+    slot[0] = NONE
+    CHECK(priority < PRIORITIES, "priority %u", <uint32_t> priority)
+    if not client.foreign and id <= client.highest:
+        result = known_result(d, c, id, slot)
+    if result == REQ_ACCEPTED and not internal:
+        result = refusal(d, client, &d.services[s], offer, bytes)
+        d.counters.refused += result != REQ_ACCEPTED
+    if result == REQ_ACCEPTED:
+        slot[0] = request_make(d, c, id, deadline)
+        if slot[0] == NONE:
+            result = REQ_NO_MEMORY
+        else:
+            request_accept(d, slot[0], s, offer, priority, bytes, internal)
+    if result != REQ_ACCEPTED:
+        service_drop(d, s)
+    finish(d)
+    return result
+
+
+cdef int disp_cancel(dispatcher_t *d, uint32_t c, uint64_t id, int64_t now) noexcept nogil:
+    cdef uint32_t r = disp_request_of(d, c, id)
+    if r == NONE or d.requests[r].state not in (REQUEST_WAITING, REQUEST_RUNNING):
+        return 0
+    d.now = now
+    d.counters.cancelled += 1
+    request_fail(d, r, CODE_CANCELLED)
+    finish(d)
+    return 1
+
+
+cdef inline void kept_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil:
+    """kept_evict forgets kept answers, oldest first, until they have no more than `bytes` bytes."""
+    while d.counters.kept_bytes > bytes:
+        d.counters.answers_evicted += 1
+        request_free(d, d.kept.head)
+
+
+cdef void disp_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil:
+    kept_evict(d, bytes)
+    finish(d)
+
+
+cdef void disp_full(dispatcher_t *d, uint8_t full) noexcept nogil:
+    d.full = full
+
+
+cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:
+    cdef request_t *request = &d.requests[slot]
+    cdef client_t *client = &d.clients[request.client]
+    CHECK(request.state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> request.state)
+    if client.foreign or request.id < client.done:
+        request_free(d, slot)
+    else:
+        request.state = REQUEST_KEPT
+        queue_append(&d.kept, queue_links(d), slot)
+        d.counters.kept += 1
+        d.counters.kept_bytes += request.bytes
+    kept_evict(d, d.limits.answers_bytes_max)
+    finish(d)
+
+
+cdef void disp_undeliverable(dispatcher_t *d, uint32_t slot) noexcept nogil:
+    CHECK(d.requests[slot].state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> d.requests[slot].state)
+    d.counters.answers_dropped += 1
+    request_free(d, slot)
+    finish(d)
+
+
+cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noexcept nogil:
+    CHECK(d.requests[slot].state == REQUEST_ANSWERED, "request %u in state %u", slot,
+          <uint32_t> d.requests[slot].state)
+    d.requests[slot].bytes = bytes
+
+
+# --- workers ---
+
+cdef uint32_t disp_worker_open(
+    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live
+) noexcept nogil:
+    cdef uint32_t w
+    cdef worker_t *worker
+    if d.counters.workers >= d.limits.workers_max:
+        return NONE
+    w = pool_take(&d.worker_pool, <void **> &d.workers, sizeof(worker_t))
+    if w == NONE:
+        return NONE
+    worker = &d.workers[w]
+    worker.used = 1
+    worker.mode = mode
+    worker.liveness_ns = liveness_ns
+    worker.tells = tells
+    worker.last_heard = live
+    worker.reserved_for = worker.liveness_at = worker.blocked_at = worker.unserved_at = NONE
+    queue_init(&worker.tasks)
+    d.sent_seq += 1
+    worker.sent_seq = d.sent_seq
+    d.counters.workers += 1
+    return w
+
+
+cdef void disp_worker_ready(
+    dispatcher_t *d, uint32_t w, uint32_t capacity, const uint32_t *services, uint32_t n_services,
+    const uint64_t *tokens, uint32_t n_tokens, uint8_t how, int64_t now, int64_t live
+) noexcept nogil:
+    cdef worker_t *worker = &d.workers[w]
+    cdef uint8_t was_gone = worker.gone
+    cdef uint32_t i
+    d.now = now
+    d.counters.workers += was_gone
+    worker.gone = worker.leaving = 0
+    worker.last_heard = live
+    worker_unblock(d, w)
+    if how == READY_NEW_ROUTE:
+        for i in range(n_tokens):
+            token_held(d, w, tokens[i])
+        tasks_compare(d, w)
+    elif how == READY_SAME_ROUTE:
+        for i in range(n_tokens):
+            token_over(d, w, tokens[i])
+        if was_gone:
+            tasks_recredit(d, w)
+    else:
+        tasks_lose(d, w)
+    worker.capacity = capacity
+    offers_replace(d, w, services, n_services)
+    if worker.reserved_for != NONE and d.services[worker.reserved_for].mark != d.stamp:
+        reservation_break(d, w)
+    worker_file(d, w)
+    if worker.mode != LIVENESS_NEVER:
+        arm(&d.liveness, liveness_places(d), now + worker.liveness_ns, w)
+    worker_unserved(d, w)
+    finish(d)
+
+
+cdef void disp_worker_leave(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    d.workers[w].leaving = 1
+    worker_file(d, w)
+    tasks_undo(d, w)
+    reservation_break(d, w)
+    finish(d)
+
+
+cdef void disp_worker_gone(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    worker_end(d, w)
+    finish(d)
+
+
+cdef void disp_heard(dispatcher_t *d, uint32_t w, int64_t now, int64_t live) noexcept nogil:
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    finish(d)
+
+
+cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    if d.workers[w].gone:
+        return
+    d.now = now
+    arm(&d.blocked_ends, blocked_places(d), now + d.limits.block_ns, w)
+    worker_file(d, w)
+    tasks_undo(d, w)
+    finish(d)
+
+
+# --- answers ---
+
+cdef uint32_t task_of(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    """task_of gives the task that a worker was sent under a token, or NONE."""
+    cdef uint32_t t = task_find(d, token)
+    if t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT:
+        return NONE
+    return t
+
+
+cdef void request_answer(dispatcher_t *d, uint32_t r, uint32_t bytes) noexcept nogil:
+    """request_answer ends a request with the answer of the worker that has its task."""
+    cdef uint32_t t = d.requests[r].task
+    d.requests[r].task = NONE
+    task_free(d, t)
+    request_stop(d, r)
+    d.requests[r].state = REQUEST_ANSWERED
+    d.requests[r].bytes = bytes
+    d.counters.answered += 1
+
+
+cdef int disp_answer(
+    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t bytes, int64_t now, int64_t live,
+    uint32_t *slot
+) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    cdef int result
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    slot[0] = NONE if t == NONE else d.tasks[t].request
+    if t == NONE:
+        d.counters.answers_late += 1
+        result = ANS_DEAD
+    elif slot[0] == NONE:
+        d.counters.answers_dropped += 1
+        task_free(d, t)
+        result = ANS_DROPPED
+    else:
+        request_answer(d, slot[0], bytes)
+        result = ANS_COUNTED
+    finish(d)
+    return result
+
+
+cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    return NONE if t == NONE else d.tasks[t].request
+
+
+cdef int disp_release(
+    dispatcher_t *d, uint32_t w, uint64_t token, int64_t delay_ns, bint elsewhere, int64_t now,
+    int64_t live, uint32_t *slot
+) noexcept nogil:
+    cdef uint32_t other = NONE
+    slot[0] = disp_held(d, w, token)
+    if slot[0] == NONE:
+        return disp_answer(d, w, token, 0, now, live, slot)
+    d.now = now
+    d.workers[w].last_heard = live
+    worker_unblock(d, w)
+    d.counters.released += 1
+    if elsewhere:
+        other = other_offer(d, slot[0], w)
+    task_release(d, d.requests[slot[0]].task)
+    if other != NONE:
+        dispatch(d, slot[0], other)
+    elif delay_ns > 0:
+        request_delay(d, slot[0], now + delay_ns)
+    finish(d)
+    return ANS_RELEASED
+
+
+cdef void disp_expect(
+    const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots
+) noexcept nogil:
+    cdef uint32_t i, t
+    for i in range(n):
+        index_fetch(&d.by_token, tokens[i])
+    for i in range(n):
+        slots[i] = index_guess(&d.by_token, tokens[i])
+        if slots[i] != NONE:
+            fetch(&d.tasks[slots[i]])
+    for i in range(n):
+        t = slots[i]
+        slots[i] = NONE if t == NONE else d.tasks[t].request
+        if slots[i] != NONE:
+            fetch(&d.requests[slots[i]])
+
+
+cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t r = disp_holds(d, w, token)
+    d.counters.partials_late += r == NONE
+    return r
+
+
+cdef uint32_t disp_holds(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    cdef uint32_t t = task_of(d, w, token)
+    return NONE if t == NONE else d.tasks[t].request
+
+
+cdef uint32_t disp_request_of(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
+    return NONE if d.clients[c].foreign else request_find(d, c, id)
+
+
+cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil:
+    if not disp_unsent(d, slot, token):
+        return -1
+    d.now = now
+    d.tasks[d.requests[slot].task].state = TASK_SENT
+    d.tasks[d.requests[slot].task].sent_at = <uint32_t> (now >> SENT_SHIFT)
+    d.requests[slot].attempts += 1
+    lease_start(d, slot)
+    finish(d)
+    return 0
+
+
+cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil:
+    return next_due(d)
+
+
+cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogil:
+    cdef uint32_t n
+    d.now = now
+    while (n := due(&d.deadlines, now)) != NONE:
+        expire(d, n)
+        settle(d)
+    while (n := due(&d.leases, now)) != NONE:
+        request_lost(d, n)
+        settle(d)
+    while (n := due(&d.delays, now)) != NONE:
+        delay_over(d, n)
+        settle(d)
+    while (n := due(&d.blocked_ends, now)) != NONE:
+        worker_unblock(d, n)
+        settle(d)
+    while (n := due(&d.graces, now)) != NONE:
+        client_end(d, n)
+        settle(d)
+    while (n := due(&d.service_waits, now)) != NONE:
+        wait_over(d, n)
+        settle(d)
+    while (n := due(&d.liveness, now)) != NONE:
+        silence(d, n, live)
+        settle(d)
+    finish(d)
+    return next_due(d)
+
+
+cdef void disp_check(dispatcher_t *d) noexcept nogil:
+    audit(d)
+
+
+# --- the handle ---
+
+# Python's copies of the C constants, whose names can't be assigned here.
+globals().update(
+    NONE=<uint32_t> NONE,
+    ACT_TASK=ACT_TASK, ACT_CANCEL=ACT_CANCEL, ACT_FAIL=ACT_FAIL, ACT_FREE=ACT_FREE,
+    ACT_WORKER_GONE=ACT_WORKER_GONE, ACT_WORKER_FREE=ACT_WORKER_FREE,
+    ACT_CLIENT_FREE=ACT_CLIENT_FREE, ACT_SERVICE_FREE=ACT_SERVICE_FREE, REQ_ACCEPTED=REQ_ACCEPTED,
+    REQ_HELD=REQ_HELD, REQ_ANSWERED=REQ_ANSWERED, REQ_KEPT=REQ_KEPT, REQ_STALE=REQ_STALE,
+    REQ_BUSY=REQ_BUSY, REQ_BUSY_SERVICE=REQ_BUSY_SERVICE, REQ_BUSY_SESSION=REQ_BUSY_SESSION,
+    REQ_NO_SERVICE=REQ_NO_SERVICE, REQ_NO_MEMORY=REQ_NO_MEMORY,
+    REQ_BUSY_BYTES=REQ_BUSY_BYTES, REQ_BUSY_MEMORY=REQ_BUSY_MEMORY, ANS_COUNTED=ANS_COUNTED,
+    ANS_DROPPED=ANS_DROPPED, ANS_DEAD=ANS_DEAD, ANS_RELEASED=ANS_RELEASED,
+    READY_SAME_ROUTE=READY_SAME_ROUTE, READY_NEW_ROUTE=READY_NEW_ROUTE,
+    READY_NEW_LIFE=READY_NEW_LIFE, LIVENESS_NEVER=LIVENESS_NEVER, LIVENESS_IDLE=LIVENESS_IDLE,
+    LIVENESS_ALWAYS=LIVENESS_ALWAYS, REQUEST_WAITING=REQUEST_WAITING,
+    REQUEST_RUNNING=REQUEST_RUNNING, REQUEST_ANSWERED=REQUEST_ANSWERED, REQUEST_KEPT=REQUEST_KEPT,
+    REQ_BUSY_SHARE=REQ_BUSY_SHARE, REQ_BUSY_WORKERLESS=REQ_BUSY_WORKERLESS,
+    REQ_BUSY_WINDOW=REQ_BUSY_WINDOW, REQ_BUSY_CLIENTS=REQ_BUSY_CLIENTS,
+    REQ_MANY_SERVICES=REQ_MANY_SERVICES, REQ_MANY_NAMES=REQ_MANY_NAMES,
+    REQ_MANY_OWN_NAMES=REQ_MANY_OWN_NAMES, OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
+    OPENED_OFFERED=OPENED_OFFERED, OPENED_INTERNAL=OPENED_INTERNAL,
+    QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
+    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED)
+
+cdef object number(uint32_t n):
+    return None if n == NONE else n
+
+
+cdef class Dispatcher:
+    """A dispatcher, driven from Python: what the simulation tests.
+
+    Parameters
+    ----------
+    token_seed : int
+        The first token.
+    **limits : int
+        Limits other than the default, by the names of ``limits_t``.
+
+    Notes
+    -----
+    The methods are the functions ``disp_*``. Clients, workers, services and slots are numbers,
+    times are ns; a number that is not in use raises `ValueError`.
+    """
+
+    cdef dispatcher_t *d
+
+    def __cinit__(self, *, uint64_t token_seed=0, **limits):
+        cdef limits_t values = limits_default()
+        cdef dict fields = values
+        unknown = limits.keys() - fields.keys()
+        if unknown:
+            raise ValueError(f"no such limit: {', '.join(sorted(unknown))}")
+        fields.update(limits)
+        values = fields
+        self.d = disp_new(&values, token_seed)
+        if self.d == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.d != NULL:
+            disp_delete(self.d)
+
+    cdef uint32_t client_number(self, uint32_t c) except? NONE:
+        if c >= self.d.client_pool.fresh or not self.d.clients[c].used:
+            raise ValueError(f"no client {c}")
+        return c
+
+    cdef uint32_t worker_number(self, uint32_t w) except? NONE:
+        if w >= self.d.worker_pool.fresh or not self.d.workers[w].used:
+            raise ValueError(f"no worker {w}")
+        return w
+
+    cdef uint32_t service_number(self, uint32_t s) except? NONE:
+        if s >= self.d.service_pool.fresh or not self.d.services[s].used:
+            raise ValueError(f"no service {s}")
+        return s
+
+    cdef uint32_t slot_number(self, uint32_t r) except? NONE:
+        if r >= self.d.request_pool.fresh or self.d.requests[r].state == REQUEST_FREE:
+            raise ValueError(f"no request {r}")
+        return r
+
+    cdef uint32_t answered_number(self, uint32_t r) except? NONE:
+        if self.d.requests[self.slot_number(r)].state != REQUEST_ANSWERED:
+            raise ValueError(f"request {r} has no answer to deliver")
+        return r
+
+    def service_open(self, int64_t lease_ns=0, uint8_t how=OPENED_NAMED, int64_t now=0, c=None):
+        cdef uint32_t client = NONE if c is None else self.client_number(c)
+        if how > OPENED_INTERNAL:
+            raise ValueError(f"opened {how}")
+        return number(disp_service_open(self.d, lease_ns, how, now, client))
+
+    def service_refusal(self, uint8_t how, c=None):
+        cdef uint32_t client = NONE if c is None else self.client_number(c)
+        return disp_service_refusal(self.d, how, client)
+
+    def service_drop(self, uint32_t s):
+        disp_service_drop(self.d, self.service_number(s))
+
+    def offerable(self, services):
+        cdef uint32_t list[64]
+        cdef uint32_t n = 0
+        for s in services[:64]:
+            list[n] = self.service_number(s)
+            n += 1
+        return bool(disp_offerable(self.d, list, n))
+
+    def client_room(self, int64_t now):
+        disp_client_room(self.d, now)
+
+    def client_open(self, bint foreign=False, bint reserve=False):
+        return number(disp_client_open(self.d, foreign, reserve))
+
+    def client_done(self, uint32_t c, uint64_t done):
+        disp_client_done(self.d, self.client_number(c), done)
+
+    def client_lost(self, uint32_t c, int64_t grace_ns, int64_t now):
+        disp_client_lost(self.d, self.client_number(c), grace_ns, now)
+
+    def client_back(self, uint32_t c):
+        disp_client_back(self.d, self.client_number(c))
+
+    def client_close(self, uint32_t c, int64_t now):
+        disp_client_close(self.d, self.client_number(c), now)
+
+    def request(
+        self, uint32_t c, uint64_t id, uint32_t s, uint8_t priority=0, int64_t timeout_ns=0,
+        uint32_t size=64, bint internal=False, int64_t now=0
+    ):
+        cdef uint32_t slot
+        if priority >= PRIORITIES:
+            raise ValueError(f"priority {priority}")
+        result = disp_request(
+            self.d, self.client_number(c), id, self.service_number(s), priority, timeout_ns, size,
+            internal, now, &slot)
+        return result, number(slot)
+
+    def cancel(self, uint32_t c, uint64_t id, int64_t now):
+        return disp_cancel(self.d, self.client_number(c), id, now) == 1
+
+    def delivered(self, uint32_t slot):
+        disp_delivered(self.d, self.answered_number(slot))
+
+    def evict(self, uint64_t size):
+        disp_evict(self.d, size)
+
+    def full(self, bint full):
+        disp_full(self.d, full)
+
+    def undeliverable(self, uint32_t slot):
+        disp_undeliverable(self.d, self.answered_number(slot))
+
+    def answer_bytes(self, uint32_t slot, uint32_t size):
+        disp_answer_bytes(self.d, self.answered_number(slot), size)
+
+    def worker_open(self, uint8_t mode, int64_t liveness_ns, bint tells, int64_t live):
+        if mode > LIVENESS_ALWAYS:
+            raise ValueError(f"liveness mode {mode}")
+        return number(disp_worker_open(self.d, mode, liveness_ns, tells, live))
+
+    def worker_ready(
+        self, uint32_t w, uint32_t capacity, services, tokens, uint8_t how, int64_t now,
+        int64_t live
+    ):
+        cdef uint32_t *service_list
+        cdef uint64_t *token_list
+        cdef Py_ssize_t i
+        self.worker_number(w)
+        if how > READY_NEW_LIFE:
+            raise ValueError(f"ready {how}")
+        services = [self.service_number(s) for s in services]
+        tokens = [<uint64_t> token for token in tokens]
+        service_list = <uint32_t *> malloc((len(services) + 1) * sizeof(uint32_t))
+        token_list = <uint64_t *> malloc((len(tokens) + 1) * sizeof(uint64_t))
+        for i in range(len(services)):
+            service_list[i] = services[i]
+        for i in range(len(tokens)):
+            token_list[i] = tokens[i]
+        disp_worker_ready(
+            self.d, w, capacity, service_list, len(services), token_list, len(tokens), how, now,
+            live)
+        free(service_list)
+        free(token_list)
+
+    def worker_leave(self, uint32_t w, int64_t now):
+        disp_worker_leave(self.d, self.worker_number(w), now)
+
+    def worker_gone(self, uint32_t w, int64_t now):
+        disp_worker_gone(self.d, self.worker_number(w), now)
+
+    def heard(self, uint32_t w, int64_t now, int64_t live):
+        disp_heard(self.d, self.worker_number(w), now, live)
+
+    def blocked(self, uint32_t w, int64_t now):
+        disp_blocked(self.d, self.worker_number(w), now)
+
+    def answer(
+        self, uint32_t w, uint64_t token, uint8_t code, uint32_t size, int64_t now, int64_t live,
+        int64_t delay_ns=0, bint elsewhere=False
+    ):
+        cdef uint32_t slot
+        self.worker_number(w)
+        if code == CODE_RELEASE:
+            result = disp_release(
+                self.d, w, token, delay_ns, elsewhere, now, live, &slot)
+        else:
+            result = disp_answer(self.d, w, token, size, now, live, &slot)
+        return result, number(slot)
+
+    def partial(self, uint32_t w, uint64_t token):
+        return number(disp_partial(self.d, self.worker_number(w), token))
+
+    def unsent(self, uint32_t slot, uint64_t token):
+        return slot < self.d.request_pool.fresh and disp_unsent(self.d, slot, token)
+
+    def sent(self, uint32_t slot, uint64_t token, int64_t now):
+        return slot < self.d.request_pool.fresh and disp_sent(self.d, slot, token, now) == 0
+
+    def tick(self, int64_t now, int64_t live):
+        due_at = disp_tick(self.d, now, live)
+        return None if due_at < 0 else due_at
+
+    def actions(self):
+        """Take all actions, in order: (kind, code, slot, peer, token)."""
+        cdef const action_t *action = disp_action(self.d)
+        taken = []
+        while action != NULL:
+            taken.append((action.kind, action.code, number(action.slot), number(action.peer),
+                          action.token))
+            action = disp_action(self.d)
+        return taken
+
+    def counters(self):
+        return self.d.counters
+
+    def check(self):
+        """Recount every invariant; end the process when one does not hold."""
+        disp_check(self.d)
+
+    def request_of(self, uint32_t slot):
+        cdef request_t *request = &self.d.requests[self.slot_number(slot)]
+        cdef uint32_t t = request.task
+        return {
+            "id": request.id, "seq": request.seq, "client": request.client,
+            "service": request.service, "priority": request.priority, "bytes": request.bytes,
+            "deadline": disp_deadline(self.d, slot), "attempts": request.attempts,
+            "state": request.state, "queued": request.queued,
+            "token": None if t == NONE else self.d.tasks[t].token,
+            "worker": None if t == NONE else self.d.tasks[t].worker,
+            "sent": t != NONE and self.d.tasks[t].state == TASK_SENT,
+        }
+
+    def worker(self, uint32_t w):
+        cdef worker_t *worker = &self.d.workers[self.worker_number(w)]
+        cdef uint32_t i
+        return {
+            "capacity": worker.capacity, "held": worker.held, "sent_seq": worker.sent_seq,
+            "eligible": worker.listed != LISTED_NOWHERE, "blocked": worker.blocked_at != NONE,
+            "leaving": worker.leaving == 1, "gone": worker.gone == 1,
+            "isolating": worker.isolating == 1, "reserved_for": number(worker.reserved_for),
+            "last_heard": worker.last_heard,
+            "services": [self.d.offers[worker.offers[i]].service for i in range(worker.n_offers)],
+        }
+
+    def service(self, uint32_t s):
+        cdef service_t *service = &self.d.services[self.service_number(s)]
+        return {
+            "waiting": service.waiting, "waiting_bytes": service.waiting_bytes,
+            "delayed": service.delayed, "running": service.running,
+            "isolated": service.isolated.count,
+            "dispatches": service.dispatches, "workers": service.workers, "refs": service.refs,
+            "reserved": number(service.reserved), "workerless_since": service.workerless_since,
+        }

@@ -1,0 +1,129 @@
+# What happens when timers fire.
+#
+# Seven heaps by due time in monotonic ns: deadlines, leases, ends of delays, ends of blocking,
+# clients' graces, waits of services for a first worker, workers' liveness. Each entity has at most
+# one timer of a kind and knows its place, so arming, re-arming and disarming are O(log n).
+# Two are lazy. Liveness is not moved by each sign of life: when it fires, it is looked whether the
+# worker was silent for so long, on the liveness clock, and if not the timer is set for the rest. A
+# service's wait is set by the first request that needs it, and then for the next to end.
+
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+
+from pound._base.check cimport CHECK
+from pound._base.heap cimport heap_push, heap_remove, heap_t, heap_top
+from .changes cimport (
+    act, arm, disarm, liveness_places, queue_enter, queue_leave, queue_places, returned_where,
+    service_await, service_unmatched, wait_places)
+from .dispatcher cimport (
+    ACT_WORKER_GONE, LIVENESS_IDLE, NONE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t,
+    worker_t)
+from .endings cimport request_fail, worker_end
+
+cdef enum:
+    CODE_DEADLINE = 4        # PND's error codes
+    CODE_NO_SERVICE = 5
+
+
+cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
+    """due gives the item whose timer fires next, or NONE."""
+    return timers.nodes[0].item if timers.count > 0 and timers.nodes[0].key <= now else NONE
+
+
+cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
+    cdef uint32_t holder = NONE
+    if d.requests[r].state == REQUEST_RUNNING:
+        holder = d.tasks[d.requests[r].task].worker
+    d.counters.expired += 1
+    request_fail(d, r, CODE_DEADLINE, holder)
+
+
+cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:
+    """delay_over returns a delayed request; it waits for a first worker from now on, if for one."""
+    cdef uint32_t s = d.requests[r].service
+    queue_leave(d, r)
+    d.requests[r].since = d.now
+    queue_enter(d, r, returned_where(&d.requests[r]))
+    service_await(d, s)
+    service_unmatched(d, s)
+
+
+cdef inline int64_t wait_end(const dispatcher_t *d, uint32_t r) noexcept nogil:
+    """wait_end tells when a request of a service without workers has waited long enough.
+
+    A request that was there before the last worker went waits from then on: the timer was armed at
+    that moment, and does not fire before that wait is over.
+    """
+    return d.requests[r].since + d.limits.service_wait_ns
+
+
+cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end) noexcept nogil:
+    """wait_fail_heap fails those of a heap that have waited long enough; the next end of a wait.
+
+    Their order is not that of their waits: all are looked at, and the others go back.
+    """
+    cdef heap_t rest = d.scratch
+    cdef uint32_t r = heap_top(h)
+    cdef int64_t key
+    while r != NONE:
+        if wait_end(d, r) <= d.now:
+            d.counters.failed += 1
+            request_fail(d, r, CODE_NO_SERVICE)
+        else:
+            next_end = min(next_end, wait_end(d, r))
+            key = h.nodes[0].key
+            heap_remove(h, queue_places(d), r)
+            CHECK(heap_push(&rest, queue_places(d), key, r) == 0, "no memory for %u", rest.count)
+        r = heap_top(h)
+    d.scratch = h[0]
+    h[0] = rest
+    return next_end
+
+
+cdef inline void wait_over(dispatcher_t *d, uint32_t s) noexcept nogil:
+    """wait_over fails the requests of a service that have waited for a first worker in vain."""
+    cdef service_t *service = &d.services[s]
+    cdef int64_t next_end = INT64_MAX
+    cdef uint32_t r
+    cdef int p
+    disarm(&d.service_waits, wait_places(d), s)
+    for p in range(PRIORITIES - 1, -1, -1):
+        next_end = wait_fail_heap(d, &service.returned[p], next_end)
+        while service.fresh[p].head != NONE:
+            r = service.fresh[p].head
+            if wait_end(d, r) > d.now:
+                next_end = min(next_end, wait_end(d, r))
+                break
+            d.counters.failed += 1
+            request_fail(d, r, CODE_NO_SERVICE)
+        if service.returned[p].count > 0:
+            service.filled |= 1 << p
+    next_end = wait_fail_heap(d, &service.isolated, next_end)
+    if next_end != INT64_MAX:
+        arm(&d.service_waits, wait_places(d), next_end, s)
+
+
+cdef inline void silence(dispatcher_t *d, uint32_t w, int64_t live) noexcept nogil:
+    """silence ends a worker that was not heard for too long, or looks again later."""
+    cdef worker_t *worker = &d.workers[w]
+    cdef int64_t left = worker.last_heard + worker.liveness_ns - live
+    if worker.mode == LIVENESS_IDLE and worker.held > 0:
+        disarm(&d.liveness, liveness_places(d), w)
+    elif left > 0:
+        arm(&d.liveness, liveness_places(d), d.now + left, w)
+    else:
+        d.counters.expired_workers += 1
+        act(d, ACT_WORKER_GONE, NONE, w, 0, 0)
+        worker_end(d, w)
+
+
+cdef inline int64_t next_due(const dispatcher_t *d) noexcept nogil:
+    """next_due gives the time of the first timer, or -1."""
+    cdef int64_t first = INT64_MAX
+    cdef const heap_t **timers = [
+        &d.deadlines, &d.leases, &d.delays, &d.blocked_ends, &d.graces, &d.service_waits,
+        &d.liveness]
+    cdef int i
+    for i in range(7):
+        if timers[i].count > 0 and timers[i].nodes[0].key < first:
+            first = timers[i].nodes[0].key
+    return -1 if first == INT64_MAX else first

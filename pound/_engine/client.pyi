@@ -1,0 +1,85 @@
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import zmq
+from typing_extensions import Self, disjoint_base
+
+from pound._engine.engine import Engine
+from pound._engine.values import Answer, Body, Partial, Reply
+
+# (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
+# with a Partial, or with the reason why a partial can't be read (the request goes on: cancel it).
+Told: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
+
+LOGGER: logging.Logger
+EAGER_BYTES: int
+LOG_AFTER: float
+LEAVE_WITHIN: float
+STREAM_BYTES_MAX: int
+
+def live() -> int: ...
+
+# The tag of a request whose partials are wanted, too. Call `read` for each Partial that the caller
+# has got, in order, and `Asking.grant` when that returns True: the worker goes as far as was read.
+@final
+class Flow:
+    owner: Any
+    def __new__(cls, owner: object = None) -> Self: ...
+    def read(self) -> bool: ...
+
+@final
+class Box:
+    def __new__(cls, share: bool = False, fd: int = -1) -> Self: ...
+    def take(self, timeout: float | None = 0.0) -> list[Told]: ...
+    def drain(self) -> None: ...
+
+@disjoint_base
+class Asking(Engine):
+    def __init__(
+        self,
+        endpoints: tuple[str, ...],
+        context: zmq.Context[Any] | None,
+        heartbeat: float,
+        liveness: int,
+        label: bytes,
+        waits: bool,
+        share: bool = False,
+        news_fd: int = -1,
+    ) -> None: ...
+    @property
+    def share(self) -> bool: ...
+    def submit(
+        self,
+        box: Box | None,
+        tag: object,
+        body: Body,
+        service: str,
+        timeout: float | None,
+        priority: int,
+        meta: Mapping[str, str] | None,
+        full: bool = False,
+    ) -> int: ...
+    @property
+    def refusal(self) -> str: ...
+    def submit_many(
+        self,
+        box: Box,
+        first_tag: int,
+        bodies: Sequence[Body],
+        service: str,
+        timeout: float | None,
+        priority: int,
+    ) -> range: ...
+    def ask(
+        self,
+        body: Body,
+        service: str,
+        timeout: float | None,
+        priority: int,
+        meta: Mapping[str, str] | None,
+        full: bool,
+    ) -> Any: ...
+    def cancel(self, number: int) -> None: ...
+    def grant(self, number: int) -> None: ...
+    def leave(self) -> None: ...

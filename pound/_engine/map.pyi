@@ -1,0 +1,22 @@
+from collections.abc import Iterable
+from typing import Any, final
+
+from typing_extensions import Self
+
+from pound._engine.client import Asking
+from pound._engine.values import Body
+
+@final
+class Map:
+    def __init__(
+        self,
+        asking: Asking,
+        service: str,
+        bodies: Iterable[Body],
+        window: int,
+        timeout: float | None,
+        priority: int,
+    ) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...  # as the client of `asking` says
+    def close(self) -> None: ...

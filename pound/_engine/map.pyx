@@ -1,0 +1,217 @@
+"""`Client.map`: the answers to many bodies, in the order of the bodies.
+
+A Map keeps a window of requests: asked from `told` on, up to `asked`, none further than `window`
+ahead; answers[n % window] is the answer to body n once it has come. Whenever a quarter of the
+window is free it is filled: by batches, one post to the engine each, if the bodies are at hand (a
+list or a tuple); else one by one, since the next body may depend on an answer, or take for ever.
+Answers are taken from the mailbox all at once: per body there is no future and seldom a wake-up.
+Invariant: told <= asked <= told + window; `open` of the requests asked have not come back.
+Cost:      O(1) a body.
+Memory:    a Map owns its mailbox, and frees it only after every request has come back: what is open
+           at the end is cancelled, and the engine answers that at once.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from .client cimport Asking, Box, ask_add, ask_free, drain, mail_value
+from .client_rules cimport WANTS_BODY, ask_t
+from .engine cimport clock_now
+from .mailbox cimport mail_free, mail_t, mailbox_take, released_drop
+
+from .checks import check_whole
+
+cdef enum:
+    FILLS = 4                      # of a window
+    BATCH_MAX = 256                # bodies; more are not asked with any faster
+    WINDOW_MAX = 1 << 24
+    SLOW_NS = 1000000              # of asking ahead, after which an answer has a right to be told
+
+
+@cython.final
+cdef class Map:
+    """An iterator over the answers.
+
+    Parameters
+    ----------
+    asking : Asking
+    service : str
+    bodies : iterable
+    window : int
+        At most so many bodies are asked with before the answer to the first of them is taken.
+    timeout : float or None
+        Seconds, of each request.
+    priority : int
+    """
+
+    cdef Asking asking
+    cdef Box box
+    cdef object bodies             # None: exhausted
+    cdef object service, timeout, priority
+    cdef uint32_t window
+    cdef uint32_t fill             # free places of the window that are worth filling
+    cdef uint32_t batch            # bodies that are asked with by one post
+    cdef uint32_t open             # requests that have not come back
+    cdef uint64_t told
+    cdef uint64_t asked
+    cdef mail_t **answers          # owned, `window` of them
+    cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
+    cdef bint busy                 # a thread is inside
+
+    def __init__(self, Asking asking not None, service, bodies, window, timeout, priority):
+        if self.answers != NULL:
+            raise RuntimeError("it was initialised before")
+        self.asking = asking
+        self.service, self.bodies = service, iter(bodies)
+        self.timeout, self.priority = timeout, priority
+        self.window = check_whole("window", window, 1, WINDOW_MAX)
+        self.fill = max(1, self.window // FILLS)
+        self.batch = min(self.fill, BATCH_MAX) if isinstance(bodies, (list, tuple)) else 1
+        self.answers = <mail_t **> calloc(self.window, sizeof(mail_t *))
+        self.numbers = <uint64_t *> calloc(self.window, sizeof(uint64_t))
+        if self.answers == NULL or self.numbers == NULL:
+            raise MemoryError
+        self.box = Box(asking.share)
+
+    def __del__(self):
+        self.end()
+
+    def __dealloc__(self):
+        free(self.answers)
+        free(self.numbers)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.busy:
+            raise ValueError("the answers of a map are for one thread at a time")
+        self.busy = True
+        try:
+            return self.step()
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            self.busy = False
+
+    def close(self):
+        """Cancel what is open; the iteration is over."""
+        if self.busy:
+            raise ValueError("the answers of a map are for one thread at a time")
+        self.busy = True
+        try:
+            self.end()
+        finally:
+            self.busy = False
+
+    cdef object step(self):
+        """step returns the next answer, and asks ahead."""
+        cdef uint32_t at = <uint32_t> (self.told % self.window)
+        cdef mail_t *mail
+        if self.bodies is not None:
+            if self.answers[at] == NULL or self.room() >= self.fill:
+                self.ask_ahead()
+        if self.told == self.asked:
+            raise StopIteration
+        while self.answers[at] == NULL:
+            self.box.await_mail(-1)
+            self.sort(mailbox_take(&self.box.mailbox))
+        mail = self.answers[at]
+        self.answers[at] = NULL
+        self.told += 1
+        value = mail_value(mail, self.asking.share)
+        mail_free(mail)
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    cdef uint32_t room(self) noexcept:
+        """room gives how many bodies may be asked with now."""
+        return self.window - <uint32_t> (self.asked - self.told)
+
+    cdef int ask_ahead(self) except -1:
+        """ask_ahead fills the window; bodies that take their time don't hold up an answer."""
+        cdef int64_t began = clock_now()
+        while self.bodies is not None and self.room():
+            self.ask_batch(min(self.room(), self.batch))
+            if clock_now() - began >= SLOW_NS:
+                self.sort(mailbox_take(&self.box.mailbox))
+                if self.answers[self.told % self.window] != NULL:
+                    break
+        return 0
+
+    cdef int ask_batch(self, uint32_t most) except -1:
+        """ask_batch asks with so many bodies at most."""
+        cdef ask_t *ask = self.asking.new_ask(
+            &self.box.mailbox, self.service, self.timeout, self.priority)
+        cdef uint64_t number
+        cdef uint32_t i, count
+        try:
+            for i in range(most):
+                body = next(self.bodies, self)
+                if body is self:
+                    self.bodies = None
+                    break
+                ask_add(ask, <void *> (self.asked + i), body, None, WANTS_BODY)
+        except BaseException:
+            ask_free(ask)
+            raise
+        count = ask.count
+        if count == 0:
+            ask_free(ask)
+            return 0
+        number = self.asking.post_ask(ask)
+        for i in range(count):
+            self.numbers[(self.asked + i) % self.window] = number + i
+        self.asked += count
+        self.open += count
+        return 0
+
+    cdef void sort(self, mail_t *mails) noexcept:
+        """sort puts answers, which come in any order, where they belong."""
+        cdef mail_t *mail
+        while mails != NULL:
+            mail = mails
+            mails = mail.next
+            self.answers[<uint64_t> mail.tag % self.window] = mail
+            self.open -= 1
+        released_drop()
+
+    cdef int end(self) except -1:
+        """end cancels what is open, takes what comes of it, and is at its end then."""
+        cdef uint64_t n
+        self.bodies = None
+        if self.box is None or self.asking.forked():
+            return 0
+        self.sort(mailbox_take(&self.box.mailbox))
+        if self.open:
+            try:
+                self.cancel_open()
+            finally:
+                with nogil:
+                    drain(&self.box.mailbox, self.open)
+                self.open = 0
+        for n in range(self.told, self.asked):
+            mail_free(self.answers[n % self.window])
+            self.answers[n % self.window] = NULL
+        self.told = self.asked
+        released_drop()
+        return 0
+
+    cdef int cancel_open(self) except -1:
+        """cancel_open cancels the requests whose answers have not come."""
+        cdef uint32_t count = 0
+        cdef uint64_t n
+        cdef uint64_t *numbers = <uint64_t *> calloc(self.open, sizeof(uint64_t))
+        if numbers == NULL:
+            raise MemoryError
+        for n in range(self.told, self.asked):
+            if self.answers[n % self.window] == NULL:
+                numbers[count] = self.numbers[n % self.window]
+                count += 1
+        try:
+            return self.asking.cancel_some(numbers, count)
+        finally:
+            free(numbers)

@@ -1,0 +1,47 @@
+# A client's side of flow control: a stream goes as fast as it is read.
+#
+# Both ends count what the partials of an attempt cost (partial_cost of _wire/format.pxd). The
+# worker goes as far as STREAM_FIRST of its own accord, and then as far as the client's last CREDIT
+# says: what was read, and a window more. CREDIT is said when a quarter of what was granted is used
+# up, so that a short stream costs none. Partials of a plain request, which nobody reads, count as
+# read when they come.
+# Invariant: a reader that has read all it was given has granted at least three quarters of a window
+#            more, or is about to: no stream stands still because both ends wait.
+#            CREDIT is of one attempt; on WELCOME it is said again, since the last one may be lost.
+# Cost:      O(1) a partial; a command and a record for each quarter of a window.
+# Memory:    none of its own; what it bounds are the partials that were not read: STREAM_FIRST to
+#            WINDOW_MAX and one partial a stream.
+#
+# Everything but flow_read runs on the engine's thread.
+
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+
+from pound._wire.reader cimport record_t
+from pound._zmq.libzmq cimport zmq_msg_t
+from .client_rules cimport flow_t, request_t, requests_t
+from .engine cimport command_t, engine_t
+from .link cimport dealer_t
+
+cdef struct look_t:
+    command_t command
+    uint64_t number            # of the request whose stream was read
+
+
+# run_look runs a look_t, malloc'd by its poster: it has the CREDIT of a stream said.
+cdef void run_look(engine_t *e, command_t *command) noexcept nogil
+# flow_read notes that so many bytes of a stream were read; any thread. 1: a look_t is to be posted.
+cdef int flow_read(flow_t *flow, uint64_t bytes) noexcept nogil
+# stream_begin begins an attempt: what was read of an earlier one makes no room in it.
+cdef void stream_begin(request_t *request, uint8_t attempt) noexcept nogil
+# stream_skip passes a partial over that nobody wants, stream_again one whose number came before in
+# this attempt (its worker sends it again, or gave the task back to another one): for their worker
+# they were read.
+cdef void stream_skip(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames) noexcept nogil
+cdef void stream_again(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames) noexcept nogil
+# stream_unread returns what of a stream's attempt its caller has not read.
+cdef uint64_t stream_unread(const flow_t *flow) noexcept nogil
+# streams_collect writes the CREDITs that are to be said; streams_again has all of them said again.
+cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil
+cdef void streams_again(requests_t *q) noexcept nogil

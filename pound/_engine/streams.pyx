@@ -1,0 +1,139 @@
+"""How far the worker of a stream may go: what was read, and a window more (rules: streams.pxd)."""
+
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport free
+
+from pound._base.pool cimport NONE
+from pound._wire.format cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost
+from pound._wire.reader cimport record_t
+from pound._zmq.libzmq cimport zmq, zmq_msg_t
+from .client_rules cimport (
+    OPEN, asking_t, flow_t, request_credited, request_credits, request_t, requests_by_number,
+    requests_t)
+from .engine cimport command_t, engine_t
+from .link cimport dealer_credit, dealer_t
+
+cdef extern from *:
+    """
+    #define load_ordered(at) __atomic_load_n(at, __ATOMIC_SEQ_CST)
+    #define add_ordered(at, more) __atomic_add_fetch(at, more, __ATOMIC_SEQ_CST)
+    #define store_ordered(at, value) __atomic_store_n(at, value, __ATOMIC_SEQ_CST)
+    #define swap_ordered(at, value) __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST)
+    """
+    uint64_t load_ordered(const uint64_t *at) nogil
+    uint64_t add_ordered(uint64_t *at, uint64_t more) nogil
+    void store_ordered(uint64_t *at, uint64_t value) nogil
+    uint32_t swap_ordered(uint32_t *at, uint32_t value) nogil
+
+cdef enum:
+    WINDOW_MAX = 1 << 20           # of one stream: cost of partials granted beyond what was read
+    WINDOWS_BYTES = 4 << 20        # of all streams together, as long as each has STREAM_FIRST
+
+
+cdef void run_look(engine_t *e, command_t *command) noexcept nogil:
+    cdef asking_t *a = <asking_t *> e.end.state
+    cdef look_t *look = <look_t *> command
+    cdef uint32_t r = requests_by_number(&a.requests, look.number)
+    if r != NONE and a.requests.all[r].flow != NULL:
+        swap_ordered(&a.requests.all[r].flow.asked, 0)
+        request_credits(&a.requests, r)
+    free(look)
+
+
+# window returns how far a stream may run ahead of its reader. The broker has to hold that much of
+# each if this process stops, so that many streams have to do with less.
+cdef uint64_t window(const requests_t *q) noexcept nogil:
+    cdef uint64_t share = WINDOWS_BYTES // max(q.streams, <uint32_t> 1)
+    return min(max(share, <uint64_t> STREAM_FIRST), <uint64_t> WINDOW_MAX)
+
+
+# credit writes how far the worker of a request may go, unless it was told that already.
+cdef void credit(dealer_t *d, requests_t *q, request_t *request) noexcept nogil:
+    cdef flow_t *flow = request.flow
+    cdef uint8_t attempt = request.attempt if flow == NULL else flow.attempt
+    cdef uint64_t more = window(q)
+    cdef uint64_t used = request.skipped
+    cdef uint64_t read = 0
+    if flow != NULL:
+        read = max(load_ordered(&flow.read_bytes), flow.begun_at)
+        used = read - flow.begun_at
+    if attempt == 0 or used == 0:
+        return
+    if flow != NULL:
+        store_ordered(&flow.due_at, read + more // 4)
+    if request.credit < used + more:
+        request.credit = used + more
+        dealer_credit(d, request.id, attempt, request.credit)
+
+
+cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil:
+    cdef uint32_t r
+    while q.credits.head != NONE:
+        r = q.credits.head
+        request_credited(q, r)
+        if q.all[r].id:
+            credit(d, q, &q.all[r])
+
+
+cdef void stream_skip(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
+) noexcept nogil:
+    cdef request_t *request = &q.all[r]
+    cdef uint64_t granted
+    if record.attempt < request.attempt:
+        return
+    if record.attempt > request.attempt:
+        request.attempt = record.attempt
+        request.skipped = request.credit = 0
+    request.skipped += partial_cost(record_bytes(record, frames), record.parts)
+    granted = window(q) if request.credit else STREAM_FIRST
+    if max(request.credit, granted) < request.skipped + granted - granted // 4:
+        request_credits(q, r)
+
+
+cdef void stream_again(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
+) noexcept nogil:
+    cdef flow_t *flow = q.all[r].flow
+    cdef uint64_t cost = partial_cost(record_bytes(record, frames), record.parts)
+    flow.put_bytes += cost
+    if add_ordered(&flow.read_bytes, cost) >= load_ordered(&flow.due_at):
+        request_credits(q, r)
+
+
+# record_bytes returns the bytes of a record's parts.
+cdef uint64_t record_bytes(const record_t *record, zmq_msg_t *frames) noexcept nogil:
+    cdef uint64_t bytes = 0
+    cdef uint32_t i
+    if not record.flags & FLAG_ATTACHED:
+        return record.body_size - 4 * <uint64_t> record.parts
+    for i in range(record.parts):
+        bytes += zmq.msg_size(&frames[1 + record.attached + i])
+    return bytes
+
+
+cdef void stream_begin(request_t *request, uint8_t attempt) noexcept nogil:
+    cdef flow_t *flow = request.flow
+    request.credit = 0
+    flow.attempt = attempt
+    flow.expected = 0
+    flow.begun_at = flow.put_bytes
+    store_ordered(&flow.due_at, flow.begun_at + STREAM_FIRST // 4)
+
+
+cdef uint64_t stream_unread(const flow_t *flow) noexcept nogil:
+    return flow.put_bytes - max(load_ordered(&flow.read_bytes), flow.begun_at)
+
+
+cdef void streams_again(requests_t *q) noexcept nogil:
+    cdef uint32_t r = q.places[OPEN].head
+    while r != NONE:
+        if q.all[r].credit:
+            q.all[r].credit = 0
+            request_credits(q, r)
+        r = q.all[r].link.next
+
+
+cdef int flow_read(flow_t *flow, uint64_t bytes) noexcept nogil:
+    cdef uint64_t read = add_ordered(&flow.read_bytes, bytes)
+    return read >= load_ordered(&flow.due_at) and swap_ordered(&flow.asked, 1) == 0

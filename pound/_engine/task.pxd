@@ -1,0 +1,91 @@
+# A task and its answers, and the queues that they stand in.
+#
+# task_t    one task; its final answer is inside it, so that an answer costs no memory of its own.
+# answer_t  a final answer or a partial on its way out.
+# held_t, answers_t   tasks, answers in the order in which they came.
+#
+# Cost:   O(1) each.
+# Memory: a task is counted: by its place among the running or the stale, by its handler, by each
+#         answer, by a list of cancelled ones. An answer owns its body and counts its task.
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+
+from .mailbox cimport body_t
+
+cdef enum:
+    RECORD_BYTES = 64        # what a record costs beside its body, roughly
+
+cdef enum place_t:
+    TASK_GONE = 0            # answered, or the worker's end is over
+    TASK_RUNNING             # waits for its handler or runs
+    TASK_STALE
+
+cdef struct task_t           # defined below
+
+cdef struct answer_t:
+    answer_t *next
+    task_t *task             # counted; NULL: the engine answers what was never a task
+    uint64_t token
+    body_t body              # owned
+    uint32_t sequence        # of a partial
+    uint32_t retry_after_ms  # of an ERROR; 0: nothing is known
+    uint16_t code            # of an ERROR
+    uint8_t kind             # KIND_REPLY, KIND_ERROR, KIND_PARTIAL
+    uint8_t attempt          # of a partial
+
+cdef struct answers_t:       # a queue; all zero is an empty one
+    answer_t *first
+    answer_t *last
+    uint64_t bytes
+    uint32_t count
+
+cdef struct task_t:
+    task_t *next             # among those that wait for a handler, or that an event loop took
+    task_t *next_told        # among those that are told as cancelled
+    task_t *older            # among the running or the stale
+    task_t *newer
+    task_t *chain            # in its bucket
+    void *face               # its Python Task, borrowed; read and written under the GIL
+    uint64_t token
+    int64_t deadline         # ns, monotonic; 0: none
+    body_t body              # the request's, until its handler took it
+    answer_t answer          # the final one
+    uint32_t refs            # atomic
+    uint64_t streamed        # cost of the partials given; under the lock
+    uint64_t credit          # what they may cost in all; under the lock
+    uint32_t sequence        # of the next partial; under the lock
+    uint32_t listed          # the READY that listed it last
+    uint16_t service         # the place among the services
+    uint8_t attempt
+    uint8_t cancelled        # written under the lock, never taken back
+    uint8_t taken            # by a handler; under the lock
+    uint8_t answered         # by its handler; under the lock
+    uint8_t told             # as cancelled, to an event loop
+    uint8_t waits            # for CREDIT; under the lock
+    uint8_t place            # place_t; the engine's
+
+cdef struct held_t:          # tasks in the order in which they came; all zero: none
+    task_t *oldest
+    task_t *newest
+    uint32_t count
+
+
+cdef inline uint64_t answer_size(const answer_t *a) noexcept nogil:
+    return a.body.bytes + RECORD_BYTES
+
+
+cdef task_t *task_new() noexcept nogil   # of one reference, no partials given; NULL: no memory
+cdef void task_keep(task_t *task) noexcept nogil
+cdef void task_drop(task_t *task) noexcept nogil
+# held_add takes over a reference; held_remove leaves it to the caller.
+cdef void held_add(held_t *held, task_t *task) noexcept nogil
+cdef void held_remove(held_t *held, task_t *task) noexcept nogil
+cdef void held_drop(held_t *held) noexcept nogil
+# answer_new makes an answer that is not inside its task; `task` may be NULL.
+cdef answer_t *answer_new(uint8_t kind, task_t *task, uint64_t token) noexcept nogil
+cdef void answer_free(answer_t *a) noexcept nogil
+cdef void answers_put(answers_t *answers, answer_t *a) noexcept nogil
+cdef answer_t *answers_pop(answers_t *answers) noexcept nogil    # there must be one
+cdef void answers_drop(answers_t *answers) noexcept nogil
+# tasks_live counts the tasks and answers of this process.
+cdef int64_t tasks_live() noexcept nogil

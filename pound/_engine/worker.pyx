@@ -1,0 +1,581 @@
+"""A worker's engine as Python sees it: handler threads with a compiled loop, and the Task.
+
+A handler thread holds the GIL from one task to the next, and gives it up only to wait. While tasks
+wait, answering one and taking the next costs two short locks and no system call.
+
+Threads are made when a task leaves none idle, at most `capacity` of them, and are daemons: a
+handler that never returns must not keep a process alive that has given its task back. What a
+handler returns or raises becomes one answer, whatever happens: no exception leaves `perform`, of
+whatever class, and none is raised while another one is handled that is not its own.
+"""
+
+# --- the Python face
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint16_t
+from libc.math cimport ceil
+from libc.string cimport memset, strlen
+
+from pound._wire.writer cimport (
+    CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
+    FLAG_META, KIND_ERROR, KIND_REPLY)
+from .engine cimport LOG_DRAINING, FAR, clock_now, engine_log, forks
+from .link cimport limits_excess
+from .mailbox cimport (
+    body_clear, body_fill, body_meta, body_parts, body_text, body_value, released_drop)
+from .partials cimport (
+    PARTIAL_DROPPED, PARTIAL_GIVEN, PARTIAL_REFUSED, partial_t, tasks_partial, tasks_room)
+from .task cimport task_drop, task_keep, tasks_live
+from .worker_rules cimport (
+    AGREE_WITHIN_MS, LAST_WORDS_MS, tasks_answer, tasks_free, tasks_init, tasks_leave, tasks_take,
+    tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait)
+
+import inspect
+import logging
+import threading
+import traceback
+from collections.abc import AsyncGenerator, Generator
+
+from pound._base.unpicklable import TASK
+from pound._logging import log_event
+from pound.errors import Cancelled, ProtocolError, Release
+from .values import Answer
+
+cdef enum:
+    WORDS_BYTES_MAX = 4096           # of an error's sentence
+    SENTENCE_BYTES = 128             # of one about a limit
+    YIELD_EVERY = 256                # tasks; a builtin as handler never gives up the GIL by itself
+
+cdef double SECOND = 1e9             # ns
+cdef double RELEASED_EVERY = 30.0    # seconds between two log lines of a service's releases
+cdef double RETRY_MS_MAX = 4294967295.0  # that ERROR can tell
+
+LOGGER = logging.getLogger("pound.worker")
+LAST_WORDS = LAST_WORDS_MS / 1000
+AGREE_WITHIN = AGREE_WITHIN_MS / 1000
+UNWANTED = "nobody waits for it any more"
+
+
+def live():
+    """Return how many tasks and answers this process holds in C."""
+    return tasks_live()
+
+
+cdef class Serving(Engine):
+    """The engine of a worker: the tasks it holds, and the threads that run their handlers."""
+
+    def __init__(
+        self, endpoints, context, heartbeat, liveness, label, services, capacity, share=False,
+        news_fd=-1,
+    ):
+        super().__init__(endpoints, context, heartbeat, liveness, True, LOGGER, news_fd)
+        if len(services) > SERVICES_MAX:
+            raise ValueError(f"at most {SERVICES_MAX} services")
+        if tasks_init(&self.tasks, &self.e, capacity, self.e.main.fd) < 0:
+            raise MemoryError
+        body_fill(&self.tasks.names, [label, *services], None)
+        body_fill(&self.tasks.services, list(services), None)
+        self.names = tuple(name.decode(errors="surrogateescape") for name in services)
+        self.handlers = tuple(handler for handler, _ in services.values())
+        for place, (_, wants) in enumerate(services.values()):
+            self.wants[place] = wants
+        self.share = share
+        self.released = {}
+
+    def __dealloc__(self):
+        if self.born == forks():  # in a child the lock may be held for ever
+            tasks_free(&self.tasks)
+
+    def start(self):
+        """Start the engine and the first handler thread.
+
+        Raises
+        ------
+        RuntimeError
+            It was started before.
+        """
+        if not self.started:
+            log_event(
+                LOGGER, logging.INFO, "connecting", endpoint=", ".join(self.endpoints),
+                services=", ".join(self.names))
+        super().start()
+        if self.tasks.fd < 0:
+            self.tasks.threads = 1
+            self.spawn()
+
+    def leave(self, double seconds):
+        """Take no more tasks, finish the held ones within `seconds`, then end."""
+        self.check_fork()
+        cdef double ns = max(seconds, 0.0) * SECOND
+        cdef int64_t now = clock_now()
+        if self.started and not self.e.closed and not self.drains:
+            self.drains = 1
+            engine_log(&self.e, LOG_DRAINING, self.tasks.running.count, 0, NULL, 0)
+        tasks_leave(&self.tasks, FAR if ns >= <double>(FAR - now) else now + <int64_t>ns)
+
+    @property
+    def held(self):
+        """Tasks of this epoch whose handler has not returned."""
+        return self.tasks.running.count
+
+    @property
+    def given_back(self):
+        """Tasks given back at the end of the drain."""
+        return self.tasks.given_back
+
+    @property
+    def undelivered(self):
+        """Answers that no broker took until the end of the drain."""
+        return self.tasks.undelivered
+
+    # -- handler threads --------------------------------------------------------------------
+
+    cdef int spawn(self) except -1:
+        name = f"pound-handler-{self.threads}"
+        self.threads += 1
+        try:
+            threading.Thread(target=self.work, name=name, daemon=True).start()
+        except RuntimeError:  # no more threads on this machine: those that are must do
+            tasks_thread_lost(&self.tasks)
+        return 0
+
+    def work(self):
+        """Run handlers until the engine has ended: the body of a handler thread."""
+        cdef task_t *task
+        cdef bint woken = False, alone = False
+        cdef int64_t begun, took = -1
+        cdef uint32_t done = 0
+        cdef int how
+        while True:
+            task = tasks_take(&self.tasks, woken, took, &alone)
+            woken = False
+            if task != NULL:
+                if alone:
+                    self.spawn()
+                begun = clock_now()
+                self.perform(task)
+                if self.born != forks():  # the handler came back in a child, too: its last thread
+                    return
+                took = clock_now() - begun
+                done += 1
+                if done % YIELD_EVERY == 0:
+                    released_drop()
+                    with nogil:
+                        pass
+                continue
+            took = -1
+            released_drop()
+            with nogil:
+                how = tasks_wait(&self.tasks)
+            if how < 0:
+                return
+            woken = how
+
+    cdef int perform(self, task_t *task) except -1:
+        try:
+            self.call(task)
+        except BaseException as error:  # SystemExit too: the answer is owed whatever happened
+            if self.born != forks():
+                raise
+            self.failed(task, error)
+        if self.born == forks():
+            tasks_answer(&self.tasks, task)
+        return 0
+
+    cdef int call(self, task_t *task) except -1:
+        if task.cancelled:
+            return answer_words(task, CODE_CANCELLED, "cancelled before it began")
+        try:
+            if self.wants[task.service]:
+                given = self.face(task)
+            else:
+                if task.body.flags & FLAG_META:
+                    body_meta(&task.body)
+                given = body_value(&task.body, self.share)
+        except ProtocolError as error:
+            return answer_words(task, CODE_INVALID_ARGUMENT, str(error))
+        result = self.handlers[task.service](given)
+        if not PyBytes_CheckExact(result) and isinstance(result, Generator):
+            result = stream(given if self.wants[task.service] else self.face(task), result)
+        return self.reply(task, result)
+
+    cdef int reply(self, task_t *task, object result) except -1:
+        meta = None
+        if isinstance(result, Answer):
+            result, meta = result
+        elif not PyBytes_CheckExact(result):
+            refuse_deferred(result)
+        body_fill(&task.answer.body, b"" if result is None else result, meta)
+        self.check_body(&task.answer.body)
+        task.answer.kind = KIND_REPLY
+        return 0
+
+    cdef int failed(self, task_t *task, object error) except -1:
+        """Make the answer of what a handler raised; nothing is raised, whatever it is."""
+        task.answer.kind = KIND_ERROR
+        task.answer.code = CODE_UNKNOWN
+        try:
+            if isinstance(error, Release):
+                return self.release(task, error)
+            if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
+                if task.deadline and clock_now() >= task.deadline:  # seen before the broker did
+                    return answer_words(
+                        task, CODE_DEADLINE_EXCEEDED, "its deadline has passed")
+                return answer_words(task, CODE_CANCELLED, sentence(error))
+            answer_words(task, CODE_UNKNOWN, f"{type(error).__name__}: {sentence(error)}")
+            # A tuple, since the truth of an exception is what its class says.
+            log_event(
+                LOGGER, logging.ERROR, "handler failed", service=self.names[task.service],
+                attempt=task.attempt, exc_info=(type(error), error, error.__traceback__),
+            )
+        except BaseException:  # of the exception's class or a log filter, or no memory
+            trace_print()
+            if task.answer.body.parts == 0:
+                answer_text(task, b"the handler failed, and its exception has no words")
+        return 0
+
+    cdef int release(self, task_t *task, object error) except -1:
+        """Give the task back; a line in 30 s tells of a service's."""
+        cdef double now = clock_now() / SECOND
+        cdef double after = error.after or 0.0
+        name = self.names[task.service]
+        words = sentence(error) or "given back"
+        answer_words(task, CODE_UNAVAILABLE, words)
+        task.answer.retry_after_ms = <uint32_t>min(ceil(max(after, 0.0) * 1000), RETRY_MS_MAX)
+        logged, count = self.released.get(name, (-RELEASED_EVERY, 0))
+        if now - logged < RELEASED_EVERY:
+            self.released[name] = (logged, count + 1)
+            return 0
+        self.released[name] = (now, 0)
+        fields = {"service": name, "reason": words, "tasks": count + 1}
+        if after:
+            fields["after"] = after
+        log_event(LOGGER, logging.WARNING, "task released", **fields)
+        return 0
+
+    cdef int check_body(self, body_t *body) except -1:
+        """Clear the body and raise ValueError if it exceeds a limit of the broker."""
+        cdef char words[SENTENCE_BYTES]
+        cdef uint32_t size = limits_excess(&self.tasks.limits, body, words, SENTENCE_BYTES)
+        if size == 0:
+            return 0
+        body_clear(body)
+        raise ValueError(words[:size].decode())
+
+    cdef Task face(self, task_t *task):
+        """Return the Python Task of a task, which takes over the request's body."""
+        cdef Task face = Task.__new__(Task)
+        task_keep(task)
+        face.serving = self
+        face.task = task
+        face.request = task.body
+        memset(&task.body, 0, sizeof(body_t))
+        task.face = <void *>face
+        face.told = body_meta(&face.request) if face.request.flags & FLAG_META else {}
+        return face
+
+    # -- an event loop in the place of handler threads --------------------------------------
+
+    def take_tasks(self):
+        """Return the tasks that wait for their handler; each is to be answered or failed once."""
+        cdef task_t *task = tasks_take_all(&self.tasks)
+        cdef task_t *following
+        cdef list taken = []
+        while task != NULL:
+            following = task.next
+            try:
+                if task.cancelled:
+                    answer_words(task, CODE_CANCELLED, "cancelled before it began")
+                    tasks_answer(&self.tasks, task)
+                else:
+                    taken.append(self.face(task))
+                    task_drop(task)
+            except ProtocolError as error:
+                answer_words(task, CODE_INVALID_ARGUMENT, str(error))
+                tasks_answer(&self.tasks, task)
+            except BaseException as error:  # the tasks behind it must not be lost with it
+                self.failed(task, error)
+                tasks_answer(&self.tasks, task)
+            task = following
+        released_drop()
+        return taken
+
+    def take_cancelled(self):
+        """Return the tasks that were taken and that nobody waits for any more, each once."""
+        cdef task_t *task = tasks_take_cancelled(&self.tasks)
+        cdef task_t *following
+        cdef list cancelled = []
+        while task != NULL:
+            following = task.next_told
+            if task.face != NULL:
+                cancelled.append(<object>task.face)
+            task_drop(task)
+            task = following
+        return cancelled
+
+    def answer(self, Task task not None, value):
+        """Answer `task` with what its handler returned; a wrong value fails it."""
+        self.check_fork()
+        if not task.task.answered:
+            try:
+                self.reply(task.task, value)
+            except BaseException as error:
+                self.failed(task.task, error)
+            finally:
+                task_keep(task.task)
+                tasks_answer(&self.tasks, task.task)
+
+    def fail(self, Task task not None, error):
+        """Answer `task` with what its handler raised; `Release` gives it back.
+
+        `Cancelled` says that nobody waits for the task any more; it is no failure then.
+        """
+        self.check_fork()
+        if not task.task.answered:
+            try:
+                self.failed(task.task, error)
+            finally:
+                task_keep(task.task)
+                tasks_answer(&self.tasks, task.task)
+
+    def try_partial(self, Task task not None, body, meta=None):
+        """Do as `Task.partial` does; where that would wait return False, and ring later."""
+        cdef body_t part
+        cdef partial_t how
+        self.check_fork()
+        memset(&part, 0, sizeof(body_t))
+        body_fill(&part, body, meta)
+        self.check_body(&part)
+        how = tasks_partial(&self.tasks, task.task, &part, False)
+        if how == PARTIAL_DROPPED:
+            raise Cancelled(UNWANTED)
+        if how == PARTIAL_REFUSED:
+            body_clear(&part)
+        return how == PARTIAL_GIVEN
+
+    def has_room(self, Task task not None):
+        """Tell whether a partial of the task would not wait; if it would, ring later."""
+        return bool(tasks_room(&self.tasks, task.task))
+
+    def handler(self, Task task not None):
+        """Return the handler of the task's service, as `services` gave it."""
+        place = task.task.service
+        return self.handlers[place], bool(self.wants[place])
+
+
+# answer_words makes an ERROR of the task's answer; its sentence is cut to a few KiB.
+cdef int answer_words(task_t *task, int code, str words) except -1:
+    cdef bytes text = words.encode(errors="backslashreplace")
+    if PyBytes_GET_SIZE(text) > WORDS_BYTES_MAX:  # not cut inside a character
+        text = text[:WORDS_BYTES_MAX].decode(errors="ignore").encode()
+    body_clear(&task.answer.body)
+    task.answer.kind = KIND_ERROR
+    task.answer.code = <uint16_t>code
+    if body_text(&task.answer.body, PyBytes_AS_STRING(text), <uint32_t>PyBytes_GET_SIZE(text)) < 0:
+        raise MemoryError
+    return 0
+
+
+# answer_text gives a failed task's answer its sentence, or none: no memory.
+cdef void answer_text(task_t *task, const char *text) noexcept nogil:
+    body_clear(&task.answer.body)
+    body_text(&task.answer.body, text, <uint32_t>strlen(text))
+
+
+cdef str sentence(object error):
+    try:
+        return "".join((str(error), ""))  # of a class of str's the characters only
+    except BaseException:  # an exception whose words fail: its type has to do
+        return ""
+
+
+# trace_print shows the exception that is handled, where it can't even be logged.
+cdef int trace_print() except -1:
+    try:
+        traceback.print_exc()
+    except BaseException:  # nor shown
+        return 0
+    return 0
+
+
+# refuse_deferred raises TypeError for a result that is still to be run by an event loop.
+cdef int refuse_deferred(object result) except -1:
+    if isinstance(result, AsyncGenerator):
+        what = "an async generator"
+    elif inspect.isawaitable(result):
+        what = "an awaitable"
+    else:
+        return 0
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited
+    raise TypeError(f"the handler returned {what}, which needs pound.aio.Worker")
+
+
+def stream(Task task not None, items):
+    """Send what a generator yields as partials, and return what it returns.
+
+    It is closed when it can't go on: nobody waits for the answer any more, an item is no body, or
+    it exceeds a limit of the broker.
+    """
+    cdef bint going = True
+    value = item = failure = None
+    try:
+        while going:
+            if task.task.cancelled:
+                raise Cancelled(UNWANTED)
+            try:
+                item = next(items)
+            except StopIteration as end:
+                value, going = end.value, False
+            if going:
+                send_item(task, item)
+        return value
+    except BaseException as error:
+        failure = error
+    close(task, items)  # here, so that what it raises has no context but its own
+    try:
+        raise failure
+    finally:
+        failure = None
+
+
+cdef int send_item(Task task, object item) except -1:
+    meta = None
+    if isinstance(item, Answer):
+        item, meta = item
+    task.partial(b"" if item is None else item, meta)
+    return 0
+
+
+# close closes a generator whose task has failed already: what it raises then is only logged.
+cdef int close(Task task, object items) except -1:
+    try:
+        items.close()
+    except BaseException as error:
+        log_closing(task, error)
+    return 0
+
+
+def log_closing(Task task not None, error):
+    """Log what a generator raised when it was closed."""
+    try:
+        log_event(
+            LOGGER, logging.ERROR, "handler failed", service=task.service, attempt=task.attempt,
+            exc_info=(type(error), error, error.__traceback__))
+    except BaseException:
+        trace_print()
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Task:
+    """One delivery of a request to this worker; what a handler is called with.
+
+    Attributes
+    ----------
+    parts : list of bytes
+        The body; memoryviews among them if the worker was made with ``copy=False``.
+    service : str
+        The name under which it was asked for.
+    attempt : int
+        1 for the first delivery; higher when earlier workers were lost.
+    deadline : float or None
+        When the client stops waiting, on `time.monotonic()`; None if it never does.
+    meta : dict of str to str
+        What the client sent along; empty if nothing.
+    cancelled : bool
+        True once nobody waits for the answer any more: the client cancelled or is gone, the
+        deadline passed, or the broker was restarted. A handler that runs long should look.
+    """
+
+    def __init__(self):
+        raise TypeError("a Task comes from its worker")
+
+    def __reduce__(self):
+        """Refuse to be pickled or copied."""
+        raise TypeError(f"a Task can't be pickled or copied: {TASK}")
+
+    def __dealloc__(self):
+        if self.task != NULL:
+            self.task.face = NULL
+            task_drop(self.task)
+        body_clear(&self.request)
+
+    @property
+    def parts(self):
+        """The body's parts."""
+        if self.split is None:
+            self.split = body_parts(&self.request, self.serving.share)
+        return self.split
+
+    @property
+    def body(self):
+        """The body: `bytes`, or a list when it has other than one part."""
+        cdef list parts = self.parts
+        return parts[0] if len(parts) == 1 else list(parts)
+
+    @property
+    def meta(self):
+        """What the client sent along."""
+        return self.told
+
+    @property
+    def service(self):
+        """The name under which it was asked for."""
+        return self.serving.names[self.task.service]
+
+    @property
+    def attempt(self):
+        """1 for the first delivery; higher when earlier workers were lost."""
+        return self.task.attempt
+
+    @property
+    def deadline(self):
+        """When the client stops waiting, on `time.monotonic()`; None if it never does."""
+        return self.task.deadline / SECOND if self.task.deadline else None
+
+    @property
+    def cancelled(self):
+        """True once nobody waits for the answer any more."""
+        return bool(self.task.cancelled)
+
+    @property
+    def remaining(self):
+        """Seconds until the deadline, not below 0; None if there is no deadline."""
+        if not self.task.deadline:
+            return None
+        return max(0.0, (self.task.deadline - clock_now()) / SECOND)
+
+    def partial(self, body, meta=None):
+        """Send a partial of the answer ahead of the final one.
+
+        Waits while the client has not read what was sent before: a stream goes as fast as it is
+        read, some 64 KiB to 1 MiB ahead.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits for the answer any more, as `cancelled` says.
+        TypeError
+            `body` is not bytes-like or a sequence of those.
+        ValueError
+            The partial exceeds a limit of the broker.
+        ForkError
+            This is a child process of the worker's.
+        """
+        cdef body_t part
+        cdef partial_t how
+        self.serving.check_fork()
+        memset(&part, 0, sizeof(body_t))
+        body_fill(&part, body, meta)
+        self.serving.check_body(&part)
+        with nogil:
+            how = tasks_partial(&self.serving.tasks, self.task, &part, True)
+        if how == PARTIAL_DROPPED:
+            raise Cancelled(UNWANTED)
+
+    def progress(self, done, total=None):
+        """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
+        told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
+        self.partial(b"", {"progress": told})

@@ -1,0 +1,9 @@
+"""Bytes to records and back: PND/1 and the dialects of the ZeroMQ Guide.
+
+No peer and no socket is known here. May import `_base`.
+
+dialects  what a message of the Guide's peers says; the frames before a body that goes to one
+format    PND/1 in numbers: sizes, kinds, flags, codes (docs/protocol.md)
+reader    a packet in, records out
+writer    records in, a packet out
+"""
