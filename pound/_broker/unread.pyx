@@ -25,12 +25,17 @@ cdef uint64_t unread_bytes(const peer_t *peer) noexcept nogil:
     return peer.items_bytes - peer.pipe_noted + <uint64_t> pipe_bytes(peer.pipe)
 
 
-# unread_for says for how many ns a client has read nothing; looks are as far apart as turns may be.
-cdef int64_t unread_for(broker_t *b, peer_t *peer) noexcept nogil:
-    return peer_watch(b, peer, LOOK_AGAIN_NS + 2 * b.pulse_ns)
+# stalled_for says for how many ns a client has read nothing, or 0 while that is not too long. Looks
+# are as far apart as turns may be. Of an inproc peer one sees little: it has client_grace.
+cdef int64_t stalled_for(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef int64_t since_ns = peer_watch(b, peer, LOOK_AGAIN_NS + 2 * b.pulse_ns)
+    cdef int64_t patience = b.settings.heartbeat_ns * b.settings.liveness
+    if peer.route != NULL and peer.route.alive and peer.route.fd < 0:
+        patience = max(patience, b.settings.client_grace_ns)
+    return since_ns if since_ns > patience else 0
 
 
-cdef uint64_t most_unread(broker_t *b, int64_t patience) noexcept nogil:
+cdef uint64_t most_unread(broker_t *b) noexcept nogil:
     """Look at all clients; give the most that one has unread that does not read."""
     cdef uint64_t most = 0
     cdef uint64_t unread
@@ -39,7 +44,7 @@ cdef uint64_t most_unread(broker_t *b, int64_t patience) noexcept nogil:
     for i in range(b.peers.count):
         peer = <peer_t *> b.peers.at[i]
         unread = unread_bytes(peer)
-        if unread and unread_for(b, peer) > patience:
+        if unread and stalled_for(b, peer):
             most = max(most, unread)
     return most
 
@@ -65,7 +70,6 @@ cdef void connections_known(broker_t *b) noexcept nogil:
 
 cdef int unread_drop(broker_t *b, uint64_t held) noexcept nogil:
     cdef uint64_t least = b.settings.memory_max // HELD_PARTS
-    cdef int64_t patience = b.settings.heartbeat_ns * b.settings.liveness
     cdef uint64_t dropped = 0
     cdef uint64_t most, unread
     cdef int64_t since_ns
@@ -75,7 +79,7 @@ cdef int unread_drop(broker_t *b, uint64_t held) noexcept nogil:
             < b.settings.memory_max // WATCHED_PARTS):
         return 0
     b.unread_at = b.now + LOOK_AGAIN_NS
-    most = most_unread(b, patience)
+    most = most_unread(b)
     if held <= least or most == 0:
         return 0
     connections_known(b)
@@ -86,8 +90,8 @@ cdef int unread_drop(broker_t *b, uint64_t held) noexcept nogil:
         unread = unread_bytes(peer)
         if unread < most // 2 or unread == 0:
             continue
-        since_ns = unread_for(b, peer)
-        if since_ns > patience:
+        since_ns = stalled_for(b, peer)
+        if since_ns:
             give_up(b, peer, unread, since_ns)
             dropped += unread
     return dropped > 0

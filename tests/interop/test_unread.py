@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -10,9 +12,10 @@ import zmq
 
 from tests.interop.rig import Own, Rig
 from tests.peers.base import Body, Serving
-from tests.peers.catalogue import SERVICE, WORKERS
+from tests.peers.catalogue import BEAT, SERVICE, WORKERS
 from tests.peers.mdp1 import Mdp1AsyncClient
-from tests.support import wait_until
+from tests.peers.pnd_worker import PndWorker
+from tests.support import Process, wait_until
 
 MIB = 1 << 20
 MEMORY = 64 * MIB
@@ -72,3 +75,38 @@ def test_clients_that_never_read_shut_nobody_out(
     assert rig.stat("unread_clients") > 0
     assert rig.stat("refused") == 0
     wait_until(lambda: "client does not read, its answers are dropped" in caplog.text)
+
+
+ASKED = 64
+ASKS = """
+import sys
+import pound
+
+with pound.Client(sys.argv[1]) as client:
+    answers = [client.submit(b"large", service="work") for _ in range(int(sys.argv[2]))]
+    print(sum(len(answer.result(timeout=40)) for answer in answers), flush=True)
+"""
+
+
+def test_a_native_client_asks_again(
+    rig_of: Callable[..., Rig], own: Own, spawn: Callable[..., Process]
+) -> None:
+    """One that was stopped for long has every answer once it goes on."""
+    rig = rig_of(**{**PATIENT, "memory_max": 24 * MIB, "undelivered_bytes_max": 16 * MIB})
+    worker = own(PndWorker(rig.backend, heartbeat=BEAT, capacity=ASKED))
+    rig.ready(worker)
+    client = spawn([sys.executable, "-c", ASKS, rig.frontend, str(ASKED)])
+    tasks = [worker.task() for _ in range(ASKED)]
+    client.popen.send_signal(signal.SIGSTOP)
+    for task in tasks:
+        worker.answer(task, [LARGE])
+
+    def given_up() -> bool:
+        worker.beat()
+        return rig.stat("unread_clients") == 1
+
+    wait_until(given_up)
+    worker.close()
+    client.popen.send_signal(signal.SIGCONT)
+    with Serving(lambda: WORKERS["pnd"](rig.backend), answer):
+        client.wait_line(f"^{ASKED * len(LARGE)}$")
