@@ -12,13 +12,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import pytest
 import zmq
 
 from tests import support
 from tests.ahead import ahead, pytest_collection_finish, pytest_sessionfinish
+from tests.peers.base import Peer
 from tests.support import Process, Served, need, wait_until
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
 HARD_EXTRA_S = 30.0  # after the soft limit
 RECEIVE_MS = 15_000  # no socket of a test waits longer
 WILDCARD = "tcp://127.0.0.1:*"
+
+P = TypeVar("P", bound=Peer)
 
 _WATCHDOG = pytest.StashKey[TextIO]()
 
@@ -166,3 +169,17 @@ def serve(spawn: Callable[..., Process]) -> Callable[..., Served]:
 def run_pound() -> Callable[..., Any]:
     """``run_pound(*arguments, stdin=b"", **environ)``: ``pound`` run to its end."""
     return support.run_pound
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[[P], P]]:
+    """``own(peer)``: give the peer back, and close it with the test."""
+    peers: list[Peer] = []
+
+    def keep(peer: P) -> P:
+        peers.append(peer)
+        return peer
+
+    yield keep
+    for peer in reversed(peers):
+        peer.close()

@@ -354,7 +354,7 @@ cdef class Asking(Engine):
 
     @property
     def refusal(self):
-        """What the broker said of the last request that it did not take yet; empty: it took all."""
+        """The broker's words for the last request that it did not take at once; empty: none."""
         cdef char text[REFUSAL]
         pthread_mutex_lock(&self.e.lock)
         memcpy(text, self.a.refusal, REFUSAL)

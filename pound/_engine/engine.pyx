@@ -691,8 +691,10 @@ cdef void news_log(Engine self, mail_t *mail) noexcept:
     }
     said = (<bytes>body_parts(&mail.body, False)[0]).rsplit(b"\0", max(0, len(texts) - 1))
     fields.update(zip(texts, (text.decode(errors="replace") for text in said)))
-    if code == LOG_MALFORMED or code == LOG_REFUSED:
+    if code == LOG_REFUSED:
         repeated = self.repeats.pass_one((code, first))
+    elif code == LOG_MALFORMED:  # by the kind of fault, wherever in the packet it is
+        repeated = self.repeats.pass_one((code, said[0].partition(b" at byte ")[0]))
     elif code == LOG_CANNOT_CONNECT:
         repeated = self.repeats.pass_one((code, said[0]))
     else:

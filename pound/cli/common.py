@@ -155,6 +155,11 @@ def connect_option(side: str) -> Callable[[Function], Function]:
 
     def find(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Sequence[str]:
         variable = os.environ.get(key.environment)
+        for endpoint in given:
+            if endpoint.startswith("inproc:"):
+                raise pound.ConfigError(
+                    f"{endpoint!r} reaches no other process: use tcp:// or ipc:// (flag --connect)"
+                )
         if given or variable is None:
             return given or default
         try:

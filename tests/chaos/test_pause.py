@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -28,6 +29,7 @@ RATES = {"heartbeat": "0.5", "liveness": "5"}  # their product
 TASK_S = 0.4
 HELD = 2  # tasks of each worker
 KINDS = {"sync": "work", "aio": "awork"}
+AtWork: TypeAlias = tuple[Served, list[Process], Status]
 
 
 @pytest.fixture
@@ -53,6 +55,20 @@ def workers(spawn: Callable[..., Process], runs: Path) -> Callable[[Served], lis
         ]  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def at_work(
+    pound_serve: Callable[..., Served],
+    workers: Callable[[Served], list[Process]],
+    status_of: Callable[[str], Status],
+) -> AtWork:
+    """A broker, its workers once it knows them, and its status."""
+    broker = pound_serve(**RATES)
+    crew = workers(broker)
+    status = status_of(broker.frontend)
+    status.wait_workers(len(crew))
+    return broker, crew, status
 
 
 @pytest.fixture
@@ -95,17 +111,12 @@ def ran_once(runs: Path) -> None:
 
 @pytest.mark.timeout(90)
 def test_workers_stopped_with_tasks_in_hand(
-    pound_serve: Callable[..., Served],
-    workers: Callable[[Served], list[Process]],
+    at_work: AtWork,
     stopped: Callable[..., ExitStack],
-    status_of: Callable[[str], Status],
     runs: Path,
 ) -> None:
     """They are given up, nobody else offers their service, and they finish what they hold."""
-    broker = pound_serve(**RATES)
-    crew = workers(broker)
-    status = status_of(broker.frontend)
-    status.wait_workers(len(crew))
+    broker, crew, status = at_work
     with pound.Client(broker.frontend) as client:
         futures = ask(client, HELD)
         status.wait(lambda now: now["counters"]["running"] == len(futures))
@@ -124,17 +135,12 @@ def test_workers_stopped_with_tasks_in_hand(
 
 @pytest.mark.timeout(90)
 def test_idle_workers_stopped(
-    pound_serve: Callable[..., Served],
-    workers: Callable[[Served], list[Process]],
+    at_work: AtWork,
     stopped: Callable[..., ExitStack],
-    status_of: Callable[[str], Status],
     runs: Path,
 ) -> None:
     """What waited for them meanwhile is answered at once, and nothing counts as lost."""
-    broker = pound_serve(**RATES)
-    crew = workers(broker)
-    status = status_of(broker.frontend)
-    status.wait_workers(len(crew))
+    broker, crew, status = at_work
     with pound.Client(broker.frontend) as client:
         with stopped(*crew):
             status.wait_workers(0)
@@ -148,19 +154,14 @@ def test_idle_workers_stopped(
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", ["client", "aio"])
 def test_client_stopped_with_open_requests(
-    pound_serve: Callable[..., Served],
-    workers: Callable[[Served], list[Process]],
+    at_work: AtWork,
     spawn: Callable[..., Process],
     stopped: Callable[..., ExitStack],
-    status_of: Callable[[str], Status],
     runs: Path,
     kind: str,
 ) -> None:
     """All is answered while it stands still; it has the answers as soon as it goes on."""
-    broker = pound_serve(**RATES)
-    crew = workers(broker)
-    status = status_of(broker.frontend)
-    status.wait_workers(len(crew))
+    broker, crew, status = at_work
     command = [sys.executable, "-m", "tests.chaos.ends", kind, broker.frontend, "5", "0.1", *KINDS]
     client = spawn(command)
     client.wait_line("^asked$")
@@ -177,17 +178,12 @@ def test_client_stopped_with_open_requests(
 
 @pytest.mark.timeout(90)
 def test_broker_stopped_with_tasks_in_hand(
-    pound_serve: Callable[..., Served],
-    workers: Callable[[Served], list[Process]],
+    at_work: AtWork,
     stopped: Callable[..., ExitStack],
-    status_of: Callable[[str], Status],
     runs: Path,
 ) -> None:
     """Workers and clients have left the silent broker, and are back in time; amnesty for all."""
-    broker = pound_serve(**RATES)
-    crew = workers(broker)
-    status = status_of(broker.frontend)
-    status.wait_workers(len(crew))
+    broker, crew, status = at_work
     with pound.Client(broker.frontend, heartbeat=0.5) as client:
         futures = ask(client, 2 * HELD)
         status.wait(lambda now: now["counters"]["running"] == HELD * len(crew))

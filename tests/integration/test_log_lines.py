@@ -96,19 +96,6 @@ def line(process: Process, pattern: str, timeout: float = 15.0) -> re.Match[str]
 
 
 @pytest.fixture
-def own() -> Any:
-    made: list[Any] = []
-
-    def keep(peer: Any) -> Any:
-        made.append(peer)
-        return peer
-
-    yield keep
-    for peer in made:
-        peer.close()
-
-
-@pytest.fixture
 def broker(serve: Callable[..., Served]) -> Served:
     return serve(
         "--heartbeat", "0.2", "--liveness", "3", "--service-wait", "0.3",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from tests.interop.rig import QUICK, Rig
-from tests.peers.base import Peer
 from tests.support import WAIT_S, need
 
 PEERS = Path(__file__).parent.parent / "peers" / "c"
-
-P = TypeVar("P", bound=Peer)
 
 
 @pytest.fixture
@@ -40,20 +37,6 @@ def rig_of() -> Iterator[Callable[..., Rig]]:
 def rig(rig_of: Callable[..., Rig]) -> Rig:
     """A broker with quick timers."""
     return rig_of()
-
-
-@pytest.fixture
-def own() -> Iterator[Callable[[P], P]]:
-    """``own(peer)``: give the peer back, and close it with the test."""
-    peers: list[Peer] = []
-
-    def keep(peer: P) -> P:
-        peers.append(peer)
-        return peer
-
-    yield keep
-    for peer in reversed(peers):
-        peer.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,18 +38,22 @@ def client(rig: Rig, own: Own) -> PndClient:
     return client
 
 
-def hear(worker: PndWorker, holds: Callable[[], bool]) -> None:
-    """Let a worker read and beat until `holds()`; it must get no task meanwhile."""
+def hear(worker: PndWorker, holds: Callable[[], bool]) -> int:
+    """Let a worker read and beat until `holds()`; return the credits that came, and no task."""
+    seen = 0
 
     def held() -> bool:
+        nonlocal seen
         worker.keep_alive()
         frames = worker.poll(BEAT / 4)
         if frames is not None:
+            seen += sum(record.kind == CREDIT for record in wire.unpack(frames)[1])
             worker.heard = time.monotonic()
             assert worker.parse(frames) is None
         return holds()
 
     wait_until(held)
+    return seen
 
 
 def credited(worker: PndWorker, task: Task) -> tuple[int, int] | None:
@@ -77,20 +81,7 @@ def test_only_the_last_of_many_credits_is_passed_on(
     said = rig.stat("records_in")
     client.put(*(credit(id, cost) for cost in range(1, 20_000)), credit(id, 5))
     wait_until(lambda: rig.stat("records_in") >= said + 20_000)
-    seen = 0
-
-    def all_came() -> bool:
-        nonlocal seen
-        frames = worker.poll(BEAT / 4)
-        worker.keep_alive()
-        if frames is not None:
-            seen += sum(record.kind == CREDIT for record in wire.unpack(frames)[1])
-            worker.heard = time.monotonic()
-            worker.parse(frames)
-        return credited(worker, task) == (19_999, 1)
-
-    wait_until(all_came)
-    assert seen == 1
+    assert hear(worker, lambda: credited(worker, task) == (19_999, 1)) == 1
     assert rig.stat("control_dropped") == 0
 
 

@@ -85,6 +85,7 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
         (["worker", "json:__name__"], "not callable"),
         (["demo", "/no/such/folder"], "does not exist"),
         (["status", "--connect", "nonsense"], "nonsense"),
+        (["call", "x", "--connect", "inproc://x"], "reaches no other process"),
         (["status", "--connect", "tcp://127.0.0.1"], "did you mean 'tcp://127.0.0.1:5555'"),
         (["worker", "json:dumps", "--connect", "tcp://127.0.0.1"], "mean 'tcp://127.0.0.1:5556'"),
         (

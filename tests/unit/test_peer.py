@@ -390,7 +390,8 @@ def test_what_a_broker_says_of_the_peer_is_logged(
     with caplog.at_level(logging.DEBUG, LOGGER.name):
         engine = make()
         broker.expect(HELLO)
-        broker._router.send_multipart([broker.route, b"PND\x02"])
+        for frame in (b"PND\x02", b"PND\x01short", b"PND\x01short too"):
+            broker._router.send_multipart([broker.route, frame])
         broker.say(record(5, 0, b"\x10\0\0\0\0\0\0\0", [b"no\nentry"]))
         broker.say(welcome())
         broker.say(bye(0))
@@ -398,9 +399,10 @@ def test_what_a_broker_says_of_the_peer_is_logged(
         broker.epoch = os.urandom(16)
         broker.say(welcome())
         seen(engine, epochs=1, welcomes=2)
-        wait_until(lambda: len(caplog.messages) == 6)
+        wait_until(lambda: len(caplog.messages) == 7)
     assert [str(entry.msg) for entry in caplog.records] == [
         'malformed packet dropped error="version at byte 0"',
+        'malformed packet dropped error="short at byte 0"',
         r"refused code=16 words=no\x0aentry",
         f"broker found endpoint={broker.endpoint}",
         f'broker lost endpoint={broker.endpoint} reason="unknown to it"',
