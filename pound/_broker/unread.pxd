@@ -7,7 +7,7 @@
 # most first, until less is held. Their connections are cut: nothing else empties a pipe.
 #
 # Who reads, however slowly, loses nothing: bytes that its system acknowledges, or that leave its
-# pipe, are seen. Of peers without a connection that can be watched (_sweep.pxd) little is seen:
+# pipe, are seen. Of peers without a connection that can be watched (sweep.pxd) little is seen:
 # they have client_grace. A pause of the broker's own counts against nobody.
 #
 # Cost: nothing while less than a quarter is unread; else O(peers) and a system call for each client
