@@ -51,15 +51,18 @@ def headers_of(source: Path) -> list[str]:
     return sorted(str(path) for path in seen if path.suffix == ".h")
 
 
+def sanitizers() -> list[str]:
+    """Return the flags of compiler and linker that POUND_SANITIZE asks for."""
+    return SANITIZERS if switch("POUND_SANITIZE") else []
+
+
 def extension(source: Path, arguments: list[str], **more: object) -> Extension:
     """Return the extension of a source, named by its path."""
-    sanitizers = SANITIZERS if switch("POUND_SANITIZE") else []
     return Extension(
         ".".join(source.with_suffix("").parts),
         [str(source)],
         depends=headers_of(source),
         include_dirs=["."],
-        extra_compile_args=[*arguments, *ALWAYS, *sanitizers],
-        extra_link_args=sanitizers,
+        extra_compile_args=[*arguments, *ALWAYS],
         **more,
     )

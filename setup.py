@@ -22,7 +22,7 @@ from setuptools.command.build_ext import build_ext
 
 # An isolated build does not look for modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
-from cython_options import DIRECTIVES, JOBS, extension, switch
+from cython_options import DIRECTIVES, JOBS, extension, sanitizers, switch
 
 SWITCHES = ("POUND_DEBUG", "POUND_TRACE", "POUND_SANITIZE", "POUND_ANNOTATE")
 # What the switches were at the last build, which the compiled modules themselves don't tell.
@@ -54,7 +54,12 @@ macros = [("POUND_DEBUG", "1")] if debug else []
 macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if trace else []
 arguments = ["-O0", "-g3"] if debug else ["-O3", "-g1"]
 extensions = [
-    extension(source, arguments, define_macros=macros)
+    extension(
+        source,
+        [*arguments, *sanitizers()],
+        define_macros=macros,
+        extra_link_args=sanitizers(),
+    )
     for source in sorted(Path("pound").rglob("*.pyx"))
 ]
 

@@ -12,12 +12,12 @@ from setuptools import setup
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-from cython_options import DIRECTIVES, JOBS, extension, switch  # noqa: E402
+from cython_options import DIRECTIVES, JOBS, extension, sanitizers  # noqa: E402
 
 OUT = Path("build", "probe")
 
 os.chdir(ROOT)
-flags = "sanitized" if switch("POUND_SANITIZE") else ""
+flags = " ".join(sanitizers())
 OUT.mkdir(parents=True, exist_ok=True)
 stamp = OUT / "flags"
 changed = not stamp.exists() or stamp.read_text() != flags
@@ -29,7 +29,7 @@ setup(
     script_args=[*arguments, "--parallel", str(JOBS), *(["--force"] if changed else [])],
     ext_modules=cythonize(
         [
-            extension(source, ["-O0", "-g"])
+            extension(source, ["-O0", "-g", *sanitizers()], extra_link_args=sanitizers())
             for source in sorted(Path("tests", "probe").glob("*.pyx"))
         ],
         build_dir=str(OUT),
