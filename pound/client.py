@@ -20,7 +20,7 @@ import zmq
 from pound._base.threads import check_threads
 from pound._base.unpicklable import RESULT, Unpicklable
 from pound._engine.checks import check_context, check_endpoints, check_rates, label_bytes
-from pound._engine.client import Asking, Box, Flow
+from pound._engine.client import ClientEngine, ReplyQueue, StreamState
 from pound._engine.map import Map
 from pound._engine.progress import shown
 from pound._engine.values import Answer, P, Partial
@@ -134,7 +134,7 @@ class Client(Unpicklable, Generic[P]):
         check_threads("client")
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
-        self._engine = Asking(
+        self._engine = ClientEngine(
             check_endpoints(endpoints),
             check_context(context),
             *check_rates(heartbeat, liveness),
@@ -215,7 +215,7 @@ class Client(Unpicklable, Generic[P]):
         -------
         concurrent.futures.Future
             Its ``cancel()`` cancels the request at the broker too. Callbacks added to it run on
-            the client's news thread and must not block.
+            the client's events thread and must not block.
         """
         future: _Asked[P | list[P]] = _Asked(self._engine)
         future.number = self._engine.submit(None, future, body, service, timeout, priority, meta)
@@ -320,7 +320,7 @@ class _Asked(Unpicklable, Future[T]):
     _noun = "the future of a request"
     _remedy = RESULT
 
-    def __init__(self, engine: Asking) -> None:
+    def __init__(self, engine: ClientEngine) -> None:
         super().__init__()
         self._engine = engine
         self.number = 0
@@ -341,7 +341,7 @@ class Stream(Unpicklable):
 
     def __init__(
         self,
-        engine: Asking,
+        engine: ClientEngine,
         body: Body,
         service: str,
         timeout: float | None,
@@ -351,11 +351,11 @@ class Stream(Unpicklable):
         self._engine = engine
         self._over = True  # until it has begun
         self._partials: deque[Any] = deque()  # at its end perhaps an exception
-        self._flow = Flow()
+        self._flow = StreamState()
         # Held by the one that takes from the box; a signal handler of its thread may close too.
         self._lock = threading.RLock()
         self._reading = False
-        self._box = Box(engine.share)
+        self._box = ReplyQueue(engine.share)
         self._number = engine.submit(self._box, self._flow, body, service, timeout, priority, meta)
         self._over = False
 
@@ -410,7 +410,7 @@ class Stream(Unpicklable):
         self._partials.clear()
 
 
-def _close(engine: Asking) -> None:
+def _close(engine: ClientEngine) -> None:
     """Close the engine; in a forked child there is nothing that could be closed."""
     if not engine.forked():
         engine.leave()

@@ -28,7 +28,7 @@ from pound._engine.checks import (
     label_bytes,
 )
 from pound._engine.handlers import Handler, check_capacity, check_services
-from pound._engine.worker import AGREE_WITHIN, LAST_WORDS, Serving, Task
+from pound._engine.worker import AGREE_WITHIN, LAST_WORDS, Task, WorkerEngine
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -114,7 +114,7 @@ class Worker(Unpicklable):
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._started = False
         self._signals = 0
-        self._engine = Serving(
+        self._engine = WorkerEngine(
             check_endpoints(endpoint, BACKEND_PORT),
             check_context(context),
             *check_rates(heartbeat, liveness),
@@ -168,7 +168,7 @@ class Worker(Unpicklable):
             return True
         seconds = self._drain_timeout if timeout is None else timeout
         self._engine.leave(seconds)
-        if not self._engine.inside_news() and self._engine.join(seconds + CLOSE_WITHIN):
+        if not self._engine.on_events_thread() and self._engine.join(seconds + CLOSE_WITHIN):
             atexit.unregister(self._stop_at_exit)
         left = self._engine.given_back + self._engine.undelivered
         return left == 0 and not self._engine.alive()

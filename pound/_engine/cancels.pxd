@@ -1,8 +1,8 @@
 # The ids of cancelled requests: told to the broker once, and again on a WELCOME, since a CANCEL may
 # be lost with its connection, until the broker's answer is heard.
 #
-# ids[head..told) were told, ids[told..tail) are to be told; 0 stands where an answer was heard.
-# Invariant: head <= told <= tail <= room; at most CANCELS_MAX told ids are remembered.
+# ids[head..sent) were told, ids[sent..tail) are to be told; 0 stands where an answer was heard.
+# Invariant: head <= sent <= tail <= room; at most CANCELS_MAX sent ids are remembered.
 # Cost:      amortized O(1); an answer that comes out of turn is searched among those remembered.
 # Memory:    one array, owned, that doubles and never shrinks.
 
@@ -11,14 +11,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memmove, memset
 
 cdef enum:
-    CANCELS_MAX = 4096       # told ids
+    CANCELS_MAX = 4096       # sent ids
     CANCELS_ROOM_MIN = 64
 
 
 cdef struct cancels_t:       # all zero: none
     uint64_t *ids            # owned
     uint32_t head
-    uint32_t told
+    uint32_t sent
     uint32_t tail
     uint32_t room
 
@@ -31,7 +31,7 @@ cdef inline int cancels_reserve(cancels_t *c) noexcept nogil:
         return 0
     if c.head > c.room // 2:
         memmove(c.ids, c.ids + c.head, (c.tail - c.head) * sizeof(uint64_t))
-        c.told -= c.head
+        c.sent -= c.head
         c.tail -= c.head
         c.head = 0
         return 0
@@ -54,17 +54,17 @@ cdef inline void cancels_add(cancels_t *c, uint64_t id) noexcept nogil:
 cdef inline uint64_t cancels_next(cancels_t *c) noexcept nogil:
     """cancels_next gives the next id to be told, which then counts as told; 0: none is left."""
     cdef uint64_t id = 0
-    while c.told < c.tail and id == 0:
-        id = c.ids[c.told]
-        c.told += 1
-    while c.head < c.told and (c.ids[c.head] == 0 or c.told - c.head > CANCELS_MAX):
+    while c.sent < c.tail and id == 0:
+        id = c.ids[c.sent]
+        c.sent += 1
+    while c.head < c.sent and (c.ids[c.head] == 0 or c.sent - c.head > CANCELS_MAX):
         c.head += 1
     return id
 
 
 cdef inline void cancels_again(cancels_t *c) noexcept nogil:
     """cancels_again has every remembered CANCEL told once more."""
-    c.told = c.head
+    c.sent = c.head
 
 
 cdef inline void cancels_heard(cancels_t *c, uint64_t id) noexcept nogil:
@@ -74,7 +74,7 @@ cdef inline void cancels_heard(cancels_t *c, uint64_t id) noexcept nogil:
         if c.ids[i] == id:
             c.ids[i] = 0
             break
-    while c.head < c.told and c.ids[c.head] == 0:
+    while c.head < c.sent and c.ids[c.head] == 0:
         c.head += 1
 
 

@@ -10,7 +10,7 @@ from pound._engine.values import Answer, Body, Partial, Reply
 
 # (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
 # with a Partial, or with the reason why a partial can't be read (the request goes on: cancel it).
-Told: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
+Event: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
 
 LOGGER: logging.Logger
 EAGER_BYTES: int
@@ -21,21 +21,21 @@ STREAM_BYTES_MAX: int
 def live() -> int: ...
 
 # The tag of a request whose partials are wanted, too. Call `read` for each Partial that the caller
-# has got, in order, and `Asking.grant` when that returns True: the worker goes as far as was read.
+# got, in order. When it returns True call `ClientEngine.grant`: the worker goes as far as was read.
 @final
-class Flow:
+class StreamState:
     owner: Any
     def __new__(cls, owner: object = None) -> Self: ...
     def read(self) -> bool: ...
 
 @final
-class Box:
+class ReplyQueue:
     def __new__(cls, share: bool = False, fd: int = -1) -> Self: ...
-    def take(self, timeout: float | None = 0.0) -> list[Told]: ...
+    def take(self, timeout: float | None = 0.0) -> list[Event]: ...
     def drain(self) -> None: ...
 
 @disjoint_base
-class Asking(Engine):
+class ClientEngine(Engine):
     def __init__(
         self,
         endpoints: tuple[str, ...],
@@ -45,13 +45,13 @@ class Asking(Engine):
         label: bytes,
         waits: bool,
         share: bool = False,
-        news_fd: int = -1,
+        events_fd: int = -1,
     ) -> None: ...
     @property
     def share(self) -> bool: ...
     def submit(
         self,
-        box: Box | None,
+        queue: ReplyQueue | None,
         tag: object,
         body: Body,
         service: str,
@@ -64,7 +64,7 @@ class Asking(Engine):
     def refusal(self) -> str: ...
     def submit_many(
         self,
-        box: Box,
+        queue: ReplyQueue,
         first_tag: int,
         bodies: Sequence[Body],
         service: str,

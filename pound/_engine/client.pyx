@@ -1,10 +1,11 @@
 """The Python handle of a client's end: bodies in, answers out.
 
-`Asking` posts requests to the engine, a `Box` is where their answers wait, a `Flow` is how far a
-stream is. Nothing is decided here: what becomes of a request is in client_rules.pyx.
-Invariant: a tag, and the Box that its answer comes to, are held from the asking until the mail of
-           the request's end is taken. It is the Asking that holds the Box: mails that nobody takes
-           go with the two.
+`ClientEngine` posts requests to the engine's thread, a `ReplyQueue` holds their answers until they
+are taken, a `StreamState` counts what was read of a stream. Nothing is decided here: what becomes
+of a request is in client_rules.pyx.
+Invariant: a tag, and the ReplyQueue that its answer comes to, are referenced from the submission
+           until the request's final mail is taken. The ClientEngine references the ReplyQueue:
+           mails that nobody takes are freed with the two.
 """
 
 cimport cython
@@ -15,16 +16,19 @@ from libc.string cimport memcpy, memset
 
 from pound._wire.format cimport CODE_INTERNAL, partial_cost
 from .client_rules cimport (
-    REFUSAL, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, ask_t, asking_free, asking_init, asking_live,
-    cancel_t, run_ask, run_cancel, run_leave, service_t)
+    client_free, client_init, client_live, run_cancel, run_leave, run_look, run_submit)
+from .client_state cimport (
+    REFUSAL, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, cancel_t, look_t, submit_t)
 from .engine cimport (
-    FAR, Engine, clock_now, command_t, engine_post, forks, pthread_mutex_lock, pthread_mutex_unlock)
+    FAR, Engine, clock_now, engine_command_t, engine_post, forks, pthread_mutex_lock,
+    pthread_mutex_unlock)
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts, body_text,
     body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_t,
     mailbox_take, mailbox_wait, mails_live, released_drop)
 from .pace cimport pace_name
-from .streams cimport flow_read, look_t, run_look
+from .requests cimport shared_name_t
+from .streams cimport stream_read
 
 cdef enum:
     NS = 1000000000                # in a second
@@ -83,7 +87,7 @@ from pound.errors import ClosedError, ForkError, ProtocolError, error_for
 from .checks import check_seconds, check_whole
 from .values import Answer, Partial, service_name
 
-Told = tuple                    # (tag, ok, value): how a mail is told, see the stub
+Event = tuple                    # (tag, ok, value): what a mail says, see the stub
 LOGGER = logging.getLogger("pound.client")
 # What a client made from now on goes by.
 EAGER_BYTES = 65536             # sent before WELCOME: enough for a call, little to send twice
@@ -94,7 +98,7 @@ STREAM_BYTES_MAX = 64 << 20     # of one stream, not yet read by the caller
 
 def live():
     """Return the structs of this process that are in use: requests, mails and shared buffers."""
-    return asking_live() + mails_live()
+    return client_live() + mails_live()
 
 
 cdef int64_t nanoseconds(double seconds) noexcept:
@@ -117,41 +121,41 @@ cdef object mail_value(mail_t *mail, bint share):
         if mail.kind == MAIL_ERROR:
             return mail_error(mail)
         if mail.kind == MAIL_PARTIAL or mail.code == WANTS_STREAM:
-            return (<Flow> mail.tag).partial(mail, share)
+            return (<StreamState> mail.tag).partial(mail, share)
         if mail.code == WANTS_BODY:
             return body_value(&mail.body, share)
         meta = body_meta(&mail.body)
         return Answer(body_value(&mail.body, share), meta)
     except ProtocolError as error:
         return error_for(CODE_INTERNAL, str(error))
-    except BaseException as error:  # an interrupt among them: the mail is lost, its taker is told
+    except BaseException as error:  # an interrupt among them: the mail is lost, its taker gets this
         return error
 
 
-cdef list mails_told(mail_t *mails, bint share, uint32_t *ends):
-    """mails_told returns (tag, ok, value) of each mail, counts those that end a request."""
-    cdef list told = []
+cdef list mails_values(mail_t *mails, bint share, uint32_t *ends):
+    """mails_values returns (tag, ok, value) of each mail, counts those that end a request."""
+    cdef list values = []
     cdef mail_t *mail
     while mails != NULL:
         mail = mails
         mails = mail.next
         tag = <object> mail.tag
         if mail.kind == MAIL_RESTART:
-            (<Flow> tag).restart()
+            (<StreamState> tag).restart()
         else:
             value = mail_value(mail, share)
             ok = None if mail.kind == MAIL_PARTIAL else not isinstance(value, BaseException)
-            told.append((tag, ok, value))
+            values.append((tag, ok, value))
             if ok is not None:
                 Py_DECREF(tag)
                 ends[0] += 1
         mail_free(mail)
     released_drop()
-    return told
+    return values
 
 
 @cython.final
-cdef class Flow:
+cdef class StreamState:
     """How far a stream is: the tag of its request. It counts attempts and what was read."""
 
     def __cinit__(self, owner=None):
@@ -174,12 +178,12 @@ cdef class Flow:
         self.attempt = 0
 
     def read(self):
-        """Note that the caller has read the oldest partial taken; True: call `Asking.grant`."""
-        return bool(flow_read(&self.flow, self.sizes.popleft()))
+        """Note that the caller has read the oldest partial; True: call `ClientEngine.grant`."""
+        return bool(stream_read(&self.stream, self.sizes.popleft()))
 
 
 @cython.final
-cdef class Box:
+cdef class ReplyQueue:
     """A mailbox of its own for the answers to some requests."""
 
     def __cinit__(self, bint share=False, int fd=-1):
@@ -211,12 +215,12 @@ cdef class Box:
                     timeout_ns = max(0, until - clock_now())
         return came
 
-    cdef int hold(self, Asking asking, uint32_t requests) except -1:
+    cdef int hold(self, ClientEngine engine, uint32_t requests) except -1:
         """hold has the client keep this box until so many more requests have ended."""
-        if self.open and self.keeper is not asking.awaited:
-            raise ValueError("answers of another client are to come to this box")
-        asking.awaited.add(self)
-        self.keeper = asking.awaited
+        if self.open and self.keeper is not engine.awaited:
+            raise ValueError("answers of another client are to come to this queue")
+        engine.awaited.add(self)
+        self.keeper = engine.awaited
         self.open += requests
         return 0
 
@@ -229,9 +233,9 @@ cdef class Box:
 
     cdef list tell(self, mail_t *mails):
         cdef uint32_t ends = 0
-        told = mails_told(mails, self.share, &ends)
+        values = mails_values(mails, self.share, &ends)
         self.let_go(ends)
-        return told
+        return values
 
     def take(self, timeout=0.0):
         """Return what has come, as (tag, ok, value); wait for it up to `timeout` seconds."""
@@ -251,7 +255,7 @@ cdef class Box:
             self.tell(mailbox_take(&self.mailbox))
 
 
-# --- asking
+# --- submitting
 
 cdef double timeout_seconds(object given) except -1:
     """timeout_seconds returns a timeout; what is no plain one is looked at in full."""
@@ -277,11 +281,11 @@ cdef int priority_level(object given) except -1:
     return check_whole("priority", given, 0, PRIORITY_MAX)
 
 
-cdef service_t *service_new(object service) except NULL:
+cdef shared_name_t *service_new(object service) except NULL:
     """service_new returns a name that no request has a share of yet."""
     cdef bytes encoded = service_name(service)
     cdef Py_ssize_t size = len(encoded)
-    cdef service_t *made = <service_t *> malloc(sizeof(service_t) + size)
+    cdef shared_name_t *made = <shared_name_t *> malloc(sizeof(shared_name_t) + size)
     if made == NULL:
         raise MemoryError
     made.refs = 0
@@ -291,8 +295,10 @@ cdef service_t *service_new(object service) except NULL:
     return made
 
 
-cdef int ask_add(ask_t *ask, void *tag, object body, object meta, uint8_t wants) except -1:
-    """ask_add adds one request to those that are to be asked together; the tag is as it comes."""
+cdef int submit_add(
+    submit_t *submit, void *tag, object body, object meta, uint8_t wants
+) except -1:
+    """submit_add adds one request to those of one command; the tag is stored as it is."""
     cdef mail_t *mail = mail_new(MAIL_REPLY, tag, 0)
     if mail == NULL:
         raise MemoryError
@@ -303,42 +309,42 @@ cdef int ask_add(ask_t *ask, void *tag, object body, object meta, uint8_t wants)
         raise
     mail.code = wants
     mail.next = NULL
-    if ask.first == NULL:
-        ask.first = mail
+    if submit.first == NULL:
+        submit.first = mail
     else:
-        ask.last.next = mail
-    ask.last = mail
-    ask.count += 1
-    ask.service.refs += 1
+        submit.last.next = mail
+    submit.last = mail
+    submit.count += 1
+    submit.service.refs += 1
     return 0
 
 
-cdef void ask_free(ask_t *ask):
-    """ask_free forgets requests that were not posted; their tags were not taken."""
-    cdef mail_t *mail = ask.first
+cdef void submit_free(submit_t *submit):
+    """submit_free forgets requests that were not posted; their tags were not taken."""
+    cdef mail_t *mail = submit.first
     cdef mail_t *next
     while mail != NULL:
         next = mail.next
         mail_free(mail)
         mail = next
-    free(ask.service)
-    free(ask)
+    free(submit.service)
+    free(submit)
 
 
-cdef class Asking(Engine):
+cdef class ClientEngine(Engine):
     """The engine of a client."""
 
     def __cinit__(self, *args, **kwargs):
         self.next_number = 1
-        self.boxes = []
+        self.queues = []
         self.awaited = set()
 
     def __init__(
         self, endpoints, context, heartbeat, liveness, bytes label, bint waits, bint share=False,
-        int news_fd=-1,
+        int events_fd=-1,
     ):
-        super().__init__(endpoints, context, heartbeat, liveness, False, LOGGER, news_fd)
-        asking_init(&self.a, &self.e.end)
+        super().__init__(endpoints, context, heartbeat, liveness, False, LOGGER, events_fd)
+        client_init(&self.a, &self.e.rules)
         self.share = share
         self.a.waits = waits
         self.a.eager_bytes = self.a.eager_bytes_max = EAGER_BYTES
@@ -350,7 +356,7 @@ cdef class Asking(Engine):
 
     def __dealloc__(self):
         if self.born == forks():
-            asking_free(&self.a)
+            client_free(&self.a)
 
     @property
     def refusal(self):
@@ -361,141 +367,141 @@ cdef class Asking(Engine):
         pthread_mutex_unlock(&self.e.lock)
         return (<bytes> text).decode(errors="replace")
 
-    cdef ask_t *new_ask(
+    cdef submit_t *new_submit(
         self, mailbox_t *box, object service, object timeout, object priority
     ) except NULL:
         cdef double seconds = timeout_seconds(timeout)
         cdef uint8_t level = priority_level(priority)
-        cdef ask_t *ask
+        cdef submit_t *submit
         self.check()
-        ask = <ask_t *> malloc(sizeof(ask_t))
-        if ask == NULL:
+        submit = <submit_t *> malloc(sizeof(submit_t))
+        if submit == NULL:
             raise MemoryError
-        memset(ask, 0, sizeof(ask_t))
-        ask.command.run = run_ask
-        ask.box = box
-        ask.priority = level
-        ask.timeout = nanoseconds(seconds) if seconds < TIMEOUT_MAX else FAR
+        memset(submit, 0, sizeof(submit_t))
+        submit.command.run = run_submit
+        submit.box = box
+        submit.priority = level
+        submit.timeout = nanoseconds(seconds) if seconds < TIMEOUT_MAX else FAR
         try:
-            ask.service = service_new(service)
+            submit.service = service_new(service)
         except BaseException:
-            free(ask)
+            free(submit)
             raise
-        return ask
+        return submit
 
-    cdef uint64_t post_ask(self, ask_t *ask) except 0:
-        """post_ask has the requests asked; returns the number of the first, the others follow."""
+    cdef uint64_t post_submit(self, submit_t *submit) except 0:
+        """post_submit posts the requests; returns the number of the first, the others follow."""
         cdef uint64_t first = self.next_number
-        cdef mail_t *mail = ask.first
+        cdef mail_t *mail = submit.first
         while mail != NULL:
             mail.number = self.next_number
             self.next_number += 1
             mail = mail.next
-        ask.since = clock_now()
-        if engine_post(&self.e, &ask.command) < 0:
-            ask_free(ask)
+        submit.since = clock_now()
+        if engine_post(&self.e, &submit.command) < 0:
+            submit_free(submit)
             raise self.closed_error()
         return first
 
-    cdef uint64_t post_to(self, Box box, ask_t *ask) except 0:
-        """post_to posts requests whose answers are taken from the box, which is held for them."""
-        cdef uint32_t count = ask.count
+    cdef uint64_t post_to(self, ReplyQueue queue, submit_t *submit) except 0:
+        """post_to posts requests whose answers are taken from the queue, which is held for them."""
+        cdef uint32_t count = submit.count
         try:
-            box.hold(self, count)
+            queue.hold(self, count)
         except BaseException:
-            ask_free(ask)
+            submit_free(submit)
             raise
         try:
-            return self.post_ask(ask)
+            return self.post_submit(submit)
         except BaseException:
-            box.let_go(count)
+            queue.let_go(count)
             raise
 
     def submit(
-        self, Box box, tag, body, service, timeout, priority, meta, bint full=False
+        self, ReplyQueue queue, tag, body, service, timeout, priority, meta, bint full=False
     ):
-        """Ask; the answer comes to `box`, or to the main mailbox, as (tag, ok, value)."""
-        cdef bint stream = isinstance(tag, Flow)
+        """Ask; the answer comes to `queue`, or to the main mailbox, as (tag, ok, value)."""
+        cdef bint stream = isinstance(tag, StreamState)
         cdef uint8_t wants = WANTS_STREAM if stream else WANTS_ANSWER if full else WANTS_BODY
-        cdef ask_t *ask = self.new_ask(
-            &self.mailbox if box is None else &box.mailbox, service, timeout, priority)
+        cdef submit_t *submit = self.new_submit(
+            &self.mailbox if queue is None else &queue.mailbox, service, timeout, priority)
         cdef uint64_t number
         try:
-            ask_add(ask, <void *> tag, body, meta, wants)
+            submit_add(submit, <void *> tag, body, meta, wants)
         except BaseException:
-            ask_free(ask)
+            submit_free(submit)
             raise
         if stream:
-            ask.flow = &(<Flow> tag).flow
-        number = self.post_ask(ask) if box is None else self.post_to(box, ask)
+            submit.stream = &(<StreamState> tag).stream
+        number = self.post_submit(submit) if queue is None else self.post_to(queue, submit)
         Py_INCREF(tag)
         return number
 
-    def submit_many(self, Box box not None, first_tag, bodies, service, timeout, priority):
+    def submit_many(self, ReplyQueue queue not None, first_tag, bodies, service, timeout, priority):
         """Ask with each of `bodies` by one wake-up; tags count up from `first_tag`."""
-        cdef ask_t *ask
+        cdef submit_t *submit
         cdef uint64_t number
         tags = [first_tag + n for n in range(len(bodies))]
         if not tags:
             return range(0)
-        ask = self.new_ask(&box.mailbox, service, timeout, priority)
+        submit = self.new_submit(&queue.mailbox, service, timeout, priority)
         try:
             for tag, body in zip(tags, bodies):
-                ask_add(ask, <void *> tag, body, None, WANTS_BODY)
+                submit_add(submit, <void *> tag, body, None, WANTS_BODY)
         except BaseException:
-            ask_free(ask)
+            submit_free(submit)
             raise
-        number = self.post_to(box, ask)
+        number = self.post_to(queue, submit)
         for tag in tags:
             Py_INCREF(tag)
         return range(number, number + len(tags))
 
     def ask(self, body, service, timeout, priority, meta, bint full):
         """Ask and wait for the answer."""
-        cdef Box box
-        cdef ask_t *ask
+        cdef ReplyQueue queue
+        cdef submit_t *submit
         cdef mail_t *mail
         cdef uint64_t number
-        if self.inside_news():
+        if self.on_events_thread():
             raise RuntimeError("a callback of a future can't wait for an answer: use submit()")
-        box = self.boxes.pop() if self.boxes else Box()
-        ask = self.new_ask(&box.mailbox, service, timeout, priority)
+        queue = self.queues.pop() if self.queues else ReplyQueue()
+        submit = self.new_submit(&queue.mailbox, service, timeout, priority)
         try:
-            ask_add(ask, NULL, body, meta, WANTS_ANSWER if full else WANTS_BODY)
+            submit_add(submit, NULL, body, meta, WANTS_ANSWER if full else WANTS_BODY)
         except BaseException:
-            ask_free(ask)
+            submit_free(submit)
             raise
-        number = self.post_ask(ask)
+        number = self.post_submit(submit)
         try:
-            self.await_answer(box)
+            self.await_answer(queue)
         except BaseException:
             try:
                 self.cancel_some(&number, 1)
             finally:
                 with nogil:
-                    drain(&box.mailbox, 1)
+                    drain(&queue.mailbox, 1)
             raise
-        mail = mailbox_take(&box.mailbox)
+        mail = mailbox_take(&queue.mailbox)
         value = mail_value(mail, self.share)
         mail_free(mail)
         released_drop()
-        self.boxes.append(box)
+        self.queues.append(queue)
         if isinstance(value, BaseException):
             raise value
         return value
 
-    cdef int await_answer(self, Box box) except -1:
+    cdef int await_answer(self, ReplyQueue queue) except -1:
         """await_answer waits for one answer, awake at first if the last one was quick."""
         cdef int64_t began = clock_now()
         cdef bint punctual
         if self.quick and not self.awake and began >= self.awake_from:
             self.awake = True
             with nogil:
-                punctual = stay_awake(&box.mailbox, began)
+                punctual = stay_awake(&queue.mailbox, began)
             self.awake = False
             if not punctual:
                 self.awake_from = clock_now() + SLEEPY_NS
-        box.await_mail(-1)
+        queue.await_mail(-1)
         self.quick = clock_now() - began < QUICK_NS
         return 0
 
@@ -517,7 +523,7 @@ cdef class Asking(Engine):
             self.cancel_some(&number, 1)
 
     def grant(self, uint64_t number):
-        """Have the worker told how far a stream may go; nothing if the client is closed."""
+        """Tell the worker how far a stream may go; nothing if the client is closed."""
         cdef look_t *look = <look_t *> malloc(sizeof(look_t))
         if look == NULL:
             raise MemoryError
@@ -529,25 +535,25 @@ cdef class Asking(Engine):
     def leave(self):
         """Say BYE and finish; nothing if it has ended."""
         self.check_fork()
-        cdef command_t *command = <command_t *> malloc(sizeof(command_t))
+        cdef engine_command_t *command = <engine_command_t *> malloc(sizeof(engine_command_t))
         if command == NULL:
             raise MemoryError
         command.run = run_leave
         if engine_post(&self.e, command) < 0:
             free(command)
 
-    # -- news
+    # -- events
 
-    def news(self):
+    def events(self):
         """Take what is in the main mailbox: log it, or return it as (tag, ok, value)."""
         cdef uint32_t ends = 0
-        cdef mail_t *mails = self.take_news()
-        return mails_told(mails, self.share, &ends)
+        cdef mail_t *mails = self.take_events()
+        return mails_values(mails, self.share, &ends)
 
     cdef void deliver(self, mail_t *mails):
         """deliver resolves futures: without an event loop they are the tags in the main mailbox."""
         cdef uint32_t ends = 0
-        for future, ok, value in mails_told(mails, self.share, &ends):
+        for future, ok, value in mails_values(mails, self.share, &ends):
             try:
                 if not future.set_running_or_notify_cancel():
                     continue

@@ -1,15 +1,15 @@
-# The engine of the ends: one thread that owns a client's or a worker's DEALER, without the GIL.
+# The engine of a client or a worker: one thread that owns its link to the broker, without the GIL.
 #
-# engine_t   the thread's data: its dealer, its end, what other threads asked of it.
-# end_t      what a client (_asking) or a worker (_serving) does with the dealer: a table of
-#            functions, each called on the engine's thread only.
-# command_t  something asked of the engine by another thread; embedded first in what it is about.
+# engine_t  the thread's data: its link, its rules, what other threads asked of it.
+# rules_t   what a client (client_rules) or a worker (worker_rules) does with the link: a table of
+#           functions, each called on the engine's thread only.
+# engine_command_t  something that another thread asks of the engine; first in a larger struct.
 #
-# One turn: wait → commands → monitor → packets → timers → one flush. Everything that became ready
-# in a turn travels in one packet (as many as the limits ask); nothing waits to fill a packet.
-# Invariant: after `closed` is set under the lock no command is taken; whatever was posted before it
+# One turn: wait, commands, monitor, packets, timers, one flush. Everything that became ready in a
+# turn travels in one packet (or as many as the limits require); nothing waits to fill a packet.
+# Invariant: after `closed` is set under the lock no command is taken; whatever was posted before
 #            is run. Python is reached by mailboxes only, so a held GIL never delays a heartbeat.
-# Memory:    the engine owns its dealer, its wake pair and posted commands until they ran (a
+# Memory:    the engine owns its link, its wake pair, and posted commands until they ran (a
 #            command's `run` frees it or keeps it).
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
@@ -17,27 +17,24 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .link cimport dealer_t
-from .mailbox cimport (
-    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
-    LOG_EPOCH_CHANGED, LOG_EVENTS, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
-    LOG_UNDELIVERED, mail_t, mailbox_t, pthread_mutex_t)
+from .mailbox cimport mail_t, mailbox_t, pthread_mutex_t
 
 cdef extern from "pthread.h" nogil:
     int pthread_mutex_lock(pthread_mutex_t *mutex)
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef struct engine_t                      # defined below
-cdef struct command_t                     # defined below
+cdef struct engine_command_t                     # defined below
 
-ctypedef void (*run_t)(engine_t *engine, command_t *command) noexcept nogil
+ctypedef void (*run_t)(engine_t *engine, engine_command_t *command) noexcept nogil
 
-cdef struct command_t:
-    command_t *next
+cdef struct engine_command_t:
+    engine_command_t *next
     run_t run
 
-cdef struct end_t:
+cdef struct rules_t:
     void *state
-    uint8_t follows                       # judges silence by the rates that WELCOME told (a worker)
+    uint8_t follows                      # judges silence by the rates of WELCOME (a worker)
     # collect writes what is ready (dealer_* writers of link.pxd); only when writable
     void (*collect)(engine_t *e, int64_t now) noexcept nogil
     int (*pending)(engine_t *e) noexcept nogil          # would collect write more at once?
@@ -59,11 +56,11 @@ cdef enum:
 
 cdef struct engine_t:
     dealer_t dealer
-    end_t end
+    rules_t rules
     mailbox_t *main                       # logs, connected and closed go here; not owned
     pthread_mutex_t lock                  # guards the five below
-    command_t *first
-    command_t *last
+    engine_command_t *first
+    engine_command_t *last
     uint8_t asleep                        # the thread waits and nobody has woken it yet
     uint8_t closed
     char trouble[TROUBLE]                 # guarded, too: why no broker is reached; empty: unknown
@@ -82,7 +79,7 @@ cdef extern from "pound/_base/clock.h" nogil:
 cdef int64_t clock_now() noexcept nogil                 # ns, monotonic (as Python's time.monotonic)
 # engine_post has command.run called on the engine's thread, in order: 0; -1: the engine has ended
 # and the caller keeps the command. Any thread, no GIL needed.
-cdef int engine_post(engine_t *e, command_t *command) noexcept nogil
+cdef int engine_post(engine_t *e, engine_command_t *command) noexcept nogil
 # engine_log puts a MAIL_LOG into the main mailbox: event LOG_*, up to two numbers, a sentence.
 cdef void engine_log(
     engine_t *e, uint16_t event, int64_t a, int64_t b, const char *text, uint32_t size
@@ -97,8 +94,8 @@ cdef void engine_run(engine_t *e) noexcept nogil
 cdef uint32_t forks() noexcept nogil
 
 cdef class Engine:
-    # The Python handle, base of _asking.Asking and _serving.Serving: context, threads, mailbox.
-    # A subclass fills e.end in its __init__, after this one's.
+    # The Python handle, base of ClientEngine and WorkerEngine: context, threads, mailbox.
+    # A subclass fills e.rules in its __init__, after this one's.
     cdef engine_t e
     cdef mailbox_t mailbox                # the main mailbox; e.main points to it
     cdef uint32_t born                    # forks() when made
@@ -106,15 +103,15 @@ cdef class Engine:
     cdef object repeats                   # which lines of the log were written a moment ago
     cdef str noun                         # what the program calls us: client, worker
     cdef object own_context
-    cdef object news_thread               # None: an event loop takes the news by `news()`
+    cdef object events_thread             # None: an event loop calls `events()`
     cdef readonly object connected        # a threading.Event: a broker has welcomed us
     cdef object settled                   # another: `connected` is set, or it never will be again
     cdef object looker                    # the thread that looks why no broker is reached, or None
-    cdef dict told                        # endpoint: (reason, when it was logged)
+    cdef dict reported                    # endpoint: (reason, when it was logged)
     cdef uint8_t started
-    cdef uint8_t told_closed              # MAIL_CLOSED was taken: no more news will come
+    cdef uint8_t has_ended                # MAIL_CLOSED was taken: no more events will come
     cdef int check(self) except -1        # ForkError in a child, ClosedError after the end
-    # take_news takes all news, logs what is to be logged, and returns the chain of the others.
-    cdef mail_t *take_news(self)
-    # deliver has the chain, which is never empty, and frees it; on the news thread, or in news().
+    # take_events takes all mails, logs what is to be logged, and returns the chain of the others.
+    cdef mail_t *take_events(self)
+    # deliver handles the chain, never empty, and frees it; on the events thread or in events().
     cdef void deliver(self, mail_t *mails)

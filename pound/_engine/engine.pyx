@@ -1,13 +1,13 @@
 """The engine of the ends: one thread that owns a client's or a worker's DEALER, without the GIL.
 
 The seam. `pound.client`, `pound.worker` and `pound.aio` hold the API and meet the wire only below
-this: `_engine.client` and `_engine.worker` fill an `end_t`, what they do with the dealer, and
+this: `_engine.client` and `_engine.worker` fill an `rules_t`, what they do with the dealer, and
 afterwards only post commands to the engine. An end decides what records mean; the dealer carries
 packets; this file turns the wheel.
 
 Two threads belong to an engine. The I/O thread runs `engine_run` and takes the GIL neither for logs
-nor for results. The news thread, Python's, waits on the main mailbox, logs, and hands over what
-else came; where an event loop does that by `news()`, there is none.
+nor for results. The events thread, Python's, waits on the main mailbox, logs, and hands over what
+else came; where an event loop does that by `events()`, there is none.
 """
 
 from libc.stdlib cimport calloc, free, malloc
@@ -31,11 +31,13 @@ from .endpoints cimport endpoints_found
 from .link cimport (
     dealer_begin, dealer_close, dealer_end, dealer_flushed, dealer_forgotten, dealer_free,
     dealer_init, dealer_next_due, dealer_open, dealer_read, dealer_ready_now, dealer_simple,
-    dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable)
+    dealer_t, dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable)
 from .mailbox cimport (
-    MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free,
-    mail_log, mail_new, mailbox_drop, mailbox_free, mailbox_init, mailbox_put, mailbox_take,
-    mailbox_wait, released_drop)
+    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
+    LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
+    LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG,
+    body_parts, mail_free, mail_log, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
+    mailbox_put, mailbox_take, mailbox_wait, pthread_mutex_t, released_drop)
 
 from pound._logging import Repeats, log_event
 from pound.errors import ClosedError, ForkError
@@ -91,7 +93,7 @@ cdef uint32_t forks() noexcept nogil:
 
 # --- from any thread -----------------------------------------------------------------------
 
-cdef int engine_post(engine_t *e, command_t *command) noexcept nogil:
+cdef int engine_post(engine_t *e, engine_command_t *command) noexcept nogil:
     cdef bint rings
     CHECK(command.run != NULL, "a command without a function")
     pthread_mutex_lock(&e.lock)
@@ -125,7 +127,7 @@ cdef void engine_run(engine_t *e) noexcept nogil:
     dealer_open(&e.dealer, clock_now())
     e.alone_since = clock_now()
     e.look_at = e.alone_since + LOOK_FIRST_MS * MILLISECOND
-    while e.dealer.over == NULL and not e.end.finished(e, clock_now()):
+    while e.dealer.over == NULL and not e.rules.finished(e, clock_now()):
         turn(e)
     finish(e)
 
@@ -141,7 +143,7 @@ cdef void turn(engine_t *e) noexcept nogil:
     dealer_watch(&e.dealer, now)
     read_packets(e, now)
     dealer_tick(&e.dealer, now)
-    e.end.tick(e, now)
+    e.rules.tick(e, now)
     flush(e, now)
     note_connected(e)
     if now >= e.look_at:
@@ -174,11 +176,11 @@ cdef int64_t wait(engine_t *e) noexcept nogil:
 # time_left returns the ns until something is due by itself.
 cdef int64_t time_left(engine_t *e) noexcept nogil:
     cdef dealer_t *d = &e.dealer
-    cdef int64_t due = min(min(dealer_next_due(d), e.look_at), e.end.next_due(e))
+    cdef int64_t due = min(min(dealer_next_due(d), e.look_at), e.rules.next_due(e))
     if not d.wants_out:
-        if e.end.pending(e):
+        if e.rules.pending(e):
             return 0
-        due = min(due, e.end.next_beat(e))
+        due = min(due, e.rules.next_beat(e))
     return min(max(due - clock_now(), 0), WAIT_MAX_S * <int64_t>1000000000)
 
 
@@ -191,8 +193,8 @@ cdef bint falls_asleep(engine_t *e) noexcept nogil:
 
 
 cdef void run_commands(engine_t *e) noexcept nogil:
-    cdef command_t *command
-    cdef command_t *next
+    cdef engine_command_t *command
+    cdef engine_command_t *next
     pthread_mutex_lock(&e.lock)
     e.asleep = 0
     command = e.first
@@ -206,14 +208,14 @@ cdef void run_commands(engine_t *e) noexcept nogil:
 
 cdef void flush(engine_t *e, int64_t now) noexcept nogil:
     cdef dealer_t *d = &e.dealer
-    cdef bint beats = now >= e.end.next_beat(e)
+    cdef bint beats = now >= e.rules.next_beat(e)
     if beats:
         e.beat_at = now  # one that can't be sent is skipped, never queued
     d.wants_out = not dealer_writable(d)
     if d.wants_out:
         return
-    dealer_begin(d, e.end.done(e))
-    e.end.collect(e, now)
+    dealer_begin(d, e.rules.done(e))
+    e.rules.collect(e, now)
     if beats and d.welcomed:
         dealer_simple(d, KIND_HEARTBEAT, 0)
     dealer_end(d, now)
@@ -246,7 +248,7 @@ cdef void look(engine_t *e, int64_t now) noexcept nogil:
     if not e.dealer.leaving:
         mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
     if mail != NULL:
-        mail.code = e.dealer.up and not e.dealer.near
+        mail.code = e.dealer.up and not e.dealer.is_inproc
         mailbox_put(e.main, mail)
     e.look_at = now + min(alone * (LOOK_TIMES - 1), <int64_t>LOOK_MAX_MS * MILLISECOND)
 
@@ -267,7 +269,7 @@ cdef void finish(engine_t *e) noexcept nogil:
     e.closed = 1
     pthread_mutex_unlock(&e.lock)
     run_commands(e)
-    e.end.closed(e, why)
+    e.rules.closed(e, why)
     dealer_close(&e.dealer, LINGER_MS)
     note_connected(e)
     mailbox_put(e.main, e.last_mail)
@@ -294,11 +296,11 @@ cdef void open_packet(engine_t *e, packet_t *packet, int64_t now) noexcept nogil
     if not d.has_epoch or memcmp(d.epoch, packet.session, SESSION_SIZE) != 0:
         if d.has_epoch:
             dealer_forgotten(d, now, b"epoch changed")
-            e.end.epoch_changed(e, now)
+            e.rules.epoch_changed(e, now)
         memcpy(d.epoch, packet.session, SESSION_SIZE)
         d.has_epoch = 1
     if not has_welcome(packet):
-        e.end.heard(e)
+        e.rules.heard(e)
     while packet_next(packet, &record):
         take(e, &record, now, d.lives == life)
 
@@ -319,7 +321,7 @@ cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) n
     if record.kind == KIND_WELCOME:
         if current:
             dealer_welcome(d, record, now)
-            e.end.welcomed(e, now)
+            e.rules.welcomed(e, now)
         return
     if record.kind == KIND_ERROR and record.id == 0:
         log_refused(e, record)
@@ -328,7 +330,7 @@ cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) n
         dealer_forgotten(d, now, b"unknown to it")
     elif current and record.kind == KIND_BYE and record.code == BYE_GOING:
         dealer_told_bye(d, now, record.retry_after_ms)
-    e.end.take(e, record, d.heard, now)
+    e.rules.take(e, record, d.heard, now)
 
 
 cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
@@ -345,7 +347,7 @@ cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
 
 CERTAIN_AFTER = 0.9             # seconds without a broker; before that only what is certain is told
 DESCRIPTORS_MIN = 14            # of a context, a socket, its monitor and a connection
-TELL_EVERY = 30.0               # seconds between two lines with the same reason
+LOG_TROUBLE_EVERY = 30.0               # seconds between two lines with the same reason
 HEARTBEAT_MAX, LIVENESS_MAX = 86400.0 * 30, 1000  # so that no sum of times overflows
 
 # level, event, numbers (name, unit; 0: as it is), texts.
@@ -384,9 +386,9 @@ cdef class Engine:
         how often the broker speaks; a client asks at its own rate and is answered.
     logger : logging.Logger
         Its name also gives the threads theirs, and its last word tells errors what this is.
-    news_fd : int
+    events_fd : int
         An event loop reads this eventfd, or the other end of this pipe or socket, empty and then
-        calls `news`; -1: a thread does that.
+        calls `events`; -1: a thread does that.
     """
 
     def __cinit__(self):
@@ -394,15 +396,15 @@ cdef class Engine:
         self.e.wake_in = self.e.wake_out = -1
 
     def __init__(
-        self, endpoints, context, heartbeat, liveness, follows, logger, news_fd=-1,
+        self, endpoints, context, heartbeat, liveness, follows, logger, events_fd=-1,
     ):
         if self.e.main != NULL:
             raise RuntimeError("it was made before")
-        if mailbox_init(&self.mailbox, news_fd):
+        if mailbox_init(&self.mailbox, events_fd):
             raise OSError("no memory or no descriptor for the mailbox")
         pthread_mutex_init(&self.e.lock, NULL)
         self.e.main = &self.mailbox
-        self.e.end.follows = follows
+        self.e.rules.follows = follows
         self.endpoints = endpoints
         self.context = context
         self.logger = logger
@@ -410,16 +412,16 @@ cdef class Engine:
         self.noun = logger.name.rpartition(".")[2]
         self.connected = threading.Event()
         self.settled = threading.Event()
-        self.told = {}
+        self.reported = {}
         self.e.last_mail = mail_new(MAIL_CLOSED, NULL, 0)
         if self.e.last_mail == NULL:
             raise MemoryError
         dealer_make(self, heartbeat, liveness, follows)
         name = logger.name.replace(".", "-")
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-        if news_fd < 0:
-            self.news_thread = threading.Thread(
-                target=self._read_news, name=f"{name}-news", daemon=True)
+        if events_fd < 0:
+            self.events_thread = threading.Thread(
+                target=self._read_events, name=f"{name}-events", daemon=True)
 
     def __dealloc__(self):
         """Give everything back; in a child of a fork the threads' half of it can't be touched."""
@@ -463,8 +465,8 @@ cdef class Engine:
         self.e.dealer.context = <void *><size_t>(self.own_context or self.context).underlying
         self.thread.start()
         self.started = 1
-        if self.news_thread is not None:
-            self.news_thread.start()
+        if self.events_thread is not None:
+            self.events_thread.start()
 
     def _run(self):
         with nogil:
@@ -475,15 +477,15 @@ cdef class Engine:
     def join(self, timeout=None):
         """Wait until the threads have ended; True when they have, or were never started.
 
-        Called on the news thread itself, it waits for the other one only.
+        Called on the events thread itself, it waits for the other one only.
         """
         if not self.started:
             return True
         until = None if timeout is None else time.monotonic() + timeout
         self.thread.join(timeout)
-        if self.news_thread is not None and not self.inside_news():
-            self.news_thread.join(None if until is None else max(0.0, until - time.monotonic()))
-            return not (self.thread.is_alive() or self.news_thread.is_alive())
+        if self.events_thread is not None and not self.on_events_thread():
+            self.events_thread.join(None if until is None else max(0.0, until - time.monotonic()))
+            return not (self.thread.is_alive() or self.events_thread.is_alive())
         return not self.thread.is_alive()
 
     def wait_connected(self, timeout=None):
@@ -499,10 +501,10 @@ cdef class Engine:
             A callback of a future called: the thread that it holds up would hear of it.
         """
         self.check()
-        if self.inside_news() and not self.settled.is_set():
+        if self.on_events_thread() and not self.settled.is_set():
             raise RuntimeError("a callback of a future can't wait for a broker")
         connected = self.settled.wait(timeout)
-        if self.told_closed:
+        if self.has_ended:
             raise self.closed_error()
         return connected
 
@@ -510,9 +512,9 @@ cdef class Engine:
         """Tell whether the I/O thread runs."""
         return self.thread.is_alive()
 
-    def inside_news(self):
-        """Tell whether the caller runs on the news thread."""
-        return threading.current_thread() is self.news_thread
+    def on_events_thread(self):
+        """Tell whether the caller runs on the events thread."""
+        return threading.current_thread() is self.events_thread
 
     def forked(self):
         """Tell whether this is a child process of the one that made the engine."""
@@ -559,7 +561,7 @@ cdef class Engine:
         snprintf(self.e.trouble, TROUBLE, b"%s", <const char *>text)
         pthread_mutex_unlock(&self.e.lock)
         for trouble in found:
-            self.tell_trouble(trouble)
+            self.log_trouble(trouble)
 
     def resolve(self):
         """Have each address of an endpoint's name tried, if libzmq would not."""
@@ -576,35 +578,35 @@ cdef class Engine:
                 memcpy(copy, <const char *>texts, len(texts) + 1)
                 endpoints_found(&self.e.dealer.endpoints, i, copy)
 
-    def tell_trouble(self, trouble):
+    def log_trouble(self, trouble):
         """Log why an endpoint is not reached: once for a reason, then every 30 s."""
         now = time.monotonic()
-        reason, at = self.told.get(trouble.endpoint, ("", 0.0))
-        if reason != trouble.reason or now - at >= TELL_EVERY:
-            self.told[trouble.endpoint] = trouble.reason, now
+        reason, at = self.reported.get(trouble.endpoint, ("", 0.0))
+        if reason != trouble.reason or now - at >= LOG_TROUBLE_EVERY:
+            self.reported[trouble.endpoint] = trouble.reason, now
             log_event(
                 self.logger, logging.WARNING, "no broker, trying again",
                 endpoint=trouble.endpoint, reason=trouble.reason)
 
-    # -- news ----------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------
 
     @property
     def ended(self):
         """Whether the engine's last word was taken: no more news will come."""
-        return self.told_closed != 0
+        return self.has_ended != 0
 
-    def news(self):
+    def events(self):
         """Take what is in the main mailbox: log it, or hand it over."""
-        cdef mail_t *chain = self.take_news()
+        cdef mail_t *chain = self.take_events()
         if chain != NULL:
             self.deliver(chain)
 
-    def _read_news(self):
+    def _read_events(self):
         cdef mail_t *chain
-        while not self.told_closed:
+        while not self.has_ended:
             with nogil:
                 mailbox_wait(&self.mailbox, -1)
-            chain = self.take_news()
+            chain = self.take_events()
             if chain == NULL:
                 continue
             try:
@@ -612,7 +614,7 @@ cdef class Engine:
             except BaseException:  # whatever a callback raises: this thread has others to call
                 log_event(self.logger, logging.CRITICAL, "engine failed", exc_info=True)
 
-    cdef mail_t *take_news(self):
+    cdef mail_t *take_events(self):
         cdef mail_t *mail = mailbox_take(&self.mailbox)
         cdef mail_t *first = NULL
         cdef mail_t *last = NULL
@@ -627,7 +629,7 @@ cdef class Engine:
                     last.next = mail
                 last = mail
             else:
-                news_note(self, mail)
+                event_note(self, mail)
                 mail_free(mail)
             mail = next
         released_drop()
@@ -661,10 +663,10 @@ cdef int dealer_make(Engine self, double heartbeat, object liveness, bint follow
     return 0
 
 
-# news_note acts on news of the engine's own.
-cdef void news_note(Engine self, mail_t *mail):
+# event_note acts on news of the engine's own.
+cdef void event_note(Engine self, mail_t *mail):
     if mail.kind == MAIL_LOG:
-        news_log(self, mail)
+        event_log(self, mail)
     elif mail.kind == MAIL_CONNECTED:
         self.connected.set()
         self.settled.set()
@@ -674,13 +676,13 @@ cdef void news_note(Engine self, mail_t *mail):
     elif mail.kind == MAIL_ALONE:
         self.look(mail.number / 1000, mail.code != 0)
     elif mail.kind == MAIL_CLOSED:
-        news_log_rest(self)
-        self.told_closed = 1
+        event_log_rest(self)
+        self.has_ended = 1
         self.settled.set()
 
 
-# news_log has a line written: by another thread, since whoever reads the log may have stopped.
-cdef void news_log(Engine self, mail_t *mail) noexcept:
+# event_log has a line written: by another thread, since whoever reads the log may have stopped.
+cdef void event_log(Engine self, mail_t *mail) noexcept:
     cdef int64_t first = <int64_t>mail.number
     cdef int64_t second = mail.sequence | <int64_t>mail.retry_after_ms << 32
     cdef int code = mail.code
@@ -707,8 +709,8 @@ cdef void news_log(Engine self, mail_t *mail) noexcept:
     log_event(self.logger, level, event, **fields)
 
 
-# news_log_rest says how many lines were held back that no line told of.
-cdef void news_log_rest(Engine self) noexcept:
+# event_log_rest says how many lines were held back that no line told of.
+cdef void event_log_rest(Engine self) noexcept:
     untold = self.repeats.held_back()
     if untold:
         log_event(self.logger, logging.WARNING, "log lines held back", lines=untold)

@@ -17,7 +17,7 @@ from pound._zmq.libzmq cimport zmq_msg_t
 from .endpoints cimport endpoints_t
 from .mailbox cimport body_t, mailbox_t
 
-cdef struct limits_told_t:               # what the broker allows; the protocol's defaults at first
+cdef struct broker_limits_t:         # what the broker allows; the protocol's defaults at first
     uint32_t body_bytes_max
     uint32_t packet_bytes_max
     uint32_t frames_max
@@ -33,7 +33,7 @@ cdef struct dealer_t:
     uint8_t session[16]                  # a secret between the broker and us: never logged
     uint8_t epoch[16]
     uint8_t has_epoch
-    uint8_t near                         # inproc: there is no connection that could be lost
+    uint8_t is_inproc                    # inproc: there is no connection that could be lost
     uint8_t up                           # a connection stands (inproc: always)
     uint8_t welcomed
     uint8_t brief                        # the last welcome did not last: the next may not either
@@ -43,7 +43,7 @@ cdef struct dealer_t:
     uint8_t reopen
     uint32_t handshakes
     uint32_t lives                       # sockets that were closed
-    limits_told_t limits
+    broker_limits_t limits
     int64_t heartbeat                    # ns
     int64_t own_heartbeat
     uint32_t own_liveness
@@ -78,9 +78,9 @@ cdef struct dealer_t:
 
 # limits_excess writes a sentence about the limit that a body exceeds: its size; 0: none.
 cdef uint32_t limits_excess(
-    const limits_told_t *limits, const body_t *body, char *sentence, uint32_t room
+    const broker_limits_t *limits, const body_t *body, char *sentence, uint32_t room
 ) noexcept nogil
-cdef void limits_default(limits_told_t *limits) noexcept nogil
+cdef void limits_default(broker_limits_t *limits) noexcept nogil
 
 # --- writing: only inside end.collect. Each writer splits packets by the broker's limits itself.
 

@@ -29,7 +29,7 @@ from .endpoints cimport (
     endpoints_turn)
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_ENGINE_FAILED, LOG_MALFORMED,
-    body_put, mail_log)
+    body_put, body_t, mail_log, mailbox_t)
 
 cdef extern from "pound/_base/atomics.h" nogil:
     uint64_t draw(uint64_t *state)
@@ -68,7 +68,7 @@ cdef int64_t jitter(int64_t ns) noexcept nogil:
 
 # --- limits --------------------------------------------------------------------------------
 
-cdef void limits_default(limits_told_t *limits) noexcept nogil:
+cdef void limits_default(broker_limits_t *limits) noexcept nogil:
     limits.body_bytes_max = 67108864
     limits.packet_bytes_max = 1048576
     limits.frames_max = 1024
@@ -76,7 +76,7 @@ cdef void limits_default(limits_told_t *limits) noexcept nogil:
 
 
 cdef uint32_t limits_excess(
-    const limits_told_t *limits, const body_t *body, char *sentence, uint32_t room
+    const broker_limits_t *limits, const body_t *body, char *sentence, uint32_t room
 ) noexcept nogil:
     cdef int size = 0
     if body.bytes > limits.body_bytes_max:
@@ -152,7 +152,7 @@ cdef void dealer_open(dealer_t *d, int64_t now) noexcept nogil:
     if watch_start(d) or zmq.connect(d.socket, endpoint_target(&d.endpoints)):
         log_failure(d)
     d.monitor_readable = d.monitor != NULL
-    d.up = d.near = strncmp(endpoint(d), b"inproc:", 7) == 0
+    d.up = d.is_inproc = strncmp(endpoint(d), b"inproc:", 7) == 0
 
 
 cdef void dealer_close(dealer_t *d, int linger_ms) noexcept nogil:

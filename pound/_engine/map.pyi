@@ -3,14 +3,14 @@ from typing import Any, final
 
 from typing_extensions import Self
 
-from pound._engine.client import Asking
+from pound._engine.client import ClientEngine
 from pound._engine.values import Body
 
 @final
 class Map:
     def __init__(
         self,
-        asking: Asking,
+        engine: ClientEngine,
         service: str,
         bodies: Iterable[Body],
         window: int,
@@ -18,5 +18,5 @@ class Map:
         priority: int,
     ) -> None: ...
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Any: ...  # as the client of `asking` says
+    def __next__(self) -> Any: ...  # as the client of `engine` says
     def close(self) -> None: ...

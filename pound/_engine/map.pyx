@@ -15,8 +15,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from .client cimport Asking, Box, ask_add, ask_free, drain, mail_value
-from .client_rules cimport WANTS_BODY, ask_t
+from .client cimport ClientEngine, ReplyQueue, drain, mail_value, submit_add, submit_free
+from .client_state cimport WANTS_BODY, submit_t
 from .engine cimport clock_now
 from .mailbox cimport mail_free, mail_t, mailbox_take, released_drop
 
@@ -35,7 +35,7 @@ cdef class Map:
 
     Parameters
     ----------
-    asking : Asking
+    engine : ClientEngine
     service : str
     bodies : iterable
     window : int
@@ -45,8 +45,8 @@ cdef class Map:
     priority : int
     """
 
-    cdef Asking asking
-    cdef Box box
+    cdef ClientEngine engine
+    cdef ReplyQueue box
     cdef object bodies             # None: exhausted
     cdef object service, timeout, priority
     cdef uint32_t window
@@ -59,10 +59,10 @@ cdef class Map:
     cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
     cdef bint busy                 # a thread is inside
 
-    def __init__(self, Asking asking not None, service, bodies, window, timeout, priority):
+    def __init__(self, ClientEngine engine not None, service, bodies, window, timeout, priority):
         if self.answers != NULL:
             raise RuntimeError("it was initialised before")
-        self.asking = asking
+        self.engine = engine
         self.service, self.bodies = service, iter(bodies)
         self.timeout, self.priority = timeout, priority
         self.window = check_whole("window", window, 1, WINDOW_MAX)
@@ -72,7 +72,7 @@ cdef class Map:
         self.numbers = <uint64_t *> calloc(self.window, sizeof(uint64_t))
         if self.answers == NULL or self.numbers == NULL:
             raise MemoryError
-        self.box = Box(asking.share)
+        self.box = ReplyQueue(engine.share)
 
     def __del__(self):
         self.end()
@@ -121,7 +121,7 @@ cdef class Map:
         mail = self.answers[at]
         self.answers[at] = NULL
         self.told += 1
-        value = mail_value(mail, self.asking.share)
+        value = mail_value(mail, self.engine.share)
         mail_free(mail)
         if isinstance(value, BaseException):
             raise value
@@ -144,7 +144,7 @@ cdef class Map:
 
     cdef int ask_batch(self, uint32_t most) except -1:
         """ask_batch asks with so many bodies at most."""
-        cdef ask_t *ask = self.asking.new_ask(
+        cdef submit_t *submit = self.engine.new_submit(
             &self.box.mailbox, self.service, self.timeout, self.priority)
         cdef uint64_t number
         cdef uint32_t i, count
@@ -154,15 +154,15 @@ cdef class Map:
                 if body is self:
                     self.bodies = None
                     break
-                ask_add(ask, <void *> (self.asked + i), body, None, WANTS_BODY)
+                submit_add(submit, <void *> (self.asked + i), body, None, WANTS_BODY)
         except BaseException:
-            ask_free(ask)
+            submit_free(submit)
             raise
-        count = ask.count
+        count = submit.count
         if count == 0:
-            ask_free(ask)
+            submit_free(submit)
             return 0
-        number = self.asking.post_ask(ask)
+        number = self.engine.post_submit(submit)
         for i in range(count):
             self.numbers[(self.asked + i) % self.window] = number + i
         self.asked += count
@@ -183,7 +183,7 @@ cdef class Map:
         """end cancels what is open, takes what comes of it, and is at its end then."""
         cdef uint64_t n
         self.bodies = None
-        if self.box is None or self.asking.forked():
+        if self.box is None or self.engine.forked():
             return 0
         self.sort(mailbox_take(&self.box.mailbox))
         if self.open:
@@ -212,6 +212,6 @@ cdef class Map:
                 numbers[count] = self.numbers[n % self.window]
                 count += 1
         try:
-            return self.asking.cancel_some(numbers, count)
+            return self.engine.cancel_some(numbers, count)
         finally:
             free(numbers)

@@ -12,9 +12,9 @@
 
 from libc.stdint cimport uint64_t
 
+from .handoff cimport handoff_t
 from .mailbox cimport body_t
-from .task cimport answer_t, task_t
-from .worker_rules cimport tasks_t
+from .task cimport answer_t, held_task_t
 
 cdef enum partial_t:
     PARTIAL_REFUSED          # it would wait
@@ -22,20 +22,21 @@ cdef enum partial_t:
     PARTIAL_DROPPED          # nobody listens
 
 # room_init makes the condition that handlers wait for; its clock is the monotonic one.
-cdef void room_init(tasks_t *t) noexcept nogil
+cdef void room_init(handoff_t *h) noexcept nogil
 
 # --- for handlers; any thread
 
-# tasks_partial gives a partial and takes over its body, or drops it. It waits for room and for
+# partial_give gives a partial and takes over its body, or drops it. It waits for room and for
 # CREDIT; if not `waits` it is refused: the body is the caller's, and the event loop is rung when
-# tasks_room of the task may be true.
-cdef partial_t tasks_partial(tasks_t *t, task_t *task, body_t *body, bint waits) noexcept nogil
-cdef bint tasks_room(tasks_t *t, task_t *task) noexcept nogil
+# partial_has_room of the task may be true.
+cdef partial_t partial_give(
+    handoff_t *h, held_task_t *task, body_t *body, bint waits) noexcept nogil
+cdef bint partial_has_room(handoff_t *h, held_task_t *task) noexcept nogil
 
 # --- for the engine
 
 # take_credit lets the partials of a task go on.
-cdef void take_credit(tasks_t *t, task_t *task, uint64_t credit) noexcept nogil
+cdef void take_credit(handoff_t *h, held_task_t *task, uint64_t credit) noexcept nogil
 # room_take and room_give count a partial among those that are not packed yet, and no longer.
-cdef void room_take(tasks_t *t, const answer_t *a) noexcept nogil
-cdef void room_give(tasks_t *t, const answer_t *a) noexcept nogil
+cdef void room_take(handoff_t *h, const answer_t *a) noexcept nogil
+cdef void room_give(handoff_t *h, const answer_t *a) noexcept nogil

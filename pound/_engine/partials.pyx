@@ -6,9 +6,9 @@ from posix.time cimport CLOCK_MONOTONIC, timespec
 
 from pound._wire.writer cimport KIND_PARTIAL, partial_cost
 from .engine cimport clock_now, engine_post
+from .handoff cimport handoff_t, notices, pthread_cond_t, ring, rings
 from .mailbox cimport body_clear, body_t, pthread_mutex_t
-from .task cimport answer_new, answer_size, answer_t, answers_put, task_t
-from .worker_rules cimport notices, pthread_cond_t, ring, rings, tasks_t
+from .task cimport answer_new, answer_size, answer_t, answers_put, held_task_t
 
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_condattr_t:
@@ -28,120 +28,122 @@ cdef enum:
     SECOND = 1000000000              # ns
 
 
-cdef void room_init(tasks_t *t) noexcept nogil:
+cdef void room_init(handoff_t *h) noexcept nogil:
     cdef pthread_condattr_t monotonic
     pthread_condattr_init(&monotonic)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC)
-    pthread_cond_init(&t.room, &monotonic)
+    pthread_cond_init(&h.room, &monotonic)
     pthread_condattr_destroy(&monotonic)
 
 
-cdef void room_take(tasks_t *t, const answer_t *a) noexcept nogil:
+cdef void room_take(handoff_t *h, const answer_t *a) noexcept nogil:
     if a.kind == KIND_PARTIAL:
-        pthread_mutex_lock(&t.lock)
-        t.partials_bytes += answer_size(a)
-        pthread_mutex_unlock(&t.lock)
+        pthread_mutex_lock(&h.lock)
+        h.partials_bytes += answer_size(a)
+        pthread_mutex_unlock(&h.lock)
 
 
-cdef void room_give(tasks_t *t, const answer_t *a) noexcept nogil:
+cdef void room_give(handoff_t *h, const answer_t *a) noexcept nogil:
     cdef bint tell
     if a.kind == KIND_PARTIAL:
-        pthread_mutex_lock(&t.lock)
-        t.partials_bytes -= answer_size(a)
-        if t.waiting:
-            pthread_cond_broadcast(&t.room)
-        tell = t.wanting and rings(t)
-        t.wanting = 0
-        pthread_mutex_unlock(&t.lock)
+        pthread_mutex_lock(&h.lock)
+        h.partials_bytes -= answer_size(a)
+        if h.blocked:
+            pthread_cond_broadcast(&h.room)
+        tell = h.loop_blocked and rings(h)
+        h.loop_blocked = 0
+        pthread_mutex_unlock(&h.lock)
         if tell:
-            ring(t)
+            ring(h)
 
 
 # dead says that nobody wants the task's answer any more; under the lock.
-cdef inline bint dead(const tasks_t *t, const task_t *task) noexcept nogil:
-    return task.cancelled or t.over
+cdef inline bint dead(const handoff_t *h, const held_task_t *task) noexcept nogil:
+    return task.cancelled or h.over
 
 
 # full says that a partial of the task has to wait, for room or for CREDIT; under the lock.
-cdef inline bint full(const tasks_t *t, const task_t *task) noexcept nogil:
-    if dead(t, task):
+cdef inline bint full(const handoff_t *h, const held_task_t *task) noexcept nogil:
+    if dead(h, task):
         return False
-    return t.partials_bytes >= t.partials_max or task.streamed >= task.credit
+    return h.partials_bytes >= h.partials_max or task.streamed >= task.credit
 
 
 # expired notes that a task is past its deadline: nobody waits for it; under the lock.
-cdef inline void expired(task_t *task) noexcept nogil:
+cdef inline void expired(held_task_t *task) noexcept nogil:
     if task.deadline and clock_now() >= task.deadline:
         task.cancelled = 1
 
 
 # await_room waits until a partial of the task need not wait any more; under the lock.
-cdef void await_room(tasks_t *t, task_t *task) noexcept nogil:
+cdef void await_room(handoff_t *h, held_task_t *task) noexcept nogil:
     cdef timespec until
     until.tv_sec = task.deadline // SECOND
     until.tv_nsec = task.deadline % SECOND
-    t.waiting += 1
-    while full(t, task):
+    h.blocked += 1
+    while full(h, task):
         task.waits = 1
         if task.deadline:
-            pthread_cond_timedwait(&t.room, &t.lock, &until)
+            pthread_cond_timedwait(&h.room, &h.lock, &until)
             expired(task)
         else:
-            pthread_cond_wait(&t.room, &t.lock)
-    t.waiting -= 1
+            pthread_cond_wait(&h.room, &h.lock)
+    h.blocked -= 1
 
 
-cdef partial_t tasks_partial(tasks_t *t, task_t *task, body_t *body, bint waits) noexcept nogil:
+cdef partial_t partial_give(
+    handoff_t *h, held_task_t *task, body_t *body, bint waits
+) noexcept nogil:
     cdef partial_t how = PARTIAL_GIVEN
     cdef bint tell = False
-    pthread_mutex_lock(&t.lock)
+    pthread_mutex_lock(&h.lock)
     if waits:
-        await_room(t, task)
-    elif full(t, task):
+        await_room(h, task)
+    elif full(h, task):
         expired(task)
-    if full(t, task):
+    if full(h, task):
         how = PARTIAL_REFUSED
-        task.waits = t.wanting = 1
-    elif dead(t, task):
+        task.waits = h.loop_blocked = 1
+    elif dead(h, task):
         how = PARTIAL_DROPPED
     else:
-        partial_put(t, task, body)
-        tell = notices(t)
-    pthread_mutex_unlock(&t.lock)
+        partial_put(h, task, body)
+        tell = notices(h)
+    pthread_mutex_unlock(&h.lock)
     if how == PARTIAL_DROPPED:
         body_clear(body)
     if tell:
-        engine_post(t.engine, &t.notice)
+        engine_post(h.engine, &h.notice.command)
     return how
 
 
-cdef bint tasks_room(tasks_t *t, task_t *task) noexcept nogil:
+cdef bint partial_has_room(handoff_t *h, held_task_t *task) noexcept nogil:
     cdef bint has
-    pthread_mutex_lock(&t.lock)
-    has = not full(t, task)
+    pthread_mutex_lock(&h.lock)
+    has = not full(h, task)
     if not has:
-        task.waits = t.wanting = 1
-    pthread_mutex_unlock(&t.lock)
+        task.waits = h.loop_blocked = 1
+    pthread_mutex_unlock(&h.lock)
     return has
 
 
-cdef void take_credit(tasks_t *t, task_t *task, uint64_t credit) noexcept nogil:
+cdef void take_credit(handoff_t *h, held_task_t *task, uint64_t credit) noexcept nogil:
     cdef bint tell = False
-    pthread_mutex_lock(&t.lock)
+    pthread_mutex_lock(&h.lock)
     if credit > task.credit:
         task.credit = credit
         if task.waits:
             task.waits = 0
-            if t.waiting:
-                pthread_cond_broadcast(&t.room)
-            tell = t.wanting and rings(t)
-    pthread_mutex_unlock(&t.lock)
+            if h.blocked:
+                pthread_cond_broadcast(&h.room)
+            tell = h.loop_blocked and rings(h)
+    pthread_mutex_unlock(&h.lock)
     if tell:
-        ring(t)
+        ring(h)
 
 
 # partial_put gives the next partial of a task, and counts its bytes; under the lock.
-cdef void partial_put(tasks_t *t, task_t *task, body_t *body) noexcept nogil:
+cdef void partial_put(handoff_t *h, held_task_t *task, body_t *body) noexcept nogil:
     cdef answer_t *a = answer_new(KIND_PARTIAL, task, task.token)
     a.attempt = task.attempt
     a.sequence = task.sequence
@@ -149,5 +151,5 @@ cdef void partial_put(tasks_t *t, task_t *task, body_t *body) noexcept nogil:
     memset(body, 0, sizeof(body_t))
     task.sequence += 1
     task.streamed += partial_cost(a.body.bytes, a.body.parts)
-    t.partials_bytes += answer_size(a)
-    answers_put(&t.given, a)
+    h.partials_bytes += answer_size(a)
+    answers_put(&h.given, a)

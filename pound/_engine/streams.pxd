@@ -12,27 +12,21 @@
 # Memory:    none of its own; what it bounds are the partials that were not read: STREAM_FIRST to
 #            WINDOW_MAX and one partial a stream.
 #
-# Everything but flow_read runs on the engine's thread.
+# Everything but stream_read runs on the engine's thread.
 
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
-from .client_rules cimport flow_t, request_t, requests_t
-from .engine cimport command_t, engine_t
 from .link cimport dealer_t
+from .requests cimport client_request_t, requests_t, stream_state_t
 
-cdef struct look_t:
-    command_t command
-    uint64_t number            # of the request whose stream was read
-
-
-# run_look runs a look_t, malloc'd by its poster: it has the CREDIT of a stream said.
-cdef void run_look(engine_t *e, command_t *command) noexcept nogil
-# flow_read notes that so many bytes of a stream were read; any thread. 1: a look_t is to be posted.
-cdef int flow_read(flow_t *flow, uint64_t bytes) noexcept nogil
+# stream_looked has the CREDIT of a stream sent, whose caller posted a look_t.
+cdef void stream_looked(requests_t *q, uint32_t r) noexcept nogil
+# stream_read notes that so many bytes of a stream were read; any thread. 1: post a look_t.
+cdef int stream_read(stream_state_t *stream, uint64_t bytes) noexcept nogil
 # stream_begin begins an attempt: what was read of an earlier one makes no room in it.
-cdef void stream_begin(request_t *request, uint8_t attempt) noexcept nogil
+cdef void stream_begin(client_request_t *request, uint8_t attempt) noexcept nogil
 # stream_skip passes a partial over that nobody wants, stream_again one whose number came before in
 # this attempt (its worker sends it again, or gave the task back to another one): for their worker
 # they were read.
@@ -41,7 +35,7 @@ cdef void stream_skip(
 cdef void stream_again(
     requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames) noexcept nogil
 # stream_unread returns what of a stream's attempt its caller has not read.
-cdef uint64_t stream_unread(const flow_t *flow) noexcept nogil
+cdef uint64_t stream_unread(const stream_state_t *stream) noexcept nogil
 # streams_collect writes the CREDITs that are to be said; streams_again has all of them said again.
 cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil
 cdef void streams_again(requests_t *q) noexcept nogil

@@ -1,17 +1,14 @@
 """How far the worker of a stream may go: what was read, and a window more (rules: streams.pxd)."""
 
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport free
 
 from pound._base.pool cimport NONE
 from pound._wire.format cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
-from .client_rules cimport (
-    OPEN, asking_t, flow_t, request_credited, request_credits, request_t, requests_by_number,
-    requests_t)
-from .engine cimport command_t, engine_t
 from .link cimport dealer_credit, dealer_t
+from .requests cimport (
+    OPEN, client_request_t, request_credited, request_credits, requests_t, stream_state_t)
 
 cdef extern from *:
     """
@@ -30,14 +27,9 @@ cdef enum:
     WINDOWS_BYTES = 4 << 20        # of all streams together, as long as each has STREAM_FIRST
 
 
-cdef void run_look(engine_t *e, command_t *command) noexcept nogil:
-    cdef asking_t *a = <asking_t *> e.end.state
-    cdef look_t *look = <look_t *> command
-    cdef uint32_t r = requests_by_number(&a.requests, look.number)
-    if r != NONE and a.requests.all[r].flow != NULL:
-        swap_ordered(&a.requests.all[r].flow.asked, 0)
-        request_credits(&a.requests, r)
-    free(look)
+cdef void stream_looked(requests_t *q, uint32_t r) noexcept nogil:
+    swap_ordered(&q.all[r].stream.asked, 0)
+    request_credits(q, r)
 
 
 # window returns how far a stream may run ahead of its reader. The broker has to hold that much of
@@ -48,19 +40,19 @@ cdef uint64_t window(const requests_t *q) noexcept nogil:
 
 
 # credit writes how far the worker of a request may go, unless it was told that already.
-cdef void credit(dealer_t *d, requests_t *q, request_t *request) noexcept nogil:
-    cdef flow_t *flow = request.flow
-    cdef uint8_t attempt = request.attempt if flow == NULL else flow.attempt
+cdef void credit(dealer_t *d, requests_t *q, client_request_t *request) noexcept nogil:
+    cdef stream_state_t *stream = request.stream
+    cdef uint8_t attempt = request.attempt if stream == NULL else stream.attempt
     cdef uint64_t more = window(q)
     cdef uint64_t used = request.skipped
     cdef uint64_t read = 0
-    if flow != NULL:
-        read = max(load_ordered(&flow.read_bytes), flow.begun_at)
-        used = read - flow.begun_at
+    if stream != NULL:
+        read = max(load_ordered(&stream.read_bytes), stream.begun_at)
+        used = read - stream.begun_at
     if attempt == 0 or used == 0:
         return
-    if flow != NULL:
-        store_ordered(&flow.due_at, read + more // 4)
+    if stream != NULL:
+        store_ordered(&stream.due_at, read + more // 4)
     if request.credit < used + more:
         request.credit = used + more
         dealer_credit(d, request.id, attempt, request.credit)
@@ -78,7 +70,7 @@ cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil:
 cdef void stream_skip(
     requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
 ) noexcept nogil:
-    cdef request_t *request = &q.all[r]
+    cdef client_request_t *request = &q.all[r]
     cdef uint64_t granted
     if record.attempt < request.attempt:
         return
@@ -94,10 +86,10 @@ cdef void stream_skip(
 cdef void stream_again(
     requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
 ) noexcept nogil:
-    cdef flow_t *flow = q.all[r].flow
+    cdef stream_state_t *stream = q.all[r].stream
     cdef uint64_t cost = partial_cost(record_bytes(record, frames), record.parts)
-    flow.put_bytes += cost
-    if add_ordered(&flow.read_bytes, cost) >= load_ordered(&flow.due_at):
+    stream.put_bytes += cost
+    if add_ordered(&stream.read_bytes, cost) >= load_ordered(&stream.due_at):
         request_credits(q, r)
 
 
@@ -112,17 +104,17 @@ cdef uint64_t record_bytes(const record_t *record, zmq_msg_t *frames) noexcept n
     return bytes
 
 
-cdef void stream_begin(request_t *request, uint8_t attempt) noexcept nogil:
-    cdef flow_t *flow = request.flow
+cdef void stream_begin(client_request_t *request, uint8_t attempt) noexcept nogil:
+    cdef stream_state_t *stream = request.stream
     request.credit = 0
-    flow.attempt = attempt
-    flow.expected = 0
-    flow.begun_at = flow.put_bytes
-    store_ordered(&flow.due_at, flow.begun_at + STREAM_FIRST // 4)
+    stream.attempt = attempt
+    stream.expected = 0
+    stream.begun_at = stream.put_bytes
+    store_ordered(&stream.due_at, stream.begun_at + STREAM_FIRST // 4)
 
 
-cdef uint64_t stream_unread(const flow_t *flow) noexcept nogil:
-    return flow.put_bytes - max(load_ordered(&flow.read_bytes), flow.begun_at)
+cdef uint64_t stream_unread(const stream_state_t *stream) noexcept nogil:
+    return stream.put_bytes - max(load_ordered(&stream.read_bytes), stream.begun_at)
 
 
 cdef void streams_again(requests_t *q) noexcept nogil:
@@ -134,6 +126,6 @@ cdef void streams_again(requests_t *q) noexcept nogil:
         r = q.all[r].link.next
 
 
-cdef int flow_read(flow_t *flow, uint64_t bytes) noexcept nogil:
-    cdef uint64_t read = add_ordered(&flow.read_bytes, bytes)
-    return read >= load_ordered(&flow.due_at) and swap_ordered(&flow.asked, 1) == 0
+cdef int stream_read(stream_state_t *stream, uint64_t bytes) noexcept nogil:
+    cdef uint64_t read = add_ordered(&stream.read_bytes, bytes)
+    return read >= load_ordered(&stream.due_at) and swap_ordered(&stream.asked, 1) == 0

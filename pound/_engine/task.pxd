@@ -1,12 +1,13 @@
-# A task and its answers, and the queues that they stand in.
+# A task and its answers, and the queues for both.
 #
-# task_t    one task; its final answer is inside it, so that an answer costs no memory of its own.
-# answer_t  a final answer or a partial on its way out.
-# held_t, answers_t   tasks, answers in the order in which they came.
+# held_task_t   one task; its final answer lies inside it and costs no memory of its own.
+# answer_t      a final answer or a partial on its way out.
+# task_queue_t  tasks on their way to handlers.
+# held_tasks_t, answers_t  tasks and answers in the order in which they came.
 #
 # Cost:   O(1) each.
 # Memory: a task is counted: by its place among the running or the stale, by its handler, by each
-#         answer, by a list of cancelled ones. An answer owns its body and counts its task.
+#         answer, by the list of cancelled ones. An answer owns its body and counts its task.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
@@ -20,11 +21,11 @@ cdef enum place_t:
     TASK_RUNNING             # waits for its handler or runs
     TASK_STALE
 
-cdef struct task_t           # defined below
+cdef struct held_task_t           # defined below
 
 cdef struct answer_t:
     answer_t *next
-    task_t *task             # counted; NULL: the engine answers what was never a task
+    held_task_t *task        # counted; NULL: the engine answers what was never a task
     uint64_t token
     body_t body              # owned
     uint32_t sequence        # of a partial
@@ -39,13 +40,13 @@ cdef struct answers_t:       # a queue; all zero is an empty one
     uint64_t bytes
     uint32_t count
 
-cdef struct task_t:
-    task_t *next             # among those that wait for a handler, or that an event loop took
-    task_t *next_told        # among those that are told as cancelled
-    task_t *older            # among the running or the stale
-    task_t *newer
-    task_t *chain            # in its bucket
-    void *face               # its Python Task, borrowed; read and written under the GIL
+cdef struct held_task_t:
+    held_task_t *next        # among those that wait for a handler, or that an event loop took
+    held_task_t *next_notified  # among those that are told as cancelled
+    held_task_t *older       # among the running or the stale
+    held_task_t *newer
+    held_task_t *chain       # in its bucket
+    void *handle             # its Python Task, borrowed; read and written under the GIL
     uint64_t token
     int64_t deadline         # ns, monotonic; 0: none
     body_t body              # the request's, until its handler took it
@@ -60,29 +61,48 @@ cdef struct task_t:
     uint8_t cancelled        # written under the lock, never taken back
     uint8_t taken            # by a handler; under the lock
     uint8_t answered         # by its handler; under the lock
-    uint8_t told             # as cancelled, to an event loop
+    uint8_t notified         # as cancelled, to an event loop
     uint8_t waits            # for CREDIT; under the lock
     uint8_t place            # place_t; the engine's
 
-cdef struct held_t:          # tasks in the order in which they came; all zero: none
-    task_t *oldest
-    task_t *newest
+cdef struct task_queue_t:    # tasks on their way to handlers, by `next`; all zero: none
+    held_task_t *first
+    held_task_t *last
     uint32_t count
+
+cdef struct held_tasks_t:    # tasks in the order in which they came; all zero: none
+    held_task_t *oldest
+    held_task_t *newest
+    uint32_t count
+
+
+# tasks_append moves a queue of tasks behind another one.
+cdef inline void tasks_append(task_queue_t *to, task_queue_t *tasks) noexcept nogil:
+    if tasks.first == NULL:
+        return
+    if to.last != NULL:
+        to.last.next = tasks.first
+    else:
+        to.first = tasks.first
+    to.last = tasks.last
+    to.count += tasks.count
+    tasks.first = tasks.last = NULL
+    tasks.count = 0
 
 
 cdef inline uint64_t answer_size(const answer_t *a) noexcept nogil:
     return a.body.bytes + RECORD_BYTES
 
 
-cdef task_t *task_new() noexcept nogil   # of one reference, no partials given; NULL: no memory
-cdef void task_keep(task_t *task) noexcept nogil
-cdef void task_drop(task_t *task) noexcept nogil
+cdef held_task_t *task_new() noexcept nogil   # of one reference, no partials given; NULL: no memory
+cdef void task_keep(held_task_t *task) noexcept nogil
+cdef void task_drop(held_task_t *task) noexcept nogil
 # held_add takes over a reference; held_remove leaves it to the caller.
-cdef void held_add(held_t *held, task_t *task) noexcept nogil
-cdef void held_remove(held_t *held, task_t *task) noexcept nogil
-cdef void held_drop(held_t *held) noexcept nogil
+cdef void held_add(held_tasks_t *held, held_task_t *task) noexcept nogil
+cdef void held_remove(held_tasks_t *held, held_task_t *task) noexcept nogil
+cdef void held_drop(held_tasks_t *held) noexcept nogil
 # answer_new makes an answer that is not inside its task; `task` may be NULL.
-cdef answer_t *answer_new(uint8_t kind, task_t *task, uint64_t token) noexcept nogil
+cdef answer_t *answer_new(uint8_t kind, held_task_t *task, uint64_t token) noexcept nogil
 cdef void answer_free(answer_t *a) noexcept nogil
 cdef void answers_put(answers_t *answers, answer_t *a) noexcept nogil
 cdef answer_t *answers_pop(answers_t *answers) noexcept nogil    # there must be one

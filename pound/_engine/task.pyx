@@ -22,8 +22,8 @@ cdef inline void count(int64_t more) noexcept nogil:
     __atomic_add_fetch_i64(&live, more, __ATOMIC_ACQ_REL)
 
 
-cdef task_t *task_new() noexcept nogil:
-    cdef task_t *task = <task_t *>calloc(1, sizeof(task_t))
+cdef held_task_t *task_new() noexcept nogil:
+    cdef held_task_t *task = <held_task_t *>calloc(1, sizeof(held_task_t))
     if task != NULL:
         task.refs = 1
         task.credit = STREAM_FIRST
@@ -31,18 +31,18 @@ cdef task_t *task_new() noexcept nogil:
     return task
 
 
-cdef void task_keep(task_t *task) noexcept nogil:
+cdef void task_keep(held_task_t *task) noexcept nogil:
     __atomic_add_fetch_u32(&task.refs, 1, __ATOMIC_ACQ_REL)
 
 
-cdef void task_drop(task_t *task) noexcept nogil:
+cdef void task_drop(held_task_t *task) noexcept nogil:
     if __atomic_add_fetch_u32(&task.refs, <uint32_t>-1, __ATOMIC_ACQ_REL) == 0:
         body_clear(&task.body)
         free(task)
         count(-1)
 
 
-cdef void held_add(held_t *held, task_t *task) noexcept nogil:
+cdef void held_add(held_tasks_t *held, held_task_t *task) noexcept nogil:
     task.older = held.newest
     task.newer = NULL
     if held.newest != NULL:
@@ -53,7 +53,7 @@ cdef void held_add(held_t *held, task_t *task) noexcept nogil:
     held.count += 1
 
 
-cdef void held_remove(held_t *held, task_t *task) noexcept nogil:
+cdef void held_remove(held_tasks_t *held, held_task_t *task) noexcept nogil:
     if task.older != NULL:
         task.older.newer = task.newer
     else:
@@ -65,8 +65,8 @@ cdef void held_remove(held_t *held, task_t *task) noexcept nogil:
     held.count -= 1
 
 
-cdef void held_drop(held_t *held) noexcept nogil:
-    cdef task_t *task
+cdef void held_drop(held_tasks_t *held) noexcept nogil:
+    cdef held_task_t *task
     while held.oldest != NULL:
         task = held.oldest
         held_remove(held, task)
@@ -95,7 +95,7 @@ cdef answer_t *answers_pop(answers_t *answers) noexcept nogil:
     return a
 
 
-cdef answer_t *answer_new(uint8_t kind, task_t *task, uint64_t token) noexcept nogil:
+cdef answer_t *answer_new(uint8_t kind, held_task_t *task, uint64_t token) noexcept nogil:
     cdef answer_t *a = <answer_t *>calloc(1, sizeof(answer_t))
     CHECK(a != NULL, "no memory for an answer")
     a.kind = kind
@@ -108,7 +108,7 @@ cdef answer_t *answer_new(uint8_t kind, task_t *task, uint64_t token) noexcept n
 
 
 cdef void answer_free(answer_t *a) noexcept nogil:
-    cdef task_t *task = a.task
+    cdef held_task_t *task = a.task
     body_clear(&a.body)
     if task == NULL or a != &task.answer:
         free(a)

@@ -4,15 +4,15 @@ from libc.stdint cimport uint32_t, uint8_t
 
 from .engine cimport Engine
 from .mailbox cimport body_t
-from .task cimport task_t
-from .worker_rules cimport tasks_t
+from .task cimport held_task_t
+from .worker_rules cimport worker_state_t
 
 cdef enum:
     SERVICES_MAX = 64
 
 
-cdef class Serving(Engine):
-    cdef tasks_t tasks
+cdef class WorkerEngine(Engine):
+    cdef worker_state_t w
     cdef tuple handlers                  # by the place of their service
     cdef tuple names                     # of the services, as str
     cdef uint8_t wants[SERVICES_MAX]     # the handler wants the Task
@@ -20,19 +20,19 @@ cdef class Serving(Engine):
     cdef uint32_t threads                # ever made
     cdef bint drains                     # and the log says so
     cdef dict released                   # by service: when it was logged, how many since
-    cdef int perform(self, task_t *task) except -1
-    cdef int call(self, task_t *task) except -1
-    cdef int reply(self, task_t *task, object result) except -1
-    cdef int failed(self, task_t *task, object error) except -1
-    cdef int release(self, task_t *task, object error) except -1
+    cdef int perform(self, held_task_t *task) except -1
+    cdef int call(self, held_task_t *task) except -1
+    cdef int reply(self, held_task_t *task, object result) except -1
+    cdef int failed(self, held_task_t *task, object error) except -1
+    cdef int release(self, held_task_t *task, object error) except -1
     cdef int check_body(self, body_t *body) except -1
     cdef int spawn(self) except -1
-    cdef Task face(self, task_t *task)
+    cdef Task handle_of(self, held_task_t *task)
 
 
 cdef class Task:
-    cdef Serving serving
-    cdef task_t *task                    # counted
-    cdef body_t request                  # what `parts` was not asked for yet
-    cdef list split                      # the parts, once they were asked for
-    cdef dict told                       # META
+    cdef WorkerEngine engine
+    cdef held_task_t *task                    # counted
+    cdef body_t request                       # what `parts` was not asked for yet
+    cdef list split                           # the parts, once they were asked for
+    cdef dict sent_meta                       # META

@@ -47,13 +47,13 @@ class Task:
     def progress(self, done: float, total: float | None = None) -> None: ...
 
 @disjoint_base
-class Serving(Engine):
+class WorkerEngine(Engine):
     """The engine of a worker: the tasks it holds, and the threads that run their handlers.
 
-    With `news_fd` < 0 handlers run in threads of its own, whose loop is compiled. Otherwise the
-    taker is an event loop: arriving tasks, tasks cancelled and news ring `news_fd` (8 bytes are
+    With `events_fd` < 0 handlers run in threads of its own, whose loop is compiled. Otherwise the
+    taker is an event loop: arriving tasks, tasks cancelled and news ring `events_fd` (8 bytes are
     written to it, once until it is read); the reader empties the descriptor first, and then calls
-    `news`, `take_cancelled` and `take_tasks`.
+    `events`, `take_cancelled` and `take_tasks`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Serving(Engine):
         services: Mapping[bytes, _Handler],
         capacity: int,
         share: bool = False,
-        news_fd: int = -1,
+        events_fd: int = -1,
     ) -> None: ...
     def start(self) -> None: ...
     def work(self) -> None:

@@ -20,16 +20,18 @@ from libc.string cimport memset, strlen
 from pound._wire.writer cimport (
     CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
     FLAG_META, KIND_ERROR, KIND_REPLY)
-from .engine cimport LOG_DRAINING, FAR, clock_now, engine_log, forks
+from .engine cimport FAR, Engine, clock_now, engine_log, forks
+from .handoff cimport (
+    handoff_answer, handoff_take, handoff_take_all, handoff_take_cancelled, handoff_thread_lost,
+    handoff_wait)
 from .link cimport limits_excess
 from .mailbox cimport (
-    body_clear, body_fill, body_meta, body_parts, body_text, body_value, released_drop)
+    LOG_DRAINING, body_clear, body_fill, body_meta, body_parts, body_t, body_text, body_value,
+    released_drop)
 from .partials cimport (
-    PARTIAL_DROPPED, PARTIAL_GIVEN, PARTIAL_REFUSED, partial_t, tasks_partial, tasks_room)
-from .task cimport task_drop, task_keep, tasks_live
-from .worker_rules cimport (
-    AGREE_WITHIN_MS, LAST_WORDS_MS, tasks_answer, tasks_free, tasks_init, tasks_leave, tasks_take,
-    tasks_take_all, tasks_take_cancelled, tasks_thread_lost, tasks_wait)
+    PARTIAL_DROPPED, PARTIAL_GIVEN, PARTIAL_REFUSED, partial_give, partial_has_room, partial_t)
+from .task cimport held_task_t, task_drop, task_keep, tasks_live
+from .worker_rules cimport AGREE_WITHIN_MS, LAST_WORDS_MS, worker_free, worker_init, worker_leave
 
 import inspect
 import logging
@@ -62,20 +64,20 @@ def live():
     return tasks_live()
 
 
-cdef class Serving(Engine):
+cdef class WorkerEngine(Engine):
     """The engine of a worker: the tasks it holds, and the threads that run their handlers."""
 
     def __init__(
         self, endpoints, context, heartbeat, liveness, label, services, capacity, share=False,
-        news_fd=-1,
+        events_fd=-1,
     ):
-        super().__init__(endpoints, context, heartbeat, liveness, True, LOGGER, news_fd)
+        super().__init__(endpoints, context, heartbeat, liveness, True, LOGGER, events_fd)
         if len(services) > SERVICES_MAX:
             raise ValueError(f"at most {SERVICES_MAX} services")
-        if tasks_init(&self.tasks, &self.e, capacity, self.e.main.fd) < 0:
+        if worker_init(&self.w, &self.e, capacity, self.e.main.fd) < 0:
             raise MemoryError
-        body_fill(&self.tasks.names, [label, *services], None)
-        body_fill(&self.tasks.services, list(services), None)
+        body_fill(&self.w.names, [label, *services], None)
+        body_fill(&self.w.services, list(services), None)
         self.names = tuple(name.decode(errors="surrogateescape") for name in services)
         self.handlers = tuple(handler for handler, _ in services.values())
         for place, (_, wants) in enumerate(services.values()):
@@ -85,7 +87,7 @@ cdef class Serving(Engine):
 
     def __dealloc__(self):
         if self.born == forks():  # in a child the lock may be held for ever
-            tasks_free(&self.tasks)
+            worker_free(&self.w)
 
     def start(self):
         """Start the engine and the first handler thread.
@@ -100,8 +102,8 @@ cdef class Serving(Engine):
                 LOGGER, logging.INFO, "connecting", endpoint=", ".join(self.endpoints),
                 services=", ".join(self.names))
         super().start()
-        if self.tasks.fd < 0:
-            self.tasks.threads = 1
+        if self.w.handoff.fd < 0:
+            self.w.handoff.threads.made = 1
             self.spawn()
 
     def leave(self, double seconds):
@@ -111,23 +113,23 @@ cdef class Serving(Engine):
         cdef int64_t now = clock_now()
         if self.started and not self.e.closed and not self.drains:
             self.drains = 1
-            engine_log(&self.e, LOG_DRAINING, self.tasks.running.count, 0, NULL, 0)
-        tasks_leave(&self.tasks, FAR if ns >= <double>(FAR - now) else now + <int64_t>ns)
+            engine_log(&self.e, LOG_DRAINING, self.w.running.count, 0, NULL, 0)
+        worker_leave(&self.w, FAR if ns >= <double>(FAR - now) else now + <int64_t>ns)
 
     @property
     def held(self):
         """Tasks of this epoch whose handler has not returned."""
-        return self.tasks.running.count
+        return self.w.running.count
 
     @property
     def given_back(self):
         """Tasks given back at the end of the drain."""
-        return self.tasks.given_back
+        return self.w.drain.given_back
 
     @property
     def undelivered(self):
         """Answers that no broker took until the end of the drain."""
-        return self.tasks.undelivered
+        return self.w.drain.undelivered
 
     # -- handler threads --------------------------------------------------------------------
 
@@ -137,18 +139,18 @@ cdef class Serving(Engine):
         try:
             threading.Thread(target=self.work, name=name, daemon=True).start()
         except RuntimeError:  # no more threads on this machine: those that are must do
-            tasks_thread_lost(&self.tasks)
+            handoff_thread_lost(&self.w.handoff)
         return 0
 
     def work(self):
         """Run handlers until the engine has ended: the body of a handler thread."""
-        cdef task_t *task
+        cdef held_task_t *task
         cdef bint woken = False, alone = False
         cdef int64_t begun, took = -1
         cdef uint32_t done = 0
         cdef int how
         while True:
-            task = tasks_take(&self.tasks, woken, took, &alone)
+            task = handoff_take(&self.w.handoff, woken, took, &alone)
             woken = False
             if task != NULL:
                 if alone:
@@ -167,12 +169,12 @@ cdef class Serving(Engine):
             took = -1
             released_drop()
             with nogil:
-                how = tasks_wait(&self.tasks)
+                how = handoff_wait(&self.w.handoff)
             if how < 0:
                 return
             woken = how
 
-    cdef int perform(self, task_t *task) except -1:
+    cdef int perform(self, held_task_t *task) except -1:
         try:
             self.call(task)
         except BaseException as error:  # SystemExit too: the answer is owed whatever happened
@@ -180,15 +182,15 @@ cdef class Serving(Engine):
                 raise
             self.failed(task, error)
         if self.born == forks():
-            tasks_answer(&self.tasks, task)
+            handoff_answer(&self.w.handoff, task)
         return 0
 
-    cdef int call(self, task_t *task) except -1:
+    cdef int call(self, held_task_t *task) except -1:
         if task.cancelled:
             return answer_words(task, CODE_CANCELLED, "cancelled before it began")
         try:
             if self.wants[task.service]:
-                given = self.face(task)
+                given = self.handle_of(task)
             else:
                 if task.body.flags & FLAG_META:
                     body_meta(&task.body)
@@ -197,10 +199,10 @@ cdef class Serving(Engine):
             return answer_words(task, CODE_INVALID_ARGUMENT, str(error))
         result = self.handlers[task.service](given)
         if not PyBytes_CheckExact(result) and isinstance(result, Generator):
-            result = stream(given if self.wants[task.service] else self.face(task), result)
+            result = stream(given if self.wants[task.service] else self.handle_of(task), result)
         return self.reply(task, result)
 
-    cdef int reply(self, task_t *task, object result) except -1:
+    cdef int reply(self, held_task_t *task, object result) except -1:
         meta = None
         if isinstance(result, Answer):
             result, meta = result
@@ -211,7 +213,7 @@ cdef class Serving(Engine):
         task.answer.kind = KIND_REPLY
         return 0
 
-    cdef int failed(self, task_t *task, object error) except -1:
+    cdef int failed(self, held_task_t *task, object error) except -1:
         """Make the answer of what a handler raised; nothing is raised, whatever it is."""
         task.answer.kind = KIND_ERROR
         task.answer.code = CODE_UNKNOWN
@@ -235,7 +237,7 @@ cdef class Serving(Engine):
                 answer_text(task, b"the handler failed, and its exception has no words")
         return 0
 
-    cdef int release(self, task_t *task, object error) except -1:
+    cdef int release(self, held_task_t *task, object error) except -1:
         """Give the task back; a line in 30 s tells of a service's."""
         cdef double now = clock_now() / SECOND
         cdef double after = error.after or 0.0
@@ -257,59 +259,59 @@ cdef class Serving(Engine):
     cdef int check_body(self, body_t *body) except -1:
         """Clear the body and raise ValueError if it exceeds a limit of the broker."""
         cdef char words[SENTENCE_BYTES]
-        cdef uint32_t size = limits_excess(&self.tasks.limits, body, words, SENTENCE_BYTES)
+        cdef uint32_t size = limits_excess(&self.w.limits, body, words, SENTENCE_BYTES)
         if size == 0:
             return 0
         body_clear(body)
         raise ValueError(words[:size].decode())
 
-    cdef Task face(self, task_t *task):
+    cdef Task handle_of(self, held_task_t *task):
         """Return the Python Task of a task, which takes over the request's body."""
-        cdef Task face = Task.__new__(Task)
+        cdef Task handle = Task.__new__(Task)
         task_keep(task)
-        face.serving = self
-        face.task = task
-        face.request = task.body
+        handle.engine = self
+        handle.task = task
+        handle.request = task.body
         memset(&task.body, 0, sizeof(body_t))
-        task.face = <void *>face
-        face.told = body_meta(&face.request) if face.request.flags & FLAG_META else {}
-        return face
+        task.handle = <void *>handle
+        handle.sent_meta = body_meta(&handle.request) if handle.request.flags & FLAG_META else {}
+        return handle
 
     # -- an event loop in the place of handler threads --------------------------------------
 
     def take_tasks(self):
         """Return the tasks that wait for their handler; each is to be answered or failed once."""
-        cdef task_t *task = tasks_take_all(&self.tasks)
-        cdef task_t *following
+        cdef held_task_t *task = handoff_take_all(&self.w.handoff)
+        cdef held_task_t *following
         cdef list taken = []
         while task != NULL:
             following = task.next
             try:
                 if task.cancelled:
                     answer_words(task, CODE_CANCELLED, "cancelled before it began")
-                    tasks_answer(&self.tasks, task)
+                    handoff_answer(&self.w.handoff, task)
                 else:
-                    taken.append(self.face(task))
+                    taken.append(self.handle_of(task))
                     task_drop(task)
             except ProtocolError as error:
                 answer_words(task, CODE_INVALID_ARGUMENT, str(error))
-                tasks_answer(&self.tasks, task)
+                handoff_answer(&self.w.handoff, task)
             except BaseException as error:  # the tasks behind it must not be lost with it
                 self.failed(task, error)
-                tasks_answer(&self.tasks, task)
+                handoff_answer(&self.w.handoff, task)
             task = following
         released_drop()
         return taken
 
     def take_cancelled(self):
         """Return the tasks that were taken and that nobody waits for any more, each once."""
-        cdef task_t *task = tasks_take_cancelled(&self.tasks)
-        cdef task_t *following
+        cdef held_task_t *task = handoff_take_cancelled(&self.w.handoff)
+        cdef held_task_t *following
         cdef list cancelled = []
         while task != NULL:
-            following = task.next_told
-            if task.face != NULL:
-                cancelled.append(<object>task.face)
+            following = task.next_notified
+            if task.handle != NULL:
+                cancelled.append(<object>task.handle)
             task_drop(task)
             task = following
         return cancelled
@@ -324,7 +326,7 @@ cdef class Serving(Engine):
                 self.failed(task.task, error)
             finally:
                 task_keep(task.task)
-                tasks_answer(&self.tasks, task.task)
+                handoff_answer(&self.w.handoff, task.task)
 
     def fail(self, Task task not None, error):
         """Answer `task` with what its handler raised; `Release` gives it back.
@@ -337,7 +339,7 @@ cdef class Serving(Engine):
                 self.failed(task.task, error)
             finally:
                 task_keep(task.task)
-                tasks_answer(&self.tasks, task.task)
+                handoff_answer(&self.w.handoff, task.task)
 
     def try_partial(self, Task task not None, body, meta=None):
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
@@ -347,7 +349,7 @@ cdef class Serving(Engine):
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
         self.check_body(&part)
-        how = tasks_partial(&self.tasks, task.task, &part, False)
+        how = partial_give(&self.w.handoff, task.task, &part, False)
         if how == PARTIAL_DROPPED:
             raise Cancelled(UNWANTED)
         if how == PARTIAL_REFUSED:
@@ -356,7 +358,7 @@ cdef class Serving(Engine):
 
     def has_room(self, Task task not None):
         """Tell whether a partial of the task would not wait; if it would, ring later."""
-        return bool(tasks_room(&self.tasks, task.task))
+        return bool(partial_has_room(&self.w.handoff, task.task))
 
     def handler(self, Task task not None):
         """Return the handler of the task's service, as `services` gave it."""
@@ -365,7 +367,7 @@ cdef class Serving(Engine):
 
 
 # answer_words makes an ERROR of the task's answer; its sentence is cut to a few KiB.
-cdef int answer_words(task_t *task, int code, str words) except -1:
+cdef int answer_words(held_task_t *task, int code, str words) except -1:
     cdef bytes text = words.encode(errors="backslashreplace")
     if PyBytes_GET_SIZE(text) > WORDS_BYTES_MAX:  # not cut inside a character
         text = text[:WORDS_BYTES_MAX].decode(errors="ignore").encode()
@@ -378,7 +380,7 @@ cdef int answer_words(task_t *task, int code, str words) except -1:
 
 
 # answer_text gives a failed task's answer its sentence, or none: no memory.
-cdef void answer_text(task_t *task, const char *text) noexcept nogil:
+cdef void answer_text(held_task_t *task, const char *text) noexcept nogil:
     body_clear(&task.answer.body)
     body_text(&task.answer.body, text, <uint32_t>strlen(text))
 
@@ -498,7 +500,7 @@ cdef class Task:
 
     def __dealloc__(self):
         if self.task != NULL:
-            self.task.face = NULL
+            self.task.handle = NULL
             task_drop(self.task)
         body_clear(&self.request)
 
@@ -506,7 +508,7 @@ cdef class Task:
     def parts(self):
         """The body's parts."""
         if self.split is None:
-            self.split = body_parts(&self.request, self.serving.share)
+            self.split = body_parts(&self.request, self.engine.share)
         return self.split
 
     @property
@@ -518,12 +520,12 @@ cdef class Task:
     @property
     def meta(self):
         """What the client sent along."""
-        return self.told
+        return self.sent_meta
 
     @property
     def service(self):
         """The name under which it was asked for."""
-        return self.serving.names[self.task.service]
+        return self.engine.names[self.task.service]
 
     @property
     def attempt(self):
@@ -566,12 +568,12 @@ cdef class Task:
         """
         cdef body_t part
         cdef partial_t how
-        self.serving.check_fork()
+        self.engine.check_fork()
         memset(&part, 0, sizeof(body_t))
         body_fill(&part, body, meta)
-        self.serving.check_body(&part)
+        self.engine.check_body(&part)
         with nogil:
-            how = tasks_partial(&self.serving.tasks, self.task, &part, True)
+            how = partial_give(&self.engine.w.handoff, self.task, &part, True)
         if how == PARTIAL_DROPPED:
             raise Cancelled(UNWANTED)
 

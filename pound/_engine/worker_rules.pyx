@@ -1,5 +1,6 @@
-"""The tasks that a worker holds: what the engine does with them, and what handlers' threads ask."""
+"""A worker's rules: its tasks from TASK to the answer (worker_rules.pxd has the invariants)."""
 
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset, strlen
 
@@ -10,7 +11,10 @@ from pound._wire.writer cimport (
     KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t,
     record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
-from .engine cimport FAR, engine_log, engine_post
+from .engine cimport FAR, engine_command_t, engine_log, engine_post, engine_t, rules_t
+from .handoff cimport (
+    handoff_abandon, handoff_close, handoff_exchange, handoff_free, handoff_init, handoff_next_due,
+    handoff_take_all, handoff_take_cancelled)
 from .link cimport (
     dealer_bye, dealer_error, dealer_flushed, dealer_forgotten, dealer_greet_again, dealer_greets,
     dealer_partial, dealer_ready, dealer_reply, dealer_t, jitter)
@@ -19,26 +23,11 @@ from .mailbox cimport (
 from .partials cimport room_give, room_init, room_take, take_credit
 from .task cimport (
     TASK_GONE, TASK_RUNNING, TASK_STALE, answer_free, answer_new, answer_size, answer_t,
-    answers_drop, answers_pop, answers_put, held_add, held_drop, held_remove, task_drop, task_keep,
-    task_new)
-
-cdef extern from "pthread.h" nogil:
-    int pthread_mutex_init(pthread_mutex_t *lock, void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *lock)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int pthread_cond_init(pthread_cond_t *condition, void *attributes)
-    int pthread_cond_destroy(pthread_cond_t *condition)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
+    answers_drop, answers_pop, answers_put, answers_t, held_add, held_drop, held_remove,
+    held_task_t, task_drop, task_keep, task_new, task_queue_t, tasks_append)
 
 cdef enum:
     MILLISECOND = 1000000            # ns
-    GATHER_NS = 100000               # for answers to share a packet, while tasks wait for handlers
-    SHORT_NS = 20000                 # of a handler: not worth another thread's way
-    STALL_NS = 200000                # without a task taken, and it is
-    HANDLER_NS_MAX = 1000000         # as far as the mean is concerned
     GREETING_EVERY_MS = 1000         # between two BYEs until the broker agrees
     SENT_BYTES_MAX = 16 << 20        # of answers kept until a sign of life follows them
     SENT_MAX = 4096
@@ -48,11 +37,11 @@ cdef enum:
 cdef const char *LEAVES = b"the worker goes away"
 
 cdef struct leave_t:
-    command_t command
+    engine_command_t command
     int64_t drain_by
 
-cdef inline tasks_t *tasks_of(engine_t *e) noexcept nogil:
-    return <tasks_t *>e.end.state
+cdef inline worker_state_t *state_of(engine_t *e) noexcept nogil:
+    return <worker_state_t *>e.rules.state
 
 
 # after adds to a time that may be FAR.
@@ -60,296 +49,120 @@ cdef inline int64_t after(int64_t at, int64_t ns) noexcept nogil:
     return FAR if at > FAR - ns else at + ns
 
 
-cdef inline bint leaving(const tasks_t *t) noexcept nogil:
-    return t.drain_by < FAR
+cdef inline bint leaving(const worker_state_t *w) noexcept nogil:
+    return w.drain.until < FAR
 
 
 # --- tasks by their token ------------------------------------------------------------------
 
-cdef inline task_t **bucket(tasks_t *t, uint64_t token) noexcept nogil:
-    return &t.buckets[<uint32_t>mix(token) & t.mask]
+cdef inline held_task_t **bucket(worker_state_t *w, uint64_t token) noexcept nogil:
+    return &w.buckets[<uint32_t>mix(token) & w.mask]
 
 
-cdef task_t *running_find(tasks_t *t, uint64_t token) noexcept nogil:
-    cdef task_t *task = bucket(t, token)[0]
+cdef held_task_t *running_find(worker_state_t *w, uint64_t token) noexcept nogil:
+    cdef held_task_t *task = bucket(w, token)[0]
     while task != NULL and task.token != token:
         task = task.chain
     return task
 
 
-cdef void running_add(tasks_t *t, task_t *task) noexcept nogil:
-    cdef task_t **first = bucket(t, task.token)
+cdef void running_add(worker_state_t *w, held_task_t *task) noexcept nogil:
+    cdef held_task_t **first = bucket(w, task.token)
     task.chain = first[0]
     first[0] = task
     task.place = TASK_RUNNING
-    held_add(&t.running, task)
+    held_add(&w.running, task)
 
 
 # running_remove leaves the reference of `running` to the caller.
-cdef void running_remove(tasks_t *t, task_t *task) noexcept nogil:
-    cdef task_t **at = bucket(t, task.token)
+cdef void running_remove(worker_state_t *w, held_task_t *task) noexcept nogil:
+    cdef held_task_t **at = bucket(w, task.token)
     while at[0] != task:
         at = &at[0].chain
     at[0] = task.chain
     task.place = TASK_GONE
-    held_remove(&t.running, task)
+    held_remove(&w.running, task)
 
 
 # running_outdate makes all running tasks stale.
-cdef void running_outdate(tasks_t *t) noexcept nogil:
-    cdef task_t *task
-    while t.running.oldest != NULL:
-        task = t.running.oldest
-        running_remove(t, task)
-        abandon(t, task)
+cdef void running_outdate(worker_state_t *w) noexcept nogil:
+    cdef held_task_t *task
+    while w.running.oldest != NULL:
+        task = w.running.oldest
+        running_remove(w, task)
+        handoff_abandon(&w.handoff, task)
         task.place = TASK_STALE
-        held_add(&t.stale, task)
+        held_add(&w.stale, task)
 
 
 # --- answers -------------------------------------------------------------------------------
 
 # refuse answers a task, or what was never one (`task` NULL), in the handler's place.
 cdef void refuse(
-    tasks_t *t, task_t *task, uint64_t token, uint16_t code, const char *text
+    worker_state_t *w, held_task_t *task, uint64_t token, uint16_t code, const char *text
 ) noexcept nogil:
     cdef answer_t *a = answer_new(KIND_ERROR, task, token)
     a.code = code
     CHECK(body_text(&a.body, text, <uint32_t>strlen(text)) == 0, "no memory for an answer")
-    answers_put(&t.unsent, a)
-
-
-# --- from handlers -------------------------------------------------------------------------
-
-# grant wakes a thread unless one is on its way; under the lock.
-cdef inline void grant(tasks_t *t) noexcept nogil:
-    if t.queued and t.idle and not t.coming:
-        t.granted = t.coming = 1
-        pthread_cond_signal(&t.work)
-
-
-cdef task_t *pop(tasks_t *t) noexcept nogil:
-    cdef task_t *task = t.first
-    if task != NULL:
-        t.first = task.next
-        if t.first == NULL:
-            t.last = NULL
-        task.taken = 1
-        t.queued -= 1
-        t.takes += 1
-    return task
-
-
-cdef task_t *tasks_take(tasks_t *t, bint woken, int64_t took, bint *alone) noexcept nogil:
-    cdef task_t *task
-    pthread_mutex_lock(&t.lock)
-    if woken:
-        t.coming = 0
-    if took >= 0:
-        t.handler_ns += (min(took, HANDLER_NS_MAX) - t.handler_ns) // 8
-        t.busy -= 1
-    task = pop(t)
-    t.busy += task != NULL
-    if t.handler_ns > SHORT_NS:
-        grant(t)
-    alone[0] = task != NULL and t.busy == t.threads and t.threads < t.threads_max
-    if alone[0]:
-        t.threads += 1
-    pthread_mutex_unlock(&t.lock)
-    return task
-
-
-cdef int tasks_wait(tasks_t *t) noexcept nogil:
-    cdef int woken = 0
-    pthread_mutex_lock(&t.lock)
-    if t.queued == 0:
-        t.idle += 1
-        while not (t.granted or t.over):
-            pthread_cond_wait(&t.work, &t.lock)
-        t.idle -= 1
-        woken = -1 if t.over else 1
-        t.granted = 0
-    pthread_mutex_unlock(&t.lock)
-    return woken
-
-
-cdef void tasks_thread_lost(tasks_t *t) noexcept nogil:
-    pthread_mutex_lock(&t.lock)
-    t.threads -= 1
-    pthread_mutex_unlock(&t.lock)
-
-
-cdef task_t *tasks_take_all(tasks_t *t) noexcept nogil:
-    cdef task_t *first
-    cdef task_t *task
-    pthread_mutex_lock(&t.lock)
-    t.rung = 0
-    first = task = t.first
-    while task != NULL:
-        task.taken = 1
-        task = task.next
-    t.first = t.last = NULL
-    t.queued = 0
-    pthread_mutex_unlock(&t.lock)
-    return first
-
-
-cdef task_t *tasks_take_cancelled(tasks_t *t) noexcept nogil:
-    cdef task_t *first
-    pthread_mutex_lock(&t.lock)
-    t.rung = 0
-    first = t.cancelled
-    t.cancelled = NULL
-    if t.queued and rings(t):
-        ring(t)
-    pthread_mutex_unlock(&t.lock)
-    return first
-
-
-cdef void tasks_answer(tasks_t *t, task_t *task) noexcept nogil:
-    cdef bint late, tell = False
-    task.answer.task = task
-    task.answer.token = task.token
-    pthread_mutex_lock(&t.lock)
-    late = t.over
-    task.answered = 1
-    if not late:
-        answers_put(&t.given, &task.answer)
-        tell = notices(t)
-    pthread_mutex_unlock(&t.lock)
-    if late:
-        answer_free(&task.answer)
-    elif tell:
-        engine_post(t.engine, &t.notice)  # refused: `closed` drops what was given
+    answers_put(&w.unsent, a)
 
 
 # --- the engine: what was given ------------------------------------------------------------
 
-cdef void noticed(engine_t *e, command_t *command) noexcept nogil:
-    cdef tasks_t *t = tasks_of(e)
-    pthread_mutex_lock(&t.lock)
-    t.noticed = 0  # the turn goes on to `tick`, which looks
-    pthread_mutex_unlock(&t.lock)
-
-
-# exchange gives this turn's tasks to the handlers, and takes what they gave.
-cdef void exchange(tasks_t *t, int64_t now) noexcept nogil:
-    cdef answers_t given
-    cdef bint tell
-    pthread_mutex_lock(&t.lock)
-    given = t.given
-    memset(&t.given, 0, sizeof(answers_t))
-    tell = t.fresh_count > 0 and rings(t)
-    if t.fresh_count > 1:
-        t.gathers_from = now
-    queue_fresh(t)
-    if t.busy == 0 or t.handler_ns > SHORT_NS:
-        grant(t)
-    watch(t, now)
-    t.gathers = loaded(t) and now < t.gathers_from + GATHER_NS
-    pthread_mutex_unlock(&t.lock)
-    if tell:
-        ring(t)
-    while given.first != NULL:
-        settle(t, answers_pop(&given))
-
-
-# watch wakes a thread when tasks wait and none was taken for a while; under the lock.
-cdef void watch(tasks_t *t, int64_t now) noexcept nogil:
-    if t.queued == 0 or t.idle == 0:
-        t.stalls_at = FAR
-    elif t.stalls_at == FAR or t.takes != t.takes_seen:
-        t.stalls_at = now + STALL_NS
-    elif now >= t.stalls_at:
-        grant(t)
-        t.stalls_at = now + STALL_NS
-    t.takes_seen = t.takes
-
-
-cdef void queue_fresh(tasks_t *t) noexcept nogil:
-    if t.fresh_first == NULL:
-        return
-    if t.last != NULL:
-        t.last.next = t.fresh_first
-    else:
-        t.first = t.fresh_first
-    t.last = t.fresh_last
-    t.queued += t.fresh_count
-    t.fresh_first = t.fresh_last = NULL
-    t.fresh_count = 0
-
-
 # settle queues what a handler gave, unless its task is not held any more.
-cdef void settle(tasks_t *t, answer_t *a) noexcept nogil:
-    cdef task_t *task = a.task
+cdef void settle(worker_state_t *w, answer_t *a) noexcept nogil:
+    cdef held_task_t *task = a.task
     if task.place == TASK_RUNNING:
         if a.kind != KIND_PARTIAL:
-            running_remove(t, task)
+            running_remove(w, task)
             task_drop(task)
-        answers_put(&t.unsent, a)
+        answers_put(&w.unsent, a)
         return
-    room_give(t, a)
+    room_give(&w.handoff, a)
     if a.kind != KIND_PARTIAL:
         if task.place == TASK_STALE:
-            held_remove(&t.stale, task)
+            held_remove(&w.stale, task)
             task.place = TASK_GONE
             task_drop(task)
-        t.ready_again = 1
+        w.ready_again = 1
     answer_free(a)
-
-
-cdef void abandon(tasks_t *t, task_t *task) noexcept nogil:
-    """abandon tells a task that nobody waits for its answer."""
-    cdef bint tell = False
-    pthread_mutex_lock(&t.lock)
-    task.cancelled = 1
-    if t.waiting:
-        pthread_cond_broadcast(&t.room)
-    if t.fd >= 0 and task.taken and not task.answered and not task.told:
-        task.told = 1
-        task_keep(task)
-        task.next_told = t.cancelled
-        t.cancelled = task
-        tell = rings(t)
-    pthread_mutex_unlock(&t.lock)
-    if tell:
-        ring(t)
 
 
 # --- the engine: out -----------------------------------------------------------------------
 
 cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     """Write answers, then READY, then BYE: what this turn sends."""
-    cdef tasks_t *t = tasks_of(e)
+    cdef worker_state_t *w = state_of(e)
     cdef bint answers = False, last, greets
-    if e.dealer.welcomed and not t.gathers:
-        answers = write_answers(&e.dealer, t, now)
-    last = leaving(t) and answers and t.running.count == 0 and t.unsent.count == 0
+    if e.dealer.welcomed and not w.handoff.gathers:
+        answers = write_answers(&e.dealer, w, now)
+    last = leaving(w) and answers and w.running.count == 0 and w.unsent.count == 0
     greets = dealer_greets(&e.dealer, now)
     if greets:
-        write_ready(&e.dealer, t)
-    t.bye_due |= last or (greets and leaving(t))
-    if t.bye_due:
-        t.bye_due = t.agreed = 0
-        t.byes += 1
+        write_ready(&e.dealer, w)
+    w.drain.bye_due |= last or (greets and leaving(w))
+    if w.drain.bye_due:
+        w.drain.bye_due = w.drain.agreed = 0
+        w.drain.byes += 1
         e.dealer.leaving = 1
         dealer_bye(&e.dealer, BYE_GOING)
 
 
 # write_answers writes a turn's worth of answers; whether there were any.
-cdef bint write_answers(dealer_t *d, tasks_t *t, int64_t now) noexcept nogil:
+cdef bint write_answers(dealer_t *d, worker_state_t *w, int64_t now) noexcept nogil:
     cdef int64_t budget = TURN_BYTES
     cdef answer_t *a
-    if t.unsent.count == 0:
+    if w.unsent.count == 0:
         return False
-    t.gathers_from = now
-    while t.unsent.first != NULL and budget > 0:
-        a = answers_pop(&t.unsent)
+    w.handoff.gathers_from = now
+    while w.unsent.first != NULL and budget > 0:
+        a = answers_pop(&w.unsent)
         budget -= <int64_t>answer_size(a)
         write_answer(d, a)
-        room_give(t, a)
-        answers_put(&t.sent, a)
-    while t.sent.bytes > SENT_BYTES_MAX or t.sent.count > SENT_MAX:
-        answer_free(answers_pop(&t.sent))
+        room_give(&w.handoff, a)
+        answers_put(&w.sent, a)
+    while w.sent.bytes > SENT_BYTES_MAX or w.sent.count > SENT_MAX:
+        answer_free(answers_pop(&w.sent))
     return True
 
 
@@ -362,25 +175,25 @@ cdef void write_answer(dealer_t *d, const answer_t *a) noexcept nogil:
         dealer_partial(d, a.token, a.sequence, a.attempt, &a.body)
 
 
-cdef void write_ready(dealer_t *d, tasks_t *t) noexcept nogil:
+cdef void write_ready(dealer_t *d, worker_state_t *w) noexcept nogil:
     """write_ready names the tasks that run or whose answer may not have arrived."""
-    cdef size_t room = t.running.count + t.unsent.count + t.sent.count
+    cdef size_t room = w.running.count + w.unsent.count + w.sent.count
     cdef uint64_t *tokens = <uint64_t *>malloc((room + 1) * sizeof(uint64_t))
     cdef uint32_t listed = 0
-    cdef task_t *task = t.running.oldest
+    cdef held_task_t *task = w.running.oldest
     CHECK(tokens != NULL, "no memory for READY")
-    t.ready_serial += 1
+    w.ready_serial += 1
     while task != NULL:
-        task.listed = t.ready_serial
+        task.listed = w.ready_serial
         CHECK(listed < room, "more than %zu tasks run", room)
         tokens[listed] = task.token
         listed += 1
         task = task.newer
-    listed = list_answers(t, &t.unsent, tokens, listed, room)
+    listed = list_answers(w, &w.unsent, tokens, listed, room)
     if not d.welcomed:
-        listed = list_answers(t, &t.sent, tokens, listed, room)
+        listed = list_answers(w, &w.sent, tokens, listed, room)
     dealer_ready(
-        d, t.capacity - min(t.stale.count, t.capacity - 1), tokens, listed, &t.names
+        d, w.capacity - min(w.stale.count, w.capacity - 1), tokens, listed, &w.names
     )
     free(tokens)
 
@@ -388,24 +201,25 @@ cdef void write_ready(dealer_t *d, tasks_t *t) noexcept nogil:
 # list_answers adds the tokens of answers that are not listed yet, to `room` of them at most, and
 # returns how many are.
 cdef uint32_t list_answers(
-    const tasks_t *t, const answers_t *answers, uint64_t *tokens, uint32_t listed, size_t room
+    const worker_state_t *w, const answers_t *answers, uint64_t *tokens, uint32_t listed,
+    size_t room,
 ) noexcept nogil:
     cdef const answer_t *a = answers.first
     while a != NULL:
-        if a.task == NULL or a.task.listed != t.ready_serial:
+        if a.task == NULL or a.task.listed != w.ready_serial:
             CHECK(listed < room, "more than %zu tasks and answers", room)
             tokens[listed] = a.token
             listed += 1
         if a.task != NULL:
-            a.task.listed = t.ready_serial
+            a.task.listed = w.ready_serial
         a = a.next
     return listed
 
 
 cdef int pending(engine_t *e) noexcept nogil:
     """Tell whether the last turn left answers; before WELCOME they have to wait."""
-    cdef tasks_t *t = tasks_of(e)
-    return e.dealer.welcomed and t.unsent.count > 0 and not t.gathers
+    cdef worker_state_t *w = state_of(e)
+    return e.dealer.welcomed and w.unsent.count > 0 and not w.handoff.gathers
 
 
 cdef uint64_t done(engine_t *e) noexcept nogil:
@@ -418,71 +232,69 @@ cdef void take(
     engine_t *e, const record_t *record, zmq_msg_t *frames, int64_t now
 ) noexcept nogil:
     """Act on TASK, CANCEL, CREDIT and the broker's consent to our BYE."""
-    cdef tasks_t *t = tasks_of(e)
-    cdef task_t *task
+    cdef worker_state_t *w = state_of(e)
+    cdef held_task_t *task
     if record.kind == KIND_TASK:
-        take_task(t, record, frames, now)
+        take_task(w, record, frames, now)
     elif record.kind == KIND_CANCEL:
-        task = running_find(t, record.id)
+        task = running_find(w, record.id)
         if task != NULL:
-            abandon(t, task)
+            handoff_abandon(&w.handoff, task)
     elif record.kind == KIND_CREDIT:
-        task = running_find(t, record.id)
+        task = running_find(w, record.id)
         if task != NULL and task.attempt == record.attempt:
-            take_credit(t, task, record.credit)
+            take_credit(&w.handoff, task, record.credit)
     elif record.kind == KIND_BYE and record.code == BYE_AGREED:
-        if not leaving(t):
+        if not leaving(w):
             dealer_forgotten(&e.dealer, now, b"bye")
             return
-        t.byes -= t.byes > 0
-        t.agreed = t.byes == 0
+        w.drain.byes -= w.drain.byes > 0
+        w.drain.agreed = w.drain.byes == 0
 
 
 cdef void take_task(
-    tasks_t *t, const record_t *record, zmq_msg_t *frames, int64_t now
+    worker_state_t *w, const record_t *record, zmq_msg_t *frames, int64_t now
 ) noexcept nogil:
-    cdef int service = service_find(t, record)
-    cdef task_t *task
-    if running_find(t, record.id) != NULL:
+    cdef int service = service_find(w, record)
+    cdef held_task_t *task
+    if running_find(w, record.id) != NULL:
         return
-    if t.gave_back:
-        refuse(t, NULL, record.id, CODE_UNAVAILABLE, LEAVES)
+    if w.drain.gave_back:
+        refuse(w, NULL, record.id, CODE_UNAVAILABLE, LEAVES)
         return
     if service < 0:
-        refuse(t, NULL, record.id, CODE_NOT_FOUND, b"the worker has no handler for that service")
+        refuse(w, NULL, record.id, CODE_NOT_FOUND, b"the worker has no handler for that service")
         return
     task = task_new()
     CHECK(task != NULL, "no memory for a task")
     if body_read(&task.body, record, frames) < 0:
         task_drop(task)
-        refuse(t, NULL, record.id, CODE_RESOURCE_EXHAUSTED, b"the worker has no memory for it")
+        refuse(w, NULL, record.id, CODE_RESOURCE_EXHAUSTED, b"the worker has no memory for it")
         return
     task.token = record.id
     task.attempt = record.attempt
     task.service = <uint16_t>service
     if record.timeout_ms:
         task.deadline = now + <int64_t>record.timeout_ms * MILLISECOND
-    begin(t, task)
+    begin(w, task)
 
 
 # begin holds a new task, for `running` and for its handler.
-cdef void begin(tasks_t *t, task_t *task) noexcept nogil:
+cdef void begin(worker_state_t *w, held_task_t *task) noexcept nogil:
+    cdef task_queue_t one
     task_keep(task)
-    running_add(t, task)
-    if t.fresh_last != NULL:
-        t.fresh_last.next = task
-    else:
-        t.fresh_first = task
-    t.fresh_last = task
-    t.fresh_count += 1
+    running_add(w, task)
+    one.first = one.last = task
+    one.count = 1
+    tasks_append(&w.fresh, &one)
 
 
 # service_find returns the place of the task's service among ours; -1: it is none of them.
-cdef int service_find(const tasks_t *t, const record_t *record) noexcept nogil:
-    cdef const uint8_t *at = t.services.data
+cdef int service_find(const worker_state_t *w, const record_t *record) noexcept nogil:
+    cdef const uint8_t *at = w.services.data
     cdef part_t name
     cdef int place = 0
-    while part_next(&at, t.services.data + t.services.size, &name):
+    while part_next(&at, w.services.data + w.services.size, &name):
         if name.size == record.service_size and (
                 name.size == 0 or memcmp(name.data, record.service, name.size) == 0):
             return place
@@ -492,61 +304,61 @@ cdef int service_find(const tasks_t *t, const record_t *record) noexcept nogil:
 
 cdef void heard(engine_t *e) noexcept nogil:
     """Let go of the answers sent: the connection stood after them, unless libzmq refused them."""
-    cdef tasks_t *t = tasks_of(e)
+    cdef worker_state_t *w = state_of(e)
     if dealer_flushed(&e.dealer):
-        answers_drop(&t.sent)
+        answers_drop(&w.sent)
 
 
 cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
     """Send the answers again that may not have arrived, then READY."""
-    cdef tasks_t *t = tasks_of(e)
-    cdef answers_t again = t.sent
+    cdef worker_state_t *w = state_of(e)
+    cdef answers_t again = w.sent
     cdef answer_t *a = again.first
-    t.limits = e.dealer.limits
-    t.byes = 0  # those of an earlier route
+    w.limits = e.dealer.limits
+    w.drain.byes = 0  # those of an earlier route
     while a != NULL:
-        room_take(t, a)
+        room_take(&w.handoff, a)
         a = a.next
-    memset(&t.sent, 0, sizeof(answers_t))
-    while t.unsent.first != NULL:
-        answers_put(&again, answers_pop(&t.unsent))
-    t.unsent = again
+    memset(&w.sent, 0, sizeof(answers_t))
+    while w.unsent.first != NULL:
+        answers_put(&again, answers_pop(&w.unsent))
+    w.unsent = again
     dealer_greet_again(&e.dealer, now)
 
 
 cdef void epoch_changed(engine_t *e, int64_t now) noexcept nogil:
     """Drop what belongs to the epoch that is over; its running tasks become stale."""
-    cdef tasks_t *t = tasks_of(e)
+    cdef worker_state_t *w = state_of(e)
     cdef answer_t *a
-    while t.unsent.first != NULL:
-        a = answers_pop(&t.unsent)
-        room_give(t, a)
+    while w.unsent.first != NULL:
+        a = answers_pop(&w.unsent)
+        room_give(&w.handoff, a)
         answer_free(a)
-    answers_drop(&t.sent)
-    if t.running.count:
-        engine_log(e, LOG_EPOCH_CHANGED, t.running.count, 0, NULL, 0)
-    running_outdate(t)
+    answers_drop(&w.sent)
+    if w.running.count:
+        engine_log(e, LOG_EPOCH_CHANGED, w.running.count, 0, NULL, 0)
+    running_outdate(w)
 
 
 # --- the engine: time ----------------------------------------------------------------------
 
-cdef void leave(engine_t *e, command_t *command) noexcept nogil:
+cdef void leave(engine_t *e, engine_command_t *command) noexcept nogil:
     """Take no more tasks, finish the held ones until `drain_by`, then finish."""
-    cdef tasks_t *t = tasks_of(e)
+    cdef worker_state_t *w = state_of(e)
     cdef leave_t *asked = <leave_t *>command
-    if not leaving(t):
-        t.bye_at = 0
-    t.drain_by = min(t.drain_by, asked.drain_by)
+    if not leaving(w):
+        w.drain.bye_at = 0
+    w.drain.until = min(w.drain.until, asked.drain_by)
     free(asked)
 
 
-cdef int tasks_leave(tasks_t *t, int64_t drain_by) noexcept nogil:
+cdef int worker_leave(worker_state_t *w, int64_t drain_by) noexcept nogil:
     cdef leave_t *asked = <leave_t *>calloc(1, sizeof(leave_t))
     if asked == NULL:
         return -1
     asked.command.run = leave
     asked.drain_by = min(drain_by, FAR - 1)
-    if engine_post(t.engine, &asked.command) < 0:
+    if engine_post(w.handoff.engine, &asked.command) < 0:
         free(asked)
         return -1
     return 0
@@ -554,52 +366,54 @@ cdef int tasks_leave(tasks_t *t, int64_t drain_by) noexcept nogil:
 
 cdef void tick(engine_t *e, int64_t now) noexcept nogil:
     """Tell READY's new values; while leaving say BYE, and give back what is late."""
-    cdef tasks_t *t = tasks_of(e)
-    exchange(t, now)
-    if t.ready_again and e.dealer.welcomed and not leaving(t):
+    cdef worker_state_t *w = state_of(e)
+    cdef answers_t given = handoff_exchange(&w.handoff, &w.fresh, now)
+    while given.first != NULL:
+        settle(w, answers_pop(&given))
+    if w.ready_again and e.dealer.welcomed and not leaving(w):
         dealer_greet_again(&e.dealer, now)
-    t.ready_again = 0
-    if now >= t.bye_at:
-        t.bye_due = 1
-        t.bye_at = now + jitter(<int64_t>GREETING_EVERY_MS * MILLISECOND)
-    if now >= t.drain_by and not t.gave_back:
-        give_back(e, t)
-    t.idle_since = min(t.idle_since, now) if leaving(t) and not owes(t) else FAR
+    w.ready_again = 0
+    if now >= w.drain.bye_at:
+        w.drain.bye_due = 1
+        w.drain.bye_at = now + jitter(<int64_t>GREETING_EVERY_MS * MILLISECOND)
+    if now >= w.drain.until and not w.drain.gave_back:
+        give_back(e, w)
+    w.drain.idle_since = min(w.drain.idle_since, now) if leaving(w) and not owes(w) else FAR
 
 
-cdef void give_back(engine_t *e, tasks_t *t) noexcept nogil:
-    cdef task_t *task = t.running.oldest
-    t.gave_back = 1
-    t.given_back = t.running.count
+cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
+    cdef held_task_t *task = w.running.oldest
+    w.drain.gave_back = 1
+    w.drain.given_back = w.running.count
     while task != NULL:
-        refuse(t, task, task.token, CODE_UNAVAILABLE, LEAVES)
+        refuse(w, task, task.token, CODE_UNAVAILABLE, LEAVES)
         task = task.newer
-    if t.given_back:
-        engine_log(e, LOG_GIVEN_BACK, t.given_back, 0, NULL, 0)
-    running_outdate(t)
+    if w.drain.given_back:
+        engine_log(e, LOG_GIVEN_BACK, w.drain.given_back, 0, NULL, 0)
+    running_outdate(w)
 
 
 # owes says that a task is not answered yet, or no sign of life has followed its answer.
-cdef inline bint owes(const tasks_t *t) noexcept nogil:
-    return t.running.count > 0 or t.unsent.count > 0 or t.sent.count > 0
+cdef inline bint owes(const worker_state_t *w) noexcept nogil:
+    return w.running.count > 0 or w.unsent.count > 0 or w.sent.count > 0
 
 
 # last_words is when a worker that leaves ends whatever is still to be said.
-cdef inline int64_t last_words(const tasks_t *t) noexcept nogil:
-    return after(t.drain_by, <int64_t>LAST_WORDS_MS * MILLISECOND)
+cdef inline int64_t last_words(const worker_state_t *w) noexcept nogil:
+    return after(w.drain.until, <int64_t>LAST_WORDS_MS * MILLISECOND)
 
 
-cdef inline int64_t agreed_by(const tasks_t *t) noexcept nogil:
-    return after(t.idle_since, <int64_t>AGREE_WITHIN_MS * MILLISECOND)
+cdef inline int64_t agreed_by(const worker_state_t *w) noexcept nogil:
+    return after(w.drain.idle_since, <int64_t>AGREE_WITHIN_MS * MILLISECOND)
 
 
 cdef int64_t next_due(engine_t *e) noexcept nogil:
     """Return the time of the next step of leaving, or of the next packet of answers."""
-    cdef tasks_t *t = tasks_of(e)
-    cdef int64_t due = min(t.stalls_at, t.gathers_from + GATHER_NS if t.gathers else FAR)
-    if leaving(t):
-        due = min(due, last_words(t) if t.gave_back else t.drain_by)
-        due = min(due, min(t.bye_at, agreed_by(t)))
+    cdef worker_state_t *w = state_of(e)
+    cdef int64_t due = handoff_next_due(&w.handoff)
+    if leaving(w):
+        due = min(due, last_words(w) if w.drain.gave_back else w.drain.until)
+        due = min(due, min(w.drain.bye_at, agreed_by(w)))
     return due
 
 
@@ -610,108 +424,93 @@ cdef int64_t next_beat(engine_t *e) noexcept nogil:
 
 cdef int finished(engine_t *e, int64_t now) noexcept nogil:
     """Tell whether the worker may close: all answered and BYE agreed, or no time left."""
-    cdef tasks_t *t = tasks_of(e)
-    if not leaving(t):
+    cdef worker_state_t *w = state_of(e)
+    if not leaving(w):
         return 0
-    if owes(t) or not dealer_flushed(&e.dealer):
-        return now >= last_words(t)
-    if t.agreed or not e.dealer.welcomed:
+    if owes(w) or not dealer_flushed(&e.dealer):
+        return now >= last_words(w)
+    if w.drain.agreed or not e.dealer.welcomed:
         return 1
-    return now >= agreed_by(t) or (t.gave_back and now >= last_words(t))
+    return now >= agreed_by(w) or (w.drain.gave_back and now >= last_words(w))
 
 
 cdef void closed(engine_t *e, const char *why) noexcept nogil:
     """Wake the handlers that wait; nobody hears them any more."""
-    cdef tasks_t *t = tasks_of(e)
+    cdef worker_state_t *w = state_of(e)
     cdef answers_t given
-    if leaving(t) and t.unsent.count:
-        t.undelivered = t.unsent.count
-        engine_log(e, LOG_UNDELIVERED, t.undelivered, 0, NULL, 0)
-    running_outdate(t)
-    pthread_mutex_lock(&t.lock)
-    t.over = 1
-    queue_fresh(t)
-    given = t.given
-    memset(&t.given, 0, sizeof(answers_t))
-    pthread_cond_broadcast(&t.work)
-    pthread_cond_broadcast(&t.room)
-    pthread_mutex_unlock(&t.lock)
+    if leaving(w) and w.unsent.count:
+        w.drain.undelivered = w.unsent.count
+        engine_log(e, LOG_UNDELIVERED, w.drain.undelivered, 0, NULL, 0)
+    running_outdate(w)
+    given = handoff_close(&w.handoff, &w.fresh)
     answers_drop(&given)
-    drop_all(t)
+    drop_all(w)
 
 
 # drop_all gives back what the engine holds; tasks that handlers hold live on until they return.
-cdef void drop_all(tasks_t *t) noexcept nogil:
-    cdef task_t *task = tasks_take_all(t)
-    cdef task_t *following
+cdef void drop_all(worker_state_t *w) noexcept nogil:
+    cdef held_task_t *task = handoff_take_all(&w.handoff)
+    cdef held_task_t *following
     while task != NULL:
         following = task.next
         task_drop(task)
         task = following
-    answers_drop(&t.unsent)
-    answers_drop(&t.sent)
-    held_drop(&t.stale)
+    answers_drop(&w.unsent)
+    answers_drop(&w.sent)
+    held_drop(&w.stale)
 
 
 # --- making and ending ---------------------------------------------------------------------
 
-cdef int tasks_init(tasks_t *t, engine_t *engine, uint32_t capacity, int fd) noexcept nogil:
+cdef int worker_init(worker_state_t *w, engine_t *engine, uint32_t capacity, int fd) noexcept nogil:
     cdef uint32_t buckets = BUCKETS_MIN
-    memset(t, 0, sizeof(tasks_t))
+    memset(w, 0, sizeof(worker_state_t))
     while buckets < capacity:
         buckets *= 2
-    t.buckets = <task_t **>calloc(buckets, sizeof(task_t *))
-    if t.buckets == NULL:
+    w.buckets = <held_task_t **>calloc(buckets, sizeof(held_task_t *))
+    if w.buckets == NULL:
         return -1
-    pthread_mutex_init(&t.lock, NULL)
-    pthread_cond_init(&t.work, NULL)
-    room_init(t)
-    t.engine = engine
-    t.notice.run = noticed
-    t.fd = fd
-    t.mask = buckets - 1
-    t.capacity = t.threads_max = capacity
-    t.partials_max = PARTIALS_BYTES_MAX
-    t.handler_ns = HANDLER_NS_MAX
-    t.drain_by = t.bye_at = t.idle_since = t.stalls_at = FAR
-    t.limits = engine.dealer.limits
-    end_fill(t, engine)
+    handoff_init(&w.handoff, engine, capacity, fd)
+    room_init(&w.handoff)
+    w.mask = buckets - 1
+    w.capacity = capacity
+    w.drain.until = w.drain.bye_at = w.drain.idle_since = FAR
+    w.limits = engine.dealer.limits
+    rules_fill(w, &engine.rules)
     return 0
 
 
-cdef void end_fill(tasks_t *t, engine_t *engine) noexcept nogil:
-    engine.end.state = t
-    engine.end.follows = 1
-    engine.end.collect = collect
-    engine.end.pending = pending
-    engine.end.take = take
-    engine.end.heard = heard
-    engine.end.welcomed = welcomed
-    engine.end.epoch_changed = epoch_changed
-    engine.end.next_beat = next_beat
-    engine.end.tick = tick
-    engine.end.next_due = next_due
-    engine.end.done = done
-    engine.end.finished = finished
-    engine.end.closed = closed
+cdef void rules_fill(worker_state_t *w, rules_t *rules) noexcept nogil:
+    rules.state = w
+    rules.follows = 1
+    rules.collect = collect
+    rules.pending = pending
+    rules.take = take
+    rules.heard = heard
+    rules.welcomed = welcomed
+    rules.epoch_changed = epoch_changed
+    rules.next_beat = next_beat
+    rules.tick = tick
+    rules.next_due = next_due
+    rules.done = done
+    rules.finished = finished
+    rules.closed = closed
 
 
-cdef void tasks_free(tasks_t *t) noexcept nogil:
-    cdef task_t *task
-    cdef task_t *following
-    if t.buckets == NULL:
+cdef void worker_free(worker_state_t *w) noexcept nogil:
+    cdef held_task_t *task
+    cdef held_task_t *following
+    if w.buckets == NULL:
         return
-    answers_drop(&t.given)
-    running_outdate(t)
-    task = tasks_take_cancelled(t)
+    answers_drop(&w.handoff.given)
+    running_outdate(w)
+    task = handoff_take_cancelled(&w.handoff)
     while task != NULL:
-        following = task.next_told
+        following = task.next_notified
         task_drop(task)
         task = following
-    drop_all(t)
-    body_clear(&t.names)
-    body_clear(&t.services)
-    free(t.buckets)
-    pthread_mutex_destroy(&t.lock)
-    pthread_cond_destroy(&t.work)
-    pthread_cond_destroy(&t.room)
+    drop_all(w)
+    body_clear(&w.names)
+    body_clear(&w.services)
+    free(w.buckets)
+    handoff_free(&w.handoff)

@@ -40,7 +40,7 @@ class Binding(Generic[E]):
         Makes the engine; called with the descriptor that it is to ring.
     leave : callable
         Tells the engine to end; called with it when nobody closed it in time.
-    hear : callable
+    on_events : callable
         Called on the loop with what the engine's mailbox held.
 
     Raises
@@ -53,10 +53,10 @@ class Binding(Generic[E]):
         self,
         make: Callable[[int], E],
         leave: Callable[[E], None],
-        hear: Callable[[list[Any]], None],
+        on_events: Callable[[list[Any]], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._hear = hear
+        self._on_events = on_events
         self._connecting: list[asyncio.Future[None]] = []
         self._ended: asyncio.Future[None] = self.loop.create_future()
         self._out, ring = os.pipe()
@@ -145,7 +145,7 @@ class Binding(Generic[E]):
             with suppress(BlockingIOError):
                 os.read(self._out, DRAIN_BYTES)
             try:
-                self._hear(self.engine.news())
+                self._on_events(self.engine.events())
             finally:
                 self._note()
 
@@ -173,6 +173,6 @@ def _release(engine: E, leave: Callable[[E], None], out: int, ring: int) -> None
                 leave(engine)
         if not engine.join(CLOSE_WITHIN):
             return  # a descriptor that a thread writes to is better leaked than reused
-        engine.news()
+        engine.events()
     os.close(out)
     os.close(ring)

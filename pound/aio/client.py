@@ -2,7 +2,7 @@
 
 Thin, as `pound.client` is: arguments become a request of the engine, and what its mailbox holds
 becomes results of futures. The engine's tag of a request is what takes its answer: a `_Pending`,
-or a `Flow` whose owner is a `_Partials`.
+or a `StreamState` whose owner is a `_Partials`.
 Cost: a request is one future and one call of the engine; all answers that came share one wake-up.
 """
 
@@ -35,7 +35,7 @@ from pound._engine.checks import (
     check_whole,
     label_bytes,
 )
-from pound._engine.client import Asking, Flow
+from pound._engine.client import ClientEngine, StreamState
 from pound._engine.progress import shown_async
 from pound._engine.values import Answer, P, Partial
 from pound.aio._loop import Binding
@@ -45,7 +45,7 @@ from pound.errors import ClosedError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pound._engine.client import Told
+    from pound._engine.client import Event
     from pound._engine.values import Body, Part
 
     Ask: TypeAlias = Callable[[Body], asyncio.Future[Any]]
@@ -127,8 +127,8 @@ class Client(Unpicklable, Generic[P]):
         )  # fmt: skip
         label_bytes(label)
         waits = overflow == "wait"
-        self._make = lambda fd: Asking(*checked, label_bytes(label), waits, not copy, fd)
-        self._binding: Binding[Asking] | None = None
+        self._make = lambda fd: ClientEngine(*checked, label_bytes(label), waits, not copy, fd)
+        self._binding: Binding[ClientEngine] | None = None
         self._closed = False
 
     # -- asking -----------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class Client(Unpicklable, Generic[P]):
             As in `request`.
         """
         asking = self._bound().engine
-        flow = Flow(_Partials())
+        flow = StreamState(_Partials())
         number = asking.submit(None, flow, body, service, timeout, priority, meta)
         return Stream(asking, number, flow)
 
@@ -296,13 +296,13 @@ class Client(Unpicklable, Generic[P]):
 
     # -- below the API ----------------------------------------------------------------------
 
-    def _bound(self) -> Binding[Asking]:
+    def _bound(self) -> Binding[ClientEngine]:
         """Return the binding to the running loop; the first call makes it."""
         binding = self._binding
         if binding is None:
             if self._closed:
                 raise ClosedError("this client is closed; make a new one")
-            binding = self._binding = Binding(self._make, Asking.leave, _hear)
+            binding = self._binding = Binding(self._make, ClientEngine.leave, _on_events)
             weakref.finalize(self, _abandon, binding)
         binding.check("client")
         return binding
@@ -329,7 +329,7 @@ class Stream(Unpicklable, AsyncIterator[Partial]):
     _noun = "a Stream"
     _remedy = RESULT
 
-    def __init__(self, asking: Asking, number: int, flow: Flow) -> None:
+    def __init__(self, asking: ClientEngine, number: int, flow: StreamState) -> None:
         self._asking = asking
         self._number = number
         self._flow = flow
@@ -413,7 +413,7 @@ class _Pending(Unpicklable, asyncio.Future[Any]):
 
     _noun = "the future of a request"
     _remedy = RESULT
-    asking: Asking
+    asking: ClientEngine
     number: int
 
     def cancel(self, msg: Any = None) -> bool:
@@ -424,10 +424,10 @@ class _Pending(Unpicklable, asyncio.Future[Any]):
         return True
 
 
-def _hear(mails: list[Told]) -> None:
+def _on_events(mails: list[Event]) -> None:
     """Hand over what came."""
     for tag, ok, value in mails:
-        if isinstance(tag, Flow):
+        if isinstance(tag, StreamState):
             tag.owner.put(value, ok is not None)
         elif tag.done():
             continue  # cancelled meanwhile
@@ -480,7 +480,7 @@ async def _map_arriving(
                 future.cancel()
 
 
-def _abandon(binding: Binding[Asking]) -> None:
+def _abandon(binding: Binding[ClientEngine]) -> None:
     """Tell the engine of a client that was dropped to end; its loop hears of the end."""
     if not binding.engine.forked():
         with suppress(ClosedError):

@@ -41,7 +41,7 @@ from pound._engine.checks import (
 )
 from pound._engine.handlers import Handler, check_capacity, check_services, is_async
 from pound._engine.values import Answer
-from pound._engine.worker import Serving
+from pound._engine.worker import WorkerEngine
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
 from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND
@@ -124,10 +124,12 @@ class Worker(Unpicklable):
             service: _Handler(*call)
             for service, call in zip(services or {}, calls.values(), strict=True)
         }
-        self._make = lambda fd: Serving(*checked, label_bytes(label), calls, most, not copy, fd)
+        self._make = lambda fd: WorkerEngine(
+            *checked, label_bytes(label), calls, most, not copy, fd
+        )
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
-        self._binding: Binding[Serving] | None = None
+        self._binding: Binding[WorkerEngine] | None = None
         self._running: dict[worker_engine.Task, asyncio.Task[None]] = {}
         self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task]] = []
 
@@ -157,7 +159,7 @@ class Worker(Unpicklable):
         """
         if self._binding is not None:
             raise RuntimeError("this worker was started before; make a new one")
-        self._binding = Binding(self._make, lambda serving: serving.leave(0.0), self._hear)
+        self._binding = Binding(self._make, lambda serving: serving.leave(0.0), self._on_events)
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Take no more tasks, finish the held ones, close.
@@ -213,13 +215,13 @@ class Worker(Unpicklable):
 
     # -- below the API ----------------------------------------------------------------------
 
-    def _bound(self) -> Binding[Serving]:
+    def _bound(self) -> Binding[WorkerEngine]:
         if self._binding is None:
             raise RuntimeError("this worker was not started; call start() first")
         self._binding.check("worker")
         return self._binding
 
-    def _hear(self, mails: list[Any]) -> None:
+    def _on_events(self, mails: list[Any]) -> None:
         """Cancel the handlers that nobody waits for, begin those of new tasks."""
         binding = self._bound()
         for taken in binding.engine.take_cancelled():
@@ -493,12 +495,12 @@ def _from_keyboard() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _fail(serving: Serving, taken: worker_engine.Task, error: BaseException) -> None:
+def _fail(serving: WorkerEngine, taken: worker_engine.Task, error: BaseException) -> None:
     with suppress(ClosedError):
         serving.fail(taken, error)
 
 
-def _stopped(serving: Serving, taken: worker_engine.Task, error: BaseException) -> None:
+def _stopped(serving: WorkerEngine, taken: worker_engine.Task, error: BaseException) -> None:
     """Answer a task whose coroutine was cancelled, or dropped with its loop (GeneratorExit)."""
     if serving.forked():
         return  # a copy of a coroutine that runs in the parent

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pound
-from pound._engine.client import Box
+from pound._engine.client import ReplyQueue
 
 if TYPE_CHECKING:
     from pound._engine.values import Reply
@@ -86,7 +86,7 @@ class Pipeline:
         priority: int,
     ) -> None:
         self._engine = client._engine
-        self._box = Box(self._engine.share, ring)
+        self._box = ReplyQueue(self._engine.share, ring)
         self._rung = rung
         self._of_each = service, timeout, priority
         self._came: dict[int, Reply | BaseException] = {}  # by the number of the line

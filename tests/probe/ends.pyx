@@ -7,13 +7,14 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pound._engine.engine cimport (
-    FAR, LOG_EPOCH_CHANGED, Engine, clock_now, command_t, engine_log, engine_post, engine_t, forks)
+    FAR, Engine, clock_now, engine_command_t, engine_log, engine_post, engine_t, forks)
 from pound._engine.link cimport (
-    dealer_greets, dealer_hello, dealer_reply, dealer_request, jitter, limits_excess, limits_told_t)
+    broker_limits_t, dealer_greets, dealer_hello, dealer_reply, dealer_request, jitter,
+    limits_excess)
 from pound._engine.mailbox cimport (
-    MAIL_PARTIAL, MAIL_REPLY, body_clear, body_fill, body_meta, body_parts, body_t, body_value,
-    mail_free, mail_new, mail_t, mailbox_free, mailbox_init, mailbox_put, mailbox_put_all,
-    mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
+    LOG_EPOCH_CHANGED, MAIL_PARTIAL, MAIL_REPLY, body_clear, body_fill, body_meta, body_parts,
+    body_t, body_value, mail_free, mail_new, mail_t, mailbox_free, mailbox_init, mailbox_put,
+    mailbox_put_all, mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 
@@ -57,7 +58,7 @@ cdef class Body:
         return body_meta(&self.body)
 
     def excess(self, uint32_t body_bytes_max, uint32_t frames_max):
-        cdef limits_told_t limits
+        cdef broker_limits_t limits
         cdef char sentence[200]
         limits.body_bytes_max = body_bytes_max
         limits.frames_max = frames_max
@@ -140,16 +141,16 @@ cdef struct counts_t:
     char why[200]
 
 cdef struct noted_t:
-    command_t command
+    engine_command_t command
     counts_t *counts
     uint8_t leaves
 
 
 cdef counts_t *counts_of(engine_t *e) noexcept nogil:
-    return <counts_t *>e.end.state
+    return <counts_t *>e.rules.state
 
 
-cdef void run_noted(engine_t *e, command_t *command) noexcept nogil:
+cdef void run_noted(engine_t *e, engine_command_t *command) noexcept nogil:
     cdef noted_t *noted = <noted_t *>command
     noted.counts.commands += 1
     noted.counts.leaves |= noted.leaves
@@ -233,19 +234,19 @@ cdef class Probe(Engine):
             body_fill(&self.counts.reply, reply, None)
         self.counts.beat = FAR if beat is None else <int64_t>(beat * 1e9)
         self.delivered = []
-        self.e.end.state = &self.counts
-        self.e.end.collect = collect
-        self.e.end.pending = pending
-        self.e.end.take = take
-        self.e.end.heard = heard
-        self.e.end.welcomed = welcomed
-        self.e.end.epoch_changed = epoch_changed
-        self.e.end.next_beat = next_beat
-        self.e.end.tick = tick
-        self.e.end.next_due = next_due
-        self.e.end.done = done
-        self.e.end.finished = finished
-        self.e.end.closed = closed
+        self.e.rules.state = &self.counts
+        self.e.rules.collect = collect
+        self.e.rules.pending = pending
+        self.e.rules.take = take
+        self.e.rules.heard = heard
+        self.e.rules.welcomed = welcomed
+        self.e.rules.epoch_changed = epoch_changed
+        self.e.rules.next_beat = next_beat
+        self.e.rules.tick = tick
+        self.e.rules.next_due = next_due
+        self.e.rules.done = done
+        self.e.rules.finished = finished
+        self.e.rules.closed = closed
 
     def __dealloc__(self):
         body_clear(&self.counts.label)

@@ -1,6 +1,6 @@
 # A hand on the engine of a client or a worker, for tests only.
 
-from pound._engine.engine cimport Engine, command_t, engine_post, engine_t
+from pound._engine.engine cimport Engine, engine_command_t, engine_post, engine_t
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -10,12 +10,12 @@ cdef extern from "pythread.h" nogil:
     void PyThread_release_lock(PyThread_type_lock lock)
 
 cdef struct stand_t:
-    command_t command
+    engine_command_t command
     PyThread_type_lock told    # released when the engine's thread stands, and when it goes on
     PyThread_type_lock goes    # locked until it may go on
 
 
-cdef void stand(engine_t *engine, command_t *command) noexcept nogil:
+cdef void stand(engine_t *engine, engine_command_t *command) noexcept nogil:
     cdef stand_t *asked = <stand_t *>command
     PyThread_release_lock(asked.told)
     PyThread_acquire_lock(asked.goes, 1)

@@ -7,10 +7,10 @@ from pound._base.index cimport index_count
 from pound._base.pool cimport NONE
 from pound._engine.cancels cimport (
     CANCELS_MAX, cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next, cancels_t)
-from pound._engine.client_rules cimport (
+from pound._engine.requests cimport (
     BUSY, PLACES, RETURNED, request_arm, request_end, request_expires, request_move, request_new,
     request_paces, request_send, requests_again, requests_by_id, requests_by_number, requests_done,
-    requests_due, requests_free, requests_init, requests_t, service_t)
+    requests_due, requests_free, requests_init, requests_t, shared_name_t)
 from pound._engine.engine cimport FAR
 from pound._engine.mailbox cimport MAIL_REPLY, mail_free, mail_new
 
@@ -67,7 +67,7 @@ cdef class Requests:
 
     def new(self, uint64_t number, deadline=None):
         cdef uint32_t r = request_new(&self.requests, number)
-        cdef service_t *service = <service_t *> calloc(1, sizeof(service_t))
+        cdef shared_name_t *service = <shared_name_t *> calloc(1, sizeof(shared_name_t))
         service.refs = 1
         self.requests.all[r].service = service
         request_paces(&self.requests, r, service.hash)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import pound
-from pound._engine.client import Box, Flow, live
+from pound._engine.client import ReplyQueue, StreamState, live
 from tests.support import readable, wait_until
 from tests.unit.reference_broker import (
     CANCEL,
@@ -29,13 +29,13 @@ from tests.unit.reference_broker import (
 )
 
 
-def ask(client: pound.Client, box: Box | None, tag: object, **options: Any) -> int:
+def ask(client: pound.Client, box: ReplyQueue | None, tag: object, **options: Any) -> int:
     """Ask the client's engine itself; the number of the request."""
     given = {"body": b"", "service": "echo", "timeout": None, "priority": 0, "meta": None}
     return client._engine.submit(box, tag, **{**given, **options})
 
 
-def take(box: Box, count: int) -> list[Any]:
+def take(box: ReplyQueue, count: int) -> list[Any]:
     """Take so many mails."""
     told: list[Any] = []
     deadline = time.monotonic() + WAIT_S
@@ -69,7 +69,7 @@ def misbehave(broker: ReferenceBroker, rng: random.Random, stop: threading.Event
 def test_each_tag_comes_back_exactly_once(make_client, broker, seed):
     client = make_client(heartbeat=30.0)
     broker.greet()
-    rng, stop, box = random.Random(seed), threading.Event(), Box()
+    rng, stop, box = random.Random(seed), threading.Event(), ReplyQueue()
     thread = threading.Thread(target=misbehave, args=(broker, random.Random(seed), stop))
     thread.start()
     numbers: list[int] = []
@@ -91,7 +91,7 @@ def test_each_tag_comes_back_exactly_once(make_client, broker, seed):
 
 
 def test_many_are_asked_at_once_under_numbers_that_follow_each_other(client, broker):
-    box = Box()
+    box = ReplyQueue()
     with held(client):
         numbers = client._engine.submit_many(box, 40, [b"a", b"b", b"c"], "echo", 5.0, 3)
     asked = [broker.expect(REQUEST) for _ in range(3)]
@@ -106,7 +106,7 @@ def test_many_are_asked_at_once_under_numbers_that_follow_each_other(client, bro
 
 
 def test_a_batch_with_one_wrong_body_asks_nothing(client, broker):
-    box = Box()
+    box = ReplyQueue()
     with pytest.raises(TypeError):
         client._engine.submit_many(box, 0, [b"a", "text"], "echo", None, 0)
     assert box.take(0.05) == []
@@ -115,13 +115,13 @@ def test_a_batch_with_one_wrong_body_asks_nothing(client, broker):
 
 def test_a_box_waits_no_longer_than_it_is_told(client):
     began = time.monotonic()
-    assert Box().take(0.1) == []
+    assert ReplyQueue().take(0.1) == []
     assert 0.1 <= time.monotonic() - began < WAIT_S
 
 
 def test_a_box_rings_an_event_loops_descriptor(client, broker):
     out, ring = os.pipe()
-    box = Box(fd=ring)
+    box = ReplyQueue(fd=ring)
     ask(client, box, "tag")
     assert not readable(out, 0.05)
     broker.expect(REQUEST)
@@ -133,7 +133,7 @@ def test_a_box_rings_an_event_loops_descriptor(client, broker):
 
 
 def test_a_dropped_box_lives_until_its_answers_have_come(client, broker):
-    ask(client, Box(), object())
+    ask(client, ReplyQueue(), object())
     broker.expect(REQUEST)
     gc.collect()
     broker.say(reply(1, b"nobody takes it"))
@@ -149,12 +149,12 @@ def test_answers_that_nobody_takes_go_with_their_client(hands, broker):
 
     gc.collect()
     before = live()
-    client, box, tag = pound.Client(broker.endpoint), Box(), Tag()
+    client, box, tag = pound.Client(broker.endpoint), ReplyQueue(), Tag()
     broker.greet()
     left = weakref.ref(tag)
     ask(client, box, tag)
     ask(client, box, Tag())
-    ask(client, Box(), Tag())
+    ask(client, ReplyQueue(), Tag())
     for _ in range(3):
         broker.expect(REQUEST)
     broker.say(reply(1, b"nobody takes it"))
@@ -167,7 +167,7 @@ def test_answers_that_nobody_takes_go_with_their_client(hands, broker):
 
 
 def test_a_box_takes_the_answers_of_one_client_at_a_time(make_client, client, broker):
-    box, other = Box(), make_client(endpoints="tcp://127.0.0.1:1")
+    box, other = ReplyQueue(), make_client(endpoints="tcp://127.0.0.1:1")
     ask(client, box, 1)
     with pytest.raises(ValueError, match="another client"):
         ask(other, box, 2)
@@ -179,7 +179,7 @@ def test_a_box_takes_the_answers_of_one_client_at_a_time(make_client, client, br
 
 
 def test_draining_waits_for_what_was_cancelled(client, broker):
-    box = Box()
+    box = ReplyQueue()
     for number in [ask(client, box, n) for n in range(5)]:
         client._engine.cancel(number)
     box.drain()
@@ -187,7 +187,7 @@ def test_draining_waits_for_what_was_cancelled(client, broker):
 
 
 def test_partials_come_with_their_flow_and_what_is_read_makes_room(client, broker):
-    box, flow = Box(), Flow("owner")
+    box, flow = ReplyQueue(), StreamState("owner")
     number = ask(client, box, flow, meta={"a": "b"})
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"))
@@ -204,8 +204,8 @@ def test_partials_come_with_their_flow_and_what_is_read_makes_room(client, broke
 
 
 def test_a_partial_that_can_not_be_read_is_told_and_does_not_end_the_request(client, broker):
-    box = Box()
-    number = ask(client, box, Flow())
+    box = ReplyQueue()
+    number = ask(client, box, StreamState())
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"no json", b"x", flags=8))
     ((_, ok, reason),) = take(box, 1)

@@ -439,7 +439,7 @@ def test_a_reason_is_logged_once_until_it_changes(caplog):
         for _ in range(3):
             client._engine.look(2.0, False)
             wait_until(lambda: not looking(client))
-        client._engine.tell_trouble(Trouble("tcp://127.0.0.1:1", "another one", True))
+        client._engine.log_trouble(Trouble("tcp://127.0.0.1:1", "another one", True))
     reasons = [line.getMessage().partition("reason=")[2] for line in caplog.records]
     assert len(reasons) == 2
     assert reasons[0] != reasons[1]

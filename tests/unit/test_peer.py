@@ -260,7 +260,7 @@ def make(ends: Any, broker: ReferenceBroker) -> Iterator[Make]:
         engine = made.pop()
         engine.post(leaves=True)
         assert engine.join(WAIT_S)
-        engine.news()
+        engine.events()
 
 
 def seen(engine: Any, **facts: int) -> None:
@@ -456,15 +456,15 @@ def test_an_event_loop_takes_the_news_by_itself(make: Make, broker: ReferenceBro
         broker.greet()
         ours.recv(100)
         assert not engine.connected.is_set()
-        engine.news()
-        wait_until(lambda: engine.news() or engine.connected.is_set())
+        engine.events()
+        wait_until(lambda: engine.events() or engine.connected.is_set())
         engine.mail("tag")
-        engine.news()
+        engine.events()
         assert engine.taken() == ["tag"]
         engine.post(leaves=True)
         assert engine.join(WAIT_S)
         assert not engine.ended
-        engine.news()
+        engine.events()
         assert engine.ended
 
 
@@ -474,12 +474,12 @@ def test_the_news_thread_may_wait_for_the_other_one(make: Make, broker: Referenc
 
     def close() -> None:
         engine.post(leaves=True)
-        joined.append(engine.join(WAIT_S) and engine.inside_news())
+        joined.append(engine.join(WAIT_S) and engine.on_events_thread())
 
     engine.mail(close)
     assert engine.join(WAIT_S)
     wait_until(lambda: joined == [True])
-    assert not engine.inside_news()
+    assert not engine.on_events_thread()
 
 
 class Thing:

@@ -12,7 +12,7 @@ import pytest
 
 from tests import probe
 
-PLACES = FRESH, RETURNED, BUSY, OPEN = range(1, 5)  # of the enum in _engine/client_rules.pxd
+PLACES = FRESH, RETURNED, BUSY, OPEN = range(1, 5)  # of the enum in _engine/requests.pxd
 GRACE_NS = 100_000_000
 
 
