@@ -116,8 +116,9 @@ lint: build      ## ruff, cython-lint
 
 types: build     ## mypy strict, and the stubs against the built modules
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt \
-		--ignore-unused-allowlist $(subst /,.,$(basename $(shell find pound -name "*.pyi")))
+	$(BIN)/python tests/probe/setup.py
+	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt --ignore-unused-allowlist \
+		$(subst /,.,$(basename $(shell find pound tests/probe -name "*.pyi")))
 
 sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
 	$(BIN)/python -m tests.simulation --seed $(SIM_SEED) --seeds $(SIM_SEEDS)

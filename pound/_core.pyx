@@ -46,6 +46,7 @@ from pound._dispatch.dispatcher cimport (
     NONE, OPENED_PINNED, REQ_MANY_OWN_NAMES, disp_delete, disp_new, disp_next_due, disp_tick,
     service_t)
 from pound._dispatch.limits cimport limits_default, limits_t
+from pound._wire.codes cimport DIALECT_END, dialect_name
 from pound._wire.dialects cimport BACKEND, DIALECT_MDP2, DIALECT_PND, FRONTEND, frame_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from pound._zmq.pipes cimport pipes_new, pipes_release
@@ -107,7 +108,7 @@ WHY_WORKER_REFUSED = (
     "workers offer as many services as may be, or no memory (services_max)",
     "there are as many workers as may be, or no memory (sessions_max)",
 )
-DIALECTS = ("none", "pnd", "plain", "bare", "ppp", "mdp1", "mdp2")
+DIALECTS = tuple([dialect_name(number).decode() for number in range(DIALECT_END)])
 LOOP_COUNTERS = (
     "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "bad_messages",
     "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",

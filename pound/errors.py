@@ -62,18 +62,7 @@ class ClosedError(PoundError):
 
 
 class ProtocolError(PoundError, ValueError):
-    """A peer sent bytes that are not a sound PND/1 packet.
-
-    Attributes
-    ----------
-    reason : str
-        What is wrong with the framing, in one word of docs/protocol.md ("Bad input"); empty if
-        the error is another one.
-    """
-
-    def __init__(self, message: str = "", reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
+    """A peer sent bytes that can't be read, such as metadata that is no JSON."""
 
 
 class RequestError(PoundError):

@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, strlen
 from pound._base.buffer cimport buffer_extend, buffer_t
 from pound._base.heap cimport heap_top
 from pound._dispatch.dispatcher cimport NONE, PRIORITIES, disp_held_ms, service_t, worker_t
-from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
+from pound._wire.codes cimport dialect_name
 from pound._wire.writer cimport RECORD_SIZE, put_reply, store_u32
 from .actions cimport service_find
 from .state cimport (
@@ -316,7 +316,9 @@ cdef void worker_row(
     put_row(out)
     put_number(out, "number", number)
     put_key(out, "dialect")
+    put_text(out, "\"")
     put_text(out, dialect_name(peer.dialect))
+    put_text(out, "\"")
     put_key(out, "label")
     put_bytes(out, peer.label, peer.label_size)
     put_key(out, "services")
@@ -347,15 +349,3 @@ cdef const char *worker_state(worker_t *w) noexcept nogil:
     if w.reserved_for != NONE:
         return "\"reserved\""
     return "\"busy\"" if w.held >= w.capacity else "\"ready\""
-
-
-cdef const char *dialect_name(uint8_t dialect) noexcept nogil:
-    if dialect == DIALECT_PND:
-        return "\"pnd\""
-    if dialect == DIALECT_PLAIN:
-        return "\"plain\""
-    if dialect == DIALECT_PPP:
-        return "\"ppp\""
-    if dialect == DIALECT_MDP1:
-        return "\"mdp1\""
-    return "\"mdp2\""

@@ -10,6 +10,10 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from .codes cimport (
+    DIALECT_BARE, DIALECT_END, DIALECT_MDP1, DIALECT_MDP2, DIALECT_NONE, DIALECT_PLAIN, DIALECT_PND,
+    DIALECT_PPP, dialect_name)
+
 cdef enum:
     HEAD_MAX = 8             # no head has more frames
     TOKEN_DIGITS = 16        # hex digits of a token in an address frame that we send
@@ -24,15 +28,6 @@ cdef struct frame_t:
 cdef enum:                   # sides
     FRONTEND = 0             # plain peers here are clients
     BACKEND = 1              # plain and PPP peers here are workers
-
-cdef enum dialect_t:
-    DIALECT_NONE = 0         # not recognised
-    DIALECT_PND
-    DIALECT_PLAIN            # client behind an empty frame, or REQ worker
-    DIALECT_BARE             # client without any empty frame
-    DIALECT_PPP
-    DIALECT_MDP1             # MDP 0.1
-    DIALECT_MDP2             # MDP 0.2
 
 cdef enum said_t:
     SAID_BAD = 0             # see message_t.error

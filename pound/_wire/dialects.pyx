@@ -8,19 +8,14 @@ echoing PPP worker would return as an MDP command.
 
 An address that is a token says whose answer it is, so an answer may lack the empty frame after it
 (the Guide's PHP worker leaves it out), and one of a bad form still tells which task it ends.
-
-`Message`, `read` and `head` at the end are a thin Python face, for the tests.
 """
 
-cimport cython
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
 
-import enum
+from .format cimport SERVICE_BYTES_MAX
 
 cdef enum:
     MDP_FRAME_SIZE = 6       # "MDPC01" and its three siblings
-    SERVICE_BYTES_MAX = 255
     MDP_UNKNOWN = 255        # a version, of an MDP name that is not ours
 
 cdef enum command_t:         # the one-byte commands; MDP 0.1 and 0.2 agree on the first two
@@ -409,154 +404,3 @@ cdef uint32_t dialect_head(
     elif dialect == DIALECT_PLAIN and tell == TELL_TASK:
         return put_address(out, put(out, 0, b"", 0), hex16, token)
     return 0
-
-
-# --- the Python face -----------------------------------------------------------------------
-
-class Side(enum.IntEnum):
-    """The socket that a message came in on."""
-
-    FRONTEND = 0
-    BACKEND = 1
-
-
-class Dialect(enum.IntEnum):
-    """The protocol that a peer speaks."""
-
-    NONE = DIALECT_NONE
-    PND = DIALECT_PND
-    PLAIN = DIALECT_PLAIN
-    BARE = DIALECT_BARE
-    PPP = DIALECT_PPP
-    MDP1 = DIALECT_MDP1
-    MDP2 = DIALECT_MDP2
-
-
-class Said(enum.IntEnum):
-    """What a message says."""
-
-    BAD = SAID_BAD
-    PACKET = SAID_PACKET
-    REQUEST = SAID_REQUEST
-    READY = SAID_READY
-    ANSWER = SAID_ANSWER
-    PARTIAL = SAID_PARTIAL
-    HEARTBEAT = SAID_HEARTBEAT
-    DISCONNECT = SAID_DISCONNECT
-
-
-class Bad(enum.IntEnum):
-    """What is wrong with a message."""
-
-    NONE = BAD_NONE
-    FRAMES = BAD_FRAMES
-    EMPTY = BAD_EMPTY
-    COMMAND = BAD_COMMAND
-    ADDRESS = BAD_ADDRESS
-    SERVICE = BAD_SERVICE
-    ROLE = BAD_ROLE
-    VERSION = BAD_VERSION
-
-
-class Tell(enum.IntEnum):
-    """What the broker tells a peer."""
-
-    TASK = TELL_TASK
-    ANSWER = TELL_ANSWER
-    PARTIAL = TELL_PARTIAL
-    HEARTBEAT = TELL_HEARTBEAT
-    DISCONNECT = TELL_DISCONNECT
-
-
-@cython.final
-cdef class Message:
-    """What `read` found: the fields of message_t; `token` is None unless it is sound."""
-
-    cdef readonly object said
-    cdef readonly object dialect
-    cdef readonly object error
-    cdef readonly object token
-    cdef readonly bint delimited
-    cdef readonly bint text
-    cdef readonly bint worker
-    cdef readonly bint worker_numbers
-    cdef readonly bytes service
-    cdef readonly uint32_t envelope
-    cdef readonly uint32_t body
-    cdef readonly uint32_t parts
-
-    def __repr__(self):
-        return f"<Message {self.dialect!r} {self.said!r} {self.error!r}>"
-
-
-cdef object _message(const message_t *m):
-    cdef Message message = Message.__new__(Message)
-    message.said = Said(m.said)
-    message.dialect = Dialect(m.dialect)
-    message.error = Bad(m.error)
-    message.token = m.token if m.token_sound else None
-    message.delimited = m.delimited
-    message.text = m.text
-    message.worker = m.worker
-    message.worker_numbers = m.worker_numbers
-    message.service = b"" if m.service == NULL else m.service[:m.service_size]
-    message.envelope = m.envelope
-    message.body = m.body
-    message.parts = m.parts
-    return message
-
-
-def read(frames, side):
-    """Recognise a message.
-
-    Parameters
-    ----------
-    frames : sequence of bytes-like
-        Without the routing id.
-    side : Side
-        The socket that it came in on.
-
-    Returns
-    -------
-    Message
-    """
-    cdef message_t message
-    cdef list views = [memoryview(frame) for frame in frames]
-    cdef frame_t *c_frames = <frame_t *>malloc((len(views) + 1) * sizeof(frame_t))
-    cdef const uint8_t[::1] view
-    cdef uint32_t i
-    if c_frames == NULL:
-        raise MemoryError
-    try:
-        # Behind the last frame a trap: a protocol frame at an address that nobody may read.
-        c_frames[len(views)].data = <const uint8_t *>1
-        c_frames[len(views)].size = MDP_FRAME_SIZE
-        for i, frame in enumerate(views):
-            view = frame
-            c_frames[i].size = view.shape[0]
-            c_frames[i].data = &view[0] if view.shape[0] else NULL
-        dialect_read(c_frames, len(views), side, &message)
-        return _message(&message)
-    finally:
-        free(c_frames)
-
-
-def head(
-    dialect, tell, *, delimited=False, text=False, worker_numbers=False, token=0,
-    bytes service=b"",
-):
-    """The frames before the body of what the broker tells a peer.
-
-    Returns
-    -------
-    list of bytes
-        Empty if there are none, or if the dialect has no such message.
-    """
-    cdef frame_t frames[HEAD_MAX]
-    cdef uint8_t hex16[TOKEN_DIGITS]
-    cdef const uint8_t *name = service
-    cdef uint32_t n
-    n = dialect_head(
-        dialect, tell, delimited, text or worker_numbers, token, name, len(service), hex16, frames
-    )
-    return [frame.data[:frame.size] for frame in frames[:n]]

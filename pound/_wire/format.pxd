@@ -1,9 +1,15 @@
-# PND/1 in numbers: sizes, kinds, flags, codes, and integers as they are on the wire.
+# PND/1 in numbers: sizes, kinds, flags, and integers as they are on the wire. The error codes are
+# in codes.pxd, passed on from here.
 #
 # Holds:     constants and loads and stores, nothing else; docs/protocol.md is the specification.
 # Cost:      compilers make one move of each load and store.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from .codes cimport (
+    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
+    CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
+    CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 
 cdef enum:
     HEADER_SIZE = 32         # bytes before the first record
@@ -39,21 +45,6 @@ cdef enum flag_t:
     FLAG_DURABLE = 2         # the head carries a public id
     FLAG_RETRY = 4           # sent before, as far as the sender knows
     FLAG_META = 8            # part 0 is metadata for the two ends
-
-cdef enum code_t:
-    CODE_CANCELLED = 1
-    CODE_UNKNOWN = 2             # the handler failed
-    CODE_INVALID_ARGUMENT = 3
-    CODE_DEADLINE_EXCEEDED = 4
-    CODE_NOT_FOUND = 5           # no such service
-    CODE_PERMISSION_DENIED = 7
-    CODE_RESOURCE_EXHAUSTED = 8  # busy: again after retry_after_ms
-    CODE_ABORTED = 10            # attempts used up
-    CODE_UNIMPLEMENTED = 12
-    CODE_INTERNAL = 13
-    CODE_UNAVAILABLE = 14        # release: the worker gives the task back
-    CODE_DATA_LOSS = 15
-    CODE_UNAUTHENTICATED = 16
 
 cdef enum bye_t:
     BYE_UNKNOWN = 0          # "you are unknown to me": HELLO or READY again

@@ -1,5 +1,5 @@
 # PND/1: everything about packets in one place. Reading is in reader.pxd, the numbers are in
-# format.pxd, both passed on from here; writing is below.
+# format.pxd and codes.pxd, all passed on from here; writing is below.
 #
 # Invariant: what the writers append is sound framing if the caller fills each body with as many
 #            parts as it announced and closes the packet with packet_end.
@@ -12,11 +12,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pound._base.buffer cimport buffer_extend, buffer_free, buffer_t
+from .codes cimport (
+    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
+    CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
+    CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 from .format cimport (
-    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS,
-    CODE_DEADLINE_EXCEEDED, CODE_INTERNAL, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
-    CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAUTHENTICATED, CODE_UNAVAILABLE,
-    CODE_UNIMPLEMENTED, CODE_UNKNOWN, DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META,
+    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META,
     FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_END,
     KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST,
     KIND_TASK, KIND_WELCOME, PACKET_RECORDS_MAX, PART_ATTACHED_FROM, PUBLIC_ID_SIZE, RECORD_SIZE,
@@ -71,6 +72,10 @@ cdef uint8_t *put_partial(
     size_t body_size,
 ) noexcept nogil
 cdef int put_simple(buffer_t *b, uint8_t kind, uint64_t id) noexcept nogil
+cdef uint8_t *put_coded(     # an ERROR or BYE
+    buffer_t *b, uint8_t kind, uint64_t id, uint8_t flags, uint16_t parts, uint16_t code,
+    uint32_t retry_after_ms, size_t body_size,
+) noexcept nogil
 cdef int put_error(
     buffer_t *b, uint64_t id, uint16_t code, uint32_t retry_after_ms, const void *text, uint32_t n
 ) noexcept nogil

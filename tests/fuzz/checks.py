@@ -8,27 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pound._wire.dialects import Bad, Dialect, Message, Said, Side, read
-from pound._wire.writer import ATTACHED, Kind, Packet, Record, as_reply, as_task, decode, encode
-from pound.errors import ProtocolError
+from tests import probe
 from tests.fuzz.guard import Guards
+
+dialects, wire = probe.load("dialects"), probe.load("wire")
+Bad, Dialect, Message = dialects.Bad, dialects.Dialect, dialects.Message
+Said, Side, read = dialects.Said, dialects.Side, dialects.read
+ATTACHED, PacketError, Kind = wire.ATTACHED, wire.PacketError, wire.Kind
+Packet, Record = wire.Packet, wire.Record
+as_reply, as_task, decode, encode = wire.as_reply, wire.as_task, wire.decode, wire.encode
 
 _guards = Guards()
 TAIL = 16  # bytes of a record before its head
 
 
 def check_packet(frames: Sequence[bytes]) -> Packet | None:
-    """`decode` refuses with ProtocolError or gives a packet that is written as it was read."""
-    found: list[Packet | ProtocolError] = []
+    """`decode` refuses with PacketError or gives a packet that is written as it was read."""
+    found: list[Packet | PacketError] = []
     for at_end in (True, False):
         try:
             found.append(decode(_guards.copy(frames, at_end=at_end)))
-        except ProtocolError as refused:
+        except PacketError as refused:
             found.append(refused)
     first, second = found
-    if isinstance(first, ProtocolError) or isinstance(second, ProtocolError):
+    if isinstance(first, PacketError) or isinstance(second, PacketError):
         assert str(first) == str(second), "the verdict depends on where the bytes lie"
-        assert isinstance(first, ProtocolError)
+        assert isinstance(first, PacketError)
         assert first.reason, "a refusal without a reason"
         return None
     assert len(frames) == 1 + sum(len(r.parts) for r in first.records if r.flags & ATTACHED)

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from pound._wire import dialects
-from pound._wire.dialects import Bad, Dialect, Said, Side, Tell, head, read
+from tests import probe
+
+dialects = probe.load("dialects")
+Bad, Dialect, Said = dialects.Bad, dialects.Dialect, dialects.Said
+Side, Tell = dialects.Side, dialects.Tell
+head, read = dialects.head, dialects.read
 
 TOKEN = 0x00DECAFC0FFEE123
 HEX = b"00decafc0ffee123"

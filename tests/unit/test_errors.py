@@ -7,8 +7,10 @@ import pickle
 import pytest
 
 from pound import errors
-from pound._wire.writer import Code
 from pound.errors import PoundError, RequestError, TaskFailed, error_for
+from tests import probe
+
+Code = probe.load("wire").Code
 
 
 @pytest.mark.parametrize("code", list(Code))

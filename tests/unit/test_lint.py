@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from tests import probe
 from tests.support import need
 
 ROOT = Path(__file__).parents[2]
-STUBS = sorted((ROOT / "pound").rglob("*.pyi"))
+PROBES = sorted((ROOT / "tests" / "probe").glob("*.pyi"))
+STUBS = sorted([*(ROOT / "pound").rglob("*.pyi"), *PROBES])
 FACES = ("def ", "class ", "cdef class ", "cpdef ")
 ALLOWED = ("--allowlist", "tests/unit/stubtest-allow.txt", "--ignore-unused-allowlist")
 
 
+for stub in PROBES:  # stubtest imports them
+    probe.load(stub.stem)
+
+
 def module_of(path: Path) -> str:
-    """Return the dotted name of a source below pound/."""
+    """Return the dotted name of a source below the root."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
@@ -55,7 +61,7 @@ def test_mypy_strict(ahead: Ended) -> None:
 @pytest.mark.ahead("mypy.stubtest", "--concise", *ALLOWED, *map(module_of, STUBS))
 @pytest.mark.timeout(240)
 def test_the_stubs_tell_the_truth_about_the_built_modules(ahead: Ended) -> None:
-    assert len(STUBS) >= 3
+    assert len(STUBS) >= 3 + len(PROBES) >= 5
     check(ahead, "mypy")
 
 

@@ -12,25 +12,14 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pound._wire import writer
-from pound._wire.writer import (
-    ATTACH_FROM,
-    ATTACHED,
-    DURABLE,
-    META,
-    RETRY,
-    Code,
-    Kind,
-    Packet,
-    Record,
-    as_reply,
-    as_task,
-    decode,
-    encode,
-    encode_many,
-)
-from pound.errors import ProtocolError
-from tests import vectors
+from tests import probe, vectors
+
+wire = probe.load("wire")
+ATTACH_FROM, ATTACHED, DURABLE, META, RETRY = (
+    wire.ATTACH_FROM, wire.ATTACHED, wire.DURABLE, wire.META, wire.RETRY,
+)  # fmt: skip
+Code, Kind, Packet, Record = wire.Code, wire.Kind, wire.Packet, wire.Record
+decode, encode, encode_many = wire.decode, wire.encode, wire.encode_many
 
 SESSION = bytes(range(16))
 VECTORS = json.loads(vectors.FILE.read_text())
@@ -104,7 +93,7 @@ def test_a_record_is_written_as_specified(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["broken"], ids=names("broken"))
 def test_a_broken_packet_is_refused_as_specified(vector: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(wire.PacketError) as refused:
         decode(frames_of(vector))
     assert refused.value.reason == vector["error"]
     if vector["record"] is not None:
@@ -115,9 +104,9 @@ def test_a_broken_packet_is_refused_as_specified(vector: dict[str, Any]) -> None
 def test_a_relayed_record_is_rewritten_as_specified(vector: dict[str, Any]) -> None:
     image = bytes.fromhex(vector["from"])
     if "token" in vector:
-        made = as_task(image, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
+        made = wire.as_task(image, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
     else:
-        made = as_reply(image, int(vector["id"]))
+        made = wire.as_reply(image, int(vector["id"]))
     assert made.hex() == vector["to"]
     assert image.hex() == vector["from"], "the caller's bytes are untouched"
 
@@ -126,7 +115,7 @@ def test_a_relayed_record_is_rewritten_as_specified(vector: dict[str, Any]) -> N
 def test_no_beginning_of_a_packet_is_a_packet(vector: dict[str, Any]) -> None:
     packet, *attached = frames_of(vector)
     for size in range(len(packet)):
-        with pytest.raises(ProtocolError):
+        with pytest.raises(wire.PacketError):
             decode([packet[:size], *attached])
 
 
@@ -134,13 +123,13 @@ def test_no_beginning_of_a_packet_is_a_packet(vector: dict[str, Any]) -> None:
 def test_attached_frames_are_exactly_those_claimed(vector: dict[str, Any]) -> None:
     frames = frames_of(vector)
     for wrong in ([*frames, b"more"], frames[:-1] if len(frames) > 1 else [*frames, b"", b""]):
-        with pytest.raises(ProtocolError) as refused:
+        with pytest.raises(wire.PacketError) as refused:
             decode(wrong)
         assert refused.value.reason == "frames"
 
 
 def test_every_error_word_has_a_vector() -> None:
-    assert {vector["error"] for vector in VECTORS["broken"]} == set(writer._REASONS)
+    assert {vector["error"] for vector in VECTORS["broken"]} == set(wire._REASONS)
 
 
 def test_every_kind_has_a_vector() -> None:
@@ -150,7 +139,7 @@ def test_every_kind_has_a_vector() -> None:
 
 
 def test_no_frame_is_not_a_message() -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(wire.PacketError):
         decode([])
 
 
@@ -335,13 +324,13 @@ def test_a_value_out_of_its_range_is_named(message: str, kind: int, fields: dict
         encode(SESSION, 0, [Record(kind, **fields)])
 
 
-@pytest.mark.parametrize("name", sorted(writer._BITS))
+@pytest.mark.parametrize("name", sorted(wire._BITS))
 def test_a_number_too_large_is_named(name: str) -> None:
-    for value in (-1, 1 << writer._BITS[name]):
+    for value in (-1, 1 << wire._BITS[name]):
         with pytest.raises(OverflowError, match=f"^{name}: {value} "):
             Record(**({"kind": 1} | {name: value}))
     if name != "kind":
-        assert getattr(Record(1, **{name: (1 << writer._BITS[name]) - 1}), name) > 0
+        assert getattr(Record(1, **{name: (1 << wire._BITS[name]) - 1}), name) > 0
 
 
 def test_numbers_of_the_packet_are_named() -> None:
@@ -411,15 +400,15 @@ def test_what_changes_while_it_is_encoded_is_refused_not_believed() -> None:
     ],
 )
 def test_a_rewrite_needs_a_sound_record(image: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        as_task(image, 1, 1, 1)
-    with pytest.raises(ProtocolError):
-        as_reply(image, 1)
+    with pytest.raises(wire.PacketError):
+        wire.as_task(image, 1, 1, 1)
+    with pytest.raises(wire.PacketError):
+        wire.as_reply(image, 1)
 
 
 def test_only_a_request_becomes_a_task() -> None:
     with pytest.raises(ValueError, match="not a REQUEST"):
-        as_task(vectors.record("REPLY"), 1, 1, 1)
+        wire.as_task(vectors.record("REPLY"), 1, 1, 1)
 
 
 # --- the faces ---

@@ -6,6 +6,10 @@ import zmq
 
 _Buffer: TypeAlias = bytes | bytearray | memoryview | zmq.Frame
 
+class PacketError(ValueError):
+    reason: str
+    def __init__(self, message: str, reason: str) -> None: ...
+
 class Kind(enum.IntEnum):
     REQUEST = 1
     CANCEL = 2
