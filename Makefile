@@ -7,8 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find pound -name "*.p[yx][xd]" -o -name "*.h") cython_options.py setup.py
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace
-# The oldest and the newest pyzmq of the declared range.
-PYZMQ_TRIED := 26.0.3 27.*
+# The interpreters that get wheels.
+PYTHONS ?= $(PYTHON)
 # Budgets of the long runs.
 SIM_SEEDS ?= 20000
 SIM_SEED ?= 0
@@ -40,6 +40,10 @@ help:            ## list the targets
 
 .venv/bench-python: .venv/tools
 	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[bench-python]"
+	touch $@
+
+.venv/wheel: .venv/tools
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[wheel]"
 	touch $@
 
 build/built: .venv/tools $(SOURCES)
@@ -126,19 +130,11 @@ sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
 fuzz-long: build ## the fuzz tests with many examples (FUZZ_EXAMPLES)
 	POUND_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/fuzz
 
-wheel: .venv/tools   ## sdist and wheel in dist/, each built in isolation
-	$(PIP) install "build>=1.2"
-	rm -rf dist
-	$(BIN)/python -m build --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
-	@ls dist
+wheel: .venv/wheel   ## sdist and wheels (of each of PYTHONS) in dist/, as they are published
+	$(BIN)/python -m tests.wheels build $(PYTHONS)
 
-dist-check: wheel    ## install the wheel in an empty venv with each tried pyzmq, one round trip
-	@set -e; for version in $(PYZMQ_TRIED); do \
-		rm -rf build/dist-check; $(PYTHON) -m venv build/dist-check; \
-		build/dist-check/bin/python -m pip --quiet --disable-pip-version-check install \
-			"pyzmq==$$version" dist/*.whl; \
-		(cd build/dist-check && bin/python ../../tests/round_trip.py); \
-	done
+dist-check: wheel    ## each wheel in empty environments, with the oldest and newest pyzmq for it
+	$(BIN)/python -m tests.wheels check $(PYTHONS)
 
 clean:           ## everything that was built
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

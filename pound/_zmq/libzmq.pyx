@@ -6,8 +6,9 @@ process's global scope first (a host program may have brought its own libzmq, an
 on that one), then through pyzmq's extension and what it depends on.
 """
 
+from importlib import import_module
+
 import zmq as pyzmq
-from zmq.backend.cython import _zmq as pyzmq_extension
 
 cdef extern from "pound/_zmq/libzmq.h" nogil:
     void *RTLD_DEFAULT
@@ -16,7 +17,19 @@ cdef extern from "pound/_zmq/libzmq.h" nogil:
     void *dlopen(const char *path, int mode)
     void *dlsym(void *library, const char *name)
 
-OLDEST = (4, 3, 4)
+OLDEST = (4, 3, 4)           # of libzmq
+OLDEST_PYZMQ = (26, 0)
+NEWEST_TESTED = 27           # major version of pyzmq; a newer one is accepted if it can be bound
+EXTENSION = "zmq.backend.cython._zmq"
+REMEDY = f"pip install --force-reinstall 'pyzmq>={OLDEST_PYZMQ[0]},<{NEWEST_TESTED + 1}'"
+
+
+def refusal(reason: str) -> ImportError:
+    """Return the error of a pyzmq that can't be bound: which one, why, and the remedy."""
+    return ImportError(
+        f"Pound cannot use pyzmq {pyzmq.pyzmq_version()}: {reason}; install one that Pound is "
+        f"tested with, from a wheel: {REMEDY}"
+    )
 
 
 cdef void *find(void *extension, const char *name) except NULL:
@@ -25,20 +38,22 @@ cdef void *find(void *extension, const char *name) except NULL:
     if address == NULL:
         address = dlsym(extension, name)
     if address == NULL:
-        raise ImportError(
-            f"libzmq has no function {name.decode()!r} in pyzmq {pyzmq.__version__} "
-            f"({pyzmq_extension.__file__}); install pyzmq with its own libzmq: "
-            "pip install --force-reinstall pyzmq"
-        )
+        raise refusal(f"its libzmq does not export {name.decode()}")
     return address
 
 
 cdef void *open_extension() except NULL:
-    """A handle of pyzmq's extension module, which is loaded already."""
-    cdef bytes path = pyzmq_extension.__file__.encode()
-    cdef void *extension = dlopen(path, RTLD_LAZY | RTLD_NOLOAD)
+    """A handle of pyzmq's extension module, which has loaded libzmq. Raises ImportError."""
+    cdef void *extension
+    if pyzmq.pyzmq_version_info()[:2] < OLDEST_PYZMQ:
+        raise refusal(f"it is older than {'.'.join(map(str, OLDEST_PYZMQ))}")
+    try:
+        path = import_module(EXTENSION).__file__
+    except ImportError as error:
+        raise refusal(f"it has no compiled module {EXTENSION}") from error
+    extension = dlopen(path.encode(), RTLD_LAZY | RTLD_NOLOAD)
     if extension == NULL:
-        raise ImportError(f"pyzmq's extension {pyzmq_extension.__file__!r} cannot be opened")
+        raise refusal(f"its module {path} cannot be opened")
     return extension
 
 
@@ -110,8 +125,8 @@ def check_version(bound: tuple, reported: tuple) -> None:
         )
     if bound < OLDEST:
         raise ImportError(
-            f"libzmq {bound} is older than {OLDEST}, the oldest that Pound is tried with; "
-            "install a newer pyzmq"
+            f"libzmq {bound} is older than {OLDEST}, the oldest that Pound is tested with; "
+            f"install a newer one with pyzmq: {REMEDY}"
         )
 
 
