@@ -164,7 +164,7 @@ def _await_waiting(contestant: Contestant, subject: Subject, requests: int) -> N
     end = time.monotonic() + WAITING_S
     with Client(subject.frontend) as client:
         while time.monotonic() < end:
-            status = json.loads(client.request(b"", service="pound.status", timeout=WAITING_S))
+            status = json.loads(client.request("pound.status", b"", timeout=WAITING_S))
             if status["counters"]["waiting"] >= requests:
                 return
             time.sleep(0.1)

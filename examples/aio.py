@@ -26,17 +26,17 @@ async def ask(frontend: str) -> None:
     """Ask for many at once, in order, piece by piece, and change one's mind."""
     async with pound.aio.Client(frontend) as client:
         words = [b"one", b"two", b"three"]
-        requests = (client.request(word, "slow", timeout=10) for word in words)
+        requests = (client.request("slow", word, timeout=10) for word in words)
         print("gather:", *await asyncio.gather(*requests))
 
         async for answer in client.map("slow", words, window=2, timeout=10):
             print("map:", answer)
 
-        async for partial in client.stream(b"3", "count_down", timeout=10):
+        async for partial in client.stream("count_down", b"3", timeout=10):
             print("stream:", partial.body)
 
         try:
-            await asyncio.wait_for(client.request(b"never mind", "slow"), 0.01)
+            await asyncio.wait_for(client.request("slow", b"never mind"), 0.01)
         except asyncio.TimeoutError:
             print("given up: the request is cancelled at the broker, and its handler")
 

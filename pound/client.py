@@ -90,7 +90,7 @@ class Client(Unpicklable, Generic[P]):
     Examples
     --------
     >>> with Client() as client:  # doctest: +SKIP
-    ...     client.request(b"hello", service="echo", timeout=2.0)
+    ...     client.request("echo", b"hello", timeout=2.0)
     b'hello'
     """
 
@@ -149,8 +149,9 @@ class Client(Unpicklable, Generic[P]):
 
     def request(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
@@ -159,10 +160,10 @@ class Client(Unpicklable, Generic[P]):
 
         Parameters
         ----------
-        body : bytes-like or sequence of bytes-like
-            A sequence is a body of several parts.
         service : str
             Empty: the default service, which the Guide's plain and PPP workers offer.
+        body : bytes-like or sequence of bytes-like
+            A sequence is a body of several parts.
         timeout : float, optional
             Seconds until `DeadlineExceeded`; by default there is no limit, and a line is
             logged after 30 s that says what the request waits for.
@@ -186,25 +187,27 @@ class Client(Unpicklable, Generic[P]):
         ClosedError, ForkError
             The client is closed, or was made before a fork.
         """
-        reply: P | list[P] = self._engine.ask(body, service, timeout, priority, meta, False)
+        reply: P | list[P] = self._engine.ask(service, body, timeout, priority, meta, False)
         return reply
 
     def request_full(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask as `request` does, and return the answer's META as well."""
-        answer: Answer = self._engine.ask(body, service, timeout, priority, meta, True)
+        answer: Answer = self._engine.ask(service, body, timeout, priority, meta, True)
         return answer
 
     def submit(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
@@ -218,7 +221,7 @@ class Client(Unpicklable, Generic[P]):
             the client's events thread and must not block.
         """
         future: _Asked[P | list[P]] = _Asked(self._engine)
-        future.number = self._engine.submit(None, future, body, service, timeout, priority, meta)
+        future.number = self._engine.submit(None, future, service, body, timeout, priority, meta)
         return future
 
     def map(
@@ -257,8 +260,9 @@ class Client(Unpicklable, Generic[P]):
 
     def stream(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
@@ -280,7 +284,7 @@ class Client(Unpicklable, Generic[P]):
         RequestError
             As in `request`.
         """
-        return Stream(self._engine, body, service, timeout, priority, meta)
+        return Stream(self._engine, service, body, timeout, priority, meta)
 
     # -- the life of the client -------------------------------------------------------------
 
@@ -342,8 +346,8 @@ class Stream(Unpicklable):
     def __init__(
         self,
         engine: ClientEngine,
-        body: Body,
         service: str,
+        body: Body,
         timeout: float | None,
         priority: int,
         meta: Mapping[str, str] | None,
@@ -356,7 +360,7 @@ class Stream(Unpicklable):
         self._lock = threading.RLock()
         self._reading = False
         self._box = ReplyQueue(engine.share)
-        self._number = engine.submit(self._box, self._flow, body, service, timeout, priority, meta)
+        self._number = engine.submit(self._box, self._flow, service, body, timeout, priority, meta)
         self._over = False
 
     def __iter__(self) -> Self:

@@ -45,7 +45,7 @@ class Worker(Unpicklable):
 
     Parameters
     ----------
-    endpoint : str or sequence of str
+    endpoints : str or sequence of str
         Where brokers listen for workers. The next one is tried when one is silent or says that
         it goes away.
     services : dict of str to callable
@@ -99,7 +99,7 @@ class Worker(Unpicklable):
 
     def __init__(
         self,
-        endpoint: str | Sequence[str] = DEFAULT_BACKEND,
+        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
         services: Mapping[str, Handler] | None = None,
         *,
         capacity: int = 1,
@@ -115,7 +115,7 @@ class Worker(Unpicklable):
         self._started = False
         self._signals = 0
         self._engine = WorkerEngine(
-            check_endpoints(endpoint, BACKEND_PORT),
+            check_endpoints(endpoints, BACKEND_PORT),
             check_context(context),
             *check_rates(heartbeat, liveness),
             label_bytes(label),

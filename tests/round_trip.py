@@ -18,7 +18,7 @@ def main() -> None:
         ):
             body = bytes(range(256)) * 1024
             for size in (0, 1, len(body)):
-                answer = client.request(body[:size], "reverse", timeout=30)
+                answer = client.request("reverse", body[:size], timeout=30)
                 if answer != body[:size][::-1]:
                     raise SystemExit(f"wrong answer to {size} bytes")
     versions = f"pyzmq {zmq.pyzmq_version()}, libzmq {zmq.zmq_version()}"

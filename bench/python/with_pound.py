@@ -38,5 +38,5 @@ def running() -> Iterator[Measures]:
             answers = client.map("echo", bodies(), window=WINDOW)
             return rate_of_stream(answers, seconds)
 
-        ask = functools.partial(client.request, service="echo")
+        ask = functools.partial(client.request, "echo")
         yield {"map": rate, "request": functools.partial(round_trips, ask, BODIES[0])}

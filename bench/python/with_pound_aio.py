@@ -22,6 +22,6 @@ def running() -> Iterator[Measures]:
 
         async def gather(seconds: float) -> Figures:
             async with Client(broker.frontend) as client:
-                return await gather_rate(functools.partial(client.request, service="echo"), seconds)
+                return await gather_rate(functools.partial(client.request, "echo"), seconds)
 
         yield {"gather": lambda seconds: asyncio.run(gather(seconds))}

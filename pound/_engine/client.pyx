@@ -418,7 +418,7 @@ cdef class ClientEngine(Engine):
             raise
 
     def submit(
-        self, ReplyQueue queue, tag, body, service, timeout, priority, meta, bint full=False
+        self, ReplyQueue queue, tag, service, body, timeout, priority, meta, bint full=False
     ):
         """Ask; the answer comes to `queue`, or to the main mailbox, as (tag, ok, value)."""
         cdef bint stream = isinstance(tag, StreamState)
@@ -437,7 +437,7 @@ cdef class ClientEngine(Engine):
         Py_INCREF(tag)
         return number
 
-    def submit_many(self, ReplyQueue queue not None, first_tag, bodies, service, timeout, priority):
+    def submit_many(self, ReplyQueue queue not None, first_tag, service, bodies, timeout, priority):
         """Ask with each of `bodies` by one wake-up; tags count up from `first_tag`."""
         cdef submit_t *submit
         cdef uint64_t number
@@ -456,7 +456,7 @@ cdef class ClientEngine(Engine):
             Py_INCREF(tag)
         return range(number, number + len(tags))
 
-    def ask(self, body, service, timeout, priority, meta, bint full):
+    def ask(self, service, body, timeout, priority, meta, bint full):
         """Ask and wait for the answer."""
         cdef ReplyQueue queue
         cdef submit_t *submit

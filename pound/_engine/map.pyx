@@ -21,6 +21,7 @@ from .engine cimport clock_now
 from .mailbox cimport mail_free, mail_t, mailbox_take, released_drop
 
 from .checks import check_whole
+from .values import service_name
 
 cdef enum:
     FILLS = 4                      # of a window
@@ -63,6 +64,7 @@ cdef class Map:
         if self.answers != NULL:
             raise RuntimeError("it was initialised before")
         self.engine = engine
+        service_name(service)      # refused here, not at the first answer
         self.service, self.bodies = service, iter(bodies)
         self.timeout, self.priority = timeout, priority
         self.window = check_whole("window", window, 1, WINDOW_MAX)

@@ -73,25 +73,22 @@ class Partial(NamedTuple):
     meta: Mapping[str, str] = {}
 
 
-def service_name(service: str | bytes) -> bytes:
+def service_name(service: str) -> bytes:
     """Return a service's name as it travels.
 
     Raises
     ------
     TypeError
-        It is something else than a name: a body, if the arguments were swapped.
+        It is no str: a body, if the arguments were swapped.
     ValueError
         The name is longer than 255 bytes.
     """
-    if isinstance(service, str):
-        name = as_bytes("service", service)
-    elif isinstance(service, bytes):
-        name = bytes(service)
-    else:
+    if not isinstance(service, str):
         raise TypeError(
-            f"service is a str, not {reprlib.repr(service)}: map takes the service first, then"
-            " the bodies; the other methods take the body first, then the service"
+            f"service is a str, not {reprlib.repr(service)}: the service comes first, as in"
+            " request(service, body) and map(service, bodies)"
         )
+    name = as_bytes("service", service)
     if len(name) > NAME_BYTES_MAX:
         raise ValueError(
             f"a service name of {len(name)} bytes; at most {NAME_BYTES_MAX} are allowed"

@@ -37,7 +37,7 @@ from pound._engine.checks import (
 )
 from pound._engine.client import ClientEngine, StreamState
 from pound._engine.progress import shown_async
-from pound._engine.values import Answer, P, Partial
+from pound._engine.values import Answer, P, Partial, service_name
 from pound.aio._loop import Binding
 from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
@@ -79,7 +79,7 @@ class Client(Unpicklable, Generic[P]):
     --------
     >>> async def main() -> None:
     ...     async with Client() as client:
-    ...         print(await client.request(b"hello", service="echo", timeout=2.0))
+    ...         print(await client.request("echo", b"hello", timeout=2.0))
     """
 
     _noun = "a pound.aio.Client"
@@ -135,8 +135,9 @@ class Client(Unpicklable, Generic[P]):
 
     def request(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
@@ -148,7 +149,7 @@ class Client(Unpicklable, Generic[P]):
 
         Parameters
         ----------
-        body, service, timeout, priority, meta
+        service, body, timeout, priority, meta
             As those of `pound.Client.request`.
 
         Returns
@@ -167,18 +168,19 @@ class Client(Unpicklable, Generic[P]):
         RuntimeError
             It belongs to another event loop, or none runs.
         """
-        return self._ask(body, service, timeout, priority, meta, False)
+        return self._ask(service, body, timeout, priority, meta, False)
 
     def request_full(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
     ) -> asyncio.Future[Answer]:
         """Ask as `request` does, for the answer with its META."""
-        return self._ask(body, service, timeout, priority, meta, True)
+        return self._ask(service, body, timeout, priority, meta, True)
 
     def map(
         self,
@@ -211,9 +213,10 @@ class Client(Unpicklable, Generic[P]):
             when the iteration is left early.
         """
         check_whole("window", window, 1)
+        service_name(service)  # refused here, not at the first answer
 
         def ask(body: Body) -> asyncio.Future[P | list[P]]:
-            return self.request(body, service, timeout, priority)
+            return self.request(service, body, timeout=timeout, priority=priority)
 
         if isinstance(bodies, AsyncIterable):
             answers = _map_arriving(ask, bodies, window)
@@ -223,8 +226,9 @@ class Client(Unpicklable, Generic[P]):
 
     def stream(
         self,
+        service: str,
         body: Body,
-        service: str = "",
+        *,
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
@@ -252,7 +256,7 @@ class Client(Unpicklable, Generic[P]):
         """
         asking = self._bound().engine
         flow = StreamState(_Partials())
-        number = asking.submit(None, flow, body, service, timeout, priority, meta)
+        number = asking.submit(None, flow, service, body, timeout, priority, meta)
         return Stream(asking, number, flow)
 
     # -- the life of the client -------------------------------------------------------------
@@ -309,8 +313,8 @@ class Client(Unpicklable, Generic[P]):
 
     def _ask(
         self,
-        body: Body,
         service: str,
+        body: Body,
         timeout: float | None,
         priority: int,
         meta: Mapping[str, str] | None,
@@ -319,7 +323,7 @@ class Client(Unpicklable, Generic[P]):
         binding = self._bound()
         pending = _Pending(loop=binding.loop)
         asking = pending.asking = binding.engine
-        pending.number = asking.submit(None, pending, body, service, timeout, priority, meta, full)
+        pending.number = asking.submit(None, pending, service, body, timeout, priority, meta, full)
         return pending
 
 

@@ -74,7 +74,7 @@ class Worker(Unpicklable):
         task, and runs to its end.
     capacity : int
         Tasks that run at once.
-    endpoint, context, label, heartbeat, liveness, drain_timeout, copy
+    endpoints, context, label, heartbeat, liveness, drain_timeout, copy
         As those of `pound.Worker`.
 
     Raises
@@ -101,7 +101,7 @@ class Worker(Unpicklable):
 
     def __init__(
         self,
-        endpoint: str | Sequence[str] = DEFAULT_BACKEND,
+        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
         services: Mapping[str, Handler] | None = None,
         *,
         capacity: int = 1,
@@ -114,7 +114,7 @@ class Worker(Unpicklable):
     ) -> None:
         check_threads("worker")
         checked = (
-            check_endpoints(endpoint, BACKEND_PORT), check_context(context),
+            check_endpoints(endpoints, BACKEND_PORT), check_context(context),
             *check_rates(heartbeat, liveness),
         )  # fmt: skip
         label_bytes(label)

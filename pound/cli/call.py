@@ -90,7 +90,7 @@ def call(
         payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
         with client_of(endpoints) as client, explained(client, service) as explanation:
             explanation.begin()
-            answer = client.request(payload, service, timeout=timeout, priority=priority)
+            answer = client.request(service, payload, timeout=timeout, priority=priority)
         _write(answer)
     except pound.RequestError as error:
         complain(str(error))

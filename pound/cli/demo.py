@@ -306,7 +306,7 @@ def pound_client(frontend: str, source: queue.SimpleQueue[Path], tally: Tally) -
     with pound.Client(frontend) as client:
         for path in paths_of(source):
             body = path.read_bytes()
-            pending.append((client.submit(body, SERVICE, timeout=ANSWER_S), describe_body(body)))
+            pending.append((client.submit(SERVICE, body, timeout=ANSWER_S), describe_body(body)))
             if len(pending) == WINDOW:
                 settle()
         while pending:

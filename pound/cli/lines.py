@@ -88,7 +88,8 @@ class Pipeline:
         self._engine = client._engine
         self._box = ReplyQueue(self._engine.share, ring)
         self._rung = rung
-        self._of_each = service, timeout, priority
+        self._service = service
+        self._limits = timeout, priority  # of each request
         self._came: dict[int, Reply | BaseException] = {}  # by the number of the line
         self._asked = self._told = 0
 
@@ -113,7 +114,7 @@ class Pipeline:
                 raise failed
 
     def _ask(self, bodies: list[bytes]) -> None:
-        self._engine.submit_many(self._box, self._asked, bodies, *self._of_each)
+        self._engine.submit_many(self._box, self._asked, self._service, bodies, *self._limits)
         self._asked += len(bodies)
 
     def _hear(self) -> None:

@@ -54,7 +54,7 @@ def requests(count: int, each: str, services: list[str], word: str = "") -> list
 
 def client(url: str, asked: list[tuple[str, bytes]]) -> None:
     with pound.Client(url) as client:
-        futures = [client.submit(body, service) for service, body in asked]
+        futures = [client.submit(service, body) for service, body in asked]
         client.wait_connected(10)
         print("asked", flush=True)
         right = sum(f.result(60) == body for f, (_, body) in zip(futures, asked, strict=True))
@@ -63,7 +63,7 @@ def client(url: str, asked: list[tuple[str, bytes]]) -> None:
 
 async def aio(url: str, asked: list[tuple[str, bytes]]) -> None:
     async with pound.aio.Client(url) as client:
-        futures = [client.request(body, service) for service, body in asked]
+        futures = [client.request(service, body) for service, body in asked]
         await client.wait_connected(10)
         print("asked", flush=True)
         answers = await asyncio.gather(*futures)
@@ -113,7 +113,7 @@ def load(url: str) -> None:
         while pending or not account.ends.is_set():
             while len(pending) < account.WINDOW and not account.ends.is_set():
                 body = account.next()
-                pending[client.submit(body, "work")] = (body, time.monotonic())
+                pending[client.submit("work", body)] = (body, time.monotonic())
             done, _ = wait(pending, 60, FIRST_COMPLETED)
             if not done:
                 account.said["lost"] = len(pending)
@@ -131,7 +131,7 @@ async def aload(url: str) -> None:
         while not account.ends.is_set():
             body, begun = account.next(), time.monotonic()
             try:
-                answer = await asyncio.wait_for(client.request(body, "work"), 60)
+                answer = await asyncio.wait_for(client.request("work", body), 60)
             except asyncio.TimeoutError:
                 account.said["lost"] += 1
             else:

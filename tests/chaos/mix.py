@@ -189,7 +189,7 @@ class Mix:
     def ask(self, service: str, bound: float) -> None:
         begun = time.monotonic()
         try:
-            self.probe.request(b"probe", service, timeout=bound + 10, priority=9)
+            self.probe.request(service, b"probe", timeout=bound + 10, priority=9)
         except pound.PoundError as error:
             self.report.wrong.append(f"{service} after SIGCONT: {error}")
         took = time.monotonic() - begun
@@ -210,7 +210,7 @@ class Mix:
             client.signal(signal.SIGTERM)
         for client in self.clients:
             self.judge(client)
-        (page,) = (json.loads(self.probe.request(b"", "pound.status", timeout=10)),)
+        (page,) = (json.loads(self.probe.request("pound.status", b"", timeout=10)),)
         c = page["counters"]
         ended = c["answered"] + c["failed"] + c["cancelled"] + c["expired"]
         report.demand(c["accepted"] == ended + c["running"] + c["waiting"], f"accounting: {c}")

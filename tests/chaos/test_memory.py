@@ -377,7 +377,7 @@ print("ready", flush=True)
 while not any(pathlib.Path(os.environ["SCARCE"]).read_bytes()[:4]):
     time.sleep(0.005)
 try:
-    client.request([bytes(5000)] * 65, "pound.status", timeout=20)
+    client.request("pound.status", [bytes(5000)] * 65, timeout=20)
 except pound.ClosedError as error:
     sys.exit(str(error))
 """

@@ -92,7 +92,7 @@ def stopped() -> Iterator[Callable[..., ExitStack]]:
 def ask(client: pound.Client, count: int, word: str = "") -> dict[Future[bytes], bytes]:
     """Ask `count` requests of each kind of worker."""
     asked = requests(count, str(TASK_S), list(KINDS), word)
-    return {client.submit(body, kind): body for kind, body in asked}
+    return {client.submit(kind, body): body for kind, body in asked}
 
 
 def answered_in_time(futures: dict[Future[bytes], bytes], bound: float) -> None:

@@ -119,8 +119,8 @@ def bench(broker: Any) -> Iterator[Bench]:
 def test_a_request_is_awaited(run, bench):
     async def main():
         async with bench.client() as client:
-            assert await client.request(b"hello", "echo") == b"hello"
-            assert await client.request([b"a", b"b"], "echo", timeout=WAIT_S) == [b"a", b"b"]
+            assert await client.request("echo", b"hello") == b"hello"
+            assert await client.request("echo", [b"a", b"b"], timeout=WAIT_S) == [b"a", b"b"]
 
     run(main())
 
@@ -128,11 +128,11 @@ def test_a_request_is_awaited(run, bench):
 def test_calls_for_a_dead_service_hold_up_no_others(run, bench):
     async def main():
         async with bench.client() as client:
-            waiting = [asyncio.ensure_future(client.request(b"", "nobody")) for _ in range(500)]
+            waiting = [asyncio.ensure_future(client.request("nobody", b"")) for _ in range(500)]
             await asyncio.sleep(0)
             for n in range(20):
-                assert await client.request(b"%d" % n, "echo", timeout=WAIT_S) == b"%d" % n
-                assert await client.request(b"", "pound.status", timeout=WAIT_S)
+                assert await client.request("echo", b"%d" % n, timeout=WAIT_S) == b"%d" % n
+                assert await client.request("pound.status", b"", timeout=WAIT_S)
             for future in waiting:
                 future.cancel()
 
@@ -143,7 +143,7 @@ def test_many_are_gathered_in_order(run, bench):
     async def main():
         async with bench.client() as client:
             answers = await asyncio.gather(
-                *(client.request(b"%d" % n, "echo") for n in range(3000))
+                *(client.request("echo", b"%d" % n) for n in range(3000))
             )
             assert answers == [b"%d" % n for n in range(3000)]
 
@@ -156,7 +156,7 @@ def test_large_bodies_pass(run, bench):
     async def main():
         body = os.urandom(300_000)
         async with bench.client() as client:
-            assert await client.request(body, "echo") == body
+            assert await client.request("echo", body) == body
 
     run(main())
 
@@ -164,9 +164,9 @@ def test_large_bodies_pass(run, bench):
 def test_meta_goes_both_ways(run, bench):
     async def main():
         async with bench.client() as client:
-            answer = await client.request_full(b"x", "meta", meta={"sent": "here"})
+            answer = await client.request_full("meta", b"x", meta={"sent": "here"})
             assert answer == pound.Answer(b"x", {"got": "here"})
-            assert await client.request(b"x", "meta") == b"x"
+            assert await client.request("meta", b"x") == b"x"
 
     run(main())
 
@@ -175,10 +175,10 @@ def test_errors_are_raised_where_it_is_awaited(run, bench):
     async def main():
         async with bench.client() as client:
             with pytest.raises(pound.TaskFailed, match="ValueError: so be it"):
-                await client.request(b"so be it", "fail")
+                await client.request("fail", b"so be it")
             with pytest.raises(pound.DeadlineExceeded):
-                await client.request(b"", "held", timeout=0.1)
-            assert await client.request(b"on", "echo") == b"on"
+                await client.request("held", b"", timeout=0.1)
+            assert await client.request("echo", b"on") == b"on"
 
     run(main())
 
@@ -198,9 +198,9 @@ def test_wrong_arguments_are_refused_at_once(run, bench, arguments, kind):
     async def main():
         async with bench.client() as client:
             with pytest.raises(kind):
-                client.request(**arguments)
+                client.request(**{"service": "echo", **arguments})
             with pytest.raises(kind):
-                client.stream(**arguments)
+                client.stream(**{"service": "echo", **arguments})
 
     run(main())
 
@@ -228,7 +228,7 @@ def test_cancelling_the_task_that_awaits_cancels_the_request(run, bench):
         async with bench.client() as client:
 
             async def ask():
-                return await client.request(b"", "held")
+                return await client.request("held", b"")
 
             task = asyncio.create_task(ask())
             await bench.begun()
@@ -237,7 +237,7 @@ def test_cancelling_the_task_that_awaits_cancels_the_request(run, bench):
                 await task
             await bench.until("cancelled", 1)
             await bench.until("running", 0)  # its handler heard of it
-            assert await client.request(b"on", "echo") == b"on"
+            assert await client.request("echo", b"on") == b"on"
 
     run(main())
 
@@ -246,7 +246,7 @@ def test_a_timeout_of_asyncio_cancels_the_request(run, bench):
     async def main():
         async with bench.client() as client:
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.request(b"", "held"), 0.05)
+                await asyncio.wait_for(client.request("held", b""), 0.05)
             await bench.until("cancelled", 1)
 
     run(main())
@@ -255,7 +255,7 @@ def test_a_timeout_of_asyncio_cancels_the_request(run, bench):
 def test_cancelling_a_gathering_cancels_every_request(run, bench):
     async def main():
         async with bench.client() as client:
-            gathering = asyncio.gather(*(client.request(b"", "held") for _ in range(20)))
+            gathering = asyncio.gather(*(client.request("held", b"") for _ in range(20)))
             await bench.begun(8)
             gathering.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -268,10 +268,10 @@ def test_cancelling_a_gathering_cancels_every_request(run, bench):
 def test_cancelling_twice_or_late_does_nothing(run, bench):
     async def main():
         async with bench.client() as client:
-            request = client.request(b"1", "echo")
+            request = client.request("echo", b"1")
             assert await request == b"1"
             assert not request.cancel()
-            request = client.request(b"", "held")
+            request = client.request("held", b"")
             assert request.cancel()
             assert not request.cancel()
             await bench.until("running", 0)
@@ -398,7 +398,7 @@ def test_a_failure_is_raised_at_its_turn(run, bench):
 def test_a_stream_is_iterated(run, bench):
     async def main():
         async with bench.client() as client:
-            got = [partial async for partial in client.stream(b"abc", "spell")]
+            got = [partial async for partial in client.stream("spell", b"abc")]
             assert [bytes(partial.body) for partial in got] == [b"a", b"b", b"c", b"end"]
             assert [partial.final for partial in got] == [False, False, False, True]
             assert [partial.sequence for partial in got] == [0, 1, 2, 3]
@@ -414,7 +414,7 @@ def test_many_streams_at_once(run, bench):
 
             async def read(word: bytes) -> bytes:
                 return b"".join(
-                    [bytes(partial.body) async for partial in client.stream(word, "spell")]
+                    [bytes(partial.body) async for partial in client.stream("spell", word)]
                 )
 
             words = [b"%d" % n * 5 for n in range(100)]
@@ -426,7 +426,7 @@ def test_many_streams_at_once(run, bench):
 def test_a_stream_that_fails(run, bench):
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"boom", "fail")
+            stream = client.stream("fail", b"boom")
             with pytest.raises(pound.TaskFailed, match="boom"):
                 await anext(stream)
             with pytest.raises(StopAsyncIteration):
@@ -438,7 +438,7 @@ def test_a_stream_that_fails(run, bench):
 def test_leaving_a_stream_cancels_its_request(run, bench):
     async def main():
         async with bench.client() as client:
-            async for partial in client.stream(b"a-b", "spell"):
+            async for partial in client.stream("spell", b"a-b"):
                 assert partial.body == b"a"
                 break
             gc.collect()
@@ -450,7 +450,7 @@ def test_leaving_a_stream_cancels_its_request(run, bench):
 def test_a_stream_that_is_never_read_is_cancelled_when_dropped(run, bench):
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"-", "spell")
+            stream = client.stream("spell", b"-")
             await bench.begun()
             del stream
             gc.collect()
@@ -462,7 +462,7 @@ def test_a_stream_that_is_never_read_is_cancelled_when_dropped(run, bench):
 def test_closing_a_stream_cancels_its_request(run, bench):
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"a-b", "spell")
+            stream = client.stream("spell", b"a-b")
             assert (await anext(stream)).body == b"a"
             await stream.aclose()
             await stream.aclose()
@@ -475,7 +475,7 @@ def test_closing_a_stream_cancels_its_request(run, bench):
 def test_cancelling_the_reader_of_a_stream_cancels_its_request(run, bench):
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"-", "spell")
+            stream = client.stream("spell", b"-")
 
             async def read():
                 return [partial async for partial in stream]
@@ -493,7 +493,7 @@ def test_cancelling_the_reader_of_a_stream_cancels_its_request(run, bench):
 def test_a_stream_has_one_reader(run, bench):
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"-", "spell")
+            stream = client.stream("spell", b"-")
             first = asyncio.create_task(following(stream))
             await bench.begun()
             with pytest.raises(RuntimeError, match="reads this stream"):
@@ -509,8 +509,8 @@ def test_a_stream_that_is_read_too_slowly_ends(run, bench, monkeypatch):
 
     async def main():
         async with bench.client() as client:
-            stream = client.stream(b"x" * 50 + b"-", "spell")
-            await client.request(b"", "echo")
+            stream = client.stream("spell", b"x" * 50 + b"-")
+            await client.request("echo", b"")
             await bench.until("cancelled", 1)
             with pytest.raises(pound.Busy, match="1000 bytes of the stream"):
                 _ = [partial async for partial in stream]
@@ -524,7 +524,7 @@ def test_a_stream_that_is_read_may_be_longer_than_what_may_wait(run, bench, monk
     async def main():
         count = 0
         async with bench.client() as client:
-            async for _ in client.stream(b"x" * 100, "paced"):
+            async for _ in client.stream("paced", b"x" * 100):
                 bench.read.release()
                 count += 1
         assert count == 101
@@ -538,8 +538,8 @@ def test_a_stream_that_is_read_may_be_longer_than_what_may_wait(run, bench, monk
 def test_closing_fails_what_is_open(run, bench):
     async def main():
         client = bench.client()
-        requests = [client.request(b"", "held") for _ in range(3)]
-        stream = client.stream(b"-", "spell")
+        requests = [client.request("held", b"") for _ in range(3)]
+        stream = client.stream("spell", b"-")
         reading = asyncio.create_task(following(stream))
         answers = client.map("held", [b"1", b"2"])
         mapped = asyncio.create_task(following(answers))
@@ -555,20 +555,20 @@ def test_closing_fails_what_is_open(run, bench):
 def test_a_closed_client_says_so(run, bench):
     async def main():
         client = bench.client()
-        assert await client.request(b"1", "echo") == b"1"
+        assert await client.request("echo", b"1") == b"1"
         await asyncio.gather(client.close(), client.close())
         await client.close()
         words = "^this client is closed; make a new one"
         with pytest.raises(pound.ClosedError, match=words):
-            client.request(b"", "echo")
+            client.request("echo", b"")
         with pytest.raises(pound.ClosedError, match=words):
-            client.stream(b"", "echo")
+            client.stream("echo", b"")
         with pytest.raises(pound.ClosedError, match=words):
             await client.wait_connected()
         unused = bench.client()
         await unused.close()
         with pytest.raises(pound.ClosedError, match=words):
-            unused.request(b"", "echo")
+            unused.request("echo", b"")
 
     run(main())
 
@@ -587,7 +587,7 @@ def test_arguments_of_the_wrong_type_are_refused_by_name(run, arguments, words):
         async with pound.aio.Client("tcp://127.0.0.1:1") as client:
             for ask in (client.request, client.request_full, client.stream):
                 with pytest.raises(TypeError, match=words):
-                    ask(b"", **arguments)
+                    ask(**{"service": "echo", "body": b"", **arguments})
 
     run(main())
 
@@ -611,14 +611,14 @@ def test_the_connection_is_waited_for(run, bench):
 def test_a_client_belongs_to_its_first_loop(run, bench):
     client = bench.client()  # needs no loop yet
     with pytest.raises(RuntimeError, match="no running event loop"):
-        client.request(b"", "echo")
+        client.request("echo", b"")
 
     async def first():
-        assert await client.request(b"1", "echo") == b"1"
+        assert await client.request("echo", b"1") == b"1"
 
     async def second():
         with pytest.raises(RuntimeError, match="another event loop"):
-            client.request(b"2", "echo")
+            client.request("echo", b"2")
         with pytest.raises(RuntimeError, match="another event loop"):
             await client.close()
 
@@ -635,7 +635,7 @@ def test_inproc(run, start_broker):
             pound.aio.Worker("inproc://w", {"echo": lambda body: body}, context=context),
             pound.aio.Client("inproc://c", context=context) as client,
         ):
-            assert await client.request(b"1", "echo", timeout=WAIT_S) == b"1"
+            assert await client.request("echo", b"1", timeout=WAIT_S) == b"1"
 
     run(main())
     broker.stop()
@@ -650,8 +650,8 @@ def engines() -> set[str]:
 def test_a_dropped_client_ends(run, bench):
     async def main():
         client = bench.client()
-        assert await client.request(b"1", "echo") == b"1"
-        request = client.request(b"", "held")
+        assert await client.request("echo", b"1") == b"1"
+        request = client.request("held", b"")
         assert engines()
         del client
         gc.collect()
@@ -665,8 +665,8 @@ def test_a_dropped_client_ends(run, bench):
 def test_nothing_is_left_of_a_client_whose_loop_was_closed(run, bench):
     async def main():
         client = bench.client()
-        assert await client.request(b"1", "echo") == b"1"
-        return client, client.request(b"", "held")
+        assert await client.request("echo", b"1") == b"1"
+        return client, client.request("held", b"")
 
     run(main())  # the first time, some descriptors are opened for good
     gc.collect()
@@ -684,20 +684,20 @@ def test_nothing_is_left_in_c(run, bench):
 
     async def main():
         async with bench.client() as client:
-            requests = [client.request(bytes(9000), "echo") for _ in range(100)]
+            requests = [client.request("echo", bytes(9000)) for _ in range(100)]
             for request in requests[::3]:
                 request.cancel()
             await asyncio.gather(*requests, return_exceptions=True)
-            async for _ in client.stream(b"abcdef", "spell"):
+            async for _ in client.stream("spell", b"abcdef"):
                 break
             async for _ in client.map("echo", [bytes(9000)] * 20):
                 break
-            open_ones = [client.request(bytes(9000), "held") for _ in range(3)]
+            open_ones = [client.request("held", bytes(9000)) for _ in range(3)]
             await bench.begun(3)
         await asyncio.gather(*open_ones, return_exceptions=True)
         left_open = bench.client()
         for _ in range(3):
-            left_open.request(bytes(9000), "held")
+            left_open.request("held", bytes(9000))
         await bench.begun(3)
 
     run(main())
@@ -711,7 +711,7 @@ def test_several_clients_share_a_loop(run, bench):
     async def main():
         async with bench.client() as one, bench.client() as two:
             answers = await asyncio.gather(
-                *(client.request(b"%d" % n, "echo") for n in range(100) for client in (one, two))
+                *(client.request("echo", b"%d" % n) for n in range(100) for client in (one, two))
             )
             assert answers == [b"%d" % n for n in range(100) for _ in range(2)]
 
@@ -722,7 +722,7 @@ def test_each_thread_may_have_a_loop_and_a_client(bench, make_loop):
     def ask(got: list[Any]) -> None:
         async def main():
             async with bench.client() as client:
-                requests = (client.request(b"%d" % n, "echo") for n in range(200))
+                requests = (client.request("echo", b"%d" % n) for n in range(200))
                 got.extend(await asyncio.gather(*requests))
 
         make_loop().run_until_complete(main())

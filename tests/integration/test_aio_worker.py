@@ -62,8 +62,8 @@ def test_coroutines_answer(run, make, ask):
 
     async def main():
         async with make({"echo": echo, "slow": slow}, capacity=8), ask() as client:
-            assert await client.request(b"a", "echo") == b"a"
-            requests = [client.request(b"x%d" % n, "slow") for n in range(100)]
+            assert await client.request("echo", b"a") == b"a"
+            requests = [client.request("slow", b"x%d" % n) for n in range(100)]
             assert await asyncio.gather(*requests) == [b"X%d" % n for n in range(100)]
 
     run(main())
@@ -82,10 +82,10 @@ def test_capacity_is_how_many_run_at_once(run, make, ask):
             return body
 
         async with make({"s": handler}, capacity=5), ask() as client:
-            gathering = asyncio.gather(*(client.request(b"%d" % n, "s") for n in range(12)))
+            gathering = asyncio.gather(*(client.request("s", b"%d" % n) for n in range(12)))
             await full.wait()
             # A sixth would come with this answer, if there were one.
-            await client.request(b"", "pound.status")
+            await client.request("pound.status", b"")
             assert len(running) == 5
             let_go.set()
             assert await gathering == [b"%d" % n for n in range(12)]
@@ -119,7 +119,7 @@ async def two(prefix: bytes, body: bytes) -> bytes:
 def test_handlers_of_every_kind(run, make, ask, handler, answer):
     async def main():
         async with make({"s": handler}), ask() as client:
-            assert await client.request(b"x", "s", timeout=WAIT_S) == answer
+            assert await client.request("s", b"x", timeout=WAIT_S) == answer
 
     run(main())
 
@@ -137,9 +137,9 @@ def test_plain_handlers_run_beside_the_loop(run, make, ask):
             return b"last"
 
         async with make({"block": blocking, "echo": echo}, capacity=2), ask() as client:
-            stream = client.stream(b"", "block")
+            stream = client.stream("block", b"")
             assert (await anext(stream)).body == b"first"
-            assert await client.request(b"meanwhile", "echo") == b"meanwhile"
+            assert await client.request("echo", b"meanwhile") == b"meanwhile"
             let_go.set()
             assert (await anext(stream)).body == b"last"
 
@@ -155,7 +155,7 @@ def test_a_task_tells_everything(run, make, ask):
 
     async def main():
         async with make({"s": handler}), ask() as client:
-            answer = await client.request_full([b"a", b"b"], "s", WAIT_S, meta={"k": "v"})
+            answer = await client.request_full("s", [b"a", b"b"], timeout=WAIT_S, meta={"k": "v"})
             assert answer == pound.Answer(b"['s', 1, False]", {"k": "v"})
 
     run(main())
@@ -169,7 +169,7 @@ def test_partials_are_awaited(run, make, ask):
 
     async def main():
         async with make({"s": handler}), ask() as client:
-            got = [partial async for partial in client.stream(b"", "s")]
+            got = [partial async for partial in client.stream("s", b"")]
             assert [(partial.body, partial.meta) for partial in got] == [
                 (b"1", {"k": "v"}),
                 (b"", {"progress": "1/4"}),
@@ -190,9 +190,9 @@ def test_partials_that_find_no_room_wait_without_blocking_the_loop(run, make, as
 
     async def main():
         async with make({"s": handler, "echo": echo}, capacity=2), ask() as client:
-            stream = client.stream(b"", "s")
+            stream = client.stream("s", b"")
             got = [int((await anext(stream)).body[0])]
-            assert await client.request(b"1", "echo") == b"1"
+            assert await client.request("echo", b"1") == b"1"
             got += [int(partial.body[0]) async for partial in stream if not partial.final]
             assert got == list(range(count))
 
@@ -206,7 +206,7 @@ def test_a_wrong_partial_is_the_handlers_error(run, make, ask):
     async def main():
         async with make({"s": handler}), ask() as client:
             with pytest.raises(pound.TaskFailed, match="TypeError"):
-                await client.request(b"", "s")
+                await client.request("s", b"")
 
     run(main())
 
@@ -244,8 +244,8 @@ def test_what_a_handler_raises_is_the_answer(run, make, ask, caplog, handler, wo
     async def main():
         async with make({"s": handler, "echo": echo}), ask() as client:
             with pytest.raises(pound.TaskFailed, match=words):
-                await client.request(b"so", "s", timeout=WAIT_S)
-            assert await client.request(b"on", "echo") == b"on"
+                await client.request("s", b"so", timeout=WAIT_S)
+            assert await client.request("echo", b"on") == b"on"
 
     with caplog.at_level(logging.ERROR, "pound.worker"):
         run(main())
@@ -266,7 +266,7 @@ def test_a_released_task_goes_to_another_worker(run, make, ask, broker):
             return make({"s": handler})
 
         async with worker(1), worker(2), ask() as client:
-            assert await client.request(b"", "s") == b"1"
+            assert await client.request("s", b"") == b"1"
         assert len(taken) == 2
 
     run(main())
@@ -290,12 +290,12 @@ def test_a_cancelled_request_cancels_its_handler(run, make, ask, broker):
                 cleaned.set()
 
         async with make({"s": handler, "echo": echo}), ask() as client:
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             request.cancel()
             await cleaned.wait()
             assert seen == [True]
-            assert await client.request(b"on", "echo", timeout=WAIT_S) == b"on"
+            assert await client.request("echo", b"on", timeout=WAIT_S) == b"on"
 
     run(main())
     assert broker.stats()["cancelled"] == 1
@@ -314,9 +314,9 @@ def test_a_handler_that_its_own_program_cancels_has_failed(run, make, ask):
             return b"aborted"
 
         async with make({"s": handler, "abort": abort}, capacity=2), ask() as client:
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await until(lambda: running)
-            assert await client.request(b"", "abort") == b"aborted"
+            assert await client.request("abort", b"") == b"aborted"
             with pytest.raises(pound.TaskFailed, match="CancelledError"):
                 await request
 
@@ -336,7 +336,7 @@ def test_a_deadline_cancels_the_handler(run, make, ask):
 
         async with make({"s": handler}), ask() as client:
             with pytest.raises(pound.DeadlineExceeded):
-                await client.request(b"", "s", timeout=0.1)
+                await client.request("s", b"", timeout=0.1)
             await cancelled.wait()
 
     run(main())
@@ -358,11 +358,11 @@ def test_a_handler_may_go_on_after_its_cancellation(run, make, ask):
             return b"nor this"
 
         async with make({"s": handler, "echo": echo}), ask() as client:
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             request.cancel()
             await ended.wait()
-            assert await client.request(b"on", "echo", timeout=WAIT_S) == b"on"
+            assert await client.request("echo", b"on", timeout=WAIT_S) == b"on"
 
     run(main())
 
@@ -384,10 +384,10 @@ def test_a_plain_handler_runs_to_its_end_and_holds_its_place(run, make, ask, bro
             return b"second"
 
         async with make({"first": first, "second": second}), ask() as client:
-            request = client.request(b"", "first")
+            request = client.request("first", b"")
             await until(began.is_set)
             request.cancel()
-            request = client.request(b"", "second")
+            request = client.request("second", b"")
             await until(lambda: broker.stats()["waiting"] == 1)
             let_go.set()
             assert await request == b"second"
@@ -416,7 +416,7 @@ def test_signs_of_life_need_no_loop(run, start_broker):
     async def main():
         worker = pound.aio.Worker(broker.backend_endpoints, {"s": blocking}, heartbeat=0.05)
         async with worker, pound.aio.Client(broker.frontend_endpoints, liveness=1000) as client:
-            assert await client.request(b"1", "s") == b"1"
+            assert await client.request("s", b"1") == b"1"
 
     run(main())
     assert broker.stats()["losses"] == 0
@@ -435,7 +435,7 @@ def test_draining_finishes_what_is_held(run, make, ask):
         await worker.start()
         assert await worker.wait_connected(WAIT_S)
         async with ask() as client:
-            request = client.request(b"held", "s")
+            request = client.request("s", b"held")
             await began.wait()
             draining = asyncio.create_task(worker.drain())
             await asyncio.sleep(0)
@@ -461,7 +461,7 @@ def test_what_takes_longer_than_the_drain_goes_to_another_worker(run, make, ask,
         worker = make({"s": hold})
         await worker.start()
         async with ask() as client:
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             async with make({"s": echo}) as other:
                 assert await other.wait_connected(WAIT_S)
@@ -482,7 +482,7 @@ def test_a_handler_may_ask_its_worker_to_go(run, make, ask):
         worker = make({"s": last})
         async with ask() as client:
             running = asyncio.create_task(worker.run())
-            assert await client.request(b"", "s", timeout=WAIT_S) == b"last"
+            assert await client.request("s", b"", timeout=WAIT_S) == b"last"
             await running
 
     run(main())
@@ -504,7 +504,7 @@ def test_signals_drain_and_what_stood_before_is_put_back(run, make, ask):
         worker = make({"s": handler})
         async with ask() as client:
             running = asyncio.create_task(worker.run())
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             os.kill(os.getpid(), signal.SIGTERM)
             await running
@@ -529,7 +529,7 @@ def test_a_second_signal_gives_back(run, make, ask, broker):
         worker = make({"s": handler})
         async with ask() as client:
             running = asyncio.create_task(worker.run())
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -551,7 +551,7 @@ def test_cancelling_run_gives_back(run, make, ask, broker):
         worker = make({"s": handler})
         async with ask() as client:
             running = asyncio.create_task(worker.run())
-            request = client.request(b"", "s")
+            request = client.request("s", b"")
             await began.wait()
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -566,7 +566,7 @@ def test_cancelling_run_gives_back(run, make, ask, broker):
 def test_a_loop_that_ends_loses_nothing(run, make, broker):
     """A worker that nobody closed: its tasks go to another as soon as its loop is closed."""
     with pound.Client(broker.frontend_endpoints) as client:
-        future = client.submit(b"kept", "s")
+        future = client.submit("s", b"kept")
 
         async def main():
             began = asyncio.Event()
@@ -622,7 +622,7 @@ def test_a_worker_belongs_to_the_loop_it_was_started_on(run, make):
         ({"services": {"s": lambda: b""}}, "one argument"),
         ({"services": {"s": lambda body, other: b""}}, "one argument"),
         ({"services": {"s": echo}, "capacity": 0}, "capacity"),
-        ({"services": {"s": echo}, "endpoint": "nonsense"}, "nonsense"),
+        ({"services": {"s": echo}, "endpoints": "nonsense"}, "nonsense"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(arguments, words):
@@ -641,7 +641,7 @@ def test_pound_worker_runs_coroutines_on_uvloop_if_it_is_there(serve, spawn):
     served = serve()
     spawn(pound_command("worker", f"{HERE}:loop", "--connect", served.backend))
     with pound.Client(served.frontend) as client:
-        assert client.request(b"", timeout=WAIT_S) == b"uvloop"
+        assert client.request("", b"", timeout=WAIT_S) == b"uvloop"
 
 
 def test_pound_worker_runs_coroutines_without_uvloop_too(serve, spawn):
@@ -649,7 +649,7 @@ def test_pound_worker_runs_coroutines_without_uvloop_too(serve, spawn):
     command = [sys.executable, "-c", WITHOUT_UVLOOP, "worker", f"{HERE}:loop"]
     spawn([*command, "--connect", served.backend])
     with pound.Client(served.frontend) as client:
-        assert client.request(b"", timeout=WAIT_S) == b"asyncio"
+        assert client.request("", b"", timeout=WAIT_S) == b"asyncio"
 
 
 def test_pound_worker_drains_its_coroutines_on_sigterm(serve, spawn, tmp_path):
@@ -659,7 +659,7 @@ def test_pound_worker_drains_its_coroutines_on_sigterm(serve, spawn, tmp_path):
     )
     gates = [tmp_path / "one", tmp_path / "two"]
     with pound.Client(served.frontend) as client:
-        futures = [client.submit(str(gate).encode()) for gate in gates]
+        futures = [client.submit("", str(gate).encode()) for gate in gates]
         wait_until(lambda: all(gate.with_suffix(".held").exists() for gate in gates))
         worker.signal(signal.SIGTERM)
         for gate in gates:

@@ -261,12 +261,12 @@ def test_nothing_that_a_handler_does_ends_its_worker(
     ):
         for name in [*RAISED, "recursion", *WRONG]:
             with pytest.raises(pound.RequestError) as failed:
-                client.request(name.encode(), "s", WAIT_S)
+                client.request("s", name.encode(), timeout=WAIT_S)
             assert not isinstance(failed.value, pound.DeadlineExceeded), name
             assert str(failed.value), name
         for name, (_, answer) in RIGHT.items():
             if streams and handler is not generator:
-                got = [part.body for part in client.stream(name.encode(), "s", timeout=WAIT_S)]
+                got = [part.body for part in client.stream("s", name.encode(), timeout=WAIT_S)]
                 assert got == [answer, b""], name
             else:
-                assert client.request(name.encode(), "s", WAIT_S) == answer, name
+                assert client.request("s", name.encode(), timeout=WAIT_S) == answer, name

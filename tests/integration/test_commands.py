@@ -48,7 +48,7 @@ def offer(spawn: Spawn) -> Callable[[Served, str], Process]:
 
 
 def offered(client: pound.Client, service: str) -> bool:
-    answer = client.request(b"", "pound.services", timeout=15)
+    answer = client.request("pound.services", b"", timeout=15)
     assert isinstance(answer, bytes)
     return any(row["name"] == service and row["workers"] for row in json.loads(answer)["services"])
 
@@ -133,7 +133,7 @@ def test_one_signal_drains_and_exits_with_0(
     offer(served, "hold")
     gate = tmp_path / "gate"
     with pound.Client(served.frontend) as client:
-        future = client.submit(str(gate).encode(), "hold")
+        future = client.submit("hold", str(gate).encode())
         wait_until(gate.with_suffix(".held").exists)
         served.process.signal(number)
         wait_until(lambda: "draining" in served.process.stderr)
@@ -150,7 +150,7 @@ def test_work_that_a_drain_leaves_is_said_and_has_an_exit_code(
     offer(served, "hold")
     gate = tmp_path / "gate"
     with pound.Client(served.frontend) as client:
-        client.submit(str(gate).encode(), "hold")
+        client.submit("hold", str(gate).encode())
         wait_until(gate.with_suffix(".held").exists)
         served.process.signal(signal.SIGTERM)
         assert served.process.wait() == 4
@@ -166,7 +166,7 @@ def test_a_second_signal_stops_at_once(
     offer(served, "hold")
     gate = tmp_path / "gate"
     with pound.Client(served.frontend) as client:
-        client.submit(str(gate).encode(), "hold")
+        client.submit("hold", str(gate).encode())
         wait_until(gate.with_suffix(".held").exists)
         served.process.signal(signal.SIGTERM)
         wait_until(lambda: "draining" in served.process.stderr)
@@ -181,7 +181,7 @@ def test_a_worker_drains_on_sigterm(
     worker = offer(served, "hold")
     gate = tmp_path / "gate"
     with pound.Client(served.frontend) as client:
-        future = client.submit(str(gate).encode(), "hold")
+        future = client.submit("hold", str(gate).encode())
         wait_until(gate.with_suffix(".held").exists)
         worker.signal(signal.SIGTERM)
         gate.touch()

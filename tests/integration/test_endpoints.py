@@ -48,7 +48,7 @@ def serves(broker: Any, frontend: str | None = None, backend: str | None = None)
         pound.Worker(backend or broker.backend_endpoints, {"echo": lambda body: body}),
         pound.Client(frontend or broker.frontend_endpoints) as client,
     ):
-        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
 
 
 # -- paths
@@ -198,7 +198,7 @@ with pound.Broker(frontend=[url], backend=[url]) as broker:
         pound.Worker(f"tcp://{name}:{back}", {"echo": lambda body: body}),
         pound.Client(f"tcp://{name}:{front}") as client,
     ):
-        sys.stdout.buffer.write(client.request(b"served", "echo", timeout=20))
+        sys.stdout.buffer.write(client.request("echo", b"served", timeout=20))
 """
 HOSTS = "127.0.0.1 localhost\n::1 localhost six\n127.0.0.1 both\n::1 both\n"
 
@@ -213,7 +213,7 @@ with pound.Broker(frontend="tcp://part:*", backend="tcp://part:*", insecure=True
         pound.Worker(broker.backend_endpoints, {"echo": lambda body: body}),
         pound.Client(broker.frontend_endpoints) as client,
     ):
-        print(client.request(b"served", "echo", timeout=20).decode())
+        print(client.request("echo", b"served", timeout=20).decode())
 """
 
 

@@ -22,8 +22,8 @@ def work() -> Iterator[Callable[..., pound.Worker]]:
     workers: list[pound.Worker] = []
 
     def work(broker: Any, services: dict[str, Any], **settings: Any) -> pound.Worker:
-        endpoint = settings.pop("endpoint", broker.backend_endpoints)
-        worker = pound.Worker(endpoint, services, **settings)
+        endpoints = settings.pop("endpoints", broker.backend_endpoints)
+        worker = pound.Worker(endpoints, services, **settings)
         workers.append(worker)
         worker.start()
         assert worker.wait_connected(WAIT_S)
@@ -67,18 +67,18 @@ def result(future: Future[Any]) -> Any:
 )
 def test_a_body_of_any_shape_comes_back(broker, work, ask, body):
     work(broker, {"echo": echo})
-    assert ask(broker).request(body, "echo", timeout=WAIT_S) == body
+    assert ask(broker).request("echo", body, timeout=WAIT_S) == body
 
 
 def test_a_request_may_come_before_its_worker(broker, work, ask):
-    future = ask(broker).submit(b"early", "echo")
+    future = ask(broker).submit("echo", b"early")
     work(broker, {"echo": echo})
     assert result(future) == b"early"
 
 
 def test_the_default_service_is_the_empty_name(broker, work, ask):
     work(broker, {"": echo})
-    assert ask(broker).request(b"x", timeout=WAIT_S) == b"x"
+    assert ask(broker).request("", b"x", timeout=WAIT_S) == b"x"
 
 
 def test_meta_goes_to_the_handler_and_comes_back(broker, work, ask):
@@ -86,7 +86,7 @@ def test_meta_goes_to_the_handler_and_comes_back(broker, work, ask):
         return pound.Answer(task.body, {**task.meta, "seen": "yes"})
 
     work(broker, {"meta": handler})
-    answer = ask(broker).request_full(b"x", "meta", timeout=WAIT_S, meta={"trace": "1"})
+    answer = ask(broker).request_full("meta", b"x", timeout=WAIT_S, meta={"trace": "1"})
     assert answer == pound.Answer(b"x", {"trace": "1", "seen": "yes"})
 
 
@@ -105,7 +105,7 @@ def test_many_threads_and_clients_get_their_own_answers(broker, work, ask):
     def run(client: pound.Client, name: int) -> None:
         for n in range(50):
             body = b"%d-%d" % (name, n)
-            if client.request(body, "echo", timeout=WAIT_S) != body:
+            if client.request("echo", body, timeout=WAIT_S) != body:
                 wrong.append(body)
 
     threads = [threading.Thread(target=run, args=(clients[n % 3], n)) for n in range(6)]
@@ -128,9 +128,9 @@ def test_higher_priority_goes_first(broker, work, ask):
 
     work(broker, {"echo": handler})
     client = ask(broker)
-    futures = [client.submit(b"first", "echo")]
+    futures = [client.submit("echo", b"first")]
     wait_until(lambda: broker.stats()["running"] == 1)
-    futures += [client.submit(b"%d" % n, "echo", priority=n) for n in (0, 9, 5)]
+    futures += [client.submit("echo", b"%d" % n, priority=n) for n in (0, 9, 5)]
     wait_until(lambda: broker.stats()["waiting"] == 3)
     gate.set()
     for future in futures:
@@ -142,7 +142,7 @@ def test_inproc_with_a_shared_context(context, start_broker):
     broker = start_broker(context=context, frontend=("inproc://front",), backend=("inproc://back",))
     worker = pound.Worker("inproc://back", {"echo": echo}, context=context)
     with worker, pound.Client("inproc://front", context=context) as client:
-        assert client.request(b"near", "echo", timeout=WAIT_S) == b"near"
+        assert client.request("echo", b"near", timeout=WAIT_S) == b"near"
     assert broker.stats()["answered"] == 1
 
 
@@ -150,7 +150,7 @@ def test_closing_over_inproc_waits_for_nobody_and_loses_nothing(context, start_b
     monkeypatch.setattr(client_engine, "LEAVE_WITHIN", 10 * WAIT_S)
     broker = start_broker(context=context, frontend=("inproc://front",), heartbeat=60.0)
     client = pound.Client("inproc://front", context=context, heartbeat=60.0)
-    future = client.submit(b"", "nobody")
+    future = client.submit("nobody", b"")
     wait_until(lambda: broker.stats()["waiting"] == 1)
     client.close()
     assert not client._engine.alive()
@@ -168,13 +168,13 @@ def test_a_failed_handler_answers_with_its_words(broker, work, ask):
 
     work(broker, {"fail": handler})
     with pytest.raises(pound.TaskFailed, match=r"^LookupError: no such thing$"):
-        ask(broker).request(b"", "fail", timeout=WAIT_S)
+        ask(broker).request("fail", b"", timeout=WAIT_S)
 
 
 def test_a_service_without_a_worker_ends_in_no_such_service(start_broker, ask):
     broker = start_broker(service_wait=0.1)
     with pytest.raises(pound.NoSuchService):
-        ask(broker).request(b"", "nobody", timeout=WAIT_S)
+        ask(broker).request("nobody", b"", timeout=WAIT_S)
 
 
 def test_the_deadline_ends_the_request_and_tells_the_handler(broker, work, ask):
@@ -186,7 +186,7 @@ def test_the_deadline_ends_the_request_and_tells_the_handler(broker, work, ask):
 
     work(broker, {"slow": handler})
     with pytest.raises(pound.DeadlineExceeded):
-        ask(broker).request(b"", "slow", timeout=0.2)
+        ask(broker).request("slow", b"", timeout=0.2)
     assert told.wait(WAIT_S)
     assert broker.stats()["expired"] == 1
 
@@ -196,7 +196,7 @@ def test_the_handler_knows_the_deadline(broker, work, ask):
         return b"%d" % (0 < task.remaining <= 60)
 
     work(broker, {"left": handler})
-    assert ask(broker).request(b"", "left", timeout=60) == b"1"
+    assert ask(broker).request("left", b"", timeout=60) == b"1"
 
 
 def test_cancelling_the_future_tells_the_handler(broker, work, ask):
@@ -208,7 +208,7 @@ def test_cancelling_the_future_tells_the_handler(broker, work, ask):
         told.set()
 
     work(broker, {"slow": handler})
-    future = ask(broker).submit(b"", "slow")
+    future = ask(broker).submit("slow", b"")
     assert started.wait(WAIT_S)
     future.cancel()
     assert told.wait(WAIT_S)
@@ -225,7 +225,7 @@ def test_closing_the_client_cancels_what_it_asked(broker, work, ask):
 
     work(broker, {"slow": handler})
     client = ask(broker)
-    future = client.submit(b"", "slow")
+    future = client.submit("slow", b"")
     assert started.wait(WAIT_S)
     client.close()
     with pytest.raises(pound.ClosedError):
@@ -236,11 +236,11 @@ def test_closing_the_client_cancels_what_it_asked(broker, work, ask):
 def test_a_full_broker_is_waited_for_or_raises(start_broker, work, ask):
     broker = start_broker(waiting_max=2)
     patient, hasty = ask(broker), ask(broker, overflow="raise")
-    waiting = [patient.submit(b"%d" % n, "echo") for n in range(2)]
+    waiting = [patient.submit("echo", b"%d" % n) for n in range(2)]
     wait_until(lambda: broker.stats()["waiting"] == 2)
     with pytest.raises(pound.Busy):
-        hasty.request(b"", "echo", timeout=WAIT_S)
-    late = [patient.submit(b"%d" % n, "echo") for n in range(2, 10)]
+        hasty.request("echo", b"", timeout=WAIT_S)
+    late = [patient.submit("echo", b"%d" % n) for n in range(2, 10)]
     wait_until(lambda: broker.stats()["refused"] >= 9)
     work(broker, {"echo": echo})
     assert [result(future) for future in waiting + late] == [b"%d" % n for n in range(10)]
@@ -252,11 +252,11 @@ def test_calls_for_a_dead_service_hold_up_no_others(start_broker, work, ask):
     work(broker, {"echo": echo})
     client = ask(broker)
     for _ in range(1000):
-        client.submit(b"", "nobody")
+        client.submit("nobody", b"")
     wait_until(lambda: broker.stats()["waiting"] == 150)
     for n in range(20):
-        assert client.request(b"%d" % n, "echo", timeout=WAIT_S) == b"%d" % n
-        assert client.request(b"", "pound.status", timeout=WAIT_S)
+        assert client.request("echo", b"%d" % n, timeout=WAIT_S) == b"%d" % n
+        assert client.request("pound.status", b"", timeout=WAIT_S)
 
 
 def test_the_brokers_limits_reach_the_client(start_broker, work, ask):
@@ -265,8 +265,8 @@ def test_the_brokers_limits_reach_the_client(start_broker, work, ask):
     client = ask(broker)
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.InvalidRequest, match=r"1001 bytes .* 1000"):
-        client.request(bytes(1001), "echo", timeout=WAIT_S)
-    futures = [client.submit(b"%d" % n, "echo") for n in range(50)]
+        client.request("echo", bytes(1001), timeout=WAIT_S)
+    futures = [client.submit("echo", b"%d" % n) for n in range(50)]
     assert [result(future) for future in futures] == [b"%d" % n for n in range(50)]
     assert broker.stats()["refused"] == 0
 
@@ -282,7 +282,7 @@ def test_a_stream_comes_in_partials(broker, work, ask):
         return b"end"
 
     work(broker, {"count": handler})
-    got = list(ask(broker).stream(b"", "count", timeout=WAIT_S))
+    got = list(ask(broker).stream("count", b"", timeout=WAIT_S))
     assert [item.body for item in got] == [b"0", b"1", b"2", b"3", b"4", b"", b"end"]
     assert [item.sequence for item in got] == list(range(7))
     assert [item.final for item in got] == [False] * 6 + [True]
@@ -302,8 +302,8 @@ def test_a_stream_whose_worker_is_lost_starts_visibly_anew(broker, work, ask):
         return b"end"
 
     with Proxy(broker.backend_endpoints[0]) as back:
-        first = work(broker, {"count": stuck}, endpoint=back.url)
-        stream = ask(broker).stream(b"", "count", timeout=WAIT_S)
+        first = work(broker, {"count": stuck}, endpoints=back.url)
+        stream = ask(broker).stream("count", b"", timeout=WAIT_S)
         assert next(stream)[:3] == (b"from the first", 1, 0)
         work(broker, {"count": handler})
         back.refuse = True  # the first one goes without a goodbye and does not come back
@@ -329,7 +329,7 @@ def test_a_released_task_goes_to_another_worker(broker, work, ask):
         return b"%d" % task.attempt
 
     refusing = work(broker, {"echo": refuses})
-    future = ask(broker).submit(b"", "echo")
+    future = ask(broker).submit("echo", b"")
     wait_until(lambda: seen)
     work(broker, {"echo": accepts})
     assert refusing.drain()
@@ -350,7 +350,7 @@ def test_a_draining_worker_loses_nothing(broker, work, ask):
     leaving = work(broker, {"echo": handler(1)}, capacity=8)
     work(broker, {"echo": handler(2)}, capacity=8)
     client = ask(broker)
-    futures = [client.submit(b"%d" % n, "echo") for n in range(1000)]
+    futures = [client.submit("echo", b"%d" % n) for n in range(1000)]
     wait_until(lambda: counts[1] > 0)  # the faster one gets more, how many is nobody's promise
     assert leaving.drain(WAIT_S)
     assert [result(future) for future in futures] == [b"%d" % n for n in range(1000)]
@@ -362,7 +362,7 @@ def test_a_draining_worker_loses_nothing(broker, work, ask):
 def test_tasks_that_a_drain_cannot_finish_go_to_another_worker(broker, work, ask):
     hold = threading.Event()
     leaving = work(broker, {"echo": lambda body: hold.wait(WAIT_S) and body})
-    future = ask(broker).submit(b"x", "echo")
+    future = ask(broker).submit("echo", b"x")
     wait_until(lambda: broker.stats()["running"] == 1)
     work(broker, {"echo": lambda body: b"by the other"})
     assert not leaving.drain(0.1)
@@ -383,7 +383,7 @@ def test_a_restarted_broker_gets_everybody_back(start_broker, work, ask):
 
     worker = work(broker, {"echo": handler}, capacity=2)
     client = ask(broker)
-    futures = [client.submit(b"%d" % n, "echo") for n in range(6)]
+    futures = [client.submit("echo", b"%d" % n) for n in range(6)]
     wait_until(lambda: len(runs) == 2)
     broker.stop()
     wait_until(lambda: not client.wait_connected(0))
@@ -402,7 +402,7 @@ def test_the_next_broker_takes_over(start_broker, work, ask):
     hold = threading.Event()
     work(first, {"echo": lambda body: hold.wait(WAIT_S) and b"first"})
     work(second, {"echo": lambda body: b"second"})
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     wait_until(lambda: first.stats()["running"] == 1)
     first.stop()
     assert result(future) == b"second"
@@ -415,9 +415,9 @@ def test_a_draining_broker_sends_its_clients_and_workers_to_the_next(start_broke
     with pound.Worker(endpoints, {"echo": echo}) as worker:
         assert worker.wait_connected(WAIT_S)
         client = ask(first, second, liveness=1000)
-        assert client.request(b"1", "echo", timeout=WAIT_S) == b"1"
+        assert client.request("echo", b"1", timeout=WAIT_S) == b"1"
         assert first.drain(WAIT_S)
-        assert client.request(b"2", "echo", timeout=WAIT_S) == b"2"
+        assert client.request("echo", b"2", timeout=WAIT_S) == b"2"
         assert second.stats()["answered"] == 1
 
 
@@ -433,7 +433,7 @@ def test_a_cut_connection_is_mended_on_both_sides(broker, work, ask):
     with Proxy(broker.frontend_endpoints[0]) as front, Proxy(broker.backend_endpoints[0]) as back:
         worker = pound.Worker(back.url, {"echo": handler}, capacity=4)
         with worker, pound.Client(front.url) as client:
-            futures = [client.submit(b"%d" % n, "echo") for n in range(20)]
+            futures = [client.submit("echo", b"%d" % n) for n in range(20)]
             wait_until(lambda: len(runs) == 4)
             front.cut()
             back.cut()
@@ -449,6 +449,6 @@ def test_a_silent_network_is_left_behind(broker, work, ask):
     with Proxy(broker.frontend_endpoints[0]) as front:
         client = pound.Client([front.url, *broker.frontend_endpoints], heartbeat=0.1, liveness=3)
         with client:
-            assert client.request(b"1", "echo", timeout=WAIT_S) == b"1"
+            assert client.request("echo", b"1", timeout=WAIT_S) == b"1"
             front.silent = True
-            assert client.request(b"2", "echo", timeout=WAIT_S) == b"2"
+            assert client.request("echo", b"2", timeout=WAIT_S) == b"2"

@@ -145,14 +145,14 @@ def client(broker: Any, form: str, watched: Watched) -> Iterator[pound.Client]:
 
 
 def test_items_are_partials_and_the_value_is_the_answer(client: pound.Client, form: str) -> None:
-    got = list(client.stream(b"x", "s", timeout=WAIT_S))
+    got = list(client.stream("s", b"x", timeout=WAIT_S))
     last = FORMS[form][1]
     assert [part.body for part in got] == [b"first", [b"two", b"parts"], b"", last]
     assert [part.sequence for part in got] == [0, 1, 2, 3]
     assert [part.final for part in got] == [False] * 3 + [True]
     assert got[0].meta == {"n": "1"}
     assert got[3].meta == ({"n": "4"} if last else {})
-    assert client.request(b"x", "s", WAIT_S) == last
+    assert client.request("s", b"x", timeout=WAIT_S) == last
 
 
 @pytest.mark.parametrize(
@@ -162,29 +162,29 @@ def test_items_are_partials_and_the_value_is_the_answer(client: pound.Client, fo
 def test_what_fails_after_some_items_fails_the_request(
     client: pound.Client, watched: Watched, body: str, words: str
 ) -> None:
-    stream = client.stream(body.encode(), "s", timeout=WAIT_S)
+    stream = client.stream("s", body.encode(), timeout=WAIT_S)
     assert [next(stream).body for _ in range(3)] == [b"first", [b"two", b"parts"], b""]
     with pytest.raises(pound.TaskFailed) as failed:
         next(stream)
     assert str(failed.value).startswith(words)
     assert watched.closed.wait(WAIT_S)
-    assert client.request(b"x", "s", WAIT_S) is not None
+    assert client.request("s", b"x", timeout=WAIT_S) is not None
 
 
 def test_nobody_waits_any_more(client: pound.Client, watched: Watched, broker: Any) -> None:
-    stream = client.stream(b"endless", "s", timeout=WAIT_S)
+    stream = client.stream("s", b"endless", timeout=WAIT_S)
     assert next(stream).body == b"first"
     stream.close()
     assert watched.closed.wait(WAIT_S)
-    assert client.request(b"x", "s", WAIT_S) is not None
+    assert client.request("s", b"x", timeout=WAIT_S) is not None
     wait_until(lambda: broker.stats()["running"] == 0)
 
 
 def test_the_deadline_passes(client: pound.Client, watched: Watched) -> None:
     with pytest.raises(pound.DeadlineExceeded):
-        list(client.stream(b"endless", "s", timeout=0.2))
+        list(client.stream("s", b"endless", timeout=0.2))
     assert watched.closed.wait(WAIT_S)
-    assert client.request(b"x", "s", WAIT_S) is not None
+    assert client.request("s", b"x", timeout=WAIT_S) is not None
 
 
 @pytest.mark.parametrize(("name", "on_loop"), [("grumpy", False), ("streamed_grumpily", True)])
@@ -197,9 +197,9 @@ def test_what_it_raises_while_it_is_closed_is_logged(
         pound.Client(broker.frontend_endpoints) as client,
     ):
         with pytest.raises(pound.TaskFailed, match="TypeError: a body"):
-            client.request(b"wrong", "s", WAIT_S)
+            client.request("s", b"wrong", timeout=WAIT_S)
         with pytest.raises(pound.TaskFailed, match="KeyError: 'while it is closed'"):
-            client.request(b"x", "s", WAIT_S)
+            client.request("s", b"x", timeout=WAIT_S)
         wait_until(lambda: len(failures(caplog)) >= 3)
     first, second, third = failures(caplog)
     assert {type(first.exc_info[1]), type(second.exc_info[1])} == {TypeError, KeyError}  # type: ignore[index]
@@ -221,7 +221,7 @@ def test_a_worker_without_a_loop_refuses_an_async_generator(broker: Any) -> None
         pound.Client(broker.frontend_endpoints) as client,
         pytest.raises(pound.TaskFailed, match=r"an async generator, which needs pound\.aio"),
     ):
-        client.request(b"x", "s", WAIT_S)
+        client.request("s", b"x", timeout=WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -237,5 +237,5 @@ def test_pound_worker_streams(
         )
     )
     with pound.Client(served.frontend) as client:
-        got = [part.body for part in client.stream(b"3", "s", timeout=WAIT_S)]
+        got = [part.body for part in client.stream("s", b"3", timeout=WAIT_S)]
     assert got == [b"0", b"1", b"2", b""]

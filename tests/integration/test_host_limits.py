@@ -66,7 +66,7 @@ def soft_limit(pid: int) -> int:
 def answers(frontend: str) -> bool:
     with pound.Client(frontend) as client:
         try:
-            return bool(client.request(b"", "pound.status", timeout=5))
+            return bool(client.request("pound.status", b"", timeout=5))
         except pound.DeadlineExceeded:
             return False
 
@@ -84,13 +84,13 @@ def test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator(
     with pound.Worker(served.backend, {"echo": lambda body: body}) as worker:
         assert worker.wait_connected(WAIT_S)
         crowd.append(pound.Client(served.frontend))
-        assert crowd[0].request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert crowd[0].request("echo", b"x", timeout=WAIT_S) == b"x"
         crowd += [pound.Client(served.frontend) for _ in range(40)]
         wait_until(lambda: "descriptors short" in served.process.stderr)
         assert f"limit={FEW}" in served.process.stderr
         begun, used = time.monotonic(), cpu_s(served.pid)
         assert answers(served.frontend)
-        assert crowd[0].request(b"x", "echo", timeout=WAIT_S) == b"x"  # who came first stays
+        assert crowd[0].request("echo", b"x", timeout=WAIT_S) == b"x"  # who came first stays
         time.sleep(max(0.0, begun + 2 - time.monotonic()))  # what is measured is time
         assert cpu_s(served.pid) - used < 0.25 * (time.monotonic() - begun)
     assert served.process.stderr.count("descriptors short") <= 2
@@ -108,8 +108,8 @@ def test_when_the_crowd_has_left_connections_stay(
         pound.Worker(served.backend, {"echo": lambda body: body}),
         pound.Client(served.frontend) as client,
     ):
-        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
-        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
+        assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
 
 
 def test_on_an_ipc_path_it_survives_too(

@@ -45,7 +45,7 @@ def test_a_worker_that_holds_the_gil_is_not_taken_for_dead(
     spawn([sys.executable, "-c", PROGRAM, broker.backend_endpoints[0]])
     wait_until(lambda: broker.stats()["workers"] == 1)
     with pound.Client(broker.frontend_endpoints) as client:
-        answer = client.request(b"%d" % hold, "compute", timeout=hold + WAIT_S)
+        answer = client.request("compute", b"%d" % hold, timeout=hold + WAIT_S)
     attempt, pause = answer.split()
     assert float(pause) > 0.9 * hold  # the GIL was held indeed
     assert attempt == b"1"
@@ -67,7 +67,7 @@ def test_a_task_that_hangs_is_run_by_another_worker_when_its_lease_is_over(
 
     hanging = pound.Worker(broker.backend_endpoints, {"work": hang})
     with hanging, pound.Client(broker.frontend_endpoints) as client:
-        future = client.submit(b"", "work")
+        future = client.submit("work", b"")
         wait_until(lambda: broker.stats()["running"] == 1)
         with pound.Worker(broker.backend_endpoints, {"work": lambda task: b"%d" % task.attempt}):
             assert future.result(WAIT_S) == b"2"

@@ -163,7 +163,7 @@ def test_more_workers_than_lines(broker: Served, own: Own) -> None:
 
 
 def read(client: pound.Client, counter: str) -> int:
-    page = json.loads(bytes(client.request(b"", "pound.status", timeout=15)))
+    page = json.loads(bytes(client.request("pound.status", b"", timeout=15)))
     return int(page["counters"][counter])
 
 
@@ -366,7 +366,7 @@ def test_broker_that_dies_and_is_back(
     worker = offer(broker, "hold")
     gate = tmp_path / "gate"
     with pound.Client(broker.frontend) as client:
-        future = client.submit(str(gate).encode(), "hold")
+        future = client.submit("hold", str(gate).encode())
         wait_until(gate.with_suffix(".held").exists)
         broker.process.signal(signal.SIGKILL)
         broker.process.wait()
@@ -398,7 +398,7 @@ def test_request_that_waits_long(
 import logging, pound, pound._engine.client, pound._logging
 pound._engine.client.LOG_AFTER = 0.3
 pound._logging.configure("info", "text")
-pound.Client({broker.frontend!r}).request(b"q", "nobody")
+pound.Client({broker.frontend!r}).request("nobody", b"q")
 """
     line(
         spawn([sys.executable, "-c", program]),
@@ -424,8 +424,8 @@ def test_callback_that_ends_everything(
 import logging, sys, pound, pound._logging
 pound._logging.configure("info", "text")
 with pound.Client({broker.frontend!r}) as client:
-    client.submit(b"q", "echo").add_done_callback(lambda _: sys.exit(3))
-    assert client.request(b"q", "echo", timeout=10) == b"q"
+    client.submit("echo", b"q").add_done_callback(lambda _: sys.exit(3))
+    assert client.request("echo", b"q", timeout=10) == b"q"
 """
     process = spawn([sys.executable, "-c", program])
     assert process.wait() == 0

@@ -102,7 +102,7 @@ def spoil(frontend: str, context: zmq.Context[Any]) -> None:
 
 
 def counter(client: pound.Client, name: str) -> int:
-    return int(re.search(rf'"{name}": ?([0-9]+)'.encode(), client.request(b"", "pound.status"))[1])  # type: ignore[arg-type, index]
+    return int(re.search(rf'"{name}": ?([0-9]+)'.encode(), client.request("pound.status", b""))[1])  # type: ignore[arg-type, index]
 
 
 def test_a_broker_serves_and_ends_in_order(start: Any, context: zmq.Context[Any]) -> None:
@@ -112,7 +112,7 @@ def test_a_broker_serves_and_ends_in_order(start: Any, context: zmq.Context[Any]
         pound.Worker(backend, {"echo": lambda body: body}),
         pound.Client(frontend) as client,
     ):
-        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT_S) == 0
 
@@ -125,7 +125,7 @@ def test_a_second_signal_stops_a_broker(start: Any, context: zmq.Context[Any]) -
         pound.Worker(backend, {"slow": lambda _: ends.wait(WAIT_S) and None}, drain_timeout=0),
         pound.Client(frontend) as client,
     ):
-        client.submit(b"", "slow")
+        client.submit("slow", b"")
         wait_until(lambda: counter(client, "running"))
         try:
             wait_until(
@@ -147,7 +147,7 @@ def test_a_worker_serves_and_ends_in_order(start: Any, broker: Any) -> None:
         broker.backend_endpoints[0],
     )
     with pound.Client(broker.frontend_endpoints) as client:
-        assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+        assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
 
@@ -224,7 +224,7 @@ def test_a_worker_whose_handler_logs_serves_and_ends_though_nobody_reads(tmp_pat
         try:
             with pound.Client(broker.frontend_endpoints[0]) as client:
                 for _ in range(20):
-                    assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+                    assert client.request("s", b"x", timeout=WAIT_S) == b"x"
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(WAIT_S) == 0
         finally:

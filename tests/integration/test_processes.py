@@ -89,26 +89,26 @@ def in_child(act: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda client: client.request(b"", "echo"),
-        lambda client: client.request_full(b"", "echo"),
-        lambda client: client.submit(b"", "echo"),
+        lambda client: client.request("echo", b""),
+        lambda client: client.request_full("echo", b""),
+        lambda client: client.submit("echo", b""),
         lambda client: list(client.map("echo", [b"1"])),
-        lambda client: next(client.stream(b"", "echo")),
+        lambda client: next(client.stream("echo", b"")),
         lambda client: client.wait_connected(1.0),
         lambda client: client._engine.leave(),
     ],
     ids=["request", "request_full", "submit", "map", "stream", "wait_connected", "leave"],
 )
 def test_a_client_is_refused_in_a_forked_child(client, use):
-    assert client.request(b"1", "echo") == b"1"
+    assert client.request("echo", b"1") == b"1"
     assert in_child(lambda: use(client)).startswith("ForkError: made before a fork")
-    assert client.request(b"2", "echo") == b"2"
+    assert client.request("echo", b"2") == b"2"
 
 
 def test_a_forked_child_may_close_and_drop_its_parents_client(broker, worker):
     clients = [pound.Client(broker.frontend_endpoints)]
-    assert clients[0].request(b"1", "echo") == b"1"
-    open_one = clients[0].submit(b"", "held")
+    assert clients[0].request("echo", b"1") == b"1"
+    open_one = clients[0].submit("held", b"")
 
     def drop() -> str:
         clients[0].close()
@@ -121,7 +121,7 @@ def test_a_forked_child_may_close_and_drop_its_parents_client(broker, worker):
 
     assert in_child(drop) == "'dropped'"
     assert not open_one.done()
-    assert clients[0].request(b"2", "echo") == b"2"
+    assert clients[0].request("echo", b"2") == b"2"
     clients[0].close()
     with pytest.raises(pound.ClosedError):
         open_one.result(WAIT_S)
@@ -141,10 +141,10 @@ def test_a_forked_child_may_fork_with_everything_busy(broker, client):
 
     def use() -> str:
         with pytest.raises(pound.ForkError):
-            client.submit(b"", "echo")
+            client.submit("echo", b"")
         client.close()
         with pound.Client(broker.frontend_endpoints) as own:
-            return str(own.request(b"own", "echo", timeout=WAIT_S))
+            return str(own.request("echo", b"own", timeout=WAIT_S))
 
     try:
         for _ in range(ROUNDS):
@@ -171,13 +171,13 @@ def test_a_forked_child_may_fork_with_everything_busy(broker, client):
 def test_a_worker_is_refused_in_a_forked_child(client, worker, use):
     said = in_child(lambda: use(worker))
     assert said.startswith("ForkError: made before a fork"), said
-    assert client.request(b"1", "echo") == b"1"
+    assert client.request("echo", b"1") == b"1"
 
 
 def test_a_forked_child_may_drop_its_parents_worker(broker, client):
     workers = [pound.Worker(broker.backend_endpoints, {"other": lambda body: body})]
     workers[0].start()
-    assert client.request(b"1", "other") == b"1"
+    assert client.request("other", b"1") == b"1"
 
     def drop() -> str:
         workers.clear()
@@ -185,7 +185,7 @@ def test_a_forked_child_may_drop_its_parents_worker(broker, client):
         return "dropped"
 
     assert in_child(drop) == "'dropped'"
-    assert client.request(b"2", "other") == b"2"
+    assert client.request("other", b"2") == b"2"
     workers[0].stop()
 
 
@@ -193,10 +193,10 @@ def test_a_handler_may_fork(broker, client):
     """A child that a handler makes is a child like others; its parent's task is not its own."""
 
     def fork(task: pound.Task) -> bytes:
-        return in_child(lambda: client.request(b"", "echo")).encode()
+        return in_child(lambda: client.request("echo", b"")).encode()
 
     with pound.Worker(broker.backend_endpoints, {"fork": fork}):
-        assert bytes(client.request(b"", "fork")).startswith(b"ForkError")
+        assert bytes(client.request("fork", b"")).startswith(b"ForkError")
 
 
 def test_a_task_is_refused_in_a_forked_child(broker, client):
@@ -206,7 +206,7 @@ def test_a_task_is_refused_in_a_forked_child(broker, client):
         return b"".join(b"F" for said in told if said.startswith("ForkError"))
 
     with pound.Worker(broker.backend_endpoints, {"fork": handler}):
-        assert [part.body for part in client.stream(b"", "fork")] == [b"parent", b"FF"]
+        assert [part.body for part in client.stream("fork", b"")] == [b"parent", b"FF"]
 
 
 EXITING = """
@@ -221,7 +221,7 @@ with pound.Client(sys.argv[2]) as client:
     if child == 0:
         sys.exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert client.request(b"the parent's", "echo", timeout=15) == b"the parent's"
+    assert client.request("echo", b"the parent's", timeout=15) == b"the parent's"
 """
 
 
@@ -236,7 +236,7 @@ def test_a_forked_child_exits_without_a_word_and_its_parent_goes_on(broker):
 
 def test_a_child_in_which_a_handler_returns_too_ends(broker, client):
     with pound.Worker(broker.backend_endpoints, {"fork": lambda body: b"%d" % os.fork()}):
-        child = int(bytes(client.request(b"", "fork")))
+        child = int(bytes(client.request("fork", b"")))
         try:
             wait_until(lambda: os.waitpid(child, os.WNOHANG)[0])
         except BaseException:
@@ -249,14 +249,14 @@ def test_ends_for_asyncio_in_a_forked_child(broker, worker):
         async with pound.aio.Client(broker.frontend_endpoints) as client:
             services = {"own": lambda body: body}
             async with pound.aio.Worker(broker.backend_endpoints, services) as own:
-                assert await client.request(b"1", "own") == b"1"
-                open_one = client.request(b"", "held")
+                assert await client.request("own", b"1") == b"1"
+                open_one = client.request("held", b"")
 
                 async def use() -> list[str]:
                     told = []
                     for attempt in (
-                        lambda: client.request(b"", "echo"),
-                        lambda: client.stream(b"", "echo"),
+                        lambda: client.request("echo", b""),
+                        lambda: client.stream("echo", b""),
                         lambda: asyncio.ensure_future(client.wait_connected()),
                         lambda: asyncio.ensure_future(own.drain()),
                         lambda: asyncio.ensure_future(own.wait_connected()),
@@ -267,7 +267,7 @@ def test_ends_for_asyncio_in_a_forked_child(broker, worker):
                             told.append("refused")
                     await client.close()
                     async with pound.aio.Client(broker.frontend_endpoints) as another:
-                        told.append(str(await another.request(b"own", "echo", timeout=WAIT_S)))
+                        told.append(str(await another.request("echo", b"own", timeout=WAIT_S)))
                     return told
 
                 def act() -> list[str]:
@@ -276,7 +276,7 @@ def test_ends_for_asyncio_in_a_forked_child(broker, worker):
 
                 assert in_child(act) == repr(["refused"] * 5 + [str(b"own")])
                 assert not open_one.done()
-                assert await client.request(b"2", "own") == b"2"  # the loop hears as before
+                assert await client.request("own", b"2") == b"2"  # the loop hears as before
 
     asyncio.run(main())
 
@@ -286,7 +286,7 @@ def test_a_client_for_asyncio_that_was_not_used_may_be_used_in_the_child(broker,
 
     async def use() -> bytes:
         async with client:
-            return await client.request(b"1", "echo", timeout=WAIT_S)
+            return await client.request("echo", b"1", timeout=WAIT_S)
 
     assert in_child(lambda: asyncio.run(use())) == repr(b"1")
 
@@ -320,7 +320,7 @@ def test_processes_of_multiprocessing_have_ends_of_their_own(broker, client, met
             answers = pool.apply_async(ask_from, asked).get(2 * WAIT_S)
         assert answers == [b"%d" % n for n in range(100)]
         assert ready.wait(WAIT_S)
-        assert client.request(b"", "pid") == b"%d" % serving.pid
+        assert client.request("pid", b"") == b"%d" % serving.pid
     finally:
         over.set()
         serving.join(WAIT_S)
@@ -355,9 +355,9 @@ def test_threads_share_a_client_and_some_change_their_minds(broker, client):
         try:
             for round in range(ROUNDS):
                 body = b"%d.%d" % (seed, round)
-                assert client.request(body, "echo") == body
-                futures = [client.submit(b"", "held") for _ in range(dice.randrange(3))]
-                assert next(client.stream(body, "echo")).body == body
+                assert client.request("echo", body) == body
+                futures = [client.submit("held", b"") for _ in range(dice.randrange(3))]
+                assert next(client.stream("echo", body)).body == body
                 bodies = [b"%d" % dice.randrange(1000) for _ in range(dice.randrange(40))]
                 assert list(client.map("echo", bodies, window=7)) == bodies
                 for answer in client.map("echo", bodies):
@@ -388,11 +388,11 @@ def test_a_client_that_is_closed_while_others_wait(broker, client):
             told.append("closed")
 
     acts: list[Callable[[], object]] = [
-        lambda: client.request(b"", "held"),
-        lambda: client.request_full(b"", "held"),
-        lambda: client.submit(b"", "held").result(WAIT_S),
+        lambda: client.request("held", b""),
+        lambda: client.request_full("held", b""),
+        lambda: client.submit("held", b"").result(WAIT_S),
         lambda: list(client.map("held", [b""] * 3)),
-        lambda: next(client.stream(b"", "held")),
+        lambda: next(client.stream("held", b"")),
     ]
     threads = [threading.Thread(target=wait, args=(act,)) for act in acts]
     for thread in threads:
@@ -417,7 +417,7 @@ def test_threads_that_ask_while_the_client_is_closed_get_an_answer_or_an_error(b
         def act(client: pound.Client = client, ended: threading.Semaphore = ended) -> None:
             try:
                 while True:
-                    assert client.request(b"x", "echo") == b"x"
+                    assert client.request("echo", b"x") == b"x"
             except pound.ClosedError:
                 ended.release()
 

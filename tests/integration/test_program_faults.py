@@ -36,8 +36,8 @@ def test_a_log_filter_that_raises_does_not_cost_a_worker_its_thread(broker: Any)
             pound.Client(broker.frontend_endpoints[0]) as client,
         ):
             with pytest.raises(pound.TaskFailed, match="asked to"):
-                client.request(b"fail", "fail", WAIT_S)
-            assert client.request(b"go on", "fail", WAIT_S) == b"go on"
+                client.request("fail", b"fail", timeout=WAIT_S)
+            assert client.request("fail", b"go on", timeout=WAIT_S) == b"go on"
     finally:
         logger.removeFilter(refuse)
 
@@ -49,7 +49,7 @@ def test_a_callback_that_raises_leaves_the_other_futures_theirs(broker: Any) -> 
     ):
         futures: list[Future[Any]] = []
         for number in range(500):
-            future = client.submit(b"%d" % number, "fail", WAIT_S)
+            future = client.submit("fail", b"%d" % number, timeout=WAIT_S)
             future.add_done_callback(refuse)
             futures.append(future)
         assert [future.result(WAIT_S) for future in futures] == [b"%d" % n for n in range(500)]

@@ -47,7 +47,7 @@ def test_children_of_handlers_end_by_their_signal(served: Served, spawn: Spawn, 
     with pound.Client(served.frontend) as client:
         for way in WAYS:
             expected = b"1" if "SIGINT" in way else b"-15"  # KeyboardInterrupt, as ever
-            parts = [part.body for part in client.stream(way.encode(), "s", timeout=60)]
+            parts = [part.body for part in client.stream("s", way.encode(), timeout=60)]
             assert set(parts) == {expected}, way
             assert worker.popen.poll() is None, (way, worker.stderr)
     assert "drain" not in worker.stderr
@@ -117,8 +117,8 @@ def test_children_of_programs_that_embed_a_worker(
     code, expected = OWN[program]
     worker = spawn([sys.executable, "-c", textwrap.dedent(PROGRAM) + code, served.backend])
     with pound.Client(served.frontend) as client:
-        assert client.request(b"", "s", 60) == expected
-        assert client.request(b"", "s", 60) == expected
+        assert client.request("s", b"", timeout=60) == expected
+        assert client.request("s", b"", timeout=60) == expected
     assert worker.popen.poll() is None
     if program == "two on one loop":
         worker.signal(signal.SIGTERM)  # which is for both
@@ -227,11 +227,11 @@ def test_signals_that_mean_nothing_end_no_worker(
         )
     )
     with pound.Client(served.frontend) as client:
-        assert client.request(b"x", "s", timeout=WAIT_S)
+        assert client.request("s", b"x", timeout=WAIT_S)
         for name in NAMES:
             worker.signal(signal.Signals[name])
             wait_until(lambda: f"INFO signal ignored signal={name}\n" in worker.stderr)  # noqa: B023
-        assert client.request(b"x", "s", timeout=WAIT_S)
+        assert client.request("s", b"x", timeout=WAIT_S)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
 
@@ -246,12 +246,12 @@ def test_a_worker_leaves_the_signals_of_its_program_alone(
         environ,
     )
     with pound.Client(served.frontend) as client:
-        assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+        assert client.request("s", b"x", timeout=WAIT_S) == b"x"
         for name, line in (("SIGHUP", "told SIGHUP"), ("SIGUSR1", "Current thread")):
             worker.signal(signal.Signals[name])
             wait_until(lambda: line in worker.stderr)  # noqa: B023
         worker.signal(signal.SIGUSR2)
-        assert client.request(b"x", "s", timeout=WAIT_S) == b"x"
+        assert client.request("s", b"x", timeout=WAIT_S) == b"x"
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert "signal ignored" not in worker.stderr

@@ -127,7 +127,7 @@ def stands(streamer: Streamer, *given: int) -> None:
 def test_a_stream_waits_for_its_reader_and_loses_nothing(broker, serve, client):
     streamer = Streamer()
     serve(broker, streamer)
-    stream = client.stream(b"", "s", timeout=2 * WAIT_S)
+    stream = client.stream("s", b"", timeout=2 * WAIT_S)
     next(stream)
     stands(streamer, FIRST_PIECES)
     got = [partial.sequence for partial in stream]
@@ -141,7 +141,7 @@ def test_an_aio_stream_waits_for_its_reader_and_loses_nothing(broker, serve):
 
     async def main() -> list[int]:
         async with pound.aio.Client(broker.frontend_endpoints) as client:
-            stream = client.stream(b"", "s", timeout=2 * WAIT_S)
+            stream = client.stream("s", b"", timeout=2 * WAIT_S)
             await anext(stream)
             await asyncio.to_thread(stands, streamer, FIRST_PIECES)
             return [partial.sequence async for partial in stream]
@@ -152,7 +152,7 @@ def test_an_aio_stream_waits_for_its_reader_and_loses_nothing(broker, serve):
 def test_a_stream_that_nobody_reads_ends_at_its_deadline(broker, serve, client):
     streamer = Streamer()
     serve(broker, streamer)
-    stream = client.stream(b"", "s", timeout=1.0)
+    stream = client.stream("s", b"", timeout=1.0)
     wait_until(lambda: len(streamer.ended) == 1)
     assert streamer.ended[0] in (pound.Cancelled, asyncio.CancelledError)
     assert streamer.given == [FIRST_PIECES]
@@ -164,7 +164,7 @@ def test_a_handler_that_waits_ends_with_its_client(broker, serve):
     streamer = Streamer()
     serve(broker, streamer)
     with pound.Client(broker.frontend_endpoints) as client:
-        stream = client.stream(b"", "s")
+        stream = client.stream("s", b"")
         stands(streamer, FIRST_PIECES)
     wait_until(lambda: len(streamer.ended) == 1)
     with pytest.raises(pound.ClosedError):
@@ -175,7 +175,7 @@ def test_a_stream_that_was_given_back_goes_on_at_its_next_worker(broker, serve, 
     """The attempt is the same: what came before is passed over, and credit is not lost."""
     first, second = Streamer(), Streamer()
     stop = serve(broker, first)
-    stream = client.stream(b"", "s", timeout=2 * WAIT_S)
+    stream = client.stream("s", b"", timeout=2 * WAIT_S)
     got = [next(stream).sequence for _ in range(10 * FIRST_PIECES)]
     stop()
     wait_until(lambda: len(first.ended) == 1)
@@ -188,9 +188,9 @@ def test_a_stream_that_was_given_back_goes_on_at_its_next_worker(broker, serve, 
 def test_many_streams_that_nobody_reads_hold_up_nothing_else(broker, serve, client):
     streamer = Streamer(2 * FIRST_PIECES)
     serve(broker, streamer, capacity=101)
-    streams = [client.stream(b"", "s") for _ in range(100)]
+    streams = [client.stream("s", b"") for _ in range(100)]
     stands(streamer, *[FIRST_PIECES] * 100)
-    assert client.request(b"x", "echo", timeout=WAIT_S) == b"x"
+    assert client.request("echo", b"x", timeout=WAIT_S) == b"x"
     for stream in streams:
         assert len(list(stream)) == 2 * FIRST_PIECES + 1
 
@@ -198,7 +198,7 @@ def test_many_streams_that_nobody_reads_hold_up_nothing_else(broker, serve, clie
 def test_a_plain_request_does_not_hold_a_stream_up(broker, serve, client):
     streamer = Streamer()
     serve(broker, streamer)
-    assert client.request(b"", "s", timeout=2 * WAIT_S) == b"end"
+    assert client.request("s", b"", timeout=2 * WAIT_S) == b"end"
     assert streamer.given == [COUNT]
 
 
@@ -219,6 +219,6 @@ def test_a_stream_of_large_partials_may_be_read_slowly(broker, serve, client):
 
     streamer = Large(4)
     serve(broker, streamer)
-    stream = client.stream(b"", "s", timeout=2 * WAIT_S)
+    stream = client.stream("s", b"", timeout=2 * WAIT_S)
     sizes = [len(partial.body) for partial in stream]
     assert sizes == [size] * 4 + [3]

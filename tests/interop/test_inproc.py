@@ -113,6 +113,6 @@ def test_peers_may_keep_the_very_bytes_that_they_have_read(inproc_rig: Rig) -> N
         pound.Client(inproc_rig.frontend, context=context, copy=False) as client,
     ):
         for _ in range(12):
-            kept.append(client.request(body, "keep", timeout=10))
+            kept.append(client.request("keep", body, timeout=10))
     assert len(kept) == 24
     assert inproc_rig.stat("sends_blocked") == 0

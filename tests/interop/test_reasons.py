@@ -40,21 +40,21 @@ def words_of(future: Any, kind: type[pound.RequestError] = pound.DeadlineExceede
 
 
 def test_no_worker_offers_the_service(client: Any) -> None:
-    words = words_of(client.submit(b"", "nobody", timeout=0.05))
+    words = words_of(client.submit("nobody", b"", timeout=0.05))
     assert words == "deadline exceeded: no worker offers this service now"
 
 
 def test_every_worker_is_busy(broker: Any, client: Any, worker: Any) -> None:
     held = worker()
-    client.submit(b"")
+    client.submit("", b"")
     held.recv_multipart()
-    words = words_of(client.submit(b"", timeout=0.05))
+    words = words_of(client.submit("", b"", timeout=0.05))
     assert words == "deadline exceeded: no worker was free in time (1 offers this service)"
 
 
 def test_a_worker_holds_it(client: Any, worker: Any) -> None:
     held = worker()
-    future = client.submit(b"", timeout=0.2)
+    future = client.submit("", b"", timeout=0.2)
     held.recv_multipart()
     words = words_of(future)
     assert words.startswith("deadline exceeded: sent to worker ")
@@ -63,7 +63,7 @@ def test_a_worker_holds_it(client: Any, worker: Any) -> None:
 
 def test_its_only_worker_was_lost(client: Any, worker: Any) -> None:
     held = worker()
-    future = client.submit(b"", timeout=0.5)
+    future = client.submit("", b"", timeout=0.5)
     held.recv_multipart()
     held.close(0)
     assert words_of(future) == (
@@ -75,7 +75,7 @@ def test_its_only_worker_was_lost(client: Any, worker: Any) -> None:
 def test_workers_were_lost_and_the_next_one_holds_it(broker: Any, client: Any, worker: Any) -> None:
     first, second = worker(), worker()
     wait_until(lambda: broker.stats()["workers"] == 2)
-    future = client.submit(b"", timeout=1.0)
+    future = client.submit("", b"", timeout=1.0)
     polled = zmq.Poller()
     for socket in (first, second):
         polled.register(socket, zmq.POLLIN)
@@ -92,7 +92,7 @@ def test_a_lease_is_named_where_there_is_one(
     socket = connect(zmq.REQ, broker.backend_endpoints[0])
     socket.send(b"READY")
     with pound.Client(broker.frontend_endpoints[0]) as client:
-        words = words_of(client.submit(b"", timeout=0.5))
+        words = words_of(client.submit("", b"", timeout=0.5))
     assert "1 worker with this request was lost or kept it beyond its lease, and" in words
 
 
@@ -101,11 +101,11 @@ def test_nobody_came_within_service_wait(
 ) -> None:
     broker = start_broker(service_wait=0.05)
     with pound.Client(broker.frontend_endpoints[0]) as client:
-        words = words_of(client.submit(b"", "nobody"), pound.NoSuchService)
+        words = words_of(client.submit("nobody", b""), pound.NoSuchService)
         assert words == "given up: no worker offers this service within the broker's service_wait"
         held = connect(zmq.REQ, broker.backend_endpoints[0])
         held.send(b"READY")
-        future = client.submit(b"")
+        future = client.submit("", b"")
         held.recv_multipart()
         held.close(0)
         words = words_of(future, pound.NoSuchService)
@@ -118,16 +118,16 @@ def test_the_oldest_wait_is_that_of_the_first_in_line(
     """Of each priority, and of a request that came back from a lost worker."""
 
     def row(name: str) -> Any:
-        rows = json.loads(client.request(b"", "pound.services", timeout=15))["services"]
+        rows = json.loads(client.request("pound.services", b"", timeout=15))["services"]
         return next((row for row in rows if row["name"] == name), {})
 
     held = worker()
-    client.submit(b"")
+    client.submit("", b"")
     held.recv_multipart()
     assert row("")["oldest_wait_ms"] is None
-    client.submit(b"", "other", priority=9)
+    client.submit("other", b"", priority=9)
     first = wait_until(lambda: row("other").get("oldest_wait_ms"))
-    client.submit(b"", "other")
+    client.submit("other", b"")
     assert row("other")["oldest_wait_ms"] >= first
     held.close(0)
     assert wait_until(lambda: row("").get("oldest_wait_ms")) > 0

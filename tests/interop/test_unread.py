@@ -83,7 +83,7 @@ import sys
 import pound
 
 with pound.Client(sys.argv[1]) as client:
-    answers = [client.submit(b"large", service="work") for _ in range(int(sys.argv[2]))]
+    answers = [client.submit("work", b"large") for _ in range(int(sys.argv[2]))]
     print(sum(len(answer.result(timeout=40)) for answer in answers), flush=True)
 """
 

@@ -35,7 +35,7 @@ def test_what_an_end_holds_is_left() -> None:
             pound.Worker(served.backend_endpoints[0], {"held": held}),
             pound.Client(served.frontend_endpoints[0]) as client,
         ):
-            answer = client.submit(b"", "held")
+            answer = client.submit("held", b"")
             assert begun.wait(WAIT_S)
             living = left(served, 0.0)
             ending.set()

@@ -31,7 +31,7 @@ from tests.unit.reference_broker import (
 
 def ask(client: pound.Client, box: ReplyQueue | None, tag: object, **options: Any) -> int:
     """Ask the client's engine itself; the number of the request."""
-    given = {"body": b"", "service": "echo", "timeout": None, "priority": 0, "meta": None}
+    given = {"service": "echo", "body": b"", "timeout": None, "priority": 0, "meta": None}
     return client._engine.submit(box, tag, **{**given, **options})
 
 
@@ -93,7 +93,7 @@ def test_each_tag_comes_back_exactly_once(make_client, broker, seed):
 def test_many_are_asked_at_once_under_numbers_that_follow_each_other(client, broker):
     box = ReplyQueue()
     with held(client):
-        numbers = client._engine.submit_many(box, 40, [b"a", b"b", b"c"], "echo", 5.0, 3)
+        numbers = client._engine.submit_many(box, 40, "echo", [b"a", b"b", b"c"], 5.0, 3)
     asked = [broker.expect(REQUEST) for _ in range(3)]
     assert len(numbers) == 3
     assert len({said.packet for said in asked}) == 1
@@ -102,13 +102,13 @@ def test_many_are_asked_at_once_under_numbers_that_follow_each_other(client, bro
     told = {tag: (ok, value) for tag, ok, value in take(box, 3)}
     assert (told[40], told[42]) == ((True, b"A"), (True, b"C"))
     assert isinstance(told[41][1], pound.Cancelled)
-    assert list(client._engine.submit_many(box, 0, [], "echo", None, 0)) == []
+    assert list(client._engine.submit_many(box, 0, "echo", [], None, 0)) == []
 
 
 def test_a_batch_with_one_wrong_body_asks_nothing(client, broker):
     box = ReplyQueue()
     with pytest.raises(TypeError):
-        client._engine.submit_many(box, 0, [b"a", "text"], "echo", None, 0)
+        client._engine.submit_many(box, 0, "echo", [b"a", "text"], None, 0)
     assert box.take(0.05) == []
     broker.expect_silence(0.05)
 
@@ -137,7 +137,7 @@ def test_a_dropped_box_lives_until_its_answers_have_come(client, broker):
     broker.expect(REQUEST)
     gc.collect()
     broker.say(reply(1, b"nobody takes it"))
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(2, b"next"))
     assert future.result(WAIT_S) == b"next"

@@ -60,7 +60,7 @@ def test_hello_opens_the_packet_and_a_request_travels_with_it(context):
         reserved.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
         client = pound.Client(endpoint, label="me:1")
-        client.submit(b"body", "echo", priority=3)
+        client.submit("echo", b"body", priority=3)
     broker = ReferenceBroker.bind_again(context, endpoint)
     hello = broker.expect(HELLO)
     request = broker.expect(REQUEST)
@@ -96,7 +96,7 @@ def test_before_welcome_only_little_is_sent(make_client, broker, monkeypatch):
     monkeypatch.setattr(client_engine, "EAGER_BYTES", 500)
     client = make_client()
     for _ in range(3):
-        client.submit(bytes(400), "echo")
+        client.submit("echo", bytes(400))
     broker.expect(HELLO)
     broker.expect(REQUEST)
     broker.expect_silence(0.2)
@@ -110,7 +110,7 @@ def test_before_welcome_only_little_is_sent(make_client, broker, monkeypatch):
 
 def test_ids_increase_from_1_and_what_is_ready_shares_a_packet(client, broker):
     with held(client):
-        futures = [client.submit(b"%d" % n, "echo") for n in range(50)]
+        futures = [client.submit("echo", b"%d" % n) for n in range(50)]
     requests = [broker.expect(REQUEST) for _ in range(50)]
     assert [said.id for said in requests] == list(range(1, 51))
     assert len({said.packet for said in requests}) == 1
@@ -124,7 +124,7 @@ def test_packets_keep_to_the_limits_of_welcome(make_client, broker):
     assert client.wait_connected(WAIT_S)
     with held(client):
         for size in [300] * 10 + [5000] * 4:
-            client.submit(bytes(size), "echo")
+            client.submit("echo", bytes(size))
     requests = [broker.expect(REQUEST) for _ in range(14)]
     packets = [said.packet for said in requests]
     assert max(packets.count(packet) for packet in packets[:8]) == 2  # 3 x 300 and heads: too much
@@ -133,20 +133,20 @@ def test_packets_keep_to_the_limits_of_welcome(make_client, broker):
 
 
 def test_done_is_the_lowest_open_request(client, broker):
-    first, second = client.submit(b"1", "echo"), client.submit(b"2", "echo")
+    first, second = client.submit("echo", b"1"), client.submit("echo", b"2")
     broker.seek(REQUEST, lambda said: said.id == 2)
     broker.say(reply(2, b"b"))
     assert result(second) == b"b"
-    client.submit(b"3", "echo")
+    client.submit("echo", b"3")
     assert broker.expect(REQUEST).done == 1
     broker.say(reply(1, b"a"))
     assert result(first) == b"a"
-    client.submit(b"4", "echo")
+    client.submit("echo", b"4")
     assert broker.expect(REQUEST).done == 3
 
 
 def test_any_welcome_makes_open_requests_go_again_with_retry(client, broker):
-    futures = [client.submit(b"%d" % n, "echo") for n in range(3)]
+    futures = [client.submit("echo", b"%d" % n) for n in range(3)]
     broker.seek(REQUEST, lambda said: said.id == 3)
     broker.say(reply(2, b"done"))
     assert result(futures[1]) == b"done"
@@ -158,18 +158,18 @@ def test_any_welcome_makes_open_requests_go_again_with_retry(client, broker):
 
 
 def test_a_second_answer_and_an_answer_to_nothing_are_passed_over(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(1, b"first"), reply(1, b"second"), error(1, 13), reply(77, b"?"))
     assert result(future) == b"first"
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(2, b"next"))
     assert result(future) == b"next"
 
 
 def test_malformed_packets_are_dropped(client, broker, caplog):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker._router.send_multipart([broker.route, b"no packet"])
     broker.say(reply(1, b"sound"))
@@ -190,7 +190,7 @@ def test_malformed_packets_are_dropped(client, broker, caplog):
     ],
 )
 def test_bodies_of_every_kind_go_out_and_come_back(client, broker, body, parts):
-    future = client.submit(body, "echo")
+    future = client.submit("echo", body)
     said = broker.expect(REQUEST)
     assert said.parts == parts
     broker.say(reply(said.id, *parts))
@@ -198,7 +198,7 @@ def test_bodies_of_every_kind_go_out_and_come_back(client, broker, body, parts):
 
 
 def test_attached_parts_of_an_answer_are_the_body(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     claim = bytearray(record(REPLY, 1, flags=ATTACHED))
     claim[6:8] = b"\x02\x00"  # two parts, none of them inline
@@ -208,7 +208,7 @@ def test_attached_parts_of_an_answer_are_the_body(client, broker):
 
 def test_a_body_is_taken_as_it_was_when_it_was_asked(client, broker):
     body = bytearray(b"before")
-    client.submit(body, "echo")
+    client.submit("echo", body)
     body[:] = b"after!"
     assert broker.expect(REQUEST).parts == [b"before"]
 
@@ -216,13 +216,13 @@ def test_a_body_is_taken_as_it_was_when_it_was_asked(client, broker):
 @pytest.mark.parametrize("body", ["text", 5, None, [b"a", "text"], {b"a"}])
 def test_what_is_not_bytes_is_no_body(client, body):
     with pytest.raises(TypeError, match="bytes-like"):
-        client.submit(body, "echo")
+        client.submit("echo", body)
 
 
 def test_meta_travels_both_ways(client, broker):
     answers: list[pound.Answer] = []
     thread = threading.Thread(
-        target=lambda: answers.append(client.request_full(b"x", "echo", meta={"trace": "ä"}))
+        target=lambda: answers.append(client.request_full("echo", b"x", meta={"trace": "ä"}))
     )
     thread.start()
     said = broker.expect(REQUEST)
@@ -234,7 +234,7 @@ def test_meta_travels_both_ways(client, broker):
 
 
 def test_meta_of_an_answer_is_not_part_of_its_body(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(1, b"{}", b"body", flags=META))
     assert result(future) == b"body"
@@ -242,7 +242,7 @@ def test_meta_of_an_answer_is_not_part_of_its_body(client, broker):
 
 @pytest.mark.parametrize("meta", [b"not json", b"[1]", b'{"a": 1}', b"\xff"])
 def test_malformed_meta_of_an_answer_is_an_error(client, broker, meta):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(1, meta, b"body", flags=META))
     with pytest.raises(pound.InternalError, match="META"):
@@ -251,7 +251,7 @@ def test_malformed_meta_of_an_answer_is_an_error(client, broker, meta):
 
 def test_meta_holds_strings_only(client):
     with pytest.raises(TypeError, match="meta"):
-        client.submit(b"", "echo", meta={"a": 1})
+        client.submit("echo", b"", meta={"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_meta_holds_strings_only(client):
     ],
 )
 def test_errors_are_typed_and_carry_the_words(client, broker, code, kind):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(error(1, code, "the reason", 1500))
     with pytest.raises(kind, match="the reason") as caught:
@@ -287,7 +287,7 @@ def test_no_more_than_requests_max_are_open(make_client, broker):
     client = make_client()
     broker.greet(requests_max=2)
     assert client.wait_connected(WAIT_S)
-    futures = [client.submit(b"", "echo") for _ in range(3)]
+    futures = [client.submit("echo", b"") for _ in range(3)]
     assert [broker.expect(REQUEST).id for _ in range(2)] == [1, 2]
     broker.expect_silence(0.2)
     broker.say(reply(1, b""))
@@ -300,8 +300,8 @@ def test_a_body_beyond_the_limit_names_value_and_limit(make_client, broker):
     broker.greet(body_bytes_max=100)
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.InvalidRequest, match=r"101 bytes.*body_bytes_max of 100"):
-        result(client.submit([bytes(60), bytes(41)], "echo"))
-    client.submit(bytes(100), "echo")
+        result(client.submit("echo", [bytes(60), bytes(41)]))
+    client.submit("echo", bytes(100))
     assert len(broker.expect(REQUEST).parts[0]) == 100
 
 
@@ -310,13 +310,13 @@ def test_too_many_attached_parts_name_value_and_limit(make_client, broker):
     broker.greet(frames_max=4)
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.InvalidRequest, match=r"4 attached parts.*frames_max of 4"):
-        result(client.submit([bytes(5000)] + [b""] * 3, "echo"))
-    client.submit([b"small"] * 10, "echo")
+        result(client.submit("echo", [bytes(5000)] + [b""] * 3))
+    client.submit("echo", [b"small"] * 10)
     assert len(broker.expect(REQUEST).parts) == 10
 
 
 def test_busy_waits_and_asks_again_under_a_new_id(client, broker):
-    future = client.submit(b"body", "echo")
+    future = client.submit("echo", b"body")
     broker.expect(REQUEST)
     asked_at = time.monotonic()
     broker.say(error(1, 8, "full", retry_after_ms=200))
@@ -331,7 +331,7 @@ def test_a_draining_broker_is_asked_again_even_when_busy_raises(make_client, bro
     client = make_client(overflow="raise")
     broker.greet()
     assert client.wait_connected(WAIT_S)
-    future = client.submit(b"body", "echo")
+    future = client.submit("echo", b"body")
     said = broker.seek(REQUEST)
     broker.say(error(said.id, 14, "draining", retry_after_ms=200))
     again = broker.seek(REQUEST)
@@ -343,7 +343,7 @@ def test_a_draining_broker_is_asked_again_even_when_busy_raises(make_client, bro
 def test_busy_raises_when_told_to(make_client, broker):
     client = make_client(overflow="raise")
     broker.greet()
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     said = broker.seek(REQUEST)
     broker.say(error(said.id, 8, "full", retry_after_ms=250))
     with pytest.raises(pound.Busy, match="full") as caught:
@@ -352,7 +352,7 @@ def test_busy_raises_when_told_to(make_client, broker):
 
 
 def test_waiting_for_a_busy_broker_ends_at_the_deadline(client, broker):
-    future = client.submit(b"", "echo", timeout=0.3)
+    future = client.submit("echo", b"", timeout=0.3)
     broker.expect(REQUEST)
     broker.say(error(1, 8, "full", retry_after_ms=60_000))
     with pytest.raises(pound.DeadlineExceeded, match="busy"):
@@ -364,7 +364,7 @@ def test_waiting_for_a_busy_broker_ends_at_the_deadline(client, broker):
 
 def test_the_timeout_is_told_and_passing_it_ends_the_request_here_and_there(client, broker):
     started = time.monotonic()
-    future = client.submit(b"", "echo", timeout=0.3)
+    future = client.submit("echo", b"", timeout=0.3)
     assert 200 <= broker.expect(REQUEST).head[0] <= 301
     with pytest.raises(pound.DeadlineExceeded, match=r"0\.3 s.*no answer has come") as caught:
         result(future)
@@ -374,7 +374,7 @@ def test_the_timeout_is_told_and_passing_it_ends_the_request_here_and_there(clie
 
 
 def test_a_retry_tells_the_time_that_is_left(client, broker):
-    client.submit(b"", "echo", timeout=30.0)
+    client.submit("echo", b"", timeout=30.0)
     first = broker.expect(REQUEST).head[0]
     broker.expect_silence(0.02)  # the clock advances
     broker.say(welcome())
@@ -382,7 +382,7 @@ def test_a_retry_tells_the_time_that_is_left(client, broker):
 
 
 def test_the_brokers_own_deadline_error_is_taken(client, broker):
-    future = client.submit(b"", "echo", timeout=5.0)
+    future = client.submit("echo", b"", timeout=5.0)
     broker.expect(REQUEST)
     broker.say(error(1, 4, "the broker says so"))
     with pytest.raises(pound.DeadlineExceeded, match="the broker says so"):
@@ -392,7 +392,7 @@ def test_the_brokers_own_deadline_error_is_taken(client, broker):
 def test_a_deadline_passes_without_any_broker():
     words = r"no broker answers at tcp://127\.0\.0\.1:1"
     with pound.Client("tcp://127.0.0.1:1") as client, pytest.raises(TimeoutError, match=words):
-        client.request(b"", "echo", timeout=0.1)
+        client.request("echo", b"", timeout=0.1)
 
 
 def test_a_deadline_without_a_broker_says_why_there_is_none(caplog):
@@ -405,7 +405,7 @@ def test_a_deadline_without_a_broker_says_why_there_is_none(caplog):
         with pound.Client(endpoint) as client:
             wait_until(lambda client=client: client._engine.trouble)
             with pytest.raises(pound.DeadlineExceeded, match=words) as caught:
-                client.request(b"", "echo", timeout=0.1)
+                client.request("echo", b"", timeout=0.1)
         assert f"({endpoint})" in str(caught.value)
         lines = [line.getMessage() for line in caplog.records]
         assert any("no broker, trying again" in line and endpoint in line for line in lines)
@@ -451,18 +451,18 @@ def looking(client: pound.Client) -> bool:
 
 def test_a_time_too_short_to_be_sent_is_told_as_such(client):
     with pytest.raises(pound.DeadlineExceeded, match="the time was over before"):
-        client.request(b"", "echo", timeout=1e-7)
+        client.request("echo", b"", timeout=1e-7)
 
 
 def test_a_lost_broker_is_told_as_such(client, broker):
     broker.close()
     wait_until(lambda: not client._engine.connected.is_set())
     with pytest.raises(pound.DeadlineExceeded, match=r"the broker was lost \(disconnected\)"):
-        client.request(b"", "echo", timeout=0.1)
+        client.request("echo", b"", timeout=0.1)
 
 
 def test_a_refusal_of_the_broker_is_told_in_its_words(client, broker):
-    future = client.submit(b"", "echo", timeout=0.3)
+    future = client.submit("echo", b"", timeout=0.3)
     broker.expect(REQUEST)
     broker.say(error(1, 8, "too much waits (waiting_max)", 60_000))
     with pytest.raises(pound.DeadlineExceeded, match=r"asked 1 times and said: too much w"):
@@ -474,7 +474,7 @@ def test_a_broker_that_has_fallen_silent_is_told_as_such(make_client, broker):
     broker.greet()
     assert client.wait_connected(WAIT_S)
     with pytest.raises(pound.DeadlineExceeded, match=r"said nothing for 0\.\d s: is it stopped"):
-        client.request(b"", "echo", timeout=0.3)
+        client.request("echo", b"", timeout=0.3)
 
 
 def test_a_broker_that_goes_away_is_told_as_such(client, broker):
@@ -484,24 +484,24 @@ def test_a_broker_that_goes_away_is_told_as_such(client, broker):
 
 def resting(client: pound.Client) -> bool:
     with pytest.raises(pound.DeadlineExceeded) as caught:
-        client.request(b"", "echo", timeout=0.05)
+        client.request("echo", b"", timeout=0.05)
     return "goes away and takes no requests" in str(caught.value)
 
 
 def test_cancelling_the_future_cancels_the_request(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     assert future.cancel()
     assert broker.expect(CANCEL).id == 1
     with pytest.raises(CancelledError):
         result(future)
     broker.say(reply(1, b"too late"))
-    client.submit(b"", "echo")
+    client.submit("echo", b"")
     assert broker.expect(REQUEST).done == 2
 
 
 def test_a_cancel_that_may_be_lost_is_told_again_after_welcome(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     future.cancel()
     broker.expect(CANCEL)
@@ -515,9 +515,9 @@ def test_a_request_cancelled_before_it_was_sent_is_never_sent(make_client, broke
     client = make_client()
     broker.greet(requests_max=1)
     assert client.wait_connected(WAIT_S)
-    first = client.submit(b"first", "echo")
-    second = client.submit(b"second", "echo")
-    client.submit(b"third", "echo")
+    first = client.submit("echo", b"first")
+    second = client.submit("echo", b"second")
+    client.submit("echo", b"third")
     broker.expect(REQUEST)
     assert second.cancel()
     broker.say(reply(1, b""))
@@ -529,7 +529,7 @@ def test_a_request_cancelled_before_it_was_sent_is_never_sent(make_client, broke
 
 
 def test_a_stream_yields_partials_then_the_final_answer(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 1, b'{"k":"v"}', b"b", flags=META), reply(1, b"end"))
     assert list(stream) == [
@@ -540,7 +540,7 @@ def test_a_stream_yields_partials_then_the_final_answer(client, broker):
 
 
 def test_a_lost_partial_is_data_loss_and_cancels(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 2, b"c"))
     assert next(stream).body == b"a"
@@ -550,7 +550,7 @@ def test_a_lost_partial_is_data_loss_and_cancels(client, broker):
 
 
 def test_a_repeated_partial_and_one_of_an_earlier_attempt_are_passed_over(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 0, b"a"), partial(1, 0, b"A", attempt=2))
     broker.say(partial(1, 1, b"b", attempt=1), reply(1, b""))
@@ -559,7 +559,7 @@ def test_a_repeated_partial_and_one_of_an_earlier_attempt_are_passed_over(client
 
 
 def test_leaving_a_stream_early_cancels_it(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"))
     next(stream)
@@ -568,7 +568,7 @@ def test_leaving_a_stream_early_cancels_it(client, broker):
 
 
 def test_closing_a_stream_ends_the_iteration_of_the_thread_that_reads(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"))
     bodies: list[Any] = []
@@ -595,7 +595,7 @@ def test_closing_a_stream_ends_the_iteration_of_the_thread_that_reads(client, br
 
 
 def test_threads_may_share_a_stream(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     bodies: list[list[Any]] = [[], []]
     threads = [
@@ -612,7 +612,7 @@ def test_threads_may_share_a_stream(client, broker):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
 def test_a_signal_may_close_the_stream_that_its_thread_reads(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     before = signal.signal(signal.SIGALRM, lambda *_: stream.close())
     try:
@@ -625,7 +625,7 @@ def test_a_signal_may_close_the_stream_that_its_thread_reads(client, broker):
 
 def test_a_stream_may_be_closed_by_the_thread_that_is_about_to_read(client, broker):
     """As by a signal handler, between the taking of the lock and the wait."""
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     with stream._lock:
         closing = threading.Thread(target=stream.close, daemon=True)
@@ -641,7 +641,7 @@ def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
     client = make_client()
     broker.greet()
     assert client.wait_connected(WAIT_S)
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, bytes(300)) for n in range(4)))
     assert broker.expect(CANCEL).id == 1
@@ -650,7 +650,7 @@ def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
 
 
 def test_a_stream_that_has_begun_is_not_run_again_when_the_broker_is_busy(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), error(1, 8, "not read"))
     with pytest.raises(pound.Busy, match="not read"):
@@ -659,7 +659,7 @@ def test_a_stream_that_has_begun_is_not_run_again_when_the_broker_is_busy(client
 
 
 def test_partials_are_passed_over_by_a_plain_request(client, broker):
-    future = client.submit(b"", "count")
+    future = client.submit("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 5, b"f"), reply(1, b"end"))
     assert result(future) == b"end"
@@ -674,8 +674,8 @@ def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog
     broker.greet()
     assert client.wait_connected(WAIT_S)
     with caplog.at_level(logging.WARNING, "pound.client"):
-        client.submit(b"", "slow")
-        client.submit(b"", "timed", timeout=60.0)
+        client.submit("slow", b"")
+        client.submit("timed", b"", timeout=60.0)
         broker.expect(REQUEST)
         broker.say(record(ACCEPTED, 1))
         deadline = time.monotonic() + WAIT_S
@@ -697,9 +697,9 @@ def test_a_service_has_one_line_at_a_time_that_counts_what_waits_long(
     assert client.wait_connected(WAIT_S)
     with caplog.at_level(logging.WARNING, "pound.client"):
         for n in range(40):  # one by one, so that each begins to wait long in a turn of its own
-            client.submit(b"", "slow")
+            client.submit("slow", b"")
             if n % 10 == 0:
-                client.submit(b"", "other")
+                client.submit("other", b"")
             broker.expect(REQUEST)
         deadline = time.monotonic() + WAIT_S
         while len(caplog.records) < 4 and time.monotonic() < deadline:
@@ -713,14 +713,14 @@ def test_a_service_has_one_line_at_a_time_that_counts_what_waits_long(
 
 
 def test_closing_says_bye_and_fails_what_is_open(client, broker):
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     client.close()
     assert broker.expect(BYE).head[0] == 1
     with pytest.raises(pound.ClosedError, match="the client was closed before the answer came"):
         result(future)
     with pytest.raises(pound.ClosedError, match="this client is closed; make a new one"):
-        client.submit(b"", "echo")
+        client.submit("echo", b"")
     with pytest.raises(pound.ClosedError, match="this client is closed; make a new one"):
         client.wait_connected(WAIT_S)
     client.close()
@@ -771,7 +771,7 @@ def test_a_callback_is_told_that_it_cannot_wait_for_a_broker(make_client):
         except RuntimeError as error:
             told.put(error)
 
-    client.submit(b"", timeout=0.01).add_done_callback(wait)
+    client.submit("", b"", timeout=0.01).add_done_callback(wait)
     assert isinstance(told.get(timeout=WAIT_S / 2), RuntimeError)
 
 
@@ -795,13 +795,13 @@ def test_a_callback_may_submit_but_not_wait(client, broker):
     told: Future[Any] = Future()
 
     def then(future: Future[Any]) -> None:
-        inner = client.submit(b"2", "echo")
+        inner = client.submit("echo", b"2")
         try:
-            client.request(b"3", "echo")
+            client.request("echo", b"3")
         except RuntimeError as refusal:
             told.set_result((inner, str(refusal)))
 
-    client.submit(b"1", "echo").add_done_callback(then)
+    client.submit("echo", b"1").add_done_callback(then)
     broker.expect(REQUEST)
     broker.say(reply(1, b""))
     inner, refusal = result(told)
@@ -819,7 +819,7 @@ def test_a_forked_child_is_refused_and_the_parent_is_not_disturbed(client, broke
     if child == 0:
         said = b"used"
         try:
-            client.submit(b"", "echo")
+            client.submit("echo", b"")
         except pound.ForkError:
             client.close()
             said = b"refused"
@@ -830,7 +830,7 @@ def test_a_forked_child_is_refused_and_the_parent_is_not_disturbed(client, broke
     assert os.read(reading, 100) == b"refused"
     os.close(reading)
     os.close(writing)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(reply(1, b"parent"))
     assert result(future) == b"parent"
@@ -840,7 +840,7 @@ def test_many_threads_share_a_client(client, broker):
     got: list[Any] = []
     threads = [
         threading.Thread(
-            target=lambda n=n: got.append(client.request(b"%d" % n, "echo") == b"%d" % n)
+            target=lambda n=n: got.append(client.request("echo", b"%d" % n) == b"%d" % n)
         )
         for n in range(20)
     ]
@@ -858,7 +858,7 @@ def test_inproc_with_a_shared_context(context):
     broker = ReferenceBroker(context, "inproc://frontend")
     with pound.Client("inproc://frontend", context=context) as client:
         broker.greet()
-        future = client.submit(b"", "echo")
+        future = client.submit("echo", b"")
         said = broker.seek(REQUEST)
         broker.say(reply(said.id, b"near"))
         assert result(future) == b"near"

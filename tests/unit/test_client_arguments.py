@@ -29,15 +29,19 @@ from tests.unit.reference_broker import REQUEST
 )
 def test_arguments_out_of_range_are_refused(client, arguments, words):
     with pytest.raises(ValueError, match=words):
-        client.submit(b"", **arguments)
+        client.submit(**{"service": "echo", "body": b"", **arguments})
 
 
 WRONG_TYPES = [
-    ({"service": 5}, r"^service is a str, not 5: .*the body first"),
+    (
+        {"service": 5},
+        r"^service is a str, not 5: the service comes first, as in request\(service, body\)",
+    ),
     ({"service": True}, "^service is a str, not True"),
     ({"service": [104, 105]}, r"^service is a str, not \[104, 105\]"),
     ({"service": 10**10}, "^service is a str, not 10000000000"),
     ({"service": bytearray(b"echo")}, "^service is a str, not bytearray"),
+    ({"service": b"body"}, r"^service is a str, not b'body': the service comes first"),
     ({"service": None}, "^service is a str, not None"),
     ({"service": list(range(10**6))}, r"^service is a str, not \[0, 1, 2, 3, 4, 5, \.\.\.\]"),
     ({"timeout": "5"}, "^timeout is a positive number of seconds, not '5'"),
@@ -55,14 +59,22 @@ WRONG_TYPES = [
 def test_arguments_of_the_wrong_type_are_refused_by_name(make_client, method, arguments, words):
     client = make_client(endpoints="tcp://127.0.0.1:1")
     with pytest.raises(TypeError, match=words):
-        getattr(client, method)(b"", **arguments)
+        getattr(client, method)(**{"service": "echo", "body": b"", **arguments})
 
 
-def test_a_map_with_body_and_service_swapped_is_told_their_order(make_client):
+def test_a_call_with_service_and_body_swapped_is_told_their_order(make_client):
     client = make_client(endpoints="tcp://127.0.0.1:1")
-    words = r"^service is a str, not \[b'a'\]: map takes the service first, then the bodies"
+    words = r"^service is a str, not \[b'a'\]: the service .* map\(service, bodies\)"
     with pytest.raises(TypeError, match=words):
-        next(client.map([b"a"], "slow"))
+        client.map([b"a"], "slow")
+    with pytest.raises(
+        TypeError, match=r"^service is a str, not b'a': .* request\(service, body\)"
+    ):
+        client.request(b"a", "slow")
+    with pytest.raises(TypeError, match="not str: encode the text"):
+        client.request("slow", "a")
+    with pytest.raises(TypeError, match="positional"):
+        client.request("slow", b"a", 5.0)
 
 
 class Three:
@@ -82,9 +94,9 @@ class Three:
         pytest.param(10**400, False, id="a float can't hold it"),
     ],
 )
-@pytest.mark.parametrize(("service", "priority"), [("echo", 3), (b"echo", Three())])
-def test_what_can_stand_for_an_argument_is_taken(client, broker, service, timeout, ends, priority):
-    client.submit(b"", service, timeout, priority)
+@pytest.mark.parametrize("priority", [3, Three()])
+def test_what_can_stand_for_an_argument_is_taken(client, broker, timeout, ends, priority):
+    client.submit("echo", b"", timeout=timeout, priority=priority)
     said = broker.expect(REQUEST)
     assert said.service == b"echo"
     assert (said.head[0] > 0, said.head[1]) == (ends, 3)
@@ -153,8 +165,8 @@ def test_a_worker_whose_services_come_first_is_told_the_order():
 
 def test_half_a_character_is_refused_and_bytes_of_a_command_line_are_kept(client, broker):
     with pytest.raises(ValueError, match="no valid Unicode"):
-        client.submit(b"", "\ud800")
-    client.submit(b"", b"\xff".decode(errors="surrogateescape"))
+        client.submit("\ud800", b"")
+    client.submit(b"\xff".decode(errors="surrogateescape"), b"")
     assert broker.expect(REQUEST).service == b"\xff"
 
 

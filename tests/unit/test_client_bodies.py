@@ -73,7 +73,7 @@ def test_a_body_goes_there_and_back_without_a_copy(context, near, address, kind)
     ).toreadonly()
     with pound.Client("inproc://frontend", context=context, copy=False) as client:
         near.greet()
-        future = client.submit(body, "echo")
+        future = client.submit("echo", body)
         frame = attached_frame(near)
         assert address(frame) == address(memory)
         attach(near, 1, frame)
@@ -85,7 +85,7 @@ def test_a_body_goes_there_and_back_without_a_copy(context, near, address, kind)
 
 def test_what_can_be_written_to_is_copied_once(client, broker):
     body = bytearray(b"before" * 1000)
-    future = client.submit(body, "echo")
+    future = client.submit("echo", body)
     body[:6] = b"after!"
     body.clear()  # would fail if its memory was lent
     said = broker.expect(REQUEST)
@@ -96,7 +96,7 @@ def test_what_can_be_written_to_is_copied_once(client, broker):
 
 def test_lent_memory_is_given_back_with_the_answer(client, broker):
     body = bytearray(SIZE)
-    future = client.submit(memoryview(body).toreadonly(), "echo")
+    future = client.submit("echo", memoryview(body).toreadonly())
     with pytest.raises(BufferError):
         body.clear()
     said = broker.expect(REQUEST)
@@ -107,7 +107,7 @@ def test_lent_memory_is_given_back_with_the_answer(client, broker):
 
 def cleared(client: pound.Client, body: bytearray) -> bool:
     """Whether the body can be changed again, after the client was used once more."""
-    client.submit(b"", "echo")
+    client.submit("echo", b"")
     try:
         body.clear()
     except BufferError:
@@ -119,7 +119,7 @@ def cleared(client: pound.Client, body: bytearray) -> bool:
 def test_small_bodies_are_copied_and_not_held(client, broker, size):
     body = bytes(bytearray(size)) + b""
     before = sys.getrefcount(body)
-    future = client.submit(body, "echo")
+    future = client.submit("echo", body)
     assert sys.getrefcount(body) == before
     said = broker.expect(REQUEST)
     assert said.parts == [body]
@@ -130,7 +130,7 @@ def test_small_bodies_are_copied_and_not_held(client, broker, size):
 def test_without_copies_only_large_parts_are_views(make_client, broker):
     client = make_client(copy=False)
     broker.greet()
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     said = broker.seek(REQUEST)
     claim = bytearray(record(REPLY, said.id, flags=ATTACHED))
     claim[6] = 3
@@ -147,7 +147,7 @@ def test_without_copies_only_large_parts_are_views(make_client, broker):
 def test_an_attached_partial_is_a_view_too(make_client, broker):
     client = make_client(copy=False)
     broker.greet()
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     said = broker.seek(REQUEST)
     claim = bytearray(partial(said.id, 0, flags=ATTACHED))
     claim[6] = 1
@@ -169,14 +169,14 @@ def test_nothing_is_left_in_use_when_all_has_ended(context):
     with pound.Client(broker.endpoint) as client:
         broker.greet()
         assert client.wait_connected(WAIT_S)
-        futures = [client.submit(bytes(size), "echo") for size in (10, 10, 5000, 10)]
+        futures = [client.submit("echo", bytes(size)) for size in (10, 10, 5000, 10)]
         asked = [broker.expect(REQUEST) for _ in futures]
         assert client_engine.live() >= before + 4
         futures[3].cancel()
         broker.seek(CANCEL)
         broker.say(reply(asked[0].id, b"answer"), reply(asked[2].id, b"answer"))
         assert [futures[n].result(WAIT_S) for n in (0, 2)] == [b"answer"] * 2
-        stream = client.stream(b"", "count")
+        stream = client.stream("count", b"")
         said = broker.expect(REQUEST)
         broker.say(partial(said.id, 0, b"a"), partial(said.id, 1, b"b"))
         next(stream)
@@ -200,7 +200,7 @@ def test_an_interrupt_ends_the_wait_and_cancels_the_request(client, broker):
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(KeyboardInterrupt):
-            client.request(b"", "echo")
+            client.request("echo", b"")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)

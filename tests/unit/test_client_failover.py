@@ -97,7 +97,7 @@ def test_a_quiet_broker_is_asked_for_a_sign_of_life(make, broker):
 def test_a_broker_that_speaks_is_not_asked(make, broker):
     client = welcomed(make(broker.endpoint, heartbeat=5.0), broker)
     for _ in range(5):
-        future = client.submit(b"", "echo")
+        future = client.submit("echo", b"")
         said = broker.expect(REQUEST)
         broker.say(reply(said.id, b""))
         assert result(future) == b""
@@ -107,7 +107,7 @@ def test_a_broker_that_speaks_is_not_asked(make, broker):
 def test_a_silent_broker_is_left_for_the_next_endpoint(make, start, broker):
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint, heartbeat=0.05, liveness=3), broker)
-    future = client.submit(b"body", "echo")
+    future = client.submit("echo", b"body")
     session = broker.expect(REQUEST).session
     hello = other.expect(HELLO)
     assert hello.session == session
@@ -120,7 +120,7 @@ def test_a_silent_broker_is_left_for_the_next_endpoint(make, start, broker):
 
 def test_the_only_endpoint_is_tried_again_by_a_new_route(make, broker):
     client = welcomed(make(broker.endpoint, heartbeat=0.05, liveness=3), broker)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     old = broker.expect(REQUEST).route
     hello = broker.expect(HELLO)
     assert hello.route != old
@@ -149,7 +149,7 @@ def test_an_endpoint_that_refuses_is_passed_over_before_it_counts_as_silent(make
 def test_bye_sends_the_client_to_the_next_endpoint(make, start, broker):
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint), broker)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(bye(1, retry_after_ms=60_000))
     other.greet()
@@ -161,12 +161,12 @@ def test_bye_sends_the_client_to_the_next_endpoint(make, start, broker):
 
 def test_after_bye_the_only_endpoint_is_left_alone_for_as_long_as_it_said(make, broker):
     client = welcomed(make(broker.endpoint), broker)
-    old = client.submit(b"", "echo")
+    old = client.submit("echo", b"")
     route = broker.expect(REQUEST).route
     broker.say(bye(1, retry_after_ms=400), reply(1, b"still came"))
     told_at = time.monotonic()
     assert result(old) == b"still came"
-    future = client.submit(b"later", "echo")
+    future = client.submit("echo", b"later")
     hello = broker.expect(HELLO)
     assert hello.at - told_at >= 0.3  # 400 ms less the jitter
     assert hello.route != route
@@ -178,7 +178,7 @@ def test_after_bye_the_only_endpoint_is_left_alone_for_as_long_as_it_said(make, 
 
 def test_bye_unknown_to_me_is_answered_by_hello(make, broker):
     client = welcomed(make(broker.endpoint), broker)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.say(bye(0))
     broker.expect(HELLO)
@@ -191,7 +191,7 @@ def test_bye_unknown_to_me_is_answered_by_hello(make, broker):
 
 def test_a_new_epoch_is_answered_by_hello(make, broker):
     client = welcomed(make(broker.endpoint), broker)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     broker.epoch = bytes(16)
     broker.say(record(HEARTBEAT))
@@ -204,7 +204,7 @@ def test_a_new_epoch_is_answered_by_hello(make, broker):
 
 def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, start, broker):
     client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     broker.expect(REQUEST)
     again = rebind(start, broker)
     again.expect(HELLO)
@@ -217,7 +217,7 @@ def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, st
 
 def test_what_came_before_the_connection_broke_is_still_read(make, broker, hands):
     client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
-    futures = [client.submit(b"%d" % n, "echo") for n in range(5)]
+    futures = [client.submit("echo", b"%d" % n) for n in range(5)]
     broker.seek(REQUEST, lambda said: said.id == 5)
     with held(client):
         for n in range(5):
@@ -234,7 +234,7 @@ def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker):
     deadline = time.monotonic() + WAIT_S
     while client.wait_connected(0):
         assert time.monotonic() < deadline
-    future = client.submit(b"", "echo", timeout=0.3)
+    future = client.submit("echo", b"", timeout=0.3)
     with pytest.raises(pound.DeadlineExceeded):
         result(future)
     again = rebind(start, broker)
@@ -248,7 +248,7 @@ def test_nothing_stale_waits_in_the_socket_for_a_reconnect(make, start, broker):
 def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start, broker):
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint), broker)
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"), bye(1))
     other.greet()
@@ -261,7 +261,7 @@ def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start
 def test_a_stream_run_again_without_partials_ends_at_its_beginning(make, start, broker):
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint), broker)
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"), bye(1))
     other.greet()
@@ -275,7 +275,7 @@ def test_a_pause_of_our_own_is_not_the_brokers_silence(make, broker):
     route = broker.route
     with held(client):  # the engine sees nothing for longer than 0.3 s
         broker.expect_silence(1.0)
-    future = client.submit(b"", "echo")
+    future = client.submit("echo", b"")
     said = broker.expect(REQUEST)
     assert said.route == route
     broker.say(reply(said.id, b"same route"))

@@ -10,11 +10,11 @@ def test_the_brokers_own_services_are_asked_whatever_is_open(make_client, broker
     broker.greet(requests_max=1)
     assert client.wait_connected(WAIT_S)
     for _ in range(3):
-        client.submit(b"", "nobody")
+        client.submit("nobody", b"")
     assert broker.expect(REQUEST).id == 1
     broker.expect_silence(0.1)
     for service in ("pound.status", "mmi.service"):
-        future = client.submit(b"", service)
+        future = client.submit(service, b"")
         said = broker.expect(REQUEST)
         broker.say(reply(said.id, service.encode()))
         assert future.result(WAIT_S) == service.encode()
@@ -26,14 +26,14 @@ def test_what_was_refused_takes_turns_with_what_was_never_sent(make_client, brok
     broker.greet(requests_max=2)
     assert client.wait_connected(WAIT_S)
     for _ in range(4):
-        client.submit(b"refused", "busy")
+        client.submit("busy", b"refused")
     for _ in range(4):
         said = broker.expect(REQUEST)
         broker.say(error(said.id, 8, "full", retry_after_ms=1))
     held = [broker.expect(REQUEST).id for _ in range(2)]  # refused before, sent again
     broker.expect_silence(0.3)  # the others' time has come, too
     for _ in range(3):
-        client.submit(b"fresh", "quick")
+        client.submit("quick", b"fresh")
     sent = []
     for id in held:
         broker.say(reply(id, b""))
@@ -45,9 +45,9 @@ def test_the_brokers_own_services_are_asked_again_whatever_is_open(make_client, 
     client = make_client()
     broker.greet(requests_max=1)
     assert client.wait_connected(WAIT_S)
-    client.submit(b"", "nobody")
+    client.submit("nobody", b"")
     broker.expect(REQUEST)
-    future = client.submit(b"", "pound.status")
+    future = client.submit("pound.status", b"")
     broker.say(error(broker.expect(REQUEST).id, 8, "read first", retry_after_ms=1))
     broker.say(reply(broker.expect(REQUEST).id, b"page"))
     assert future.result(WAIT_S) == b"page"
@@ -59,7 +59,7 @@ def test_what_the_broker_refuses_is_not_sent_over_and_over(make_client, broker):
     broker.greet(requests_max=100)
     assert client.wait_connected(WAIT_S)
     for _ in range(300):
-        client.submit(b"", "busy")
+        client.submit("busy", b"")
     ids = [broker.expect(REQUEST).id for _ in range(100)]
     for id in ids[40:]:
         broker.say(error(id, 8, "full", retry_after_ms=60_000))
@@ -68,7 +68,7 @@ def test_what_the_broker_refuses_is_not_sent_over_and_over(make_client, broker):
         broker.say(reply(id, b""))
         broker.expect(REQUEST)
         broker.expect_silence(0.1)
-    client.submit(b"other", "quick")
+    client.submit("quick", b"other")
     assert broker.expect(REQUEST).parts == [b"other"]
 
 
@@ -78,7 +78,7 @@ def test_more_of_a_refused_service_is_tried_in_time(make_client, broker):
     assert client.wait_connected(WAIT_S)
     broker.expect_silence(0.1)
     for _ in range(400):
-        client.submit(b"", "busy")
+        client.submit("busy", b"")
     ids = [broker.expect(REQUEST).id for _ in range(300)]
     for id in ids[1:]:
         broker.say(error(id, 8, "full", retry_after_ms=200))
@@ -104,11 +104,11 @@ def test_a_refused_service_holds_up_none_whose_name_begins_at_its_row(make_clien
     others = (f"quick-{n}" for n in range(10_000))
     beside = [name for name in others if row_of(name.encode()) == row_of(b"busy")][:5]
     for _ in range(300):
-        client.submit(b"", "busy")
+        client.submit("busy", b"")
     ids = [broker.expect(REQUEST).id for _ in range(100)]
     for id in ids[40:]:
         broker.say(error(id, 8, "full", retry_after_ms=60_000))
     broker.expect_silence(0.3)
     for name in beside:
-        client.submit(name.encode(), name)
+        client.submit(name, name.encode())
         assert broker.expect(REQUEST).parts == [name.encode()]

@@ -24,25 +24,25 @@ Copied = Union[bytes, list[bytes]]
 Shared = Union[bytes, memoryview, list[Union[bytes, memoryview]]]
 
 def named(client: pound.Client) -> None:
-    assert_type(client.request(b""), Copied)
+    assert_type(client.request("echo", b""), Copied)
 
 def made(copy: bool) -> None:
-    assert_type(pound.Client().request(b""), Copied)
-    assert_type(pound.Client(copy=True).submit(b""), Future[Copied])
-    assert_type(pound.Client(copy=copy).submit(b""), Future[Shared])
+    assert_type(pound.Client().request("echo", b""), Copied)
+    assert_type(pound.Client(copy=True).submit("echo", b""), Future[Copied])
+    assert_type(pound.Client(copy=copy).submit("echo", b""), Future[Shared])
     with pound.Client(copy=False) as client:
-        assert_type(client.request(b""), Shared)
+        assert_type(client.request("echo", b""), Shared)
         assert_type(next(client.map("echo", [b""])), Shared)
-        assert_type(next(client.stream(b"")).body, Shared)
+        assert_type(next(client.stream("echo", b"")).body, Shared)
 
 async def awaited() -> None:
     async with pound.aio.Client() as client:
-        assert_type(await client.request(b""), Copied)
+        assert_type(await client.request("echo", b""), Copied)
     async with pound.aio.Client(copy=False) as sharing:
-        assert_type(await sharing.request(b""), Shared)
+        assert_type(await sharing.request("echo", b""), Shared)
         async for answer in sharing.map("echo", [b""]):
             assert_type(answer, Shared)
-        async for partial in sharing.stream(b""):
+        async for partial in sharing.stream("echo", b""):
             assert_type(partial.body, Shared)
 """
 

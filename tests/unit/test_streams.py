@@ -49,7 +49,7 @@ def read_credit(broker: ReferenceBroker) -> tuple[int, int]:
 
 
 def test_a_stream_that_is_short_costs_no_credit(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(FIRST // 4 // COST)), reply(1, b"end"))
     assert len(list(stream)) == FIRST // 4 // COST + 1
@@ -57,7 +57,7 @@ def test_a_stream_that_is_short_costs_no_credit(client, broker):
 
 
 def test_credit_follows_what_was_read_not_what_came(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(FIRST_PIECES)))
     assert next(stream).body == PIECE
@@ -74,7 +74,7 @@ def test_credit_follows_what_was_read_not_what_came(client, broker):
 @pytest.mark.parametrize("size", [0, 1, 1000, 70_000, 2 << 20])
 def test_no_stream_stands_still_while_its_reader_reads(client, broker, size):
     """A worker that uses up its credit gets more as soon as all that it sent was read."""
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     granted, sent, sequence = FIRST, 0, 0
     while sent < 8 * WINDOW and sequence < 10_000:
@@ -90,7 +90,7 @@ def test_no_stream_stands_still_while_its_reader_reads(client, broker, size):
 
 
 def test_a_new_attempt_begins_with_the_first_credit_again(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(30)))
     for _ in range(30):
@@ -109,7 +109,7 @@ def test_a_new_attempt_begins_with_the_first_credit_again(client, broker):
 
 
 def test_unread_partials_of_a_lost_attempt_take_no_room_from_the_next(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(
         *(partial(1, n, PIECE) for n in range(FIRST_PIECES)),
@@ -125,7 +125,7 @@ def test_unread_partials_of_a_lost_attempt_take_no_room_from_the_next(client, br
 
 def test_credit_that_is_due_as_the_next_attempt_begins_is_not_lost(client, broker):
     """What was read of attempt 1 is looked at when attempt 2 is on: it grants nothing there."""
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(30)))
     for _ in range(10):
@@ -142,7 +142,7 @@ def test_credit_that_is_due_as_the_next_attempt_begins_is_not_lost(client, broke
 
 def test_partials_that_are_passed_over_count_as_read(client, broker):
     """A task that was given back runs again as the same attempt; its partials may be others."""
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, b"") for n in range(10)))
     for _ in range(10):
@@ -154,7 +154,7 @@ def test_partials_that_are_passed_over_count_as_read(client, broker):
 
 
 def test_credit_is_said_again_on_any_welcome(client, broker):
-    stream = client.stream(b"", "count")
+    stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(30)))
     for _ in range(30):
@@ -168,7 +168,7 @@ def test_credit_is_said_again_on_any_welcome(client, broker):
 
 
 def test_many_streams_share_what_may_run_ahead(client, broker):
-    streams = [client.stream(b"", "count") for _ in range(100)]
+    streams = [client.stream("count", b"") for _ in range(100)]
     for _ in streams:
         broker.expect(REQUEST)
     broker.say(*(partial(1, n, PIECE) for n in range(30)))
@@ -178,7 +178,7 @@ def test_many_streams_share_what_may_run_ahead(client, broker):
 
 
 def test_a_plain_request_grants_the_partials_that_it_passes_over(client, broker):
-    future = client.submit(b"", "count")
+    future = client.submit("count", b"")
     broker.expect(REQUEST)
     sent, granted, sequence = 0, FIRST, 0
     while sent < 4 * WINDOW:

@@ -55,7 +55,7 @@ PATCHED = """
     import pound
     try:
         with pound.Client(sys.argv[1]) as client:
-            print(client.request(b"", "pound.status", 10)[:1].decode())
+            print(client.request("pound.status", b"", timeout=10)[:1].decode())
     except pound.PatchedError as error:
         print(error)
     """
