@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pound._wire.names import NAME_BYTES_MAX, RESERVED_PREFIXES
 from pound.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -29,8 +30,6 @@ else:
 
 ENVIRONMENT_PREFIX = "POUND_"
 SIDES = ("frontend", "backend")
-RESERVED_PREFIXES = ("mmi.", "pound.")
-NAME_BYTES_MAX = 255  # a service name's length travels in the protocols as at most this
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
 BODIES_HELD = 4  # a request and its answer, each stored and on its way

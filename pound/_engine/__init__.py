@@ -1,7 +1,7 @@
 """The layer below clients and workers: the link to the broker, their rules, their handles.
 
 One thread without the GIL owns the socket of a client or worker. May import `_base`, `_wire` and
-`_zmq`; its Python modules `pound.errors`, `pound.config` and `pound._logging`.
+`_zmq`; its Python modules `pound.errors` and `pound._logging`.
 
 cancels       the ids of cancelled requests, until the broker has answered them
 checks        checks of arguments that clients and workers share

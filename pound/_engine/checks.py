@@ -10,7 +10,6 @@ import operator
 import os
 import re
 import reprlib
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -211,7 +210,7 @@ def label_bytes(label: str | None) -> bytes:
     """
     if label is None:
         pid = f":{os.getpid()}"
-        return socket.gethostname().encode()[: LABEL_BYTES_MAX - len(pid)] + pid.encode()
+        return os.uname().nodename.encode()[: LABEL_BYTES_MAX - len(pid)] + pid.encode()
     if not isinstance(label, str):
         raise TypeError(f"label is a str or None, not {reprlib.repr(label)}")
     encoded = as_bytes("label", label)

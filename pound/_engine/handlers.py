@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from pound._engine.checks import check_whole
 from pound._engine.values import service_name
-from pound.config import RESERVED_PREFIXES
+from pound._wire.names import RESERVED_PREFIXES
 from pound.errors import ConfigError
 
 Handler: TypeAlias = Callable[[Any], Any]

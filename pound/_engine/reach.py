@@ -4,11 +4,12 @@ Asked by an end that no broker has welcomed. It resolves and connects once, as l
 its own socket; that may take seconds, so it runs on a thread of its own. The sentence is for a
 person: it names the endpoint and what to look at. It also finds the addresses of a name that has
 several of one family, of which libzmq tries only the first.
+
+Python's `socket` costs 2 ms of a start: it is imported where it is needed.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -53,6 +54,8 @@ def troubles_of(endpoints: Iterable[str], answers: bool, own_context: bool) -> l
 
 
 def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
+    import socket
+
     transport, _, address = endpoint.partition("://")
     if transport == "inproc":
         reason = "no broker of this zmq.Context listens there"
@@ -94,6 +97,10 @@ def addresses_of(endpoint: str) -> list[str]:
     source, semicolon, _ = address.rpartition(";")
     try:
         host, port = _host_and_port(address)
+        if ":" in host or not any(map(str.isalpha, host)):
+            return []  # it is an address already
+        import socket
+
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError):  # UnicodeError is a ValueError
         return []
@@ -111,11 +118,15 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _reach_tcp(address: str) -> None:
+    import socket
+
     with socket.create_connection(_host_and_port(address), CONNECT_S):
         return  # whatever listens is told nothing, and takes it for a client that went away
 
 
 def _reach_ipc(path: str) -> None:
+    import socket
+
     name = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.settimeout(CONNECT_S)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from pound._engine.checks import as_bytes
-from pound.config import NAME_BYTES_MAX
+from pound._wire.names import NAME_BYTES_MAX
 from pound.errors import ProtocolError
 
 if TYPE_CHECKING:

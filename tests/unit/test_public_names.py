@@ -31,6 +31,18 @@ def test_completion_sees_every_public_name() -> None:
     assert fresh("import pound; dir(pound); import sys; print('zmq' in sys.modules)") == "False"
 
 
+def test_a_client_loads_no_more_than_it_needs() -> None:
+    """Others would cost each start of a program 2..20 ms; zmq, logging and futures are needed."""
+    needed = "import concurrent.futures, logging, sys, zmq; before = set(sys.modules)"
+    loaded = set(
+        fresh(f"{needed}; from pound import Client; print(*set(sys.modules) - before)").split()
+    )
+    ours = {name for name in loaded if name.partition(".")[0] == "pound"}
+    assert "pound._engine.client" in ours
+    assert not ours & {"pound.config", "pound.broker", "pound._core", "pound.aio", "pound.worker"}
+    assert len(loaded - ours) <= 8, sorted(loaded - ours)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pound._engine import reach
 from pound._engine.reach import addresses_of, troubles_of
 
 
@@ -44,7 +43,7 @@ def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(*_: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(reach.socket, "create_connection", late)
+    monkeypatch.setattr(socket, "create_connection", late)
     assert "did not answer within 2 s" in reason_of("tcp://127.0.0.1:1")
 
 
@@ -66,7 +65,7 @@ def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.Mo
         assert (host, port) == ("many", 7)
         return [(family, 1, 6, "", end) for family, end in told]
 
-    monkeypatch.setattr(reach.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert addresses_of("tcp://many:7") == []  # libzmq tries both
     told.append(other)
     assert addresses_of("tcp://many:7") == [
@@ -76,6 +75,17 @@ def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.Mo
     ]
     assert addresses_of("tcp://eth0;many:7")[2] == "tcp://eth0;10.0.0.2:7"
     assert addresses_of("ipc://many:7") == addresses_of("inproc://many") == []
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1:7", "[fe80::1]:7", "[fe80::1%eth0]:7", "eth0;10.0.0.1:7", "*:7"]
+)
+def test_an_address_is_not_resolved(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given) or [])
+    assert addresses_of(f"tcp://{address}") == asked == []
+    assert addresses_of("tcp://name:7") == []
+    assert len(asked) == 1
 
 
 def test_inproc() -> None:
