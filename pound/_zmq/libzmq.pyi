@@ -1,4 +1,9 @@
 OLDEST: tuple[int, int, int]
+OLDEST_PYZMQ: tuple[int, int]
+NEWEST_TESTED: int
+EXTENSION: str
+REMEDY: str
 
+def refusal(reason: str) -> ImportError: ...
 def version() -> tuple[int, int, int]: ...
 def check_version(bound: tuple[int, ...], reported: tuple[int, ...]) -> None: ...
