@@ -12,14 +12,16 @@ endpoints     which endpoint, and which address of its name, is in use
 engine        the thread: a turn, sleeping and waking, commands, log lines
 handlers      what a worker offers: names of services, and how each handler is called
 handoff       what a worker's engine and its handlers hand to each other
-link          one DEALER towards one endpoint of the list; what is known of the broker behind it
+link          which broker to talk to: handshake, silence, change of endpoint (decisions only)
 mailbox       bodies between Python and C; what the engine hands to Python
 map           `Client.map`
+outbox        packets on their way out
 pace          how much of a service a client sends to a broker that refused some
 partials      for how long a handler waits before its next partial
 progress      a bar on a terminal
 reach         why an endpoint is not reached
 requests      a client's requests, and the place of each
+socket        the DEALER socket of a link
 streams       how far the workers of a client's streams may go
 task          a task with its answers, and the queues of both
 values        answers, partials and META as Python values

@@ -20,8 +20,9 @@ from .client_rules cimport (
 from .client_state cimport (
     REFUSAL, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, cancel_t, look_t, submit_t)
 from .engine cimport (
-    FAR, Engine, clock_now, engine_command_t, engine_post, forks, pthread_mutex_lock,
+    Engine, clock_now, engine_command_t, engine_post, forks, pthread_mutex_lock,
     pthread_mutex_unlock)
+from .link cimport FAR
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts, body_text,
     body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_t,

@@ -26,13 +26,14 @@ from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
 from .engine cimport (
-    FAR, clock_now, engine_command_t, engine_t, pthread_mutex_lock, pthread_mutex_unlock, rules_t)
-from .link cimport (
-    broker_limits_t, dealer_bye, dealer_flushed, dealer_greets, dealer_hello, dealer_request,
-    dealer_resting, dealer_simple, dealer_t, jitter, limits_excess)
+    clock_now, engine_command_t, engine_t, pthread_mutex_lock, pthread_mutex_unlock, rules_t)
+from .link cimport FAR, broker_limits_t, link_greets, link_jitter, link_next_beat, link_resting
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
     mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
+from .outbox cimport (
+    limits_excess, outbox_bye, outbox_flushed, outbox_hello, outbox_request, outbox_simple,
+    outbox_t)
 from .requests cimport (
     BUSY, OPEN, OWN, PLACES, RECORD_BYTES, RETURNED, client_request_t, is_own, request_arm,
     request_end, request_expires, request_move, request_new, request_paces, request_refused,
@@ -207,7 +208,7 @@ cdef bint fits(client_state_t *a, uint32_t r, const broker_limits_t *limits) noe
 
 # write packs a request, with the time that is left of its timeout; returns what it costs in bytes.
 cdef int64_t write(
-    dealer_t *d, const client_request_t *request, uint8_t flags, int64_t now
+    outbox_t *out, const client_request_t *request, uint8_t flags, int64_t now
 ) noexcept nogil:
     cdef int64_t left_ms = 0
     if request.deadline != FAR:
@@ -216,24 +217,24 @@ cdef int64_t write(
             left_ms = 1
         elif left_ms > UINT32_MAX:
             left_ms = UINT32_MAX
-    dealer_request(
-        d, request.id, flags, <uint32_t> left_ms, request.priority,
+    outbox_request(
+        out, request.id, flags, <uint32_t> left_ms, request.priority,
         request.service.name, request.service.size, &request.body)
     return <int64_t> request.body.bytes + RECORD_BYTES
 
 
 # collect_again writes open requests that have to be sent again; returns what is left of `budget`.
 cdef int64_t collect_again(
-    client_state_t *a, dealer_t *d, int64_t now, int64_t budget
+    client_state_t *a, outbox_t *out, int64_t now, int64_t budget
 ) noexcept nogil:
     cdef requests_t *q = &a.requests
     cdef uint32_t r
     while budget > 0 and q.again != NONE:
         r = q.again
         q.again = q.all[r].link.next
-        if q.all[r].again and fits(a, r, &d.limits):
+        if q.all[r].again and fits(a, r, &out.link.limits):
             q.all[r].again = 0
-            budget -= write(d, &q.all[r], FLAG_RETRY, now)
+            budget -= write(out, &q.all[r], FLAG_RETRY, now)
     return budget
 
 
@@ -245,55 +246,55 @@ cdef bint is_eager(client_state_t *a, const client_request_t *request) noexcept 
 
 # collect_fresh writes what was not sent yet, as far as the window goes; returns what is left.
 cdef int64_t collect_fresh(
-    client_state_t *a, dealer_t *d, int64_t now, int64_t budget
+    client_state_t *a, outbox_t *out, int64_t now, int64_t budget
 ) noexcept nogil:
     cdef requests_t *q = &a.requests
     cdef uint32_t r
     while budget > 0:
-        r = requests_next(q, d.limits.requests_max)
-        if r == NONE or not (d.welcomed or is_eager(a, &q.all[r])):
+        r = requests_next(q, out.link.limits.requests_max)
+        if r == NONE or not (out.link.welcomed or is_eager(a, &q.all[r])):
             break
-        if not fits(a, r, &d.limits):
+        if not fits(a, r, &out.link.limits):
             continue
         if request_send(q, r) < 0:
             fail(a, r, CODE_RESOURCE_EXHAUSTED, b"no memory for the request's id")
             continue
-        budget -= write(d, &q.all[r], 0, now)
+        budget -= write(out, &q.all[r], 0, now)
     return budget
 
 
 # collect_bye writes BYE, once, and a HEARTBEAT, which is answered (by BYE 0: the session has
 # ended). A socket closed with unread input resets its connection, and a reset may overtake what was
 # sent: so the answer is waited for, except over inproc, where nothing is overtaken.
-cdef void collect_bye(client_state_t *a, dealer_t *d) noexcept nogil:
+cdef void collect_bye(client_state_t *a, outbox_t *out) noexcept nogil:
     if not a.said_bye:
-        a.said_bye = d.leaving = 1
-        dealer_bye(d, BYE_GOING)
-        dealer_simple(d, KIND_HEARTBEAT, 0)
+        a.said_bye = out.link.leaving = 1
+        outbox_bye(out, BYE_GOING)
+        outbox_simple(out, KIND_HEARTBEAT, 0)
 
 
 # client_collect writes HELLO, CANCELs, requests again, new requests: what this turn sends.
 cdef void client_collect(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
-    cdef dealer_t *d = &e.dealer
+    cdef outbox_t *out = &e.outbox
     cdef int64_t budget = TURN_BYTES
     cdef uint64_t id
     a.more = 0
     if a.leave_by != FAR:
-        collect_bye(a, d)
+        collect_bye(a, out)
         return
-    if dealer_greets(d, now):
+    if link_greets(&e.link, now):
         a.eager_bytes = a.eager_bytes_max
-        dealer_hello(d, &a.label)
+        outbox_hello(out, &a.label)
     id = cancels_next(&a.cancels)
     while id:
-        dealer_simple(d, KIND_CANCEL, id)
+        outbox_simple(out, KIND_CANCEL, id)
         id = cancels_next(&a.cancels)
-    if not dealer_resting(d, now):
-        if d.welcomed:
-            budget = collect_again(a, d, now, budget)
-            streams_collect(&a.requests, d)
-        budget = collect_fresh(a, d, now, budget)
+    if not link_resting(&e.link, now):
+        if out.link.welcomed:
+            budget = collect_again(a, out, now, budget)
+            streams_collect(&a.requests, out)
+        budget = collect_fresh(a, out, now, budget)
         a.more = budget <= 0
     deliver_all(a)
 
@@ -329,7 +330,7 @@ cdef void take_reply(
 # put_off has the request asked again later, each time a little later: the broker does not take it
 # now; if it is `busy`, it takes no others of the service either.
 cdef void put_off(
-    client_state_t *a, uint32_t r, uint32_t retry_after_ms, bint busy, int64_t now
+    engine_t *e, client_state_t *a, uint32_t r, uint32_t retry_after_ms, bint busy, int64_t now
 ) noexcept nogil:
     cdef client_request_t *request = &a.requests.all[r]
     cdef uint32_t doublings = request.busy if request.busy < BUSY_DOUBLINGS else BUSY_DOUBLINGS
@@ -339,7 +340,7 @@ cdef void put_off(
         backoff = BUSY_MAX_NS
     request_move(&a.requests, r, BUSY)
     request.busy += 1
-    request.busy_until = now + jitter(wanted if wanted > backoff else backoff)
+    request.busy_until = now + link_jitter(&e.link, wanted if wanted > backoff else backoff)
     if busy and not is_own(request.service):
         request_refused(&a.requests, r)
     if request_arm(&a.requests, r) < 0:
@@ -376,7 +377,7 @@ cdef void take_error(
     cdef mail_t *mail
     if (busy or draining) and (stream == NULL or not stream.started):
         note_refusal(e, a, record)
-        put_off(a, r, record.retry_after_ms, busy, now)
+        put_off(e, a, r, record.retry_after_ms, busy, now)
         return
     mail = end(a, r)
     mail.kind = MAIL_ERROR
@@ -525,7 +526,7 @@ cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
                 request_move(q, r, OWN if is_own(q.all[r].service) else RETURNED)
             request_arm(q, r)
         r = requests_due(q, now)
-    requests_paced(q, now, e.dealer.limits.requests_max)
+    requests_paced(q, now, e.link.limits.requests_max)
     waits_log(a, e, now)
     deliver_all(a)
 
@@ -543,10 +544,8 @@ cdef int64_t client_next_due(engine_t *e) noexcept nogil:
     return due
 
 
-# client_next_beat asks for a sign of life when the broker has been quiet for a heartbeat.
 cdef int64_t client_next_beat(engine_t *e) noexcept nogil:
-    cdef int64_t heard_at = e.dealer.heard_at
-    return (heard_at if heard_at > e.beat_at else e.beat_at) + e.dealer.heartbeat
+    return link_next_beat(&e.link)
 
 
 # client_finished tells whether BYE has arrived, or has nowhere to go.
@@ -554,9 +553,9 @@ cdef int client_finished(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     if a.leave_by == FAR:
         return 0
-    if a.said_bye and e.dealer.is_inproc and dealer_flushed(&e.dealer):
+    if a.said_bye and e.link.is_inproc and outbox_flushed(&e.outbox):
         return 1
-    return a.heard_bye or not e.dealer.up or now >= a.leave_by
+    return a.heard_bye or not e.link.up or now >= a.leave_by
 
 
 # client_closed fails whatever is open.

@@ -16,8 +16,10 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
-from .link cimport dealer_t
+from .link cimport link_state_t
 from .mailbox cimport mail_t, mailbox_t, pthread_mutex_t
+from .outbox cimport outbox_t
+from .socket cimport link_socket_t
 
 cdef extern from "pthread.h" nogil:
     int pthread_mutex_lock(pthread_mutex_t *mutex)
@@ -34,8 +36,7 @@ cdef struct engine_command_t:
 
 cdef struct rules_t:
     void *state
-    uint8_t follows                      # judges silence by the rates of WELCOME (a worker)
-    # collect writes what is ready (dealer_* writers of link.pxd); only when writable
+    # collect writes what is ready (the writers of outbox.pxd); only when writable
     void (*collect)(engine_t *e, int64_t now) noexcept nogil
     int (*pending)(engine_t *e) noexcept nogil          # would collect write more at once?
     # take acts on one record; `frames` are the message's, 0 the packet itself
@@ -43,7 +44,7 @@ cdef struct rules_t:
     void (*heard)(engine_t *e) noexcept nogil           # a packet that is no welcome came
     void (*welcomed)(engine_t *e, int64_t now) noexcept nogil
     void (*epoch_changed)(engine_t *e, int64_t now) noexcept nogil
-    int64_t (*next_beat)(engine_t *e) noexcept nogil    # ns, monotonic; e.beat_at: the last one due
+    int64_t (*next_beat)(engine_t *e) noexcept nogil    # when a HEARTBEAT is due, ns
     void (*tick)(engine_t *e, int64_t now) noexcept nogil
     int64_t (*next_due)(engine_t *e) noexcept nogil     # FAR: nothing
     uint64_t (*done)(engine_t *e) noexcept nogil        # of the packet head
@@ -55,7 +56,9 @@ cdef enum:
     TROUBLE = 384                         # bytes of a sentence, its NUL included
 
 cdef struct engine_t:
-    dealer_t dealer
+    link_state_t link
+    outbox_t outbox
+    link_socket_t socket
     rules_t rules
     mailbox_t *main                       # logs, connected and closed go here; not owned
     pthread_mutex_t lock                  # guards the five below
@@ -66,15 +69,10 @@ cdef struct engine_t:
     char trouble[TROUBLE]                 # guarded, too: why no broker is reached; empty: unknown
     int wake_in                           # written to wake the thread; open as long as the handle
     int wake_out                          # in the thread's poll set
-    int64_t beat_at                       # when the last HEARTBEAT was due; ns, monotonic
-    int64_t seen_at                       # when the last turn looked around
     uint8_t connected                     # told to Python
     int64_t alone_since                   # no broker has welcomed us since then
     int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
-
-cdef extern from "pound/_base/clock.h" nogil:
-    const int64_t FAR "POUND_FAR"         # a time that never comes
 
 cdef int64_t clock_now() noexcept nogil                 # ns, monotonic (as Python's time.monotonic)
 # engine_post has command.run called on the engine's thread, in order: 0; -1: the engine has ended

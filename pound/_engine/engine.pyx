@@ -1,18 +1,18 @@
-"""The engine of the ends: one thread that owns a client's or a worker's DEALER, without the GIL.
+"""The engine of a client or a worker: one thread that owns its link, without the GIL.
 
-The seam. `pound.client`, `pound.worker` and `pound.aio` hold the API and meet the wire only below
-this: `_engine.client` and `_engine.worker` fill an `rules_t`, what they do with the dealer, and
-afterwards only post commands to the engine. An end decides what records mean; the dealer carries
-packets; this file turns the wheel.
+`pound.client`, `pound.worker` and `pound.aio` hold the API. `_engine.client` and `_engine.worker`
+fill a `rules_t`, and afterwards only post commands to the engine. The rules decide what records
+mean, the link decides which broker to talk to, the outbox packs, the socket carries packets; this
+file runs the turns.
 
 Two threads belong to an engine. The I/O thread runs `engine_run` and takes the GIL neither for logs
-nor for results. The events thread, Python's, waits on the main mailbox, logs, and hands over what
+nor for results. The events thread, Python's, waits on the main mailbox, logs, and delivers what
 else came; where an event loop does that by `events()`, there is none.
 """
 
 from libc.stdlib cimport calloc, free, malloc
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 import logging
 import os
@@ -25,19 +25,23 @@ import zmq as pyzmq
 from pound._base.check cimport CHECK
 from pound._wire.reader cimport packet_next, packet_t, part_next, part_t
 from pound._wire.writer cimport (
-    BYE_GOING, BYE_UNKNOWN, KIND_BYE, KIND_ERROR, KIND_HEARTBEAT, KIND_WELCOME, SESSION_SIZE,
-    load_u32)
+    KIND_BYE, KIND_ERROR, KIND_HEARTBEAT, KIND_WELCOME, SESSION_SIZE, load_u32)
 from .endpoints cimport endpoints_found
 from .link cimport (
-    dealer_begin, dealer_close, dealer_end, dealer_flushed, dealer_forgotten, dealer_free,
-    dealer_init, dealer_next_due, dealer_open, dealer_read, dealer_ready_now, dealer_simple,
-    dealer_t, dealer_tick, dealer_told_bye, dealer_watch, dealer_welcome, dealer_writable)
+    FAR, link_bye, link_close, link_free, link_init, link_next_due, link_open, link_packet,
+    link_tick, link_wake, link_welcome)
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
     LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
     LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG,
     body_parts, mail_free, mail_log, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init,
     mailbox_put, mailbox_take, mailbox_wait, pthread_mutex_t, released_drop)
+from .outbox cimport (
+    outbox_begin, outbox_end, outbox_flushed, outbox_free, outbox_init, outbox_push, outbox_simple,
+    outbox_t)
+from .socket cimport (
+    link_socket_t, socket_act, socket_close, socket_free, socket_init, socket_read,
+    socket_ready_now, socket_watch)
 
 from pound._logging import Repeats, log_event
 from pound.errors import ClosedError, ForkError
@@ -78,7 +82,7 @@ cdef enum:
 
 cdef enum:                       # what the thread waits for
     WAKE
-    DEALER
+    SOCKET
     MONITOR
     WAITED
 
@@ -124,10 +128,11 @@ cdef void engine_log(
 
 cdef void engine_run(engine_t *e) noexcept nogil:
     signals_leave()
-    dealer_open(&e.dealer, clock_now())
+    link_open(&e.link, clock_now())
+    socket_act(&e.socket, clock_now())
     e.alone_since = clock_now()
     e.look_at = e.alone_since + LOOK_FIRST_MS * MILLISECOND
-    while e.dealer.over == NULL and not e.rules.finished(e, clock_now()):
+    while e.outbox.over == NULL and not e.rules.finished(e, clock_now()):
         turn(e)
     finish(e)
 
@@ -135,14 +140,12 @@ cdef void engine_run(engine_t *e) noexcept nogil:
 cdef void turn(engine_t *e) noexcept nogil:
     cdef int64_t planned = wait(e)
     cdef int64_t now = clock_now()
-    cdef int64_t pause = now - e.seen_at - planned - e.dealer.heartbeat
-    if e.seen_at and pause > 0:
-        e.dealer.heard_at += pause  # our own (a stopped process) is not the broker's silence
-    e.seen_at = now
+    link_wake(&e.link, planned, now)
     run_commands(e)
-    dealer_watch(&e.dealer, now)
+    socket_watch(&e.socket, now)
     read_packets(e, now)
-    dealer_tick(&e.dealer, now)
+    link_tick(&e.link, now)
+    socket_act(&e.socket, now)
     e.rules.tick(e, now)
     flush(e, now)
     note_connected(e)
@@ -152,32 +155,31 @@ cdef void turn(engine_t *e) noexcept nogil:
 
 # wait waits for something to do; returns for how long at most, in ns.
 cdef int64_t wait(engine_t *e) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
+    cdef link_socket_t *s = &e.socket
     cdef pollfd fds[WAITED]
     cdef int64_t planned = time_left(e)
     cdef int64_t ns = planned
     cdef int i
-    if ns > 0 and (dealer_ready_now(d) or not falls_asleep(e)):
+    if ns > 0 and (socket_ready_now(s) or not falls_asleep(e)):
         ns = 0
     fds[WAKE].fd = e.wake_out
-    fds[DEALER].fd = d.fd
-    fds[MONITOR].fd = d.monitor_fd
+    fds[SOCKET].fd = s.fd
+    fds[MONITOR].fd = s.monitor_fd
     for i in range(WAITED):
         fds[i].events = POLLIN
         fds[i].revents = 0
     wait_for(fds, WAITED, ns)
     if fds[WAKE].revents:
         wake_drain(e.wake_out)
-    d.readable |= fds[DEALER].revents != 0
-    d.monitor_readable |= fds[MONITOR].revents != 0
+    s.readable |= fds[SOCKET].revents != 0
+    s.monitor_readable |= fds[MONITOR].revents != 0
     return planned
 
 
 # time_left returns the ns until something is due by itself.
 cdef int64_t time_left(engine_t *e) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
-    cdef int64_t due = min(min(dealer_next_due(d), e.look_at), e.rules.next_due(e))
-    if not d.wants_out:
+    cdef int64_t due = min(min(link_next_due(&e.link), e.look_at), e.rules.next_due(e))
+    if not e.link.wants_out:
         if e.rules.pending(e):
             return 0
         due = min(due, e.rules.next_beat(e))
@@ -207,28 +209,28 @@ cdef void run_commands(engine_t *e) noexcept nogil:
 
 
 cdef void flush(engine_t *e, int64_t now) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
+    cdef outbox_t *out = &e.outbox
     cdef bint beats = now >= e.rules.next_beat(e)
     if beats:
-        e.beat_at = now  # one that can't be sent is skipped, never queued
-    d.wants_out = not dealer_writable(d)
-    if d.wants_out:
+        e.link.beat_at = now  # one that can't be sent is skipped, never queued
+    e.link.wants_out = not outbox_push(out)
+    if e.link.wants_out:
         return
-    dealer_begin(d, e.rules.done(e))
+    outbox_begin(out, e.rules.done(e))
     e.rules.collect(e, now)
-    if beats and d.welcomed:
-        dealer_simple(d, KIND_HEARTBEAT, 0)
-    dealer_end(d, now)
-    d.wants_out = not dealer_flushed(d)
+    if beats and e.link.welcomed:
+        outbox_simple(out, KIND_HEARTBEAT, 0)
+    outbox_end(out, now)
+    e.link.wants_out = not outbox_flushed(out)
 
 
 cdef void note_connected(engine_t *e) noexcept nogil:
     cdef mail_t *mail
-    if e.dealer.welcomed == e.connected:
+    if e.link.welcomed == e.connected:
         return
-    mail = mail_new(MAIL_CONNECTED if e.dealer.welcomed else MAIL_DISCONNECTED, NULL, 0)
+    mail = mail_new(MAIL_CONNECTED if e.link.welcomed else MAIL_DISCONNECTED, NULL, 0)
     if mail != NULL:
-        e.connected = e.dealer.welcomed
+        e.connected = e.link.welcomed
         mailbox_put(e.main, mail)
         note_alone(e)
 
@@ -245,10 +247,10 @@ cdef void note_alone(engine_t *e) noexcept nogil:
 cdef void look(engine_t *e, int64_t now) noexcept nogil:
     cdef int64_t alone = now - e.alone_since
     cdef mail_t *mail = NULL
-    if not e.dealer.leaving:
+    if not e.link.leaving:
         mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
     if mail != NULL:
-        mail.code = e.dealer.up and not e.dealer.is_inproc
+        mail.code = e.link.up and not e.link.is_inproc
         mailbox_put(e.main, mail)
     e.look_at = now + min(alone * (LOOK_TIMES - 1), <int64_t>LOOK_MAX_MS * MILLISECOND)
 
@@ -262,7 +264,7 @@ cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil:
 
 
 cdef void finish(engine_t *e) noexcept nogil:
-    cdef const char *why = e.dealer.over
+    cdef const char *why = e.outbox.over
     if why == NULL:
         why = b"the client was closed before the answer came"
     pthread_mutex_lock(&e.lock)
@@ -270,7 +272,9 @@ cdef void finish(engine_t *e) noexcept nogil:
     pthread_mutex_unlock(&e.lock)
     run_commands(e)
     e.rules.closed(e, why)
-    dealer_close(&e.dealer, LINGER_MS)
+    socket_close(&e.socket, LINGER_MS)
+    link_close(&e.link)
+    socket_act(&e.socket, 0)
     note_connected(e)
     mailbox_put(e.main, e.last_mail)
     e.last_mail = NULL
@@ -283,26 +287,23 @@ cdef void read_packets(engine_t *e, int64_t now) noexcept nogil:
     cdef int left = PACKETS_A_TURN
     cdef int got = 1
     while got and left:
-        got = dealer_read(&e.dealer, &packet, now)
+        got = socket_read(&e.socket, &packet)
         if got > 0:
             open_packet(e, &packet, now)
         left -= 1
 
 
 cdef void open_packet(engine_t *e, packet_t *packet, int64_t now) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
-    cdef uint32_t life = d.lives
+    cdef uint32_t life = e.link.lives
     cdef record_t record
-    if not d.has_epoch or memcmp(d.epoch, packet.session, SESSION_SIZE) != 0:
-        if d.has_epoch:
-            dealer_forgotten(d, now, b"epoch changed")
-            e.rules.epoch_changed(e, now)
-        memcpy(d.epoch, packet.session, SESSION_SIZE)
-        d.has_epoch = 1
+    if link_packet(&e.link, packet.session, now):
+        socket_act(&e.socket, now)
+        e.rules.epoch_changed(e, now)
     if not has_welcome(packet):
         e.rules.heard(e)
     while packet_next(packet, &record):
-        take(e, &record, now, d.lives == life)
+        take(e, &record, now, e.link.lives == life)
+    socket_act(&e.socket, now)
 
 
 cdef bint has_welcome(const packet_t *packet) noexcept nogil:
@@ -317,20 +318,17 @@ cdef bint has_welcome(const packet_t *packet) noexcept nogil:
 # take acts on what a record says of the route, unless a record before it made us leave that
 # (`current`), and passes the other ones on.
 cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
     if record.kind == KIND_WELCOME:
         if current:
-            dealer_welcome(d, record, now)
+            link_welcome(&e.link, record, now)
             e.rules.welcomed(e, now)
         return
     if record.kind == KIND_ERROR and record.id == 0:
         log_refused(e, record)
         return
-    if current and record.kind == KIND_BYE and record.code == BYE_UNKNOWN:
-        dealer_forgotten(d, now, b"unknown to it")
-    elif current and record.kind == KIND_BYE and record.code == BYE_GOING:
-        dealer_told_bye(d, now, record.retry_after_ms)
-    e.rules.take(e, record, d.heard, now)
+    if current and record.kind == KIND_BYE:
+        link_bye(&e.link, record.code, record.retry_after_ms, now)
+    e.rules.take(e, record, e.socket.heard, now)
 
 
 cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
@@ -404,7 +402,6 @@ cdef class Engine:
             raise OSError("no memory or no descriptor for the mailbox")
         pthread_mutex_init(&self.e.lock, NULL)
         self.e.main = &self.mailbox
-        self.e.rules.follows = follows
         self.endpoints = endpoints
         self.context = context
         self.logger = logger
@@ -416,7 +413,7 @@ cdef class Engine:
         self.e.last_mail = mail_new(MAIL_CLOSED, NULL, 0)
         if self.e.last_mail == NULL:
             raise MemoryError
-        dealer_make(self, heartbeat, liveness, follows)
+        link_make(self, heartbeat, liveness, follows)
         name = logger.name.replace(".", "-")
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         if events_fd < 0:
@@ -430,7 +427,9 @@ cdef class Engine:
             return
         mailbox_drop(&self.mailbox)
         mail_free(self.e.last_mail)
-        dealer_free(&self.e.dealer)
+        socket_free(&self.e.socket)
+        outbox_free(&self.e.outbox)
+        link_free(&self.e.link)
         mailbox_free(&self.mailbox)
         pthread_mutex_destroy(&self.e.lock)
 
@@ -462,7 +461,7 @@ cdef class Engine:
             raise OSError("no descriptor for the wake pair")
         if self.context is None:
             self.own_context = pyzmq.Context()
-        self.e.dealer.context = <void *><size_t>(self.own_context or self.context).underlying
+        self.e.socket.context = <void *><size_t>(self.own_context or self.context).underlying
         self.thread.start()
         self.started = 1
         if self.events_thread is not None:
@@ -576,7 +575,7 @@ cdef class Engine:
             copy = <char *>malloc(len(texts) + 1)  # with the NUL that ends any bytes
             if copy != NULL:
                 memcpy(copy, <const char *>texts, len(texts) + 1)
-                endpoints_found(&self.e.dealer.endpoints, i, copy)
+                endpoints_found(&self.e.link.endpoints, i, copy)
 
     def log_trouble(self, trouble):
         """Log why an endpoint is not reached: once for a reason, then every 30 s."""
@@ -643,7 +642,7 @@ cdef class Engine:
             mails = next
 
 
-cdef int dealer_make(Engine self, double heartbeat, object liveness, bint follows) except -1:
+cdef int link_make(Engine self, double heartbeat, object liveness, bint follows) except -1:
     cdef list encoded = [os.fsencode(endpoint) for endpoint in self.endpoints]
     cdef bytes session = os.urandom(SESSION_SIZE)
     cdef int64_t heartbeat_ns = <int64_t>(min(heartbeat, HEARTBEAT_MAX) * 1e9)
@@ -654,10 +653,13 @@ cdef int dealer_make(Engine self, double heartbeat, object liveness, bint follow
         raise MemoryError
     for i in range(len(encoded)):
         names[i] = <bytes>encoded[i]
-    failed = dealer_init(
-        &self.e.dealer, names, <uint32_t>len(encoded), heartbeat_ns,
-        <uint32_t>min(liveness, LIVENESS_MAX), follows, session, &self.mailbox)
+    failed = link_init(
+        &self.e.link, names, <uint32_t>len(encoded), heartbeat_ns,
+        <uint32_t>min(liveness, LIVENESS_MAX), follows, session,
+        int.from_bytes(os.urandom(8), "little"))
     free(names)
+    outbox_init(&self.e.outbox, &self.e.link, &self.mailbox)
+    socket_init(&self.e.socket, &self.e.link, &self.e.outbox, &self.mailbox)
     if failed:
         raise MemoryError
     return 0

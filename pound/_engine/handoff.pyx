@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
-from .engine cimport FAR, engine_command_t, engine_post, engine_t
+from .engine cimport engine_command_t, engine_post, engine_t
+from .link cimport FAR
 from .mailbox cimport pthread_mutex_t
 from .task cimport (
     answer_free, answers_put, answers_t, held_task_t, task_keep, task_queue_t, tasks_append)

@@ -1,155 +1,357 @@
-# The dealer: one DEALER towards one endpoint of a list; what is known of the broker behind it.
+# The rules of a link: how a client or worker finds a broker, keeps it, and leaves it for another.
 #
-# Only the engine's thread touches it. It knows sockets, packets, silence and the list of endpoints;
-# what records mean to a client or a worker it does not know.
+# Decisions only. Events come in with the time (`now`, ns, monotonic); what is to be done comes out
+# as actions, in order. socket.pyx carries them out over libzmq, tests/simulation/link.py over a
+# modelled network.
 #
-# Invariants: at most one socket is open; it has no routing id; nothing is given to it while it has
-# no connection, so that nothing stale is sent after a reconnect; `welcomed` holds from a WELCOME
-# until the connection breaks, the broker forgets us (BYE 0, a new epoch) or the endpoint changes.
-# Memory: packets that libzmq took are its own (attached bodies are shared, not copied); those it
-# refused stay here, at most one turn's worth.
+# The life of a link: an endpoint is opened. HELLO or READY is sent as soon as a connection stands,
+# and each second until WELCOME. When the connection breaks, libzmq makes it again and the link
+# greets again. An endpoint that refuses, is silent or says BYE is left: for another address of its
+# name, for the next of the list, or, if it is the only one, for itself after a rest.
+#
+# Invariants:
+# - The actions of an event are carried out before the next event comes.
+# - `welcomed` holds from a WELCOME until the connection breaks, the broker forgets us (BYE 0, a new
+#   epoch) or the endpoint is left. Whoever sent something before the next WELCOME sends it again
+#   after it: a broken connection may have lost it.
+# - An endpoint is given TURN_PAUSE_NS at least, and one that is the only one and said BYE is left
+#   alone for as long as it asked: turning can't become a storm.
+# - Silence counts from the last packet or the opening; a pause of our own process is no silence.
+#
+# Memory: the endpoints are owned; reasons are static texts.
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset, strncmp
 
-from pound._base.buffer cimport buffer_t
-from pound._wire.reader cimport packet_t, record_t
-from pound._zmq.libzmq cimport zmq_msg_t
-from .endpoints cimport endpoints_t
-from .mailbox cimport body_t, mailbox_t
+from pound._base.check cimport CHECK
+from pound._wire.format cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE
+from pound._wire.reader cimport record_t
+from .endpoints cimport (
+    endpoint_is_name, endpoint_name, endpoints_free, endpoints_init, endpoints_t, endpoints_turn)
 
-cdef struct broker_limits_t:         # what the broker allows; the protocol's defaults at first
+cdef extern from "pound/_base/atomics.h" nogil:
+    uint64_t draw(uint64_t *state)
+
+cdef extern from "pound/_base/clock.h" nogil:
+    const int64_t FAR "POUND_FAR"        # a time that never comes
+
+cdef enum:
+    WELCOME_LIVENESS_MAX = 1000  # so that no sum of times overflows, whatever a broker says
+    GREETING_NS = 1000000000   # between two greetings until WELCOME
+    REST_NS = 1000000000       # away from a broker that said BYE without saying for how long
+    BRIEF_NS = 1000000000      # a connection that breaks sooner after WELCOME: we are turned away
+    TURN_PAUSE_NS = 250000000  # that an endpoint is given at least
+    ACTIONS_MAX = 8            # of one event
+
+cdef enum link_action:
+    LINK_OPEN = 1              # connect to the endpoint in use by a new socket
+    LINK_CLOSE                 # close the socket, and drop what it did not take
+    LINK_DROP                  # drop what the socket did not take: it is sent again after WELCOME
+    LINK_LOG_FOUND
+    LINK_LOG_LOST              # with a reason
+
+cdef struct link_action_t:
+    link_action kind
+    const char *endpoint       # the one meant, as it was given
+    const char *reason         # static
+    uint8_t brief              # the connection was brief, and the ones before it
+
+cdef struct broker_limits_t:   # what the broker allows; the protocol's defaults at first
     uint32_t body_bytes_max
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
 
-cdef struct refused_t                    # a message that libzmq refused; private to link.pyx
+cdef struct link_rates_t:
+    int64_t own_heartbeat      # ns, this and the two below
+    int64_t heartbeat          # the shorter one of ours and the broker's
+    int64_t silence            # after which the broker counts as gone
+    uint32_t own_liveness
+    uint8_t follows            # judges silence by the rates of WELCOME (a worker)
 
-cdef struct dealer_t:
-    void *context                        # libzmq's
-    void *socket
-    void *monitor
-    endpoints_t endpoints                # the list, and which of it is in use
-    uint8_t session[16]                  # a secret between the broker and us: never logged
+cdef struct link_state_t:
+    endpoints_t endpoints      # the list, and which of it is in use
+    uint8_t session[16]        # a secret between the broker and us: never logged
     uint8_t epoch[16]
     uint8_t has_epoch
-    uint8_t is_inproc                    # inproc: there is no connection that could be lost
-    uint8_t up                           # a connection stands (inproc: always)
+    uint8_t is_open            # there is a socket
+    uint8_t is_inproc          # there is no connection that could be lost
+    uint8_t up                 # a connection stands (inproc: always)
     uint8_t welcomed
-    uint8_t brief                        # the last welcome did not last: the next may not either
-    uint8_t leaving                      # we said BYE: to lose the broker is no news any more
-    uint8_t wants_out                    # something is to be sent as soon as the socket takes it
-    uint8_t follows
-    uint8_t reopen
-    uint32_t handshakes
-    uint32_t lives                       # sockets that were closed
+    uint8_t brief              # the last welcome did not last: the next may not either
+    uint8_t leaving            # we said BYE: to lose the broker needs no log line any more
+    uint8_t wants_out          # something is to be sent as soon as the socket takes it
+    uint8_t reopen             # after the rest
+    uint32_t handshakes        # of this socket
+    uint32_t lives             # sockets that were closed
     broker_limits_t limits
-    int64_t heartbeat                    # ns
-    int64_t own_heartbeat
-    uint32_t own_liveness
-    int64_t silence                      # ns after which the broker counts as gone
-    int64_t heard_at
+    link_rates_t rates
+    int64_t heard_at           # ns, monotonic, this and those below
     int64_t welcomed_at
-    int64_t said_at
+    int64_t said_at            # when a packet was written last
+    int64_t beat_at            # when a HEARTBEAT was due last
+    int64_t woke_at            # when the last turn began
     int64_t resting_until
-    int64_t greet_at
+    int64_t greet_at           # FAR: no greeting is due
     int64_t opened_at
-    const char *over                     # why nothing can follow, a static sentence; NULL: well
-    const char *lost                     # why the broker was lost last, static; NULL: never found
-    mailbox_t *main                      # log lines go here; not owned
-    int fd                               # the socket's ZMQ_FD; -1: there is no socket
-    int monitor_fd                       # the monitor's; -1: none
-    uint8_t fd_speaks                    # `fd` is to be trusted: nothing else took its news since
-    uint8_t readable                     # the socket may have something to read
-    uint8_t monitor_readable             # so may the monitor
-    # the packet being written (dealer_begin .. dealer_end) and what libzmq refused: private
-    buffer_t packet
-    uint32_t records
-    uint8_t said                         # something was written since dealer_begin
-    zmq_msg_t *frames                    # attached frames of that packet
-    uint32_t frames_count
-    uint32_t frames_room
-    refused_t *refused                   # messages in order
-    refused_t *refused_last
-    uint64_t done
-    zmq_msg_t *heard                     # the message being read: the packet, then its frames
-    uint32_t heard_count
-    uint32_t heard_room
+    const char *lost           # why the broker was lost last, static; NULL: never found
+    link_action_t actions[ACTIONS_MAX]
+    uint32_t actions_count
+    uint64_t dice
 
-# limits_excess writes a sentence about the limit that a body exceeds: its size; 0: none.
-cdef uint32_t limits_excess(
-    const broker_limits_t *limits, const body_t *body, char *sentence, uint32_t room
-) noexcept nogil
-cdef void limits_default(broker_limits_t *limits) noexcept nogil
 
-# --- writing: only inside end.collect. Each writer splits packets by the broker's limits itself.
+# --- limits --------------------------------------------------------------------------------
 
-cdef void dealer_request(
-    dealer_t *d, uint64_t id, uint8_t flags, uint32_t timeout_ms, uint8_t priority,
-    const uint8_t *service, uint16_t service_size, const body_t *body,
-) noexcept nogil
-cdef void dealer_reply(dealer_t *d, uint64_t token, const body_t *body) noexcept nogil
-cdef void dealer_partial(
-    dealer_t *d, uint64_t token, uint32_t sequence, uint8_t attempt, const body_t *body
-) noexcept nogil
-cdef void dealer_error(
-    dealer_t *d, uint64_t token, uint16_t code, uint32_t retry_after_ms, const body_t *sentence
-) noexcept nogil
-cdef void dealer_simple(dealer_t *d, uint8_t kind, uint64_t id) noexcept nogil   # CANCEL, HEARTBEAT
-cdef void dealer_bye(dealer_t *d, uint16_t reason) noexcept nogil
-cdef void dealer_credit(
-    dealer_t *d, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil
-# dealer_greeting writes HELLO (capacity 0: label is the body) or READY. `names` are label and
-# services as inline parts in one body_t.
-cdef void dealer_hello(dealer_t *d, const body_t *label) noexcept nogil
-cdef void dealer_ready(
-    dealer_t *d, uint32_t capacity, const uint64_t *tokens, uint32_t count, const body_t *names
-) noexcept nogil
+cdef inline void limits_default(broker_limits_t *limits) noexcept nogil:
+    limits.body_bytes_max = 67108864
+    limits.packet_bytes_max = 1048576
+    limits.frames_max = 1024
+    limits.requests_max = 65536
 
-# --- asking
 
-# dealer_greets: whether HELLO or READY belongs into this turn's packet; it counts as said then.
-cdef int dealer_greets(dealer_t *d, int64_t now) noexcept nogil
-cdef void dealer_greet_again(dealer_t *d, int64_t now) noexcept nogil
-cdef int dealer_resting(const dealer_t *d, int64_t now) noexcept nogil
-cdef int dealer_flushed(const dealer_t *d) noexcept nogil    # libzmq took every packet
-# jitter returns ns, a quarter more or less, so that many peers don't speak at once.
-cdef int64_t jitter(int64_t ns) noexcept nogil
+# limits_allow says whether a packet that has records takes one more: of `size` bytes and `attached`
+# frames, behind `bytes` and `frames`. A record beyond the limits travels alone.
+cdef inline bint limits_allow(
+    const broker_limits_t *limits, uint64_t bytes, uint32_t frames, uint64_t size, uint32_t attached
+) noexcept nogil:
+    return bytes + size <= limits.packet_bytes_max and frames + attached < limits.frames_max
 
-# --- for the engine
 
-# dealer_init takes the rates (ns) and copies the endpoints: 0, or -1: no memory.
-cdef int dealer_init(
-    dealer_t *d, const char **endpoints, uint32_t count, int64_t heartbeat, uint32_t liveness,
-    uint8_t follows, const uint8_t *session, mailbox_t *main,
-) noexcept nogil
-cdef void dealer_free(dealer_t *d) noexcept nogil
-# dealer_open connects to the endpoint in use, by a new socket.
-cdef void dealer_open(dealer_t *d, int64_t now) noexcept nogil
-# dealer_close closes the socket, if one is open; what libzmq holds is sent for `linger_ms` more.
-cdef void dealer_close(dealer_t *d, int linger_ms) noexcept nogil
+# --- begin and end -------------------------------------------------------------------------
 
-# dealer_watch reads the monitor: a broken, a renewed and a refused connection.
-cdef void dealer_watch(dealer_t *d, int64_t now) noexcept nogil
-# dealer_read reads one message into `heard` and opens its packet: 1; -1: it was of broken form and
-# is logged; 0: there is none.
-cdef int dealer_read(dealer_t *d, packet_t *packet, int64_t now) noexcept nogil
-cdef void dealer_welcome(dealer_t *d, const record_t *record, int64_t now) noexcept nogil
-# dealer_forgotten greets anew: the broker does not know us, or not by this route.
-cdef void dealer_forgotten(dealer_t *d, int64_t now, const char *reason) noexcept nogil
-# dealer_told_bye turns to the next endpoint, or to this one again after a while.
-cdef void dealer_told_bye(dealer_t *d, int64_t now, uint32_t retry_after_ms) noexcept nogil
+# link_init takes the rates (ns) and copies the endpoints: 0, or -1: no memory, and link_free is to
+# be called.
+cdef inline int link_init(
+    link_state_t *l, const char **endpoints, uint32_t count, int64_t heartbeat, uint32_t liveness,
+    uint8_t follows, const uint8_t *session, uint64_t dice,
+) noexcept nogil:
+    memset(l, 0, sizeof(link_state_t))
+    l.greet_at = FAR
+    l.dice = dice
+    l.rates.heartbeat = l.rates.own_heartbeat = heartbeat
+    l.rates.own_liveness = liveness
+    l.rates.silence = heartbeat * liveness
+    l.rates.follows = follows
+    memcpy(l.session, session, SESSION_SIZE)
+    limits_default(&l.limits)
+    return endpoints_init(&l.endpoints, endpoints, count)
 
-# dealer_tick opens the socket anew when a rest is over, and leaves an endpoint that is silent;
-# dealer_next_due is when it, or a greeting, has something to do.
-cdef void dealer_tick(dealer_t *d, int64_t now) noexcept nogil
-cdef int64_t dealer_next_due(const dealer_t *d) noexcept nogil
 
-# dealer_writable: whether a connection takes another packet; the refused ones go first.
-cdef int dealer_writable(dealer_t *d) noexcept nogil
-cdef void dealer_begin(dealer_t *d, uint64_t done) noexcept nogil
-cdef void dealer_end(dealer_t *d, int64_t now) noexcept nogil
-# dealer_ready_now: whether the sockets may have something to read, or one takes what waits for it.
-# ZMQ_FD is edge-triggered, tells nothing of what was there before the first read, and every call on
-# the socket may take its news: so this is asked before a sleep.
-cdef int dealer_ready_now(dealer_t *d) noexcept nogil
+cdef inline void link_free(link_state_t *l) noexcept nogil:
+    endpoints_free(&l.endpoints)
+
+
+# --- small things --------------------------------------------------------------------------
+
+# link_jitter returns ns, a quarter more or less, so that many peers don't speak at once.
+cdef inline int64_t link_jitter(link_state_t *l, int64_t ns) noexcept nogil:
+    return ns - ns // 4 + <int64_t>(draw(&l.dice) % <uint64_t>(ns // 2 + 1))
+
+
+cdef inline void act(link_state_t *l, link_action kind, const char *reason) noexcept nogil:
+    cdef link_action_t *action = &l.actions[l.actions_count]
+    CHECK(l.actions_count < ACTIONS_MAX, "%u actions of one event", l.actions_count)
+    action.kind = kind
+    action.endpoint = endpoint_name(&l.endpoints)
+    action.reason = reason
+    action.brief = l.brief
+    l.actions_count += 1
+
+
+cdef inline bint link_resting(const link_state_t *l, int64_t now) noexcept nogil:
+    return now < l.resting_until
+
+
+# --- opening and leaving -------------------------------------------------------------------
+
+cdef inline void rest(link_state_t *l, int64_t until) noexcept nogil:
+    l.resting_until = until
+    l.reopen = 1
+    l.greet_at = FAR
+
+
+cdef inline void lose(link_state_t *l, const char *reason) noexcept nogil:
+    if l.welcomed:
+        l.lost = reason
+        if not l.leaving:
+            act(l, LINK_LOG_LOST, reason)
+    l.welcomed = 0
+
+
+# link_close closes the socket, if there is one.
+cdef inline void link_close(link_state_t *l) noexcept nogil:
+    l.up = l.welcomed = 0
+    l.lives += 1
+    if l.is_open:
+        act(l, LINK_CLOSE, NULL)
+    l.is_open = 0
+
+
+# link_open connects to the endpoint in use, by a new socket.
+cdef inline void link_open(link_state_t *l, int64_t now) noexcept nogil:
+    link_close(l)
+    l.opened_at = l.heard_at = l.greet_at = now
+    l.resting_until = 0
+    l.handshakes = 0
+    l.reopen = 0
+    l.is_open = 1
+    l.up = l.is_inproc = strncmp(endpoint_name(&l.endpoints), b"inproc:", 7) == 0
+    act(l, LINK_OPEN, NULL)
+
+
+# link_open_failed: there is no socket, perhaps for want of descriptors.
+cdef inline void link_open_failed(link_state_t *l, int64_t now) noexcept nogil:
+    l.is_open = l.up = 0
+    rest(l, now + REST_NS)
+
+
+# turn leaves this endpoint for another address of its name, for the next one, or for itself when it
+# is the only one.
+cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
+    lose(l, reason)
+    if endpoints_turn(&l.endpoints):
+        l.brief = 0
+    link_close(l)
+    rest(l, l.opened_at + TURN_PAUSE_NS)
+    if not link_resting(l, now):
+        link_open(l, now)
+
+
+# --- events: the connection ----------------------------------------------------------------
+
+cdef inline void link_disconnected(link_state_t *l, int64_t now) noexcept nogil:
+    l.up = 0
+    l.brief = l.brief or (l.welcomed and now - l.welcomed_at < BRIEF_NS)
+    lose(l, b"disconnected")
+
+
+# link_forgotten greets anew: the broker does not know us, or not by this route.
+cdef inline void link_forgotten(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
+    lose(l, reason)
+    l.resting_until = 0
+    l.reopen = not l.is_open
+    l.greet_at = now
+
+
+# link_connected: a connection stands. If it is not the socket's first one, what the socket did not
+# take is dropped, or it would be sent before the greeting.
+cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
+    l.up = 1
+    l.handshakes += 1
+    if l.handshakes > 1:
+        act(l, LINK_DROP, NULL)
+        link_forgotten(l, now, b"reconnected")
+
+
+# link_refused: libzmq failed to connect, and will try again.
+cdef inline void link_refused(link_state_t *l, int64_t now) noexcept nogil:
+    if l.handshakes == 0 and (l.endpoints.count > 1 or endpoint_is_name(&l.endpoints)):
+        turn(l, now, b"refused")
+
+
+# --- events: what the broker says ----------------------------------------------------------
+
+# link_packet notes a sound packet of an epoch: 1: the broker is another one than before.
+cdef inline bint link_packet(link_state_t *l, const uint8_t *epoch, int64_t now) noexcept nogil:
+    cdef bint had = l.has_epoch
+    if l.welcomed:
+        l.heard_at = now
+    if had and memcmp(l.epoch, epoch, SESSION_SIZE) == 0:
+        return 0
+    if had:
+        link_forgotten(l, now, b"epoch changed")
+    memcpy(l.epoch, epoch, SESSION_SIZE)
+    l.has_epoch = 1
+    return had
+
+
+cdef inline void link_welcome(link_state_t *l, const record_t *record, int64_t now) noexcept nogil:
+    cdef int64_t heartbeat = record.heartbeat_ms * <int64_t>1000000
+    if not l.welcomed:
+        l.welcomed_at = now
+        if not l.brief:
+            act(l, LINK_LOG_FOUND, NULL)
+    l.welcomed = 1
+    l.heard_at = now
+    l.resting_until = 0
+    l.reopen = 0
+    l.greet_at = FAR
+    l.limits.body_bytes_max = record.body_bytes_max
+    l.limits.packet_bytes_max = max(1, record.packet_bytes_max)
+    l.limits.frames_max = max(2, record.frames_max)
+    l.limits.requests_max = max(1, record.requests_max)
+    if heartbeat == 0:
+        heartbeat = l.rates.own_heartbeat
+    l.rates.heartbeat = min(l.rates.own_heartbeat, heartbeat)
+    l.rates.silence = l.rates.heartbeat * l.rates.own_liveness
+    if l.rates.follows:
+        l.rates.silence = heartbeat * min(max(record.liveness, 1), WELCOME_LIVENESS_MAX)
+
+
+# link_bye: BYE 0 greets again; BYE 1 turns to the next endpoint, or to this one after a while.
+cdef inline void link_bye(
+    link_state_t *l, uint16_t code, uint32_t retry_after_ms, int64_t now
+) noexcept nogil:
+    if code == BYE_UNKNOWN:
+        link_forgotten(l, now, b"unknown to it")
+    elif code == BYE_GOING and l.endpoints.count > 1:
+        turn(l, now, b"bye")
+    elif code == BYE_GOING and retry_after_ms:
+        rest(l, now + link_jitter(l, retry_after_ms * <int64_t>1000000))
+    elif code == BYE_GOING:
+        rest(l, now + link_jitter(l, REST_NS))
+
+
+# --- events: time --------------------------------------------------------------------------
+
+# link_wake begins a turn, `planned` ns after the last one at most: what is beyond that and a
+# heartbeat was a pause of our own (a stopped process), not the broker's silence.
+cdef inline void link_wake(link_state_t *l, int64_t planned, int64_t now) noexcept nogil:
+    cdef int64_t pause = now - l.woke_at - planned - l.rates.heartbeat
+    if l.woke_at and pause > 0:
+        l.heard_at += pause
+    l.woke_at = now
+
+
+# link_tick opens the socket again when a rest is over, and leaves an endpoint that is silent.
+cdef inline void link_tick(link_state_t *l, int64_t now) noexcept nogil:
+    if l.brief and l.welcomed and now - l.welcomed_at >= BRIEF_NS:
+        l.brief = 0
+        act(l, LINK_LOG_FOUND, NULL)
+    if link_resting(l, now):
+        return
+    if l.reopen:
+        link_open(l, now)
+    elif now - l.heard_at >= l.rates.silence:
+        turn(l, now, b"silent")
+
+
+# link_next_due is when link_tick, or a greeting, has something to do.
+cdef inline int64_t link_next_due(const link_state_t *l) noexcept nogil:
+    cdef int64_t due = l.heard_at + l.rates.silence
+    if l.reopen:
+        return l.resting_until
+    if l.brief and l.welcomed:
+        due = min(due, l.welcomed_at + BRIEF_NS)
+    return due if l.wants_out else min(due, l.greet_at)
+
+
+# --- what is sent --------------------------------------------------------------------------
+
+# link_greets says whether HELLO or READY belongs into this turn's packet; it counts as sent then.
+cdef inline bint link_greets(link_state_t *l, int64_t now) noexcept nogil:
+    if now < l.greet_at:
+        return 0
+    l.greet_at = FAR if l.welcomed else now + link_jitter(l, GREETING_NS)
+    return 1
+
+
+cdef inline void link_greet_again(link_state_t *l, int64_t now) noexcept nogil:
+    l.greet_at = min(l.greet_at, now)
+
+
+# link_next_beat is when a HEARTBEAT is due: a worker's when nothing was sent for a heartbeat, a
+# client's, which asks for an answer, when nothing was heard for one.
+cdef inline int64_t link_next_beat(const link_state_t *l) noexcept nogil:
+    cdef int64_t since = l.said_at if l.rates.follows else l.heard_at
+    return max(since, l.beat_at) + l.rates.heartbeat

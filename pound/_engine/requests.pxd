@@ -29,7 +29,7 @@ from pound._base.index cimport (
 from pound._base.links cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
-from .engine cimport FAR
+from .link cimport FAR
 from .mailbox cimport body_clear, body_t, mail_t, mailbox_t
 from .pace cimport PACE_ROWS, pace_find, pace_more, pace_refused, pace_t, pace_takes
 

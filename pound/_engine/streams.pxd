@@ -18,7 +18,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
-from .link cimport dealer_t
+from .outbox cimport outbox_t
 from .requests cimport client_request_t, requests_t, stream_state_t
 
 # stream_looked has the CREDIT of a stream sent, whose caller posted a look_t.
@@ -37,5 +37,5 @@ cdef void stream_again(
 # stream_unread returns what of a stream's attempt its caller has not read.
 cdef uint64_t stream_unread(const stream_state_t *stream) noexcept nogil
 # streams_collect writes the CREDITs that are to be said; streams_again has all of them said again.
-cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil
+cdef void streams_collect(requests_t *q, outbox_t *out) noexcept nogil
 cdef void streams_again(requests_t *q) noexcept nogil

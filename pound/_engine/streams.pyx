@@ -6,7 +6,7 @@ from pound._base.pool cimport NONE
 from pound._wire.format cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
-from .link cimport dealer_credit, dealer_t
+from .outbox cimport outbox_credit, outbox_t
 from .requests cimport (
     OPEN, client_request_t, request_credited, request_credits, requests_t, stream_state_t)
 
@@ -40,7 +40,7 @@ cdef uint64_t window(const requests_t *q) noexcept nogil:
 
 
 # credit writes how far the worker of a request may go, unless it was told that already.
-cdef void credit(dealer_t *d, requests_t *q, client_request_t *request) noexcept nogil:
+cdef void credit(outbox_t *out, requests_t *q, client_request_t *request) noexcept nogil:
     cdef stream_state_t *stream = request.stream
     cdef uint8_t attempt = request.attempt if stream == NULL else stream.attempt
     cdef uint64_t more = window(q)
@@ -55,16 +55,16 @@ cdef void credit(dealer_t *d, requests_t *q, client_request_t *request) noexcept
         store_ordered(&stream.due_at, read + more // 4)
     if request.credit < used + more:
         request.credit = used + more
-        dealer_credit(d, request.id, attempt, request.credit)
+        outbox_credit(out, request.id, attempt, request.credit)
 
 
-cdef void streams_collect(requests_t *q, dealer_t *d) noexcept nogil:
+cdef void streams_collect(requests_t *q, outbox_t *out) noexcept nogil:
     cdef uint32_t r
     while q.credits.head != NONE:
         r = q.credits.head
         request_credited(q, r)
         if q.all[r].id:
-            credit(d, q, &q.all[r])
+            credit(out, q, &q.all[r])
 
 
 cdef void stream_skip(

@@ -8,8 +8,8 @@ from pound._base.check cimport CHECK
 from pound._base.pool cimport NONE
 from .client_state cimport client_state_t, long_wait_t
 from .endpoints cimport endpoint_name
-from .engine cimport FAR, TROUBLE, engine_log, engine_t, engine_trouble
-from .link cimport dealer_resting, dealer_t
+from .engine cimport TROUBLE, engine_log, engine_t, engine_trouble
+from .link cimport FAR, link_resting, link_state_t
 from .mailbox cimport LOG_REQUEST_WAITING
 from .pace cimport PACE_ROWS
 from .requests cimport (
@@ -22,12 +22,12 @@ cdef enum:
 
 # no_broker writes why there is none.
 cdef void no_broker(char *to, size_t room, engine_t *e) noexcept nogil:
-    cdef const char *at = endpoint_name(&e.dealer.endpoints)
+    cdef const char *at = endpoint_name(&e.link.endpoints)
     cdef char trouble[TROUBLE]
     if engine_trouble(e, trouble, sizeof(trouble)) == 0:
         snprintf(trouble, sizeof(trouble), b"no broker answers at %s", at)
-    if e.dealer.lost != NULL:
-        snprintf(to, room, b"the broker was lost (%s); %s", e.dealer.lost, trouble)
+    if e.link.lost != NULL:
+        snprintf(to, room, b"the broker was lost (%s); %s", e.link.lost, trouble)
     else:
         snprintf(to, room, b"%s", trouble)
 
@@ -36,9 +36,9 @@ cdef void no_broker(char *to, size_t room, engine_t *e) noexcept nogil:
 cdef void waits_for(
     char *to, size_t room, engine_t *e, const client_request_t *request, int64_t now
 ) noexcept nogil:
-    cdef dealer_t *d = &e.dealer
+    cdef const link_state_t *link = &e.link
     cdef requests_t *q = &(<client_state_t *> e.rules.state).requests
-    cdef const char *at = endpoint_name(&d.endpoints)
+    cdef const char *at = endpoint_name(&link.endpoints)
     if request.place == BUSY:
         snprintf(
             to, room, b"the broker at %s is busy, it was asked %u times and said: %s", at,
@@ -47,19 +47,19 @@ cdef void waits_for(
         snprintf(
             to, room, b"the broker at %s takes no more for this service now, it said: %s", at,
             (<client_state_t *> e.rules.state).refusal)
-    elif not d.welcomed:
+    elif not link.welcomed:
         no_broker(to, room, e)
-    elif dealer_resting(d, now):
+    elif link_resting(link, now):
         snprintf(to, room, b"the broker at %s goes away and takes no requests", at)
-    elif now - d.heard_at > 2 * d.heartbeat:
+    elif now - link.heard_at > 2 * link.rates.heartbeat:
         snprintf(
             to, room, b"the broker at %s has said nothing for %.1f s: is it stopped?", at,
-            <double> (now - d.heard_at) / NS)
-    elif request.id == 0 and q.open >= d.limits.requests_max:
+            <double> (now - link.heard_at) / NS)
+    elif request.id == 0 and q.open >= link.limits.requests_max:
         snprintf(
             to, room, b"the window of %u open requests is full (requests_max of the broker at %s)",
-            <unsigned int> d.limits.requests_max, at)
-    elif request.id == 0 and d.wants_out:
+            <unsigned int> link.limits.requests_max, at)
+    elif request.id == 0 and link.wants_out:
         snprintf(to, room, b"the broker at %s does not read, the request was not sent", at)
     elif request.id == 0:
         snprintf(to, room, b"the time was over before the request was sent to %s", at)

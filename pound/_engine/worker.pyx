@@ -20,14 +20,15 @@ from libc.string cimport memset, strlen
 from pound._wire.writer cimport (
     CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
     FLAG_META, KIND_ERROR, KIND_REPLY)
-from .engine cimport FAR, Engine, clock_now, engine_log, forks
+from .engine cimport Engine, clock_now, engine_log, forks
 from .handoff cimport (
     handoff_answer, handoff_take, handoff_take_all, handoff_take_cancelled, handoff_thread_lost,
     handoff_wait)
-from .link cimport limits_excess
+from .link cimport FAR
 from .mailbox cimport (
     LOG_DRAINING, body_clear, body_fill, body_meta, body_parts, body_t, body_text, body_value,
     released_drop)
+from .outbox cimport limits_excess
 from .partials cimport (
     PARTIAL_DROPPED, PARTIAL_GIVEN, PARTIAL_REFUSED, partial_give, partial_has_room, partial_t)
 from .task cimport held_task_t, task_drop, task_keep, tasks_live

@@ -11,15 +11,15 @@ from pound._wire.writer cimport (
     KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t,
     record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
-from .engine cimport FAR, engine_command_t, engine_log, engine_post, engine_t, rules_t
+from .engine cimport engine_command_t, engine_log, engine_post, engine_t, rules_t
 from .handoff cimport (
     handoff_abandon, handoff_close, handoff_exchange, handoff_free, handoff_init, handoff_next_due,
     handoff_take_all, handoff_take_cancelled)
-from .link cimport (
-    dealer_bye, dealer_error, dealer_flushed, dealer_forgotten, dealer_greet_again, dealer_greets,
-    dealer_partial, dealer_ready, dealer_reply, dealer_t, jitter)
+from .link cimport FAR, link_forgotten, link_greet_again, link_greets, link_jitter, link_next_beat
 from .mailbox cimport (
     LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_UNDELIVERED, body_clear, body_read, body_text)
+from .outbox cimport (
+    outbox_bye, outbox_error, outbox_flushed, outbox_partial, outbox_ready, outbox_reply, outbox_t)
 from .partials cimport room_give, room_init, room_take, take_credit
 from .task cimport (
     TASK_GONE, TASK_RUNNING, TASK_STALE, answer_free, answer_new, answer_size, answer_t,
@@ -134,22 +134,22 @@ cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     """Write answers, then READY, then BYE: what this turn sends."""
     cdef worker_state_t *w = state_of(e)
     cdef bint answers = False, last, greets
-    if e.dealer.welcomed and not w.handoff.gathers:
-        answers = write_answers(&e.dealer, w, now)
+    if e.link.welcomed and not w.handoff.gathers:
+        answers = write_answers(&e.outbox, w, now)
     last = leaving(w) and answers and w.running.count == 0 and w.unsent.count == 0
-    greets = dealer_greets(&e.dealer, now)
+    greets = link_greets(&e.link, now)
     if greets:
-        write_ready(&e.dealer, w)
+        write_ready(&e.outbox, w)
     w.drain.bye_due |= last or (greets and leaving(w))
     if w.drain.bye_due:
         w.drain.bye_due = w.drain.agreed = 0
         w.drain.byes += 1
-        e.dealer.leaving = 1
-        dealer_bye(&e.dealer, BYE_GOING)
+        e.link.leaving = 1
+        outbox_bye(&e.outbox, BYE_GOING)
 
 
 # write_answers writes a turn's worth of answers; whether there were any.
-cdef bint write_answers(dealer_t *d, worker_state_t *w, int64_t now) noexcept nogil:
+cdef bint write_answers(outbox_t *out, worker_state_t *w, int64_t now) noexcept nogil:
     cdef int64_t budget = TURN_BYTES
     cdef answer_t *a
     if w.unsent.count == 0:
@@ -158,7 +158,7 @@ cdef bint write_answers(dealer_t *d, worker_state_t *w, int64_t now) noexcept no
     while w.unsent.first != NULL and budget > 0:
         a = answers_pop(&w.unsent)
         budget -= <int64_t>answer_size(a)
-        write_answer(d, a)
+        write_answer(out, a)
         room_give(&w.handoff, a)
         answers_put(&w.sent, a)
     while w.sent.bytes > SENT_BYTES_MAX or w.sent.count > SENT_MAX:
@@ -166,16 +166,16 @@ cdef bint write_answers(dealer_t *d, worker_state_t *w, int64_t now) noexcept no
     return True
 
 
-cdef void write_answer(dealer_t *d, const answer_t *a) noexcept nogil:
+cdef void write_answer(outbox_t *out, const answer_t *a) noexcept nogil:
     if a.kind == KIND_REPLY:
-        dealer_reply(d, a.token, &a.body)
+        outbox_reply(out, a.token, &a.body)
     elif a.kind == KIND_ERROR:
-        dealer_error(d, a.token, a.code, a.retry_after_ms, &a.body)
+        outbox_error(out, a.token, a.code, a.retry_after_ms, &a.body)
     else:
-        dealer_partial(d, a.token, a.sequence, a.attempt, &a.body)
+        outbox_partial(out, a.token, a.sequence, a.attempt, &a.body)
 
 
-cdef void write_ready(dealer_t *d, worker_state_t *w) noexcept nogil:
+cdef void write_ready(outbox_t *out, worker_state_t *w) noexcept nogil:
     """write_ready names the tasks that run or whose answer may not have arrived."""
     cdef size_t room = w.running.count + w.unsent.count + w.sent.count
     cdef uint64_t *tokens = <uint64_t *>malloc((room + 1) * sizeof(uint64_t))
@@ -190,10 +190,10 @@ cdef void write_ready(dealer_t *d, worker_state_t *w) noexcept nogil:
         listed += 1
         task = task.newer
     listed = list_answers(w, &w.unsent, tokens, listed, room)
-    if not d.welcomed:
+    if not out.link.welcomed:
         listed = list_answers(w, &w.sent, tokens, listed, room)
-    dealer_ready(
-        d, w.capacity - min(w.stale.count, w.capacity - 1), tokens, listed, &w.names
+    outbox_ready(
+        out, w.capacity - min(w.stale.count, w.capacity - 1), tokens, listed, &w.names
     )
     free(tokens)
 
@@ -219,7 +219,7 @@ cdef uint32_t list_answers(
 cdef int pending(engine_t *e) noexcept nogil:
     """Tell whether the last turn left answers; before WELCOME they have to wait."""
     cdef worker_state_t *w = state_of(e)
-    return e.dealer.welcomed and w.unsent.count > 0 and not w.handoff.gathers
+    return e.link.welcomed and w.unsent.count > 0 and not w.handoff.gathers
 
 
 cdef uint64_t done(engine_t *e) noexcept nogil:
@@ -246,7 +246,7 @@ cdef void take(
             take_credit(&w.handoff, task, record.credit)
     elif record.kind == KIND_BYE and record.code == BYE_AGREED:
         if not leaving(w):
-            dealer_forgotten(&e.dealer, now, b"bye")
+            link_forgotten(&e.link, now, b"bye")
             return
         w.drain.byes -= w.drain.byes > 0
         w.drain.agreed = w.drain.byes == 0
@@ -305,7 +305,7 @@ cdef int service_find(const worker_state_t *w, const record_t *record) noexcept 
 cdef void heard(engine_t *e) noexcept nogil:
     """Let go of the answers sent: the connection stood after them, unless libzmq refused them."""
     cdef worker_state_t *w = state_of(e)
-    if dealer_flushed(&e.dealer):
+    if outbox_flushed(&e.outbox):
         answers_drop(&w.sent)
 
 
@@ -314,7 +314,7 @@ cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
     cdef worker_state_t *w = state_of(e)
     cdef answers_t again = w.sent
     cdef answer_t *a = again.first
-    w.limits = e.dealer.limits
+    w.limits = e.link.limits
     w.drain.byes = 0  # those of an earlier route
     while a != NULL:
         room_take(&w.handoff, a)
@@ -323,7 +323,7 @@ cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
     while w.unsent.first != NULL:
         answers_put(&again, answers_pop(&w.unsent))
     w.unsent = again
-    dealer_greet_again(&e.dealer, now)
+    link_greet_again(&e.link, now)
 
 
 cdef void epoch_changed(engine_t *e, int64_t now) noexcept nogil:
@@ -370,12 +370,12 @@ cdef void tick(engine_t *e, int64_t now) noexcept nogil:
     cdef answers_t given = handoff_exchange(&w.handoff, &w.fresh, now)
     while given.first != NULL:
         settle(w, answers_pop(&given))
-    if w.ready_again and e.dealer.welcomed and not leaving(w):
-        dealer_greet_again(&e.dealer, now)
+    if w.ready_again and e.link.welcomed and not leaving(w):
+        link_greet_again(&e.link, now)
     w.ready_again = 0
     if now >= w.drain.bye_at:
         w.drain.bye_due = 1
-        w.drain.bye_at = now + jitter(<int64_t>GREETING_EVERY_MS * MILLISECOND)
+        w.drain.bye_at = now + link_jitter(&e.link, <int64_t>GREETING_EVERY_MS * MILLISECOND)
     if now >= w.drain.until and not w.drain.gave_back:
         give_back(e, w)
     w.drain.idle_since = min(w.drain.idle_since, now) if leaving(w) and not owes(w) else FAR
@@ -418,8 +418,7 @@ cdef int64_t next_due(engine_t *e) noexcept nogil:
 
 
 cdef int64_t next_beat(engine_t *e) noexcept nogil:
-    """Give a sign of life when nothing was said for a heartbeat."""
-    return after(max(e.dealer.said_at, e.beat_at), e.dealer.heartbeat)
+    return link_next_beat(&e.link)
 
 
 cdef int finished(engine_t *e, int64_t now) noexcept nogil:
@@ -427,9 +426,9 @@ cdef int finished(engine_t *e, int64_t now) noexcept nogil:
     cdef worker_state_t *w = state_of(e)
     if not leaving(w):
         return 0
-    if owes(w) or not dealer_flushed(&e.dealer):
+    if owes(w) or not outbox_flushed(&e.outbox):
         return now >= last_words(w)
-    if w.drain.agreed or not e.dealer.welcomed:
+    if w.drain.agreed or not e.link.welcomed:
         return 1
     return now >= agreed_by(w) or (w.drain.gave_back and now >= last_words(w))
 
@@ -475,14 +474,13 @@ cdef int worker_init(worker_state_t *w, engine_t *engine, uint32_t capacity, int
     w.mask = buckets - 1
     w.capacity = capacity
     w.drain.until = w.drain.bye_at = w.drain.idle_since = FAR
-    w.limits = engine.dealer.limits
+    w.limits = engine.link.limits
     rules_fill(w, &engine.rules)
     return 0
 
 
 cdef void rules_fill(worker_state_t *w, rules_t *rules) noexcept nogil:
     rules.state = w
-    rules.follows = 1
     rules.collect = collect
     rules.pending = pending
     rules.take = take

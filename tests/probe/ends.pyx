@@ -1,4 +1,4 @@
-# Handles for mail, dealer and engine, for tests only: bodies and mailboxes, and an engine whose end
+# Handles for mail and engine, for tests only: bodies and mailboxes, and an engine whose end
 # only counts and says what it is told to.
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -7,14 +7,15 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pound._engine.engine cimport (
-    FAR, Engine, clock_now, engine_command_t, engine_log, engine_post, engine_t, forks)
+    Engine, clock_now, engine_command_t, engine_log, engine_post, engine_t, forks)
 from pound._engine.link cimport (
-    broker_limits_t, dealer_greets, dealer_hello, dealer_reply, dealer_request, jitter,
-    limits_excess)
+    FAR, broker_limits_t, link_greets, link_jitter, link_state_t)
 from pound._engine.mailbox cimport (
     LOG_EPOCH_CHANGED, MAIL_PARTIAL, MAIL_REPLY, body_clear, body_fill, body_meta, body_parts,
     body_t, body_value, mail_free, mail_new, mail_t, mailbox_free, mailbox_init, mailbox_put,
     mailbox_put_all, mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
+from pound._engine.outbox cimport (
+    limits_excess, outbox_hello, outbox_reply, outbox_request)
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 
@@ -29,8 +30,12 @@ def fork_count():
     return forks()
 
 
+cdef link_state_t thrower
+thrower.dice = 1
+
+
 def jittered(int64_t ns):
-    return jitter(ns)
+    return link_jitter(&thrower, ns)
 
 
 cdef class Body:
@@ -128,7 +133,7 @@ def put_and_forget(int rounds):
 
 cdef struct counts_t:
     body_t label
-    body_t reply               # said once it has parts and the dealer is welcomed
+    body_t reply               # said once it has parts and the link is welcomed
     uint64_t commands
     uint64_t heard
     uint64_t takes
@@ -160,11 +165,11 @@ cdef void run_noted(engine_t *e, engine_command_t *command) noexcept nogil:
 cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     cdef counts_t *c = counts_of(e)
     c.collects += 1
-    if dealer_greets(&e.dealer, now):
-        dealer_hello(&e.dealer, &c.label)
-    if e.dealer.welcomed and c.reply.parts:
-        dealer_request(&e.dealer, 1, 0, 0, 0, <const uint8_t *>b"echo", 4, &c.reply)
-        dealer_reply(&e.dealer, 7, &c.reply)
+    if link_greets(&e.link, now):
+        outbox_hello(&e.outbox, &c.label)
+    if e.link.welcomed and c.reply.parts:
+        outbox_request(&e.outbox, 1, 0, 0, 0, <const uint8_t *>b"echo", 4, &c.reply)
+        outbox_reply(&e.outbox, 7, &c.reply)
         body_clear(&c.reply)
 
 
@@ -191,7 +196,7 @@ cdef void epoch_changed(engine_t *e, int64_t now) noexcept nogil:
 
 cdef int64_t next_beat(engine_t *e) noexcept nogil:
     cdef int64_t beat = counts_of(e).beat
-    return FAR if beat == FAR else max(e.dealer.said_at, e.beat_at) + beat
+    return FAR if beat == FAR else max(e.link.said_at, e.link.beat_at) + beat
 
 
 cdef void tick(engine_t *e, int64_t now) noexcept nogil:

@@ -54,4 +54,4 @@ cdef class Held:
 
 def monitor_fd(Engine engine not None):
     """The descriptor that is readable when the engine has not read all of its socket's monitor."""
-    return engine.e.dealer.monitor_fd
+    return engine.e.socket.monitor_fd

@@ -11,7 +11,7 @@ from pound._engine.requests cimport (
     BUSY, PLACES, RETURNED, request_arm, request_end, request_expires, request_move, request_new,
     request_paces, request_send, requests_again, requests_by_id, requests_by_number, requests_done,
     requests_due, requests_free, requests_init, requests_t, shared_name_t)
-from pound._engine.engine cimport FAR
+from pound._engine.link cimport FAR
 from pound._engine.mailbox cimport MAIL_REPLY, mail_free, mail_new
 
 REMEMBERED = CANCELS_MAX
