@@ -5,14 +5,13 @@ from pound.config import Config
 
 LOG_KINDS: tuple[str, ...]
 DIALECTS: tuple[str, ...]
-WHY_REFUSED: dict[int, str]
-WHY_WORKER_REFUSED: tuple[str, ...]
+REASONS: dict[int, str]
 LOOP_COUNTERS: tuple[str, ...]
 DISPATCHER_COUNTERS: tuple[str, ...]
 
 @disjoint_base
 class Core:
-    def __new__(cls, config: Config, version: str, wake_fd: int) -> Self: ...
+    def __new__(cls, config: Config, version: str) -> Self: ...
     def attach(
         self,
         frontend: zmq.Socket[bytes],

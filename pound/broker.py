@@ -22,7 +22,7 @@ import zmq
 from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._broker.binding import bind
-from pound._core import DIALECTS, LOG_KINDS, WHY_REFUSED, WHY_WORKER_REFUSED, Core
+from pound._core import DIALECTS, LOG_KINDS, REASONS, Core
 from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
@@ -151,7 +151,6 @@ class Broker(Unpicklable):
         self._sockets: list[zmq.Socket[Any]] = []
         self._monitors: list[zmq.Socket[Any]] = []
         self._endpoints: list[tuple[str, ...]] = [(), ()]
-        self._wake = (-1, -1)
         self._lock = threading.Lock()
         self._last_stats: dict[str, int] = {}
         self._drained = False
@@ -212,7 +211,6 @@ class Broker(Unpicklable):
             return True
         limit = self.config.drain_timeout if timeout is None else timeout
         core.drain(limit)
-        self._wake_up()
         self.wait(limit + JOIN_S)
         return self._drained
 
@@ -222,7 +220,6 @@ class Broker(Unpicklable):
         if core is None or thread is None:
             return
         core.stop()
-        self._wake_up()
         thread.join(JOIN_S)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -332,10 +329,7 @@ class Broker(Unpicklable):
     # -- sockets ------------------------------------------------------------------------------
 
     def _open(self, context: zmq.Context[Any]) -> None:
-        self._wake = os.pipe()
-        for end in self._wake:
-            os.set_blocking(end, False)
-        core = Core(self.config, __version__, self._wake[0])
+        core = Core(self.config, __version__)
         for side, (name, urls) in enumerate(
             (("frontend", self.config.frontend), ("backend", self.config.backend))
         ):
@@ -395,11 +389,6 @@ class Broker(Unpicklable):
             monitor.close(0)
         self._sockets.clear()
         self._monitors.clear()
-        with self._lock:
-            wake, self._wake = self._wake, (-1, -1)
-        for end in wake:
-            if end >= 0:
-                os.close(end)
         if self._given_context is None:
             context.term()
 
@@ -409,14 +398,6 @@ class Broker(Unpicklable):
         self._check_process()
         with self._lock:
             return self._core, self._thread
-
-    def _wake_up(self) -> None:
-        with self._lock:
-            if self._wake[1] >= 0:
-                try:
-                    os.write(self._wake[1], b"\0")
-                except BlockingIOError:
-                    return  # it is awake already
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
@@ -435,10 +416,8 @@ def _write(
     fields.pop("", None)
     if "dialect" in fields:
         fields["dialect"] = DIALECTS[fields["dialect"]]
-    if kind == "requests_refused":
-        fields["why"] = WHY_REFUSED[number]
-    elif kind == "worker_refused":
-        fields["why"] = WHY_WORKER_REFUSED[number]
+    if isinstance(fields.get("why"), int):
+        fields["why"] = REASONS[number]
     if kind == "held_back":
         fields["event"] = EVENTS[LOG_KINDS[number]][1]
     if repeated:

@@ -6,7 +6,7 @@ array        arrays that grow and begin at a cache line
 atomics.h    counters, dice and lists that several threads touch without a lock
 buffer       a growable run of bytes
 check        the assertion of code that runs without the GIL
-clock.h      nanoseconds, the same clock as `time.monotonic()`
+clock        nanoseconds, the same clock as `time.monotonic()`
 freelist     small blocks of memory, kept for their next use
 heap         numbers ordered by a key
 hints        what changes nothing but time: fetching ahead, the likely branch
@@ -14,10 +14,10 @@ index        keys that mostly follow one another, found by their low bits
 links        intrusive lists
 lru          numbers in order of a key that mostly rises
 pool         numbered entities in an array, and their free list
-seqlock.h    counters published to other threads without a lock
+seqlock      counters published to other threads without a lock
 signals      signals act only in the process that installed their handlers
 table        hash tables
 threads      whether threads are the operating system's
 unpicklable  objects that belong to one process say so
-wake.h       how a thread is woken; the count of forks
+wake         how a thread waits and is woken; the count of forks
 """

@@ -1,10 +1,10 @@
-/* What the engine's thread waits with, and the count of forks.
+/* How a thread waits and is woken, and the count of forks.
  *
  * A wake pair is one eventfd on Linux, a pipe elsewhere. Ringing never blocks: a pair that is full
  * will wake its reader anyway.
  */
-#ifndef POUND_PEER_H
-#define POUND_PEER_H
+#ifndef POUND_WAKE_H
+#define POUND_WAKE_H
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* ppoll */

@@ -1,28 +1,39 @@
 """The broker around the dispatcher: peers, messages in and out, its own services.
 
-Runs without the GIL on the thread of `pound._core`. May import `_base`, `_wire`, `_zmq` and
-`_dispatch`; its Python modules `pound.errors` and `pound._logging`.
+Runs without the GIL on the thread that calls `run` of `pound._core`. May import `_base`, `_wire`,
+`_zmq` and `_dispatch`; its Python modules `pound.errors` and `pound._logging`.
 
-actions            the dispatcher's actions carried out; peers that go, and some that come back
+actions            the dispatcher's actions carried out
+admission          the one door for clients, workers and requests of every dialect
+answers            answers and partials of workers, handed to the dispatcher
 binding            binding an endpoint: names, IPv6, paths, and what to do when it fails
 budget             one budget of bytes for all that is held; free memory given back
+control            small PND records on their way to a peer
 credits            how far the partials of a task may go: clients' CREDIT on its way to workers
+delivery           answers on their way to a client's queue, and those that find no room there
+departures         peers that go, and some that come back
 descriptors        what happens when few descriptors are left for connections
 drain              the end of a broker: what it waits for, its last words, what is left
+failures           why a request failed, in words
 flush              the end of a turn: what waits for each touched peer is sent
 guide              what the Guide's peers say, in calls of the dispatcher
+heartbeats         heartbeats that workers are owed
+housekeeping       what is looked after once a second
 inbound            one message at a time: its route, its dialect; the monitor's events
-intake             storing bodies; handing requests, answers and partials over
 internal_services  the broker's own services: `pound.*` and MMI
+lifetime           making and freeing the broker's data
 log_queue          events for the log: their rate, and the queue to the logging thread
+loop               one turn after another: wait, read, timers, flush, publish
 outgoing           one message on its way out, however many frames it has
 overdue            tasks that a worker has held for long
 peers              bookkeeping of peers, routes, connections, and of what they are to be sent
 pnd                what PND peers say, in calls of the dispatcher
 reasons            why something is refused, in words
-records            records that are kept, and what was attached to them
+records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back
+services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0
 unread             answers that nobody reads, given up before anybody is refused
+violations         malformed messages, counted against their routes
 """

@@ -156,5 +156,5 @@ cdef void descriptors_tick(broker_t *b) noexcept nogil:
         fd = guest.fd
         guest.fd = -1
         d.guests_count -= 1
-        if not is_free(b.wake_fd, d.limit - d.reserve):
+        if not is_free(b.wake_out, d.limit - d.reserve):
             turn_away(b, fd)

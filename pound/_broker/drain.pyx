@@ -7,7 +7,7 @@ from pound._dispatch.dispatcher cimport (
     NONE, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, request_t)
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND
 from pound._wire.writer cimport BYE_GOING
-from .actions cimport tell_bye
+from .control cimport tell_bye
 from .flush cimport flush, flush_deferred
 from .peers cimport log_event, peer_touch
 from .state cimport (

@@ -18,8 +18,10 @@ from pound._wire.writer cimport (
     packet_begin, packet_end, part_next, part_t, put_error, put_image, put_simple)
 from pound._zmq.libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
 from pound._zmq.pipes cimport COUNTED_FROM, FRAME_BYTES, pipe_bytes, pipe_count, pipe_new
-from .actions cimport act, items_drop, route_lost
+from .actions cimport act
 from .credits cimport credit_grant_stored, credit_sent, credits_drop, credits_put
+from .delivery cimport items_drop
+from .departures cimport route_lost
 from .outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoing_t
 from .peers cimport (
     control_counts, item_at, item_lives, item_pop, item_record, peer_block, peer_stalled,
@@ -27,8 +29,8 @@ from .peers cimport (
 from .records cimport stored_attached, stored_bytes
 from .state cimport (
     C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
-    FORM_DELIMITED, FORM_WORKER_NUMBERS, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, unsent_t, item_t,
-    peer_t, route_t, service_name_t, slot_t, stored_t)
+    FORM_DELIMITED, FORM_WORKER_NUMBERS, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, item_t, peer_t,
+    route_t, service_name_t, slot_t, stored_t, unsent_t)
 
 cdef enum:
     AHEAD = 8                # a record is fetched so many steps before it is packed
@@ -82,6 +84,7 @@ cdef void flush_blocked(broker_t *b) noexcept nogil:
             if (peer.blocked_since and b.now - peer.blocked_since > b.settings.client_grace_ns
                     and peer_stalled(b, peer, b.settings.client_grace_ns)):
                 items_drop(b, peer)
+                act(b)
             peer_touch(b, peer)
         peer = b.blocked
 

@@ -1,36 +1,31 @@
 """What foreign peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport malloc
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from pound._dispatch.dispatcher cimport (
-    ANS_DEAD, NONE, OPENED_NAMED, OPENED_OFFERED, READY_NEW_LIFE, REQ_ACCEPTED, REQ_BUSY_CLIENTS,
-    disp_heard, disp_offerable, disp_partial, disp_service_drop, disp_service_refusal,
-    disp_worker_gone)
+from pound._dispatch.dispatcher cimport ANS_DEAD, NONE, REQ_ACCEPTED, disp_heard, disp_partial
 from pound._wire.dialects cimport (
     BAD_FRAMES, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT,
-    SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST, bad_text, frame_t, message_t)
-from pound._wire.writer cimport part_put
-from .actions cimport (
-    act, client_of, deliver, foreign_ready, live_now, lost_forget, refuse_foreign, service_named,
-    session_end)
-from .intake cimport (
-    accept, answer, answer_bad, answer_oversized, answer_page, answer_unstored, frames_bytes,
-    partial, partial_dropped, store_partial, store_reply, store_request, strike)
-from .internal_services cimport PAGE_NONE, PAGE_UNKNOWN, page_of
+    SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST, bad_text, message_t)
+from .actions cimport act, live_now
+from .admission cimport admit, arrival_t, guide_ready, service_to_offer, worker_refused
+from .answers cimport (
+    answer, answer_bad, answer_oversized, answer_unstored, partial, partial_dropped)
+from .departures cimport lost_forget, session_end, worker_gone
+from .internal_services cimport PAGE_NONE, page_of
 from .peers cimport (
     log_event, peer_address, peer_open, peer_rests, peer_touch, route_attach, route_native)
-from .records cimport slot_clear, stored_clear
+from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
+from .records cimport frames_bytes, store_partial, store_reply
 from .state cimport (
-    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING,
-    C_REFUSED_FOREIGN, C_RESERVED_SERVICES, C_SESSIONS_REFUSED, FORM_DELIMITED, FORM_WORKER_NUMBERS,
-    HOLE_BAD, HOLE_MEMORY, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_TRIED,
-    OWE_DISCONNECT, REFUSED_RESERVED, REFUSED_SERVICES, WHY_DRAINING, WHY_ONE_PART, WHY_RESERVED,
-    WHY_RESULT, broker_t, envelope_t, peer_t, route_t, slot_t, stored_t)
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_REFUSED_FOREIGN, HOLE_BAD, HOLE_MEMORY,
+    LOG_REQUESTS_REFUSED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOST_TRIED, OWE_DISCONNECT, broker_t,
+    peer_t, route_t, service_name_t, slot_t, stored_t)
+from .violations cimport strike
 
 cdef enum:
     DISCONNECT_NS = 1000000000  # the Guide's workers answer it at once with READY: not more often
+    REFUSED_NS = 30_000_000_000  # between two lines that say that a peer's requests are refused
     ENVELOPE_BYTES_MAX = 65536  # addresses of up to 255 bytes: no chain of hops is so long
 
 
@@ -45,7 +40,7 @@ cdef void foreign_message(
     route_native(b, route)
     worker_speaks(b, peer, m)
     if m.said == SAID_READY:
-        ready(b, route, peer, m)
+        ready(b, peer, m)
     elif m.said == SAID_ANSWER:
         final(b, route, peer, m)
     elif m.said == SAID_PARTIAL:
@@ -54,9 +49,7 @@ cdef void foreign_message(
         heartbeat(b, peer)
     elif m.said == SAID_DISCONNECT and peer.worker != NONE:
         log_event(b, LOG_WORKER_LEAVES, peer, NULL, 0, b.d.workers[peer.worker].held, m.dialect)
-        peer_rests(b, peer)
-        disp_worker_gone(b.d, peer.worker, b.now)
-        act(b)
+        worker_gone(b, peer)
 
 
 # foreign_peer returns the peer of the route, made on its first message; NULL: no memory, or the
@@ -91,100 +84,49 @@ cdef void foreign_bad(
 
 cdef void request(
         broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
-    cdef uint32_t service = b.default_service
-    cdef const uint8_t *name = m.service
-    cdef uint32_t size = m.service_size
     cdef uint32_t first = m.body + 1
-    cdef uint8_t page = page_of(name, size)
-    cdef slot_t kept
+    cdef arrival_t a
     cdef int result
+    memset(&a, 0, sizeof(arrival_t))
+    a.page = page_of(m.service, m.service_size)
     if frames_bytes(b, 1, m.envelope) > ENVELOPE_BYTES_MAX:
         strike(b, route, m.dialect, "an envelope of more than 64 KiB")
         return
-    if page != PAGE_NONE:
-        request_page(b, peer, m, page)
-        return
-    if m.parts == 0:
+    if m.parts == 0 and a.page == PAGE_NONE:
         strike(b, route, m.dialect, bad_text(BAD_FRAMES))
         return
-    if b.draining:
-        refuse_foreign(b, peer, C_REFUSED_DRAINING, name, size, WHY_DRAINING)
-        return
-    if (frames_bytes(b, first, m.parts) > b.settings.body_bytes_max
-            or m.parts >= b.settings.frames_max):
+    peer.next_request += 1
+    a.id = peer.next_request
+    a.service = m.service
+    a.service_size = m.service_size
+    a.parts = m.parts
+    a.body_bytes = frames_bytes(b, first, m.parts)
+    a.dialect = m.dialect
+    a.asked = &b.views[m.body + m.parts] if m.parts else NULL
+    a.message = m
+    if m.parts >= b.settings.frames_max:
+        result = REFUSED_BODY
+    else:
+        result = admit(b, peer, &a)
+    if result == REFUSED_BODY:
         strike(b, route, m.dialect, "a body larger than body_bytes_max or frames_max")
-        return
-    if client_of(b, peer) == NONE:
-        b.counters[C_SESSIONS_REFUSED] += 1
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_RESULT + REQ_BUSY_CLIENTS)
-        return
-    if size:
-        service = service_named(b, name, size, b.settings.lease_ns, OPENED_NAMED, peer.client)
-    else:
-        name = b.services[service].name
-        size = b.services[service].size
-    if service == NONE:
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, name, size, WHY_RESULT + disp_service_refusal(
-            b.d, OPENED_NAMED, peer.client))
-        return
-    if b.services[service].one_part and m.parts != 1:
-        refuse_foreign(b, peer, C_ONE_PART_REFUSED, name, size, WHY_ONE_PART)
-        return
-    memset(&kept, 0, sizeof(slot_t))
-    kept.dialect = m.dialect
-    if (store_request(b, &kept.record, name, size, first, m.parts)
-            or store_envelope(b, &kept, m)):
-        slot_clear(b, &kept)
-        disp_service_drop(b.d, service)
-        act(b)
-        return
-    peer.next_request += 1
-    result = accept(b, peer, peer.next_request, service, 0, 0, &kept)
-    if result != REQ_ACCEPTED:
-        refuse_foreign(b, peer, C_REFUSED_FOREIGN, m.service, m.service_size, WHY_RESULT + result)
+    elif result != REQ_ACCEPTED:
+        refused(b, peer, m, result)
 
 
-# store_envelope keeps what goes before the answer; 0, or -1: no memory, and the answer would be
-# sent astray. One empty frame needs no memory.
-cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil:
-    cdef uint32_t size = 0
-    cdef uint32_t i
-    cdef uint8_t *at
-    slot.form = FORM_DELIMITED if m.envelope > 0 else 0
-    if m.worker_numbers:
-        slot.form |= FORM_WORKER_NUMBERS
-    if m.envelope <= 1:
-        return 0
-    for i in range(m.envelope):
-        size += 4 + <uint32_t> b.views[1 + i].size
-    slot.envelope = <envelope_t *> malloc(sizeof(envelope_t) + size)
-    if slot.envelope == NULL:
-        b.counters[C_NO_MEMORY] += 1
-        return -1
-    slot.envelope.size = size
-    at = slot.envelope.parts
-    for i in range(m.envelope):
-        at = part_put(at, b.views[1 + i].data, <uint32_t> b.views[1 + i].size)
-    return 0
-
-
-cdef void request_page(
-        broker_t *b, peer_t *peer, const message_t *m, uint8_t page) noexcept nogil:
-    """Answer one of the broker's own services."""
-    cdef const frame_t *last = &b.views[m.body + m.parts] if m.parts else NULL
-    cdef uint32_t slot
-    if page == PAGE_UNKNOWN:
-        refuse_foreign(b, peer, C_RESERVED_SERVICES, m.service, m.service_size, WHY_RESERVED)
-        return
-    peer.next_request += 1
-    if answer_page(b, peer, peer.next_request, page, m.service, m.service_size, last, m.dialect,
-                   &slot) == REQ_ACCEPTED:
-        if store_envelope(b, &b.slots[slot], m):
-            stored_clear(b, &b.slots[slot].record)
-        deliver(b, slot)
-    else:
+# refused says in the log, at most twice a minute for a peer, that a request did not come in: its
+# dialect has no way to be told.
+cdef void refused(broker_t *b, peer_t *peer, const message_t *m, int why) noexcept nogil:
+    cdef const service_name_t *default = &b.services[b.default_service]
+    if why < REFUSED_DRAINING:
         b.counters[C_REFUSED_FOREIGN] += 1
-    act(b)
+    if peer.refused_at and b.now - peer.refused_at < REFUSED_NS:
+        return
+    peer.refused_at = b.now
+    if m.service_size:
+        log_event(b, LOG_REQUESTS_REFUSED, peer, m.service, m.service_size, why, 0)
+    else:
+        log_event(b, LOG_REQUESTS_REFUSED, peer, default.name, default.size, why, 0)
 
 
 # -- workers ----------------------------------------------------------------------------------
@@ -209,40 +151,26 @@ cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept 
         peer.text = m.text
 
 
-cdef void ready(
-        broker_t *b, route_t *route, peer_t *peer, const message_t *m) noexcept nogil:
+cdef void ready(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
     cdef uint32_t service = b.default_service
+    cdef int why = REQ_ACCEPTED
     if m.service_size:
-        if page_of(m.service, m.service_size) != PAGE_NONE:
-            b.counters[C_RESERVED_SERVICES] += 1
-            ready_refused(b, peer, m, REFUSED_RESERVED)
-            return
-        service = service_named(
-            b, m.service, m.service_size, b.settings.lease_ns, OPENED_OFFERED, NONE)
-    if service != NONE and not disp_offerable(b.d, &service, 1):
-        disp_service_drop(b.d, service)
-        act(b)
-        service = NONE
-    if service == NONE:
-        ready_refused(b, peer, m, REFUSED_SERVICES)
-        return
-    foreign_ready(b, peer, service, READY_NEW_LIFE)
-    if peer.worker == NONE:
-        disp_service_drop(b.d, service)
-        act(b)
+        why = service_to_offer(b, m.service, m.service_size, &service)
+    if why != REQ_ACCEPTED:
+        worker_refused(b, peer, m.service, m.service_size, why)
+        peer.refused = 1
+    else:
+        guide_ready(b, peer, service)
+    if peer.refused:
+        ready_refused(b, peer)
 
 
 # ready_refused leaves a READY unanswered: the Guide's workers answer DISCONNECT with a new
 # connection and READY, at once and for ever. Heartbeats of the worker are not answered either;
 # after some silence it comes again.
-cdef void ready_refused(
-        broker_t *b, peer_t *peer, const message_t *m, int64_t why) noexcept nogil:
-    peer.refused = 1
-    log_event(b, LOG_WORKER_REFUSED, peer, m.service, m.service_size, why, 0)
+cdef void ready_refused(broker_t *b, peer_t *peer) noexcept nogil:
     if known(b, peer):
-        peer_rests(b, peer)
-        disp_worker_gone(b.d, peer.worker, b.now)
-        act(b)
+        worker_gone(b, peer)
 
 
 cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
@@ -261,13 +189,11 @@ cdef void speaks_as_ready(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
         if known(b, peer) and b.d.workers[peer.worker].held:
             # It answered something, so it is free, and what it was sent is not being worked on.
-            peer_rests(b, peer)
-            disp_worker_gone(b.d, peer.worker, b.now)
-            act(b)
+            worker_gone(b, peer)
         if not known(b, peer):
             disconnect(b, peer)
     else:
-        foreign_ready(b, peer, b.default_service, READY_NEW_LIFE)
+        guide_ready(b, peer, b.default_service)
 
 
 cdef void final(

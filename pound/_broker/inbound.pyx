@@ -12,10 +12,10 @@ from pound._wire.dialects cimport (
 from pound._zmq.libzmq cimport (
     ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
     ZMQ_SRCFD, zmq, zmq_msg_t)
-from .actions cimport act, live_now, route_lost
+from .actions cimport act, live_now
+from .departures cimport route_lost
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
 from .guide cimport foreign_bad, foreign_message
-from .intake cimport strike, strike_off, strikes_left
 from .outgoing cimport OUTGOING_MAX
 from .peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
@@ -24,6 +24,7 @@ from .pnd cimport packet_message
 from .state cimport (
     C_BAD_MESSAGES, C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, ROUTE_ID_MAX, STRIKES_MAX,
     broker_t, route_t, socket_t)
+from .violations cimport strike, strike_off, strikes_left
 
 cdef enum:
     ACCEPT_FAILED = 0x0040   # ZMQ_EVENT_ACCEPT_FAILED; its value is errno

@@ -3,7 +3,7 @@
 # Answered inside the loop, without Python: a page has at most PAGE_ROWS rows, and `after` for more.
 # No session, routing id or token is ever on a page; what peers chose is escaped.
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t, uint8_t
 
 from .state cimport broker_t
 

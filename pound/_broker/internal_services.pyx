@@ -9,7 +9,7 @@ from pound._base.heap cimport heap_top
 from pound._dispatch.dispatcher cimport NONE, PRIORITIES, disp_held_ms, service_t, worker_t
 from pound._wire.codes cimport dialect_name
 from pound._wire.writer cimport RECORD_SIZE, put_reply, store_u32
-from .actions cimport service_find
+from .services cimport service_find
 from .state cimport (
     C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES,
     broker_t, peer_t, service_name_t)

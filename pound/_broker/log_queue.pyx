@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memset
 
 from pound._base.check cimport CHECK
+from pound._base.wake cimport POLLIN, pollfd, wait_for, wake_close, wake_drain, wake_open, wake_ring
 
 cdef extern from *:
     """
@@ -22,18 +23,6 @@ cdef extern from *:
     void all_seen() nogil
     uint64_t count_more(uint64_t *at, uint64_t more) nogil
     uint64_t count_of(const uint64_t *at) nogil
-
-cdef extern from "pound/_base/wake.h" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    short POLLIN
-    int wake_open(int *wake_in, int *wake_out)
-    void wake_close(int wake_in, int wake_out)
-    void wake_ring(int wake_in)
-    void wake_drain(int wake_out)
-    void wait_for(pollfd *fds, int count, int64_t ns)
 
 cdef enum:
     COST_NS = 1_000_000_000 // LOG_RATE

@@ -11,7 +11,7 @@
 #            Room beyond OUTGOING_KEPT is given back after the message. A zmq_msg_t may be moved by
 #            its bytes, as zmq_msg_move does.
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 

@@ -74,6 +74,16 @@ cdef inline void peer_unblock(peer_t *peer) noexcept nogil:
     peer.pipe_noted = 0
 
 
+cdef inline void ask_again(peer_t *peer) noexcept nogil:
+    """ask_again has a peer ask again for all that it lacks, as on any WELCOME.
+
+    For a peer for which something could not be queued; an answer is kept until then, if there is
+    one.
+    """
+    if peer.route != NULL:
+        peer.route.welcomed = 0
+
+
 cdef inline void control_counts(broker_t *b, peer_t *peer) noexcept nogil:
     """control_counts keeps C_CONTROL_BYTES in step with the peer's small records."""
     b.counters[C_CONTROL_BYTES] += peer.control.size - peer.control_counted

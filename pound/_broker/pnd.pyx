@@ -3,18 +3,16 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from pound._base.check cimport CHECK
 from pound._base.hints cimport fetch, unlikely
 from pound._base.table cimport names_get, names_put
 from pound._dispatch.dispatcher cimport (
-    NONE, OPENED_NAMED, OPENED_OFFERED, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED,
-    REQ_ANSWERED, REQ_BUSY_CLIENTS, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT,
-    REQ_MANY_NAMES, REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE,
-    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_clients_full,
-    disp_expect, disp_heard, disp_offerable, disp_partial, disp_service_drop, disp_service_refusal,
-    disp_worker_leave, disp_worker_ready)
+    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED,
+    REQ_BUSY_CLIENTS, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
+    REQ_MANY_OWN_NAMES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE, disp_cancel, disp_client_back,
+    disp_client_close, disp_client_done, disp_expect, disp_heard, disp_partial, disp_worker_leave)
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._wire.reader cimport header_check
 from pound._wire.writer cimport (
@@ -24,28 +22,29 @@ from pound._wire.writer cimport (
     KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
     KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, kind_known, load_u16,
     load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, partial_cost,
-    put_request, record_t, store_u16, wire_error_text)
-from .actions cimport (
-    act, client_of, deliver, live_now, lost_forget, service_named, session_end, tell, tell_bye,
-    tell_error, tell_welcome, worker_beats, worker_of)
+    record_t, store_u16, wire_error_text)
+from .actions cimport act, live_now
+from .admission cimport (
+    admit, admit_worker, arrival_t, client_of, ready_t, service_to_offer, services_drop,
+    worker_refused)
+from .answers cimport answer, answer_oversized, answer_unstored, partial, partial_dropped
+from .control cimport tell, tell_bye, tell_error, tell_welcome
 from .credits cimport credit_grant, credit_heard, credits_again
+from .departures cimport lost_forget, session_end
 from .flush cimport send_version
-from .intake cimport (
-    accept, answer, answer_oversized, answer_page, answer_unstored, frames_bytes, partial,
-    partial_dropped, store_record, strike)
-from .internal_services cimport PAGE_NONE, PAGE_UNKNOWN, page_of
+from .internal_services cimport PAGE_NONE, page_of
 from .peers cimport (
     log_event, peer_address, peer_label, peer_open, peer_release, route_attach, route_closing,
     route_detach, route_native)
-from .reasons cimport reason_of
-from .records cimport stored_again, stored_clear
+from .reasons cimport (
+    REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED, reason_of)
+from .records cimport frames_bytes, store_record
 from .releases cimport release
 from .state cimport (
-    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_ONE_PART_REFUSED, C_RECORDS_IN,
-    C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED, C_STALE_REQUESTS,
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_RECORDS_IN, C_STALE_REQUESTS,
     C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, HOLE_BAD, HOLE_LOST, HOLE_MEMORY, LOG_WORKER_LEAVES,
-    LOG_WORKER_READY, LOG_WORKER_REFUSED, REFUSED_RESERVED, REFUSED_SERVICES, broker_t, peer_t,
-    route_t, slot_t, stored_t)
+    broker_t, peer_t, route_t, slot_t, stored_t)
+from .violations cimport strike
 
 cdef enum:
     SERVICES_MAX = 64        # that one worker may offer
@@ -273,51 +272,29 @@ cdef void heartbeat(broker_t *b, const route_t *route, peer_t *peer) noexcept no
 # -- clients ----------------------------------------------------------------------------------
 
 cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
-    cdef uint32_t service
-    cdef uint8_t page = page_of(r.service, r.service_size)
-    cdef slot_t kept
+    cdef arrival_t a
+    cdef frame_t asked
     cdef int result
     if request_refused(b, peer, r):
         return
-    if page != PAGE_NONE:
-        request_page(b, peer, r, page)
-        return
-    if b.draining and not (peer.client != NONE and r.id <= b.d.clients[peer.client].highest):
-        b.counters[C_REFUSED_DRAINING] += 1
-        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS,
-                   "the broker is draining and takes no requests")
-        return
-    if client_of(b, peer) == NONE:
-        b.counters[C_SESSIONS_REFUSED] += 1
-        refused(b, peer, r, REQ_BUSY_CLIENTS if disp_clients_full(b.d) else REQ_NO_MEMORY)
-        return
-    service = service_named(b, r.service, r.service_size, b.settings.lease_ns, OPENED_NAMED,
-                            peer.client)
-    if service == NONE:
-        refused(b, peer, r, no_service(b, OPENED_NAMED, peer.client))
-        return
-    if b.services[service].one_part and r.parts != 1 + ((r.flags & FLAG_META) != 0):
-        b.counters[C_ONE_PART_REFUSED] += 1
-        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
-               "this service takes bodies of exactly one part (one_part)")
-        return
-    memset(&kept, 0, sizeof(slot_t))
-    kept.dialect = DIALECT_PND
-    if store_record(b, &kept.record, r) or named(b, service, r, &kept.record):
-        disp_service_drop(b.d, service)
-        act(b)
-        refused(b, peer, r, REQ_NO_MEMORY)
-        return
-    result = accept(
-        b, peer, r.id, service, r.priority, <int64_t> r.timeout_ms * 1000000, &kept)
+    a.id = r.id
+    a.service = r.service
+    a.service_size = r.service_size
+    a.parts = r.parts - ((r.flags & FLAG_META) != 0)
+    a.body_bytes = record_bytes(b, r)
+    a.timeout_ns = <int64_t> r.timeout_ms * 1000000
+    a.priority = r.priority
+    a.durable = (r.flags & FLAG_DURABLE) != 0
+    a.dialect = DIALECT_PND
+    a.page = page_of(r.service, r.service_size)
+    a.asked = NULL
+    a.record = r
+    a.message = NULL
+    if unlikely(a.page != PAGE_NONE) and last_part(b, r, &asked):
+        a.asked = &asked
+    result = admit(b, peer, &a)
     if result != REQ_ACCEPTED:
         refused(b, peer, r, result)
-
-
-# no_service says why there is no new service.
-cdef int no_service(broker_t *b, uint8_t how, uint32_t client) noexcept nogil:
-    cdef int result = disp_service_refusal(b.d, how, client)
-    return result if result != REQ_ACCEPTED else REQ_NO_MEMORY
 
 
 # request_refused answers a request whose values are wrong; 1: it did.
@@ -326,12 +303,6 @@ cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept 
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, "priority is above 9")
     elif r.service_size > SERVICE_BYTES_MAX:
         refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, "the service name is longer than 255 bytes")
-    elif r.flags & FLAG_DURABLE:
-        refuse(b, peer, r.id, CODE_UNIMPLEMENTED,
-               "this broker keeps no durable requests; send it without DURABLE")
-    elif record_bytes(b, r) > b.settings.body_bytes_max:
-        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT,
-               "the body is larger than the broker takes (body_bytes_max)")
     else:
         return 0
     return 1
@@ -345,32 +316,23 @@ cdef uint64_t record_bytes(broker_t *b, const record_t *r) noexcept nogil:
     return r.body_size - (4 * r.parts if r.body != NULL else 0)
 
 
-# named rewrites a stored request for the default service when that has a name of its own: its
-# workers know it by that. 0, or -1.
-cdef int named(
-        broker_t *b, uint32_t service, const record_t *r, stored_t *record) noexcept nogil:
-    cdef const uint8_t *name = b.services[service].name
-    cdef uint32_t size = b.services[service].size
-    cdef uint8_t *body
-    if r.service_size == size:
-        return 0
-    b.scratch.size = 0
-    body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, name,
-                       <uint16_t> size, r.body_size)
-    if body != NULL and r.body_size:
-        memcpy(body, r.body, r.body_size)
-    if body == NULL or stored_again(b, record, b.scratch.data, <uint32_t> b.scratch.size):
-        stored_clear(b, record)
-        return -1
-    return 0
-
-
 cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noexcept nogil:
     """Tell a client what became of a request that was not accepted as a new one."""
+    cdef char text[WORDS_ROOM]
     if result == REQ_HELD:
         tell(b, peer, KIND_ACCEPTED, r.id)
     elif result == REQ_STALE:
         b.counters[C_STALE_REQUESTS] += 1
+    elif result == REFUSED_BODY or result == REFUSED_ONE_PART:
+        refuse(b, peer, r.id, CODE_INVALID_ARGUMENT, reason_of(result))
+    elif result == REFUSED_DURABLE:
+        refuse(b, peer, r.id, CODE_UNIMPLEMENTED, reason_of(result))
+    elif result == REFUSED_DRAINING:
+        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS, reason_of(result))
+    elif result == REFUSED_RESERVED:
+        snprintf(text, WORDS_ROOM, "the broker has no service '%.*s' of its own",
+                 <int> r.service_size, <const char *> r.service)
+        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
     elif result == REQ_NO_SERVICE:
         tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
     elif result != REQ_ANSWERED and result != REQ_KEPT:
@@ -385,30 +347,6 @@ cdef uint32_t retry_after(int result) noexcept nogil:
             or result == REQ_BUSY_WORKERLESS):
         return RETRY_SLOW_MS
     return RETRY_BUSY_MS
-
-
-cdef void request_page(
-        broker_t *b, peer_t *peer, const record_t *r, uint8_t page) noexcept nogil:
-    """Answer one of the broker's own services."""
-    cdef frame_t asked
-    cdef int has_body
-    cdef uint32_t slot
-    cdef int result
-    cdef char text[WORDS_ROOM]
-    if page == PAGE_UNKNOWN:
-        b.counters[C_RESERVED_SERVICES] += 1
-        snprintf(text, WORDS_ROOM, "the broker has no service '%.*s' of its own",
-                 <int> r.service_size, <const char *> r.service)
-        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
-        return
-    has_body = last_part(b, r, &asked)
-    result = answer_page(b, peer, r.id, page, r.service, r.service_size,
-                         &asked if has_body else NULL, DIALECT_PND, &slot)
-    if result == REQ_ACCEPTED or result == REQ_KEPT:
-        deliver(b, slot)
-    else:
-        refused(b, peer, r, result)
-    act(b)
 
 
 # last_part gives the last part of a record's body, META not counted; 0: there is none.
@@ -432,51 +370,35 @@ cdef void ready(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef uint32_t services[SERVICES_MAX]  # ready_sound lets no more parts pass
     cdef uint64_t *tokens
-    cdef uint32_t count = 0
-    cdef uint8_t how = READY_SAME_ROUTE
+    cdef ready_t offer
+    cdef int why
+    offer.count = 0
     if not ready_sound(b, peer, r):
         return
-    if not ready_services(b, peer, r, services, &count):
-        ready_drop(b, services, count)
-        return
-    if peer.worker == NONE or not route.ready or b.d.workers[peer.worker].gone:
-        how = READY_NEW_ROUTE
     tokens = ready_tokens(b, r)
-    if tokens == NULL or worker_of(b, peer) == NONE:
-        free(tokens)
-        b.counters[C_SESSIONS_REFUSED] += tokens != NULL
-        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED,
-               "READY: the broker has as many workers as it takes (sessions_max), or is out of "
-               "memory")
-        ready_drop(b, services, count)
+    if tokens == NULL:
+        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(REQ_NO_MEMORY))
         return
-    if peer.capacity != r.capacity or how == READY_NEW_ROUTE:
-        log_event(b, LOG_WORKER_READY, peer, b.services[services[0]].name,
-                  b.services[services[0]].size, r.capacity, DIALECT_PND)
-    peer.capacity = r.capacity
-    route.ready = 1
-    if how == READY_NEW_ROUTE:
-        peer.tasks_count = 0
-    disp_worker_ready(b.d, peer.worker, r.capacity, services, count, tokens, r.tokens, how, b.now,
-                      live_now(b))
-    credits_again(b, peer, tokens, r.tokens)
+    if not ready_services(b, peer, r, services, &offer.count):
+        services_drop(b, services, offer.count)
+        free(tokens)
+        return
+    offer.how = READY_SAME_ROUTE
+    if peer.worker == NONE or not route.ready or b.d.workers[peer.worker].gone:
+        offer.how = READY_NEW_ROUTE
+    offer.services = services
+    offer.capacity = r.capacity
+    offer.tokens = tokens
+    offer.tokens_count = r.tokens
+    offer.announced = peer.capacity != r.capacity or offer.how == READY_NEW_ROUTE
+    why = admit_worker(b, peer, &offer)
+    if why == REQ_ACCEPTED:
+        route.ready = 1
+        credits_again(b, peer, tokens, r.tokens)
+        known_again(b, route, peer)
+    else:
+        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(why))
     free(tokens)
-    act(b)
-    known_again(b, route, peer)
-    if not peer.beating:
-        worker_beats(b, peer)
-
-
-# ready_drop gives up the services of a READY that is refused, unless others use them.
-cdef void ready_drop(broker_t *b, const uint32_t *services, uint32_t count) noexcept nogil:
-    cdef uint32_t i, j
-    for i in range(count):
-        j = 0
-        while services[j] != services[i]:
-            j += 1
-        if j == i:
-            disp_service_drop(b.d, services[i])
-    act(b)
 
 
 cdef int ready_sound(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -499,39 +421,25 @@ cdef int ready_services(
     cdef const uint8_t *at = r.body
     cdef const uint8_t *end = r.body + r.body_size
     cdef part_t name
+    cdef int why
     name.data = NULL
     name.size = 0
     part_next(&at, end, &name)
     label(peer, &name)
     while part_next(&at, end, &name):
-        if page_of(name.data, name.size) != PAGE_NONE:
-            b.counters[C_RESERVED_SERVICES] += 1
-            log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size, REFUSED_RESERVED, 0)
-            refuse(b, peer, 0, CODE_PERMISSION_DENIED,
-                   "READY: mmi.* and pound.* are the broker's own services")
-            return 0
         if name.size > SERVICE_BYTES_MAX:
             refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
                    "READY: a service name is longer than 255 bytes")
             return 0
         CHECK(count[0] < SERVICES_MAX, "%u services of a READY", count[0])
-        services[count[0]] = service_named(
-            b, name.data, name.size, b.settings.lease_ns, OPENED_OFFERED, NONE)
-        if services[count[0]] == NONE:
-            ready_refused(b, peer, &name, no_service(b, OPENED_OFFERED, NONE))
+        why = service_to_offer(b, name.data, name.size, &services[count[0]])
+        if why != REQ_ACCEPTED:
+            worker_refused(b, peer, name.data, name.size, why)
+            refuse(b, peer, 0, CODE_PERMISSION_DENIED if why == REFUSED_RESERVED
+                   else CODE_RESOURCE_EXHAUSTED, reason_of(why))
             return 0
         count[0] += 1
-    if not disp_offerable(b.d, services, count[0]):
-        ready_refused(b, peer, &name, REQ_MANY_SERVICES)
-        return 0
     return 1
-
-
-cdef void ready_refused(
-        broker_t *b, peer_t *peer, const part_t *name, int result) noexcept nogil:
-    log_event(b, LOG_WORKER_REFUSED, peer, name.data, name.size,
-              REFUSED_SERVICES, 0)
-    refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(result))
 
 
 # ready_tokens returns a copy of the READY's tokens, aligned; NULL: no memory.

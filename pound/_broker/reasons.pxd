@@ -7,8 +7,35 @@ from pound._dispatch.dispatcher cimport (
     REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE)
 
 
+cdef enum refusal_t:         # beyond request_result: these the dispatcher is not asked about
+    REFUSED_DRAINING = 64
+    REFUSED_ONE_PART
+    REFUSED_RESERVED         # a name of the broker's own
+    REFUSED_BODY             # it is too large
+    REFUSED_DURABLE
+    REFUSED_WORKERS          # there are as many as may be, or no memory
+    REFUSED_END              # one past the last
+
+
+cdef inline const char *refusal_of(int result) noexcept nogil:
+    """refusal_of is reason_of for a refusal_t."""
+    if result == REFUSED_DRAINING:
+        return b"the broker is draining and takes no requests"
+    if result == REFUSED_ONE_PART:
+        return b"this service takes bodies of exactly one part (one_part)"
+    if result == REFUSED_RESERVED:
+        return b"the name is reserved for the broker (mmi.*, pound.*)"
+    if result == REFUSED_BODY:
+        return b"the body is larger than the broker takes (body_bytes_max)"
+    if result == REFUSED_DURABLE:
+        return b"this broker keeps no durable requests; send it without DURABLE"
+    if result == REFUSED_WORKERS:
+        return (b"the broker has as many workers as it takes (sessions_max), or is out of memory")
+    return b"the broker is out of memory"
+
+
 cdef inline const char *reason_of(int result) noexcept nogil:
-    """reason_of gives the words for a request_result that refuses."""
+    """reason_of gives the words for a request_result or refusal_t that refuses."""
     if result == REQ_BUSY:
         return (b"too many requests wait in the broker (waiting_max): try again later, or raise "
                 b"that limit")
@@ -50,4 +77,4 @@ cdef inline const char *reason_of(int result) noexcept nogil:
     if result == REQ_MANY_OWN_NAMES:
         return (b"no worker offers this service, and this client asks for as many such names as "
                 b"one may: 16, or an eighth of services_max")
-    return b"the broker is out of memory"
+    return refusal_of(result)

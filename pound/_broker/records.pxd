@@ -1,5 +1,8 @@
 # What is kept of the messages that came: records, and what was attached to them.
 #
+# The frames of the message that is being read are b.frames[0] (the routing id), b.frames[1], ...;
+# attaching moves a frame out of there.
+#
 # A record is kept as PND has it, ready to be sent: an image in one block, behind it the zmq_msg_t's
 # of its attached parts, whose bytes stay libzmq's. A slot has one record, and what else the answer
 # needs.
@@ -15,6 +18,8 @@ from libc.string cimport memcpy, memset
 
 from pound._base.freelist cimport spare_give, spare_take
 from pound._base.hints cimport unlikely
+from pound._wire.dialects cimport message_t
+from pound._wire.writer cimport FLAG_ATTACHED, record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from .state cimport C_IMAGES, broker_t, slot_t, stored_t
 
@@ -88,3 +93,48 @@ cdef inline void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
     if slot.envelope != NULL:
         free(slot.envelope)
     memset(slot, 0, sizeof(slot_t))
+
+
+cdef int slots_grow(broker_t *b) noexcept nogil  # for slot_room
+
+
+cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
+    """slot_room makes room for a slot, at most one more than there is room for; 0, or -1."""
+    return 0 if slot < b.slots_room else slots_grow(b)
+
+
+# store_scratch replaces *record by a copy of the one record in b.scratch; 0, or -1.
+cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
+
+# frames_bytes sums the sizes of `count` frames from `first` on.
+cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil
+
+# store_request, store_reply and store_partial fill *out with the record of a foreign body,
+# the frames from `first` on; 0, or -1.
+cdef int store_request(
+    broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,
+    uint32_t count) noexcept nogil
+
+cdef int store_reply(
+    broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil
+
+cdef int store_partial(
+    broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
+) noexcept nogil
+
+# store_frames fills *out with a record and the frames attached to it, from `first` on; 0, or -1.
+cdef int store_frames(
+    broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint32_t first, uint16_t count
+) noexcept nogil
+
+
+cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
+    """store_record fills *out with a PND record and the frames that it claims; 0, or -1."""
+    if r.flags & FLAG_ATTACHED:
+        return store_frames(b, out, r.image, r.size, r.attached + 2, r.parts)
+    return stored_fill(b, out, r.image, r.size, 0)
+
+
+# store_envelope keeps what goes before the answer of a Guide client; 0, or -1: no memory, and the
+# answer would be sent astray. One empty frame needs no memory.
+cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil

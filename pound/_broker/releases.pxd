@@ -14,25 +14,11 @@
 # Cost:   O(log n) a release; nothing for other requests.
 # Memory: WORDS_MAX bytes of a released request, freed with its slot.
 
-from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
-from libc.stdio cimport snprintf
+from libc.stdint cimport uint64_t
 
-from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport record_t
-from .state cimport broker_t, peer_t, slot_t
+from .state cimport broker_t, peer_t
 
 # release takes a task that its worker gives back by the record `r`, or, if that is NULL, whose
 # answer found no memory; the result is an ANS_*.
 cdef int release(broker_t *b, peer_t *peer, uint64_t token, const record_t *r) noexcept nogil
-
-
-cdef inline int releases_text(const slot_t *slot, char *text, size_t room) noexcept nogil:
-    """releases_text writes what is said of a request that was given back: its length."""
-    cdef uint32_t releases = slot.record.releases
-    cdef const char *plural = b"" if releases == 1 else b"s"
-    if slot.envelope == NULL or slot.dialect != DIALECT_PND:
-        return snprintf(text, room, "given back by its workers, %u time%s", releases, plural)
-    return snprintf(text, room, "given back by its workers, %u time%s; the last one said: %.*s",
-                    releases, plural, <int> slot.envelope.size,
-                    <const char *> slot.envelope.parts)

@@ -302,17 +302,6 @@ cdef enum:         # what the loop itself counts; the dispatcher has its own
     C_HELD_BYTES             # of all that the budget is for: budget.pxd
     C_COUNT
 
-cdef enum refused_why:       # LOG_REQUESTS_REFUSED
-    WHY_ONE_PART = 1
-    WHY_DRAINING
-    WHY_RESERVED
-    WHY_RESULT = 16          # and from here on a request_result
-
-cdef enum worker_refused_why:  # LOG_WORKER_REFUSED
-    REFUSED_RESERVED
-    REFUSED_SERVICES         # services_max
-    REFUSED_SESSIONS         # sessions_max
-
 cdef enum log_kind:
     LOG_WORKER_READY = 1
     LOG_WORKER_GONE
@@ -348,6 +337,10 @@ cdef struct descriptors_t:   # see descriptors.pxd
     uint32_t guests_count
     int64_t look_at          # when the time of a guest is over
     guest_t guests[RESERVE_MAX]
+
+cdef enum crowded_t:         # broker_t.crowded: a table was full
+    CROWDED_CLIENTS = 1
+    CROWDED_WORKERS = 2
 
 cdef enum command_t:
     COMMAND_NONE = 0
@@ -417,7 +410,8 @@ cdef struct broker_t:
     uint64_t beside_ended    # connections and bad messages that had ended then
     int64_t yield_from       # no yields before: the core is shared with a computation
     int64_t yield_pause_ns   # how long there were none when that was noticed last
-    int wake_fd              # readable: a command waits
+    int wake_in              # written to: a command waits
+    int wake_out
     int64_t now              # monotonic ns, at the start of the turn
     int64_t paused           # ns of own pauses, which liveness does not count
     int64_t judge_from       # no closed route is judged before: peers come back after a pause

@@ -15,9 +15,5 @@
 
 from .state cimport broker_t
 
-cdef enum crowded_t:         # broker_t.crowded: a table was full
-    CROWDED_CLIENTS = 1
-    CROWDED_WORKERS = 2
-
 # sweep looks at some of the routes; once a second.
 cdef void sweep(broker_t *b) noexcept nogil

@@ -4,9 +4,11 @@ from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._dispatch.dispatcher cimport NONE
 from pound._wire.dialects cimport BACKEND, DIALECT_PLAIN, DIALECT_PND, FRONTEND
-from .actions cimport live_now, route_lost
+from .actions cimport live_now
+from .departures cimport route_lost
 from .peers cimport peer_touch
-from .state cimport OWE_HEARTBEAT, broker_t, peer_t, roster_t, route_t
+from .state cimport (
+    CROWDED_CLIENTS, CROWDED_WORKERS, OWE_HEARTBEAT, broker_t, peer_t, roster_t, route_t)
 
 cdef enum:
     ROWS = 256               # looked at in a second, at least

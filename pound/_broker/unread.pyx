@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from pound._dispatch.dispatcher cimport NONE
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from pound._zmq.pipes cimport pipe_bytes
-from .actions cimport items_drop
+from .actions cimport act
+from .delivery cimport items_drop
 from .descriptors cimport descriptors_cut
 from .inbound cimport monitor_drain
 from .peers cimport log_event, peer_watch
@@ -54,6 +55,7 @@ cdef void give_up(broker_t *b, peer_t *peer, uint64_t unread, int64_t since_ns) 
     b.counters[C_UNREAD_CLIENTS] += 1
     log_event(b, LOG_CLIENT_UNREAD, peer, NULL, 0, <int64_t> unread, since_ns // 1_000_000)
     items_drop(b, peer)
+    act(b)
     peer.progress_at = b.now
     if peer.route != NULL and peer.route.alive and not peer.route.closing and peer.route.fd >= 0:
         descriptors_cut(peer.route.fd)

@@ -92,7 +92,7 @@ class NarrowWorker(PndWorker):
 
 UNREAD_BYTES = 1 << 20  # undelivered_bytes_max of these tests
 ANSWER_BYTES = 1 << 19
-READING_TIMES = 6  # as in _broker/actions.pyx
+READING_TIMES = 6  # as in _broker/delivery.pyx
 
 
 @pytest.mark.parametrize("kind", [NarrowPnd, NarrowDealer])

@@ -1,0 +1,20 @@
+# Small PND records, which carry no body: what a peer is notified of at the next flush.
+#
+# Nothing that a peer is owed is dropped while it reads: when much waits for it, nothing more is
+# read until that has been sent. A peer that does not read is asked to ask again (ask_again).
+#
+# Cost:   amortised O(1) a record.
+# Memory: peer.control, bounded for peers that do not read.
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+
+from .state cimport broker_t, peer_t
+
+
+cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil
+cdef void tell_error(
+    broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
+    const char *text) noexcept nogil
+cdef void tell_bye(
+    broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
+cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil  # 0, or -1: it can't be told now

@@ -1,0 +1,22 @@
+# Peers that go: their routes, their roles, and REQ workers that may come back without a word.
+#
+# A lost worker is an idle REQ worker with an id of its own whose connection was cut. It may
+# reconnect under that id, and would not say so: while a task waits for it, it is taken for ready,
+# since sending the task tells the truth.
+
+from .state cimport broker_t, peer_t, route_t
+
+# route_lost gives up a route whose connection is closed, and every message that came by it read.
+cdef void route_lost(broker_t *b, route_t *route) noexcept nogil
+
+# worker_gone ends the peer as a worker: its tasks return.
+cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil
+
+# session_end ends the peer in both roles at once, as BYE does.
+cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil
+
+# lost_seek takes lost workers for ready if a task waits for them.
+cdef void lost_seek(broker_t *b) noexcept nogil
+
+# lost_forget: the worker has spoken, or its place is needed.
+cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil

@@ -1,0 +1,20 @@
+# Heartbeats that workers are owed, one list for each dialect: its workers by when they are due.
+#
+# A worker is looked at twice in its dialect's interval. One that was sent anything since the last
+# look needs no heartbeat; so no silence outlasts the interval.
+#
+# Cost: O(1) a worker and look, and a turn.
+
+from libc.stdint cimport int64_t
+
+from .state cimport broker_t, peer_t
+
+
+# heartbeats_start sets when a worker is looked at next.
+cdef void heartbeats_start(broker_t *b, peer_t *peer) noexcept nogil
+
+# heartbeats_send owes a heartbeat to each worker that is due and was sent nothing.
+cdef void heartbeats_send(broker_t *b) noexcept nogil
+
+# heartbeats_due gives when the first worker is to be looked at; INT64_MAX: there is none.
+cdef int64_t heartbeats_due(const broker_t *b) noexcept nogil

@@ -1,0 +1,53 @@
+"""Heartbeats that workers are owed (see heartbeats.pxd for the rules)."""
+
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
+
+from pound._dispatch.dispatcher cimport NONE
+from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP
+from .peers cimport peer_beats, peer_touch
+from .state cimport OWE_HEARTBEAT, broker_t, peer_t
+
+cdef void heartbeats_start(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef int64_t interval_ns = interval_of(b, peer)
+    if interval_ns:
+        peer_beats(b, peer, interval_ns // 2)
+
+
+# interval_of returns how often a silent worker of this dialect is sent a heartbeat; 0: never.
+cdef int64_t interval_of(broker_t *b, peer_t *peer) noexcept nogil:
+    if peer.dialect == DIALECT_PND:
+        return b.settings.heartbeat_ns
+    if peer.dialect == DIALECT_PPP:
+        return b.settings.ppp_heartbeat_ns
+    if peer.dialect == DIALECT_MDP1 or peer.dialect == DIALECT_MDP2:
+        return b.settings.mdp_heartbeat_ns
+    return 0
+
+
+cdef void heartbeats_send(broker_t *b) noexcept nogil:
+    cdef uint8_t dialect
+    for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
+        beat(b, dialect)
+
+
+cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
+    """Owe a heartbeat to each worker of the dialect that was sent nothing since the last look."""
+    cdef peer_t *peer = b.beats[dialect]
+    while peer != NULL and peer.beat_due <= b.now:
+        if peer.sent_to:
+            peer.sent_to = 0
+        elif dialect == DIALECT_PND or (peer.worker != NONE and (
+                b.d.workers[peer.worker].held == 0 or peer.route.fd < 0)):
+            peer.owed |= OWE_HEARTBEAT
+            peer_touch(b, peer)
+        heartbeats_start(b, peer)
+        peer = b.beats[dialect]
+
+
+cdef int64_t heartbeats_due(const broker_t *b) noexcept nogil:
+    cdef int64_t due = INT64_MAX
+    cdef uint8_t dialect
+    for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
+        if b.beats[dialect] != NULL:
+            due = min(due, b.beats[dialect].beat_due)
+    return due

@@ -1,0 +1,102 @@
+"""Making and freeing the broker's data (see lifetime.pxd)."""
+
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc, free
+
+from pound._base.buffer cimport buffer_free
+from pound._base.freelist cimport spares_free
+from pound._base.table cimport names_free, names_init
+from pound._base.wake cimport wake_close
+from pound._dispatch.dispatcher cimport NONE, disp_delete, disp_new
+from pound._dispatch.limits cimport limits_t
+from pound._wire.dialects cimport BACKEND, FRONTEND, frame_t
+from pound._zmq.libzmq cimport zmq, zmq_msg_t
+from pound._zmq.pipes cimport pipes_new, pipes_release
+from .descriptors cimport descriptors_close
+from .log_queue cimport logs_free
+from .outgoing cimport outgoing_free
+from .peers cimport peer_free, roster_free, route_free
+from .records cimport slot_clear
+from .state cimport broker_t, peer_t, route_t, socket_t
+
+cdef broker_t *broker_new() noexcept nogil:
+    cdef broker_t *b = <broker_t *> calloc(1, sizeof(broker_t))
+    if b != NULL:
+        b.wake_in = b.wake_out = -1
+    return b
+
+
+cdef int broker_tables(
+        broker_t *b, const limits_t *limits, const uint64_t *seeds, uint32_t frames_max
+        ) noexcept nogil:
+    cdef uint32_t i
+    names_init(&b.sides[FRONTEND].ids, seeds[0], seeds[1])
+    names_init(&b.sides[BACKEND].ids, seeds[2], seeds[3])
+    names_init(&b.sessions, seeds[4], seeds[5])
+    names_init(&b.service_names, seeds[6], seeds[7])
+    b.default_service = NONE
+    b.d = disp_new(limits, seeds[8])
+    b.pipes = pipes_new()
+    b.frames = <zmq_msg_t *> calloc(frames_max + 1, sizeof(zmq_msg_t))
+    b.views = <frame_t *> calloc(frames_max + 1, sizeof(frame_t))
+    b.attach = <zmq_msg_t **> calloc(frames_max + 1, sizeof(zmq_msg_t *))
+    if (b.d == NULL or b.pipes == NULL or b.frames == NULL or b.views == NULL
+            or b.attach == NULL):
+        return -1
+    b.frames_count = frames_max + 1
+    for i in range(b.frames_count):
+        zmq.msg_init(&b.frames[i])
+    return 0
+
+
+cdef void side_free(broker_t *b, uint8_t side) noexcept nogil:
+    cdef socket_t *s = &b.sides[side]
+    cdef uint32_t i
+    for i in range(s.routes.count):
+        if s.routes.at[i] != NULL:
+            route_free(b, <route_t *> s.routes.at[i])
+    roster_free(&s.routes)
+    names_free(&s.ids)
+    free(s.connections)
+
+
+cdef void broker_free(broker_t *b) noexcept nogil:
+    cdef peer_t *peer
+    cdef uint32_t i
+    side_free(b, FRONTEND)
+    side_free(b, BACKEND)
+    for i in range(b.peers.count):
+        peer = <peer_t *> b.peers.at[i]
+        if peer != NULL:
+            peer_free(b, peer)
+    roster_free(&b.peers)
+    for i in range(b.slots_room):
+        slot_clear(b, &b.slots[i])
+    for i in range(b.services_count):
+        free(b.services[i].name)
+    for i in range(b.frames_count):
+        zmq.msg_close(&b.frames[i])
+    names_free(&b.sessions)
+    names_free(&b.service_names)
+    buffer_free(&b.packet)
+    buffer_free(&b.scratch)
+    spares_free(&b.spares)
+    if b.pipes != NULL:
+        pipes_release(b.pipes)
+    free(b.slots_block)
+    free(b.streams)
+    free(b.client_peer)
+    free(b.worker_peer)
+    free(b.services)
+    free(b.frames)
+    free(b.views)
+    free(b.attach)
+    outgoing_free(&b.outgoing)
+    descriptors_close(b)
+    wake_close(b.wake_in, b.wake_out)
+    if b.logs != NULL:
+        logs_free(b.logs)
+    free(b.logs)
+    if b.d != NULL:
+        disp_delete(b.d)
+    free(b)
