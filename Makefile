@@ -18,7 +18,7 @@ CHAOS_SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test bench bench-quick bench-python bench-micro profile debug annotate \
-	sanitize soak chaos lint types wheel dist-check sim-long fuzz-long clean
+	sanitize soak chaos lint types docs wheel wheels-all dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,7 +31,7 @@ help:            ## list the targets
 
 .venv/tools: .venv/made pyproject.toml pound/_version.py
 	$(PIP) install "setuptools>=77" "cython>=3.1"
-	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint]"
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint,docs]"
 	touch $@
 
 .venv/bench: .venv/tools
@@ -124,6 +124,9 @@ types: build     ## mypy strict, and the stubs against the built modules
 	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt --ignore-unused-allowlist \
 		$(subst /,.,$(basename $(shell find pound tests/probe -name "*.pyi")))
 
+docs: build      ## the documentation site, build/docs/html; a warning fails
+	$(BIN)/python -m docs.site build/docs
+
 sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
 	$(BIN)/python -m tests.simulation --seed $(SIM_SEED) --seeds $(SIM_SEEDS)
 
@@ -132,6 +135,10 @@ fuzz-long: build ## the fuzz tests with many examples (FUZZ_EXAMPLES)
 
 wheel: .venv/wheel   ## sdist and wheels (of each of PYTHONS) in dist/, as they are published
 	$(BIN)/python -m tests.wheels build $(PYTHONS)
+
+wheels-all: .venv/wheel ## wheels for every interpreter by cibuildwheel (on Linux it needs Docker)
+	$(PIP) install "cibuildwheel>=3.2"
+	$(BIN)/cibuildwheel --output-dir dist
 
 dist-check: wheel    ## each wheel in empty environments, with the oldest and newest pyzmq for it
 	$(BIN)/python -m tests.wheels check $(PYTHONS)
