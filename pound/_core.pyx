@@ -15,6 +15,7 @@ from zmq import FD, HANDSHAKE_IVL
 
 from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
+from pound._base.pool cimport NONE
 from pound._base.seqlock cimport command_give, seqlock_read
 from pound._base.wake cimport wake_open, wake_ring
 from pound._broker.descriptors cimport descriptors_open
@@ -27,8 +28,8 @@ from pound._broker.reasons cimport REFUSED_DRAINING, REFUSED_END, reason_of
 from pound._broker.services cimport service_named
 from pound._broker.state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_COUNT, broker_t, settings_t, socket_t)
-from pound._dispatch.dispatcher cimport NONE, OPENED_PINNED, REQ_MANY_OWN_NAMES
 from pound._dispatch.limits cimport limits_default, limits_t
+from pound._dispatch.model cimport OPENED_PINNED, REQ_MANY_OWN_NAMES
 from pound._wire.codes cimport DIALECT_END, dialect_name
 from pound._wire.dialects cimport BACKEND, FRONTEND
 

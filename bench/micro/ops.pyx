@@ -19,11 +19,12 @@ from pound._base.lru cimport (
 from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._base.table cimport names_free, names_get, names_init, names_put, names_t
 from pound._dispatch.dispatcher cimport (
-    ACT_FREE, ACT_TASK, ANS_COUNTED, LIVENESS_ALWAYS, READY_NEW_LIFE, REQ_ACCEPTED, action_t,
     disp_action, disp_answer, disp_client_done, disp_client_open, disp_delete, disp_delivered,
-    disp_new, disp_request, disp_sent, disp_service_open, disp_worker_open, disp_worker_ready,
-    dispatcher_t)
+    disp_new, disp_request, disp_sent, disp_service_open, disp_worker_open, disp_worker_ready)
 from pound._dispatch.limits cimport limits_default, limits_t
+from pound._dispatch.model cimport (
+    ACT_FREE, ACT_TASK, ANS_COUNTED, LIVENESS_ALWAYS, READY_NEW_LIFE, REQ_ACCEPTED, action_t,
+    dispatcher_t)
 from pound._wire.writer cimport (
     SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
     put_request, record_t)

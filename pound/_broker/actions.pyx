@@ -3,10 +3,12 @@
 from libc.stdint cimport uint32_t
 
 from pound._base.hints cimport fetch
+from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport (
+    disp_action, disp_actions, disp_blocked, disp_later, disp_unsent)
+from pound._dispatch.model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
-    ACT_WORKER_GONE, NONE, REQUEST_ANSWERED, action_t, disp_action, disp_actions, disp_blocked,
-    disp_later, disp_unsent)
+    ACT_WORKER_GONE, REQUEST_ANSWERED, action_t)
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport KIND_CANCEL
 from .control cimport tell

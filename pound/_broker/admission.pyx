@@ -1,16 +1,18 @@
 """The door for clients, workers and requests (see admission.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from pound._base.hints cimport fetch
+from pound._base.pool cimport NONE
 from pound._dispatch.changes cimport request_find
 from pound._dispatch.dispatcher cimport (
-    LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, NONE, OPENED_INTERNAL, OPENED_NAMED,
-    OPENED_OFFERED, READY_NEW_LIFE, READY_NEW_ROUTE, REQ_ACCEPTED, REQ_BUSY_CLIENTS,
-    REQ_BUSY_UNREAD, REQ_KEPT, REQ_MANY_SERVICES, REQ_NO_MEMORY, disp_answer_bytes,
-    disp_client_open, disp_client_room, disp_clients_full, disp_offerable, disp_request,
-    disp_service_drop, disp_service_refusal, disp_worker_open, disp_worker_ready)
+    disp_answer_bytes, disp_client_open, disp_client_room, disp_clients_full, disp_offerable,
+    disp_request, disp_service_drop, disp_service_refusal, disp_worker_open, disp_worker_ready)
+from pound._dispatch.model cimport (
+    LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, OPENED_INTERNAL, OPENED_NAMED, OPENED_OFFERED,
+    READY_NEW_LIFE, READY_NEW_ROUTE, REQ_ACCEPTED, REQ_BUSY_CLIENTS, REQ_BUSY_UNREAD, REQ_KEPT,
+    REQ_MANY_SERVICES, REQ_NO_MEMORY)
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._wire.writer cimport put_request, record_t
 from .actions cimport act, live_now

@@ -1,10 +1,11 @@
 """Answers and partials of workers, handed to the dispatcher (see answers.pxd for the rules)."""
 
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
-from pound._dispatch.dispatcher cimport ANS_COUNTED, disp_answer, disp_cancel
+from pound._dispatch.dispatcher cimport disp_answer, disp_cancel
+from pound._dispatch.model cimport ANS_COUNTED
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND
 from pound._wire.format cimport CODE_DATA_LOSS, CODE_INTERNAL
 from pound._wire.writer cimport put_error

@@ -1,10 +1,12 @@
 """CREDIT on its way from a client to the worker that streams to it (rules: credits.pxd)."""
 
-from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
-from pound._dispatch.dispatcher cimport NONE, disp_holds, disp_request_of, disp_sent_task, task_t
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_holds, disp_request_of, disp_sent_task
+from pound._dispatch.model cimport task_t
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport (
     FLAG_ATTACHED, PACKET_RECORDS_MAX, RECORD_SIZE, STREAM_FIRST, load_u16, partial_cost,

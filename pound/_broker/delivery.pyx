@@ -4,8 +4,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport strlen
 
 from pound._base.check cimport CHECK, POUND_CHECKS
-from pound._dispatch.dispatcher cimport (
-    disp_answer_bytes, disp_delivered, disp_undeliverable, request_t)
+from pound._dispatch.dispatcher cimport disp_answer_bytes, disp_delivered, disp_undeliverable
+from pound._dispatch.model cimport request_t
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.format cimport CODE_CANCELLED, CODE_DATA_LOSS
 from pound._wire.writer cimport KIND_ERROR, load_u16, put_error

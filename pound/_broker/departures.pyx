@@ -3,7 +3,8 @@
 from libc.stdint cimport UINT64_MAX, uint32_t
 
 from pound._base.check cimport CHECK
-from pound._dispatch.dispatcher cimport NONE, disp_client_close, disp_client_lost, disp_worker_gone
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_client_close, disp_client_lost, disp_worker_gone
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND
 from .actions cimport act
 from .admission cimport guide_ready

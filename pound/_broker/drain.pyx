@@ -1,10 +1,10 @@
 """How a broker ends (rules: drain.pxd)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 
-from pound._dispatch.dispatcher cimport (
-    NONE, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, request_t)
+from pound._base.pool cimport NONE
+from pound._dispatch.model cimport REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, request_t
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND
 from pound._wire.writer cimport BYE_GOING
 from .control cimport tell_bye

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint16_t, uint32_t
 from libc.stdio cimport snprintf
 
-from pound._dispatch.dispatcher cimport NONE
+from pound._base.pool cimport NONE
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.format cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL)

@@ -1,14 +1,15 @@
 """The end of a turn: what waits for each touched peer is sent (see flush.pxd for the rules)."""
 
 from libc.errno cimport EHOSTUNREACH
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._base.array cimport LINE
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
 from pound._base.hints cimport fetch, unlikely
+from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport (
-    NONE, disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent)
+    disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent)
 from pound._wire.dialects cimport (
     DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
     TOKEN_DIGITS, dialect_head, frame_t)

@@ -3,7 +3,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from pound._dispatch.dispatcher cimport ANS_DEAD, NONE, REQ_ACCEPTED, disp_heard, disp_partial
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_heard, disp_partial
+from pound._dispatch.model cimport ANS_DEAD, REQ_ACCEPTED
 from pound._wire.dialects cimport (
     BAD_FRAMES, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, SAID_ANSWER, SAID_DISCONNECT,
     SAID_HEARTBEAT, SAID_PARTIAL, SAID_READY, SAID_REQUEST, bad_text, message_t)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 
-from pound._dispatch.dispatcher cimport NONE
+from pound._base.pool cimport NONE
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP
 from .peers cimport peer_beats, peer_touch
 from .state cimport OWE_HEARTBEAT, broker_t, peer_t

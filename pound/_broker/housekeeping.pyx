@@ -1,8 +1,8 @@
 """What is looked after once a second (see housekeeping.pxd)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from pound._dispatch.dispatcher cimport service_t
+from pound._dispatch.model cimport service_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from .budget cimport trim, trim_beside
 from .departures cimport lost_seek

@@ -1,12 +1,13 @@
 """One message at a time, from a socket to those who understand it (rules: inbound.pxd)."""
 
 from libc.limits cimport INT_MAX
-from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from pound._base.hints cimport unlikely
-from pound._dispatch.dispatcher cimport NONE, disp_client_back
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_client_back
 from pound._wire.dialects cimport (
     BAD_VERSION, DIALECT_NONE, FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t)
 from pound._zmq.libzmq cimport (

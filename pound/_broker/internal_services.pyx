@@ -1,12 +1,14 @@
 """The broker's own services (see internal_services.pxd for the rules)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strlen
 
 from pound._base.buffer cimport buffer_extend, buffer_t
 from pound._base.heap cimport heap_top
-from pound._dispatch.dispatcher cimport NONE, PRIORITIES, disp_held_ms, service_t, worker_t
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_held_ms
+from pound._dispatch.model cimport PRIORITIES, service_t, worker_t
 from pound._wire.codes cimport dialect_name
 from pound._wire.writer cimport RECORD_SIZE, put_reply, store_u32
 from .services cimport service_find
@@ -195,7 +197,7 @@ cdef void page_status(broker_t *b, buffer_t *out) noexcept nogil:
     put_text(out, b.endpoints)
     put_number(out, "clients", <int64_t> b.d.counters.clients)
     put_number(out, "workers", <int64_t> b.d.counters.workers)
-    put_number(out, "services", <int64_t> (b.d.counters.services - b.d.internal))
+    put_number(out, "services", <int64_t> (b.d.counters.services - b.d.shares.internal))
     page_memory(b, out)
     put_key(out, "counters")
     put_text(out, "{")

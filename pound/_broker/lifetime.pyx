@@ -1,13 +1,14 @@
 """Making and freeing the broker's data (see lifetime.pxd)."""
 
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pound._base.buffer cimport buffer_free
 from pound._base.freelist cimport spares_free
+from pound._base.pool cimport NONE
 from pound._base.table cimport names_free, names_init
 from pound._base.wake cimport wake_close
-from pound._dispatch.dispatcher cimport NONE, disp_delete, disp_new
+from pound._dispatch.dispatcher cimport disp_delete, disp_new
 from pound._dispatch.limits cimport limits_t
 from pound._wire.dialects cimport BACKEND, FRONTEND, frame_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t

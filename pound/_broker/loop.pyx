@@ -1,6 +1,6 @@
 """The loop: one turn after another (see loop.pxd for the rules)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pound._base.check cimport CHECK

@@ -5,7 +5,8 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from pound._dispatch.dispatcher cimport NONE, disp_held_ms
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_held_ms
 from .peers cimport log_event
 from .state cimport C_HELD_LONG, LOG_TASK_HELD, broker_t, peer_t, service_name_t
 

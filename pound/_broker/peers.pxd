@@ -3,10 +3,10 @@
 # Bookkeeping only: nothing here sends a message or calls the dispatcher. Every call is
 # O(1) but for those that walk one peer's routes or free one peer's queue.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._base.hints cimport unlikely
-from pound._dispatch.dispatcher cimport REQUEST_FREE
+from pound._dispatch.model cimport REQUEST_FREE
 from pound._zmq.pipes cimport pipe_bytes
 from .state cimport (
     C_CONTROL_BYTES, C_QUEUED, C_UNDELIVERED_BYTES, broker_t, item_t, peer_t, roster_t, route_t,

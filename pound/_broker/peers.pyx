@@ -1,6 +1,6 @@
 """Who is connected, and what they are to be sent (see peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 from posix.stdlib cimport posix_memalign
@@ -10,8 +10,8 @@ from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
 from pound._base.freelist cimport spare_give, spare_take
 from pound._base.links cimport queue_init
+from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put, names_remove
-from pound._dispatch.dispatcher cimport NONE
 from pound._wire.dialects cimport BACKEND, DIALECT_PND
 from pound._zmq.libzmq cimport zmq
 from pound._zmq.pipes cimport pipe_bytes, pipe_release, taken_mark

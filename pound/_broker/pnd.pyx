@@ -1,18 +1,21 @@
 """What PND peers say: sessions and records (docs/protocol.md is the specification)."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from pound._base.check cimport CHECK
 from pound._base.hints cimport fetch, unlikely
+from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put
 from pound._dispatch.dispatcher cimport (
-    NONE, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED,
-    REQ_BUSY_CLIENTS, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
-    REQ_MANY_OWN_NAMES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE, disp_cancel, disp_client_back,
-    disp_client_close, disp_client_done, disp_expect, disp_heard, disp_partial, disp_worker_leave)
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
+    disp_partial, disp_worker_leave)
+from pound._dispatch.model cimport (
+    PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS,
+    REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
+    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE)
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._wire.reader cimport header_check
 from pound._wire.writer cimport (

@@ -1,7 +1,7 @@
 # Why a request, a name or a READY does not come in: each result in words, with the limit and what
 # to do. Told to whoever can be told, and logged for others.
 
-from pound._dispatch.dispatcher cimport (
+from pound._dispatch.model cimport (
     REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
     REQ_BUSY_SHARE, REQ_BUSY_UNREAD, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES,
     REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE)

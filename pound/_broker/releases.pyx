@@ -1,10 +1,11 @@
 """What becomes of a task that its worker gives back (see releases.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from pound._dispatch.dispatcher cimport NONE, disp_held, disp_release
+from pound._base.pool cimport NONE
+from pound._dispatch.dispatcher cimport disp_held, disp_release
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport FLAG_META, part_next, part_t, record_t
 from .actions cimport act, live_now

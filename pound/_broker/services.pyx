@@ -1,11 +1,12 @@
 """The services' names (see services.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from pound._base.pool cimport NONE
 from pound._base.table cimport names_put, names_remove
-from pound._dispatch.dispatcher cimport NONE, disp_service_drop, disp_service_open
+from pound._dispatch.dispatcher cimport disp_service_drop, disp_service_open
 from .peers cimport array_room
 from .state cimport C_NO_MEMORY, broker_t, service_name_t
 

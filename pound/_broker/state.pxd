@@ -14,13 +14,13 @@
 # except where a comment says otherwise. Only the loop's thread touches any of it; `published` and
 # `logs` are the exceptions.
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pound._base.buffer cimport buffer_t
 from pound._base.freelist cimport spares_t
 from pound._base.links cimport link_t, queue_t
 from pound._base.table cimport names_t
-from pound._dispatch.dispatcher cimport dispatcher_t
+from pound._dispatch.model cimport dispatcher_t
 from pound._wire.dialects cimport frame_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from pound._zmq.pipes cimport pipe_t, pipes_t

@@ -1,8 +1,8 @@
 """Routes without a connection that can be watched (rules: sweep.pxd)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from pound._dispatch.dispatcher cimport NONE
+from pound._base.pool cimport NONE
 from pound._wire.dialects cimport BACKEND, DIALECT_PLAIN, DIALECT_PND, FRONTEND
 from .actions cimport live_now
 from .departures cimport route_lost

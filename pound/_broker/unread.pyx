@@ -1,8 +1,8 @@
 """Answers that nobody reads, given up before anybody is refused (rules: unread.pxd)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from pound._dispatch.dispatcher cimport NONE
+from pound._base.pool cimport NONE
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from pound._zmq.pipes cimport pipe_bytes
 from .actions cimport act

@@ -11,6 +11,7 @@ endings     how tasks end without an answer: undone, released, lost
 limits      the limits and their default numbers, each with its reason
 matching    who gets the next task; priorities, isolation, reservations
 memory      the memory of the whole: its first room, its end
+model       the data: services, workers, clients, requests, tasks, actions
 shares      what one client, or services without workers, may take of what all share
 timers      the seven timers
 """

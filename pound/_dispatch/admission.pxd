@@ -12,17 +12,16 @@ from pound._base.heap cimport heap_push
 from pound._base.hints cimport unlikely
 from pound._base.index cimport index_put
 from pound._base.links cimport queue_append
-from pound._base.pool cimport pool_give, pool_take
+from pound._base.pool cimport NONE, pool_give, pool_take
 from .changes cimport (
     client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
     waiting_enter)
-from .dispatcher cimport (
-    NONE, QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED,
-    REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
-    REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t,
-    request_t, service_t)
 from .limits cimport limits_t
 from .matching cimport hand
+from .model cimport (
+    QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
+    REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_SHARE,
+    REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
 from .shares cimport (
     OPEN_TO_FREE, bytes_refusal, client_joins, shared, window_full, workerless_refusal)
 
@@ -95,13 +94,13 @@ cdef inline uint32_t request_make(
     request.id = id
     request.client = c
     request.deadline_at = request.task = NONE
-    if deadline and heap_push(&d.deadlines, deadline_places(d), deadline, r) < 0:
+    if deadline and heap_push(&d.timers.deadlines, deadline_places(d), deadline, r) < 0:
         pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
     if d.clients[c].foreign:
         return r
     if index_put(&d.clients[c].ids, id_keys(d), id, r) < 0:
-        disarm(&d.deadlines, deadline_places(d), r)
+        disarm(&d.timers.deadlines, deadline_places(d), r)
         pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
     return r

@@ -8,16 +8,17 @@ from pound._base.check cimport CHECK
 from pound._base.heap cimport heap_t, node_less, place_of, places_t
 from pound._base.index cimport index_count, index_t, key_of, keys_t
 from pound._base.lru cimport LATE, late_places, rank_t
+from pound._base.pool cimport NONE
 from .changes cimport (
     blocked_places, deadline_places, grace_places, id_keys, liveness_places, offer_rank,
     offer_seats, queue_places, request_find, returned_where, task_find, token_keys, wait_places,
     worker_place)
-from .dispatcher cimport (
-    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, NONE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
+from .matching cimport has_work_for
+from .model cimport (
+    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
     QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_FREE, TASK_SENT, client_t, counters_t, dispatcher_t, offer_t, request_t,
-    service_t, task_t, worker_t)
-from .matching cimport has_work_for
+    service_t, shares_t, task_t, worker_t)
 from .shares cimport CLIENTS_RESERVE
 
 
@@ -104,8 +105,8 @@ cdef inline void audit_requests(const dispatcher_t *d, uint64_t *refs) noexcept 
     CHECK(waiting == counters.waiting and running == counters.running, "%lu wait, %lu run",
           waiting, running)
     CHECK(running_bytes == counters.running_bytes, "%lu bytes run", running_bytes)
-    CHECK(timers == d.deadlines.count, "%lu requests have one of %u deadlines", timers,
-          d.deadlines.count)
+    CHECK(timers == d.timers.deadlines.count, "%lu requests have one of %u deadlines", timers,
+          d.timers.deadlines.count)
     CHECK(kept == counters.kept and used == d.request_pool.used, "%lu kept, %lu in all", kept,
           used)
     CHECK(counters.accepted == counters.waiting + counters.running + counters.answered
@@ -225,8 +226,8 @@ cdef inline uint64_t audit_delayed(
     """A service's delayed requests: how many they are, adding up their bytes."""
     cdef uint64_t count = 0
     cdef uint32_t i, r
-    for i in range(d.delays.count):
-        r = d.delays.nodes[i].item
+    for i in range(d.timers.delays.count):
+        r = d.timers.delays.nodes[i].item
         CHECK(d.requests[r].queued == QUEUED_DELAYED, "request %u", r)
         if d.requests[r].service == s:
             count += 1
@@ -345,6 +346,7 @@ cdef inline void audit_matched(const dispatcher_t *d) noexcept nogil:
 
 cdef inline void audit_shares(const dispatcher_t *d) noexcept nogil:
     """Each service is offered, internal or a name; who named what, and what waits for names."""
+    cdef const shares_t *shares = &d.shares
     cdef uint32_t offered = 0
     cdef uint32_t internal = 0
     cdef uint32_t named = 0
@@ -365,9 +367,9 @@ cdef inline void audit_shares(const dispatcher_t *d) noexcept nogil:
         if (service.namer != NONE and d.clients[service.namer].used
                 and d.clients[service.namer].stamp == service.namer_stamp):
             named += 1
-    CHECK(offered == d.offered and internal == d.internal, "%u offered", d.offered)
-    CHECK(workerless == d.workerless and bytes == d.workerless_bytes, "%lu wait in vain",
-          d.workerless)
+    CHECK(offered == shares.offered and internal == shares.internal, "%u offered", shares.offered)
+    CHECK(workerless == shares.workerless and bytes == shares.workerless_bytes,
+          "%lu wait in vain", shares.workerless)
     for i in range(d.client_pool.fresh):
         if d.clients[i].used:
             named -= d.clients[i].named
@@ -380,8 +382,8 @@ cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     cdef uint64_t living = 0
     cdef uint32_t w
     CHECK(counters.clients == d.client_pool.used
-          and counters.clients - d.reserve <= d.limits.clients_max
-          and d.reserve <= CLIENTS_RESERVE, "%lu clients", counters.clients)
+          and counters.clients - d.shares.reserve <= d.limits.clients_max
+          and d.shares.reserve <= CLIENTS_RESERVE, "%lu clients", counters.clients)
     for w in range(d.worker_pool.fresh):
         if d.workers[w].used and not d.workers[w].gone:
             living += 1
@@ -390,18 +392,18 @@ cdef inline void audit_limits(const dispatcher_t *d) noexcept nogil:
     audit_shares(d)
     audit_index(&d.by_token, token_keys(d))
     CHECK(index_count(&d.by_token) == d.task_pool.used, "%u tokens", index_count(&d.by_token))
-    CHECK(d.unmatched.count == 0 and d.unserved.count == 0 and d.scratch.count == 0,
+    CHECK(d.unmatched.count == 0 and d.unserved.count == 0 and d.timers.scratch.count == 0,
           "%u not matched, %u not served", d.unmatched.count, d.unserved.count)
 
 
 cdef inline void audit_heaps(dispatcher_t *d) noexcept nogil:
-    audit_heap(&d.deadlines, deadline_places(d))
-    audit_heap(&d.leases, queue_places(d))
-    audit_heap(&d.delays, queue_places(d))
-    audit_heap(&d.blocked_ends, blocked_places(d))
-    audit_heap(&d.graces, grace_places(d))
-    audit_heap(&d.service_waits, wait_places(d))
-    audit_heap(&d.liveness, liveness_places(d))
+    audit_heap(&d.timers.deadlines, deadline_places(d))
+    audit_heap(&d.timers.leases, queue_places(d))
+    audit_heap(&d.timers.delays, queue_places(d))
+    audit_heap(&d.timers.blocked_ends, blocked_places(d))
+    audit_heap(&d.timers.graces, grace_places(d))
+    audit_heap(&d.timers.service_waits, wait_places(d))
+    audit_heap(&d.timers.liveness, liveness_places(d))
 
 
 cdef inline void audit_totals(dispatcher_t *d, uint64_t *refs) noexcept nogil:
@@ -419,7 +421,7 @@ cdef inline void audit_totals(dispatcher_t *d, uint64_t *refs) noexcept nogil:
     CHECK(waiting == d.counters.waiting, "%lu wait", waiting)
     CHECK(waiting_bytes == d.counters.waiting_bytes, "%lu bytes wait", waiting_bytes)
     CHECK(running == d.counters.running, "%lu run", running)
-    CHECK(d.delays.count == d.counters.delayed, "%u are delayed", d.delays.count)
+    CHECK(d.timers.delays.count == d.counters.delayed, "%u are delayed", d.timers.delays.count)
 
 
 cdef inline void audit(dispatcher_t *d) noexcept nogil:

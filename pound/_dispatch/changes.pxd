@@ -18,12 +18,12 @@ from pound._base.hints cimport unlikely
 from pound._base.index cimport index_find, index_put, index_remove, index_shrink, keys_of, keys_t
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
 from pound._base.lru cimport rank_enter, rank_free, rank_leave, rank_t, seats_of, seats_t
-from pound._base.pool cimport pool_give, pool_take
-from .dispatcher cimport (
+from pound._base.pool cimport NONE, pool_give, pool_take
+from .model cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
-    LISTED_NOWHERE, LIVENESS_IDLE, NONE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED,
-    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT,
-    action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+    LISTED_NOWHERE, LIVENESS_IDLE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED, QUEUED_NOWHERE,
+    QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
+    client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
@@ -134,26 +134,26 @@ cdef inline void worker_unserved(dispatcher_t *d, uint32_t w) noexcept nogil:
 # --- actions ---
 
 cdef inline void actions_grow(dispatcher_t *d) noexcept nogil:
-    cdef uint32_t room = 2 * d.actions_room if d.actions_room else ACTIONS_ROOM_MIN
-    cdef void *bigger = realloc(d.actions, room * sizeof(action_t))
+    cdef uint32_t room = 2 * d.actions.room if d.actions.room else ACTIONS_ROOM_MIN
+    cdef void *bigger = realloc(d.actions.items, room * sizeof(action_t))
     CHECK(bigger != NULL, "no memory for %u actions", room)
-    d.actions = <action_t *> bigger
-    d.actions_room = room
+    d.actions.items = <action_t *> bigger
+    d.actions.room = room
 
 
 cdef inline void act(
     dispatcher_t *d, uint8_t kind, uint32_t slot, uint32_t peer, uint64_t token, uint8_t code
 ) noexcept nogil:
     cdef action_t *action
-    if unlikely(d.actions_end == d.actions_room):
+    if unlikely(d.actions.end == d.actions.room):
         actions_grow(d)
-    action = &d.actions[d.actions_end]
+    action = &d.actions.items[d.actions.end]
     action.kind = kind
     action.slot = slot
     action.peer = peer
     action.token = token
     action.code = code
-    d.actions_end += 1
+    d.actions.end += 1
 
 
 # --- services ---
@@ -168,17 +168,17 @@ cdef inline void service_unname(dispatcher_t *d, service_t *service) noexcept no
 
 cdef inline void service_offered(dispatcher_t *d, service_t *service) noexcept nogil:
     """service_offered notes that a service is about to have its first worker."""
-    d.offered += 1 - service.pinned
-    d.workerless -= service.waiting
-    d.workerless_bytes -= service.waiting_bytes
+    d.shares.offered += 1 - service.pinned
+    d.shares.workerless -= service.waiting
+    d.shares.workerless_bytes -= service.waiting_bytes
     service_unname(d, service)
 
 
 cdef inline void service_left(dispatcher_t *d, service_t *service) noexcept nogil:
     """service_left notes that a service has lost its last worker."""
-    d.offered -= 1 - service.pinned
-    d.workerless += service.waiting
-    d.workerless_bytes += service.waiting_bytes
+    d.shares.offered -= 1 - service.pinned
+    d.shares.workerless += service.waiting
+    d.shares.workerless_bytes += service.waiting_bytes
 
 
 cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
@@ -187,7 +187,7 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef uint32_t p
     if service.refs > 0 or service.pinned:
         return
-    disarm(&d.service_waits, wait_places(d), s)
+    disarm(&d.timers.service_waits, wait_places(d), s)
     disarm(&d.unmatched, unmatched_places(d), s)
     rank_free(&service.idle)
     rank_free(&service.busy)
@@ -195,7 +195,7 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
     service_unname(d, service)
-    d.internal -= service.internal
+    d.shares.internal -= service.internal
     d.counters.services -= 1
     pool_give(&d.service_pool, <void **> &d.services, sizeof(service_t), s)
     act(d, ACT_SERVICE_FREE, NONE, s, 0, 0)
@@ -212,7 +212,7 @@ cdef inline void service_await(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef service_t *service = &d.services[s]
     if (d.limits.service_wait_ns > 0 and service.workers == 0
             and service.waiting > service.delayed and service.wait_at == NONE):
-        enter(&d.service_waits, wait_places(d), d.now + d.limits.service_wait_ns, s)
+        enter(&d.timers.service_waits, wait_places(d), d.now + d.limits.service_wait_ns, s)
 
 
 # --- workers and their offers ---
@@ -263,7 +263,7 @@ cdef inline void worker_file(dispatcher_t *d, uint32_t w) noexcept nogil:
 
 cdef inline void worker_unblock(dispatcher_t *d, uint32_t w) noexcept nogil:
     if d.workers[w].blocked_at != NONE:
-        heap_remove(&d.blocked_ends, blocked_places(d), w)
+        heap_remove(&d.timers.blocked_ends, blocked_places(d), w)
         worker_file(d, w)
         worker_unserved(d, w)
 
@@ -292,7 +292,7 @@ cdef inline void offer_make(
     if service.workers == 0:
         service_offered(d, service)
     service.workers += 1
-    disarm(&d.service_waits, wait_places(d), s)
+    disarm(&d.timers.service_waits, wait_places(d), s)
 
 
 cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
@@ -375,7 +375,7 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
         worker.isolating = 0
     if (worker.held == 0 and worker.mode == LIVENESS_IDLE and worker.liveness_at == NONE
             and not worker.gone):
-        enter(&d.liveness, liveness_places(d), d.now, w)
+        enter(&d.timers.liveness, liveness_places(d), d.now, w)
     # A busy worker with credit left stays so until it holds nothing.
     if worker.listed != LISTED_BUSY or worker.held == 0:
         worker_file(d, w)
@@ -450,7 +450,7 @@ cdef inline void queue_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
             worker_unserved(d, w)
         return
     if unlikely(where == QUEUED_DELAYED):
-        heap_remove(&d.delays, queue_places(d), r)
+        heap_remove(&d.timers.delays, queue_places(d), r)
         service.delayed -= 1
         d.counters.delayed -= 1
         return
@@ -480,8 +480,8 @@ cdef inline void waiting_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexc
     if unlikely(service.workers == 0):
         if service.waiting == 1:
             service.workerless_since = d.now
-        d.workerless += 1
-        d.workerless_bytes += request.bytes
+        d.shares.workerless += 1
+        d.shares.workerless_bytes += request.bytes
         service_await(d, request.service)
 
 
@@ -494,10 +494,10 @@ cdef inline void waiting_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     d.counters.waiting -= 1
     d.counters.waiting_bytes -= request.bytes
     if unlikely(service.workers == 0):
-        d.workerless -= 1
-        d.workerless_bytes -= request.bytes
+        d.shares.workerless -= 1
+        d.shares.workerless_bytes -= request.bytes
         if service.waiting == service.delayed:
-            disarm(&d.service_waits, wait_places(d), request.service)
+            disarm(&d.timers.service_waits, wait_places(d), request.service)
 
 
 cdef inline void waiting_requeue(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -513,11 +513,11 @@ cdef inline void request_delay(dispatcher_t *d, uint32_t r, int64_t due) noexcep
     cdef uint32_t s = d.requests[r].service
     queue_leave(d, r)
     d.requests[r].queued = QUEUED_DELAYED
-    enter(&d.delays, queue_places(d), due, r)
+    enter(&d.timers.delays, queue_places(d), due, r)
     d.services[s].delayed += 1
     d.counters.delayed += 1
     if d.services[s].waiting == d.services[s].delayed:
-        disarm(&d.service_waits, wait_places(d), s)
+        disarm(&d.timers.service_waits, wait_places(d), s)
 
 
 cdef inline void running_enter(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -530,7 +530,7 @@ cdef inline void running_enter(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline void running_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
-    disarm(&d.leases, queue_places(d), r)
+    disarm(&d.timers.leases, queue_places(d), r)
     d.services[d.requests[r].service].running -= 1
     d.counters.running -= 1
     d.counters.running_bytes -= d.requests[r].bytes
@@ -539,7 +539,7 @@ cdef inline void running_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
 cdef inline void lease_start(dispatcher_t *d, uint32_t r) noexcept nogil:
     cdef int64_t lease_ns = d.services[d.requests[r].service].lease_ns
     if lease_ns > 0:
-        arm(&d.leases, queue_places(d), d.now + lease_ns, r)
+        arm(&d.timers.leases, queue_places(d), d.now + lease_ns, r)
 
 
 # --- requests as a whole ---
@@ -584,7 +584,7 @@ cdef inline void request_stop(dispatcher_t *d, uint32_t r) noexcept nogil:
     else:
         running_leave(d, r)
     request_drop_task(d, r)
-    disarm(&d.deadlines, deadline_places(d), r)
+    disarm(&d.timers.deadlines, deadline_places(d), r)
     d.clients[request.client].open -= 1
     d.clients[request.client].open_bytes -= request.bytes
     request.bytes = 0

@@ -1,296 +1,15 @@
-# The dispatcher's numbers, structs and functions. The rules are told in dispatcher.pyx.
+# The calls of the dispatcher; dispatcher.pyx states its rules, model.pxd its data.
 #
-# It knows numbers only: client, worker, service, request slot, task; each is a uint32, NONE is
-# none. Times are int64 ns and come as arguments: `now` runs on monotonic time, `live` on the
-# liveness clock. Decisions leave as actions: whoever calls drains disp_action after every call,
-# before the next one, since a number that an action frees may be given out again by the next call.
-#
-# Others read its fields; only the dispatcher writes them. The arrays
-# move when they grow: keep numbers, not pointers. All memory belongs to the dispatcher.
+# Times come as arguments: `now` on monotonic time, `live` on the liveness clock. Decisions leave as
+# actions: the caller drains disp_action after every call and before the next one, since a number
+# that an action frees may be given out again by the next call.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from pound._base.heap cimport heap_t
-from pound._base.index cimport index_t
-from pound._base.links cimport link_t, queue_t
-from pound._base.lru cimport rank_t, seat_t
-from pound._base.pool cimport NONE, pool_t
+from pound._base.pool cimport NONE
 from .limits cimport limits_t
-
-cdef enum:
-    PRIORITIES = 10          # 0 normal .. 9
-    SENT_SHIFT = 20          # about a millisecond
-
-
-cdef enum action_kind:
-    ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt
-    ACT_CANCEL = 2           # tell worker `peer` that `token` is cancelled
-    # ACT_FAIL: request `slot` ended without a worker's answer; code: PND's error; peer: the worker
-    # that held it when its deadline passed, or NONE
-    ACT_FAIL = 3
-    ACT_FREE = 4             # request `slot` is forgotten: release what is stored under it
-    ACT_WORKER_GONE = 5      # worker `peer` was silent beyond its liveness
-    ACT_WORKER_FREE = 6      # number `peer` may be reused
-    ACT_CLIENT_FREE = 7      # likewise
-    ACT_SERVICE_FREE = 8     # likewise: `peer` is a service
-
-
-cdef struct action_t:        # fields that a kind does not use: slot, peer NONE; token, code 0
-    uint64_t token
-    uint32_t slot
-    uint32_t peer
-    uint8_t kind
-    uint8_t code
-
-
-cdef enum request_result:
-    REQ_ACCEPTED = 0         # new; `slot` is its number
-    REQ_HELD                 # waiting or running under `slot`
-    REQ_ANSWERED             # ended, and not handed over yet: `slot` is about to be delivered
-    REQ_KEPT                 # ended, and handed over before: `slot` is to be delivered again
-    REQ_STALE                # forgotten: the client had said that it was done with it
-    REQ_BUSY                 # too much waits in all
-    REQ_BUSY_SERVICE         # too much waits for the service
-    REQ_BUSY_SESSION         # the client has too many open requests
-    REQ_NO_SERVICE           # no worker offers the service
-    REQ_NO_MEMORY
-    REQ_BUSY_BYTES           # open requests have too many bytes in all
-    REQ_BUSY_MEMORY          # the broker holds nearly as much as it may
-    REQ_BUSY_UNREAD          # the client leaves too much unread: for the caller to say
-    REQ_BUSY_SHARE           # the client has open more than its share of what is left
-    REQ_BUSY_WORKERLESS      # too much waits for services that no worker offers
-    REQ_BUSY_WINDOW          # too much of the client's own window waits for such services
-    REQ_BUSY_CLIENTS         # there are as many clients as may be
-    REQ_MANY_SERVICES        # workers offer as many services as may be
-    REQ_MANY_NAMES           # as many names as may be are asked for that no worker offers
-    REQ_MANY_OWN_NAMES       # the client asks for too many of these
-
-
-cdef enum opened_how:        # a service
-    OPENED_NAMED = 0         # a request asks for it
-    OPENED_PINNED            # by the configuration: it stays
-    OPENED_OFFERED           # a worker is about to offer it
-    OPENED_INTERNAL          # the broker itself answers
-
-
-cdef enum answer_result:
-    ANS_COUNTED = 0          # the request ended with this answer
-    ANS_DROPPED              # the request had ended before; the worker's credit is back
-    ANS_DEAD                 # no such task, or another worker's
-    ANS_RELEASED             # the worker gave the task back, uncounted
-
-
-cdef enum ready_how:
-    READY_SAME_ROUTE = 0     # its tasks stay as they are
-    READY_NEW_ROUTE          # it tells the tokens of the tasks that it holds
-    READY_NEW_LIFE           # it holds nothing: its tasks are lost
-
-
-cdef enum liveness_mode:
-    LIVENESS_NEVER = 0
-    LIVENESS_IDLE            # silent while it computes: only idle ones expire
-    LIVENESS_ALWAYS
-
-
-cdef enum request_state:
-    REQUEST_FREE = 0
-    REQUEST_WAITING
-    REQUEST_RUNNING
-    REQUEST_ANSWERED         # ended, whatever the reason; not yet handed to the socket
-    REQUEST_KEPT             # handed over; kept for a client that asks again
-
-
-cdef enum queued_where:      # a WAITING request
-    QUEUED_NOWHERE = 0
-    QUEUED_FRESH
-    QUEUED_RETURNED
-    QUEUED_ISOLATED
-    QUEUED_DELAYED           # given back: no worker gets it before its delay is over
-
-
-cdef enum task_state:
-    TASK_FREE = 0
-    TASK_UNSENT
-    TASK_SENT
-
-
-cdef enum listed_where:      # an offer, and with it all offers of its worker
-    LISTED_NOWHERE = 0       # the worker is not eligible
-    LISTED_IDLE
-    LISTED_BUSY
-
-
-# A request's `queue` is its neighbours in the list of fresh or kept ones; else queue.prev is its
-# place in a heap: of returned, isolated or delayed ones while WAITING, of leases while RUNNING.
-cdef struct request_t:       # 64 bytes: a cache line
-    uint64_t id              # the client's number for it
-    uint64_t seq             # its order of acceptance among all requests
-    int64_t since            # WAITING: monotonic ns, when it was accepted, returned or delayed last
-    link_t queue             # neighbours, or a place; see above
-    link_t sibling           # in its client's requests
-    uint32_t client
-    uint32_t service
-    uint32_t task            # RUNNING: its task. WAITING: the returned one that counts, or NONE
-    uint32_t bytes           # of the request; of its answer once it has ended
-    uint32_t deadline_at     # place in the heap of deadlines, which has its time; NONE: none
-    uint8_t attempts         # TASKs sent and not taken back
-    uint8_t priority
-    uint8_t state            # request_state
-    uint8_t queued           # queued_where
-
-
-cdef struct task_t:          # 32 bytes
-    uint64_t token
-    link_t sibling           # in its worker's tasks
-    uint32_t worker
-    uint32_t request         # NONE: an orphan, which only holds credit
-    uint8_t state            # task_state
-    uint8_t holds            # it holds a credit of its worker
-    uint8_t isolates         # nothing may join it
-    uint8_t listed           # in the READY that is being read
-    uint32_t sent_at         # SENT: when; monotonic ns >> SENT_SHIFT
-
-
-cdef struct offer_t:         # 32 bytes
-    uint32_t service
-    uint32_t worker
-    uint32_t index           # in its worker's offers
-    seat_t seat              # in the service's idle or busy rank, while its worker is listed
-
-
-cdef struct worker_t:
-    int64_t last_heard       # liveness ns
-    int64_t liveness_ns
-    uint64_t sent_seq        # rises with each task it is sent: the LRU's key
-    uint32_t *offers         # numbers of its offers, in READY's order; owned
-    uint32_t n_offers
-    uint32_t next_offer      # where serving it goes on
-    uint32_t capacity
-    uint32_t held            # tasks that hold its credit
-    uint32_t reserved_for    # service, or NONE
-    uint32_t liveness_at     # place in the heap of liveness timers
-    uint32_t blocked_at      # place in the heap of blocked ends; NONE: not blocked
-    uint32_t unserved_at     # place in the heap of workers to be served before the call ends
-    queue_t tasks            # all its tasks, oldest made first
-    uint8_t mode             # liveness_mode
-    uint8_t tells            # it is told ACT_CANCEL
-    uint8_t listed           # listed_where
-    uint8_t isolating        # it holds a task that nothing may join
-    uint8_t leaving
-    uint8_t gone
-    uint8_t pinned           # its tasks are being taken from it: not to be freed meanwhile
-    uint8_t used             # 0: the number is free
-
-
-cdef struct client_t:
-    uint64_t highest         # id accepted
-    uint64_t done            # it is done with all ids below
-    index_t ids              # id → request; empty for a foreign one
-    queue_t requests         # all its requests, oldest first
-    uint32_t count           # of them
-    uint32_t open            # of them, WAITING or RUNNING
-    uint32_t window          # most that may be open
-    uint64_t open_bytes
-    uint64_t stamp           # no other client ever has it
-    uint32_t named           # services without workers that it asked for first
-    uint32_t grace_at        # place in the heap of graces
-    uint8_t foreign
-    uint8_t reserve          # it came in for the broker's own services only
-    uint8_t used
-
-
-cdef struct service_t:
-    int64_t lease_ns         # 0: none
-    int64_t workerless_since  # monotonic ns, of requests; means something while workers == 0
-    uint64_t waiting         # requests
-    uint64_t waiting_bytes
-    uint64_t delayed         # of those waiting
-    uint64_t running         # requests
-    uint64_t dispatches      # of requests that are not isolated
-    uint64_t refs            # requests of any state, and offers
-    uint64_t mark            # stamp of the READY that named it last
-    uint64_t namer_stamp
-    uint32_t namer           # the client that asked for it first, if its stamp is the same; or NONE
-    rank_t idle              # offers of eligible workers that hold nothing, by sent_seq
-    rank_t busy              # offers of eligible workers that hold something
-    heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
-    heap_t returned[PRIORITIES]  # requests that come before the fresh ones, by seq
-    queue_t fresh[PRIORITIES]
-    uint32_t workers         # live ones that offer it
-    uint32_t reserved        # worker that is running empty for an isolated request, or NONE
-    uint32_t wait_at         # place in the heap of service waits
-    uint32_t unmatched_at    # place in the heap of services to be matched before the call ends
-    uint16_t filled          # bit p: priority p has fresh or returned requests
-    uint8_t turn             # the lower priority that was served last out of its turn
-    uint8_t pinned
-    uint8_t internal         # answered by the broker itself
-    uint8_t used
-
-
-cdef struct counters_t:      # uint64 only: _core publishes it as an array, in this order
-    # accepted = waiting + running + answered + failed + cancelled + expired, at any moment
-    uint64_t accepted, waiting, running, answered, failed, cancelled, expired
-    uint64_t refused         # requests over a limit, or for an unknown service
-    uint64_t losses          # sent tasks lost with their worker or by lease
-    uint64_t released        # tasks given back by their workers
-    uint64_t redelivered     # dispatches of requests that had been sent before
-    uint64_t answers_late    # with no task, or another worker's
-    uint64_t answers_dropped  # for requests that had ended, or that could not be delivered
-    uint64_t answers_evicted  # kept ones that had to make room
-    uint64_t partials_late
-    uint64_t expired_workers
-    uint64_t waiting_bytes, running_bytes, kept, kept_bytes
-    uint64_t clients         # numbers in use
-    uint64_t workers         # that are not gone
-    uint64_t services        # numbers in use
-    uint64_t delayed         # of those waiting
-
-
-cdef struct dispatcher_t:
-    limits_t limits
-    counters_t counters
-    request_t *requests      # arrays by number, each with its pool
-    task_t *tasks
-    client_t *clients
-    worker_t *workers
-    service_t *services
-    offer_t *offers
-    pool_t request_pool
-    pool_t task_pool
-    pool_t client_pool
-    pool_t worker_pool
-    pool_t service_pool
-    pool_t offer_pool
-    index_t by_token         # token → task
-    uint64_t hash_seed
-    uint64_t next_token
-    uint64_t next_seq        # of requests
-    uint64_t sent_seq        # of tasks
-    heap_t deadlines         # requests, by deadline
-    heap_t leases            # running requests, by the end of their task's lease
-    heap_t delays            # delayed requests, by the end of their delay
-    heap_t blocked_ends      # workers
-    heap_t graces            # clients
-    heap_t service_waits     # services
-    heap_t liveness          # workers
-    heap_t unmatched         # services to be matched before the call ends; key 0
-    heap_t unserved          # workers to be served before the call ends; key 0
-    heap_t scratch           # empty between calls
-    queue_t kept             # KEPT requests, oldest delivery first
-    int64_t now              # of the call that is running
-    uint64_t stamp           # rises with each READY
-    uint64_t client_stamp    # rises with each client
-    uint64_t workerless      # requests that wait for services without workers
-    uint64_t workerless_bytes
-    uint32_t offered         # services that workers offer, or that are pinned
-    uint32_t internal        # services that the broker itself answers
-    uint32_t reserve         # clients that came in for those only
-    uint8_t full             # disp_full: no request comes in
-    action_t *actions        # those from actions_next to actions_end are to be taken
-    uint32_t actions_next    # both are 0 when none is, so the room is that of the most in a row
-    uint32_t actions_end
-    uint32_t actions_room
-
+from .model cimport (
+    REQUEST_RUNNING, SENT_SHIFT, TASK_SENT, TASK_UNSENT, action_t, dispatcher_t, task_t)
 
 # NULL: no memory.
 cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
@@ -376,9 +95,6 @@ cdef int64_t disp_tick(dispatcher_t *d, int64_t now, int64_t live) noexcept nogi
 # What disp_tick would return now: for timers that were armed since.
 cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil
 
-# Recounts every invariant, O(n); aborts and says which does not hold.
-cdef void disp_check(dispatcher_t *d) noexcept nogil
-
 
 cdef inline bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil:
     """disp_unsent says whether the task of an ACT_TASK is still to be sent: it may be undone."""
@@ -401,11 +117,11 @@ cdef inline const task_t *disp_sent_task(const dispatcher_t *d, uint32_t slot) n
 cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept nogil:
     """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
     cdef uint32_t place = d.requests[slot].deadline_at
-    return 0 if place == NONE else d.deadlines.nodes[place].key
+    return 0 if place == NONE else d.timers.deadlines.nodes[place].key
 
 
 cdef inline bint disp_clients_full(const dispatcher_t *d) noexcept nogil:
-    return d.client_pool.used - d.reserve >= d.limits.clients_max
+    return d.client_pool.used - d.shares.reserve >= d.limits.clients_max
 
 
 cdef inline int64_t disp_held_ms(const dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
@@ -420,12 +136,12 @@ cdef inline int64_t disp_held_ms(const dispatcher_t *d, uint32_t w, int64_t now)
 
 cdef inline uint32_t disp_actions(const dispatcher_t *d) noexcept nogil:
     """disp_actions counts the actions that are to be taken."""
-    return d.actions_end - d.actions_next
+    return d.actions.end - d.actions.next
 
 
 cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:
     """disp_later shows the action that has `i` others before it; there are more than `i`."""
-    return &d.actions[d.actions_next + i]
+    return &d.actions.items[d.actions.next + i]
 
 
 cdef inline const action_t *disp_action(dispatcher_t *d) noexcept nogil:
@@ -434,10 +150,10 @@ cdef inline const action_t *disp_action(dispatcher_t *d) noexcept nogil:
     It may be read until anything else of the dispatcher is called.
     """
     cdef const action_t *action
-    if d.actions_next == d.actions_end:
+    if d.actions.next == d.actions.end:
         return NULL
-    action = &d.actions[d.actions_next]
-    d.actions_next += 1
-    if d.actions_next == d.actions_end:
-        d.actions_next = d.actions_end = 0
+    action = &d.actions.items[d.actions.next]
+    d.actions.next += 1
+    if d.actions.next == d.actions.end:
+        d.actions.next = d.actions.end = 0
     return action

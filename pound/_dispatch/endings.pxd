@@ -14,13 +14,13 @@ from libc.stdlib cimport free
 
 from pound._base.hints cimport fetch
 from pound._base.index cimport index_free, index_guess
-from pound._base.pool cimport pool_give
+from pound._base.pool cimport NONE, pool_give
 from .changes cimport (
     act, blocked_places, credit_give, credit_take, disarm, grace_places, lease_start,
     liveness_places, offer_drop, request_free, request_return, request_stop, reservation_break,
     running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_bury, worker_file)
-from .dispatcher cimport (
-    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, NONE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
+from .model cimport (
+    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
 
 cdef enum:
@@ -198,9 +198,9 @@ cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:
         elif d.requests[r].state == REQUEST_ANSWERED:
             d.counters.answers_dropped += 1
         request_free(d, r)
-    disarm(&d.graces, grace_places(d), c)
+    disarm(&d.timers.graces, grace_places(d), c)
     d.counters.clients -= 1
-    d.reserve -= client.reserve
+    d.shares.reserve -= client.reserve
     index_free(&client.ids)
     pool_give(&d.client_pool, <void **> &d.clients, sizeof(client_t), c)
     act(d, ACT_CLIENT_FREE, NONE, c, 0, 0)
@@ -213,8 +213,8 @@ cdef inline void worker_end(dispatcher_t *d, uint32_t w) noexcept nogil:
     worker.gone = worker.pinned = 1
     d.counters.workers -= 1
     worker_file(d, w)
-    disarm(&d.liveness, liveness_places(d), w)
-    disarm(&d.blocked_ends, blocked_places(d), w)
+    disarm(&d.timers.liveness, liveness_places(d), w)
+    disarm(&d.timers.blocked_ends, blocked_places(d), w)
     tasks_gone(d, w)
     reservation_break(d, w)
     for i in range(worker.n_offers):

@@ -15,16 +15,16 @@
 # each service that the worker offers, or O(log n) where workers answer out of turn; serving a
 # worker looks at its offers once for each task.
 
-from libc.stdint cimport uint32_t, uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from pound._base.heap cimport heap_remove, heap_top
 from pound._base.lru cimport rank_first, rank_second, rank_t
+from pound._base.pool cimport NONE
 from .changes cimport (
     ATTEMPTS_SHARED, act, credit_take, offer_seats, request_drop_task, reservation_end,
     reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
     worker_list, worker_place)
-from .dispatcher cimport (
-    ACT_TASK, LISTED_NOWHERE, NONE, dispatcher_t, request_t, service_t, worker_t)
+from .model cimport ACT_TASK, LISTED_NOWHERE, dispatcher_t, request_t, service_t, worker_t
 
 cdef extern from *:
     int __builtin_ctz(unsigned int) nogil

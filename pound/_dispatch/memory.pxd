@@ -8,7 +8,7 @@ from pound._base.heap cimport heap_free
 from pound._base.index cimport index_free
 from pound._base.lru cimport rank_free
 from pound._base.pool cimport pool_free, pool_init, pool_reserve
-from .dispatcher cimport (
+from .model cimport (
     PRIORITIES, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 
 
@@ -46,16 +46,16 @@ cdef inline void memory_free(dispatcher_t *d) noexcept nogil:
             heap_free(&d.services[i].isolated)
             for p in range(PRIORITIES):
                 heap_free(&d.services[i].returned[p])
-    heap_free(&d.deadlines)
-    heap_free(&d.leases)
-    heap_free(&d.delays)
-    heap_free(&d.blocked_ends)
-    heap_free(&d.graces)
-    heap_free(&d.service_waits)
-    heap_free(&d.liveness)
+    heap_free(&d.timers.deadlines)
+    heap_free(&d.timers.leases)
+    heap_free(&d.timers.delays)
+    heap_free(&d.timers.blocked_ends)
+    heap_free(&d.timers.graces)
+    heap_free(&d.timers.service_waits)
+    heap_free(&d.timers.liveness)
     heap_free(&d.unmatched)
     heap_free(&d.unserved)
-    heap_free(&d.scratch)
+    heap_free(&d.timers.scratch)
     index_free(&d.by_token)
     pool_free(&d.request_pool)
     pool_free(&d.task_pool)
@@ -63,4 +63,4 @@ cdef inline void memory_free(dispatcher_t *d) noexcept nogil:
     pool_free(&d.worker_pool)
     pool_free(&d.service_pool)
     pool_free(&d.offer_pool)
-    free(d.actions)
+    free(d.actions.items)

@@ -20,13 +20,13 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._base.links cimport queue_init
 from pound._base.lru cimport rank_init
-from pound._base.pool cimport pool_take
+from pound._base.pool cimport NONE, pool_take
 from pound._base.table cimport mix
-from .dispatcher cimport (
-    NONE, OPENED_INTERNAL, OPENED_NAMED, OPENED_PINNED, PRIORITIES, REQ_ACCEPTED, REQ_BUSY_BYTES,
+from .limits cimport limits_t
+from .model cimport (
+    OPENED_INTERNAL, OPENED_NAMED, OPENED_PINNED, PRIORITIES, REQ_ACCEPTED, REQ_BUSY_BYTES,
     REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
     REQ_MANY_SERVICES, REQ_NO_SERVICE, client_t, dispatcher_t, service_t)
-from .limits cimport limits_t
 
 cdef enum:
     NAMES_LEAST = 16         # names without workers that a client may have, however few there are
@@ -47,7 +47,7 @@ cdef inline bint shared_bytes(const limits_t *limits, uint64_t limit) noexcept n
 
 cdef inline uint32_t names(const dispatcher_t *d) noexcept nogil:
     """names counts the services that are only asked for."""
-    return d.service_pool.used - d.offered - d.internal
+    return d.service_pool.used - d.shares.offered - d.shares.internal
 
 
 cdef inline int service_refusal(
@@ -58,7 +58,7 @@ cdef inline int service_refusal(
     if how == OPENED_INTERNAL:
         return REQ_ACCEPTED
     if how != OPENED_NAMED:
-        return REQ_ACCEPTED if d.offered < most else REQ_MANY_SERVICES
+        return REQ_ACCEPTED if d.shares.offered < most else REQ_MANY_SERVICES
     if names(d) >= most:
         return REQ_MANY_NAMES
     if c != NONE and d.clients[c].named >= max(most // 8, <uint32_t> NAMES_LEAST):
@@ -88,8 +88,8 @@ cdef inline uint32_t service_make(
     service.lease_ns = lease_ns
     service.pinned = how == OPENED_PINNED
     service.internal = how == OPENED_INTERNAL
-    d.offered += service.pinned
-    d.internal += service.internal
+    d.shares.offered += service.pinned
+    d.shares.internal += service.internal
     service_name(d, service, c if how == OPENED_NAMED else NONE)
     service.workerless_since = now
     service.reserved = service.wait_at = service.unmatched_at = NONE
@@ -130,7 +130,7 @@ cdef inline uint32_t client_make(dispatcher_t *d, uint8_t foreign, bint full) no
     client.used = 1
     client.foreign = foreign
     client.reserve = full
-    d.reserve += full
+    d.shares.reserve += full
     if not full:
         client.window = d.limits.foreign_window if foreign else d.limits.requests_max
     d.client_stamp += 1
@@ -144,9 +144,9 @@ cdef inline uint32_t client_make(dispatcher_t *d, uint8_t foreign, bint full) no
 
 cdef inline bint client_joins(dispatcher_t *d, client_t *client) noexcept nogil:
     """client_joins takes a client of the reserve in among the others, if there is room by now."""
-    if not client.reserve or d.client_pool.used - d.reserve >= d.limits.clients_max:
+    if not client.reserve or d.client_pool.used - d.shares.reserve >= d.limits.clients_max:
         return False
-    d.reserve -= 1
+    d.shares.reserve -= 1
     client.reserve = 0
     client.window = d.limits.foreign_window if client.foreign else d.limits.requests_max
     return True
@@ -170,10 +170,10 @@ cdef inline int workerless_refusal(
         return REQ_NO_SERVICE
     if window_full(limits, client):
         return REQ_BUSY_WINDOW
-    if shared(limits, limits.waiting_max) and d.workerless >= limits.waiting_max // 2:
+    if shared(limits, limits.waiting_max) and d.shares.workerless >= limits.waiting_max // 2:
         return REQ_BUSY_WORKERLESS
-    if (shared_bytes(limits, most_bytes) and d.workerless > 0
-            and d.workerless_bytes + bytes > most_bytes // 2):
+    if (shared_bytes(limits, most_bytes) and d.shares.workerless > 0
+            and d.shares.workerless_bytes + bytes > most_bytes // 2):
         return REQ_BUSY_WORKERLESS
     return REQ_ACCEPTED
 

@@ -11,13 +11,14 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
 from pound._base.check cimport CHECK
 from pound._base.heap cimport heap_push, heap_remove, heap_t, heap_top
+from pound._base.pool cimport NONE
 from .changes cimport (
     act, arm, disarm, liveness_places, queue_enter, queue_leave, queue_places, returned_where,
     service_await, service_unmatched, wait_places)
-from .dispatcher cimport (
-    ACT_WORKER_GONE, LIVENESS_IDLE, NONE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t,
-    worker_t)
 from .endings cimport request_fail, worker_end
+from .model cimport (
+    ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t,
+    timers_t, worker_t)
 
 cdef enum:
     CODE_DEADLINE = 4        # PND's error codes
@@ -61,7 +62,7 @@ cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end)
 
     Their order is not that of their waits: all are looked at, and the others go back.
     """
-    cdef heap_t rest = d.scratch
+    cdef heap_t rest = d.timers.scratch
     cdef uint32_t r = heap_top(h)
     cdef int64_t key
     while r != NONE:
@@ -74,7 +75,7 @@ cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end)
             heap_remove(h, queue_places(d), r)
             CHECK(heap_push(&rest, queue_places(d), key, r) == 0, "no memory for %u", rest.count)
         r = heap_top(h)
-    d.scratch = h[0]
+    d.timers.scratch = h[0]
     h[0] = rest
     return next_end
 
@@ -85,7 +86,7 @@ cdef inline void wait_over(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef int64_t next_end = INT64_MAX
     cdef uint32_t r
     cdef int p
-    disarm(&d.service_waits, wait_places(d), s)
+    disarm(&d.timers.service_waits, wait_places(d), s)
     for p in range(PRIORITIES - 1, -1, -1):
         next_end = wait_fail_heap(d, &service.returned[p], next_end)
         while service.fresh[p].head != NONE:
@@ -99,7 +100,7 @@ cdef inline void wait_over(dispatcher_t *d, uint32_t s) noexcept nogil:
             service.filled |= 1 << p
     next_end = wait_fail_heap(d, &service.isolated, next_end)
     if next_end != INT64_MAX:
-        arm(&d.service_waits, wait_places(d), next_end, s)
+        arm(&d.timers.service_waits, wait_places(d), next_end, s)
 
 
 cdef inline void silence(dispatcher_t *d, uint32_t w, int64_t live) noexcept nogil:
@@ -107,9 +108,9 @@ cdef inline void silence(dispatcher_t *d, uint32_t w, int64_t live) noexcept nog
     cdef worker_t *worker = &d.workers[w]
     cdef int64_t left = worker.last_heard + worker.liveness_ns - live
     if worker.mode == LIVENESS_IDLE and worker.held > 0:
-        disarm(&d.liveness, liveness_places(d), w)
+        disarm(&d.timers.liveness, liveness_places(d), w)
     elif left > 0:
-        arm(&d.liveness, liveness_places(d), d.now + left, w)
+        arm(&d.timers.liveness, liveness_places(d), d.now + left, w)
     else:
         d.counters.expired_workers += 1
         act(d, ACT_WORKER_GONE, NONE, w, 0, 0)
@@ -119,9 +120,10 @@ cdef inline void silence(dispatcher_t *d, uint32_t w, int64_t live) noexcept nog
 cdef inline int64_t next_due(const dispatcher_t *d) noexcept nogil:
     """next_due gives the time of the first timer, or -1."""
     cdef int64_t first = INT64_MAX
+    cdef const timers_t *t = &d.timers
     cdef const heap_t **timers = [
-        &d.deadlines, &d.leases, &d.delays, &d.blocked_ends, &d.graces, &d.service_waits,
-        &d.liveness]
+        &t.deadlines, &t.leases, &t.delays, &t.blocked_ends, &t.graces, &t.service_waits,
+        &t.liveness]
     cdef int i
     for i in range(7):
         if timers[i].count > 0 and timers[i].nodes[0].key < first:

@@ -1,7 +1,8 @@
-"""Compiled modules: tests drive by them what Python can't see, inline leaves and engines."""
+"""Compiled modules by which tests drive what Python can't see: leaves, dispatcher, engines."""
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import ModuleType
 from tests.support import need
 
 SETUP = Path(__file__).with_name("setup.py")
+LOCK = Path(__file__).parents[2] / "build" / "probe.lock"
 
 
 def load(name: str = "leaves") -> ModuleType:
@@ -24,7 +26,17 @@ def load(name: str = "leaves") -> ModuleType:
 
 @cache
 def _build() -> None:
-    """Build all of them, side by side; what has not changed costs a look."""
+    """Build all of them, side by side; what has not changed costs a look.
+
+    Processes that come at the same time build one after the other.
+    """
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _run()
+    importlib.invalidate_caches()
+
+
+def _run() -> None:
     built = subprocess.run([sys.executable, SETUP], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    importlib.invalidate_caches()

@@ -18,8 +18,8 @@ from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, poo
 from pound._base.table cimport (
     cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
     names_t, table_first, table_free, table_next, table_put, table_remove, table_t)
-from pound._dispatch.dispatcher cimport offer_t, request_t, task_t
 from pound._dispatch.limits cimport limits_default
+from pound._dispatch.model cimport offer_t, request_t, task_t
 
 cdef object number(uint32_t n):
     return None if n == NONE else n

@@ -8,6 +8,7 @@ import sys
 import time
 from importlib import import_module
 
+from .pair import Factory
 from .simulator import Simulation
 
 SHOWN = 12
@@ -25,14 +26,26 @@ def parsed() -> argparse.Namespace:
         "--no-audit", action="store_true", help="leave out the dispatcher's own check()"
     )
     parser.add_argument(
+        "--dispatcher", help="the module of the dispatcher, if not the one of tests/probe"
+    )
+    parser.add_argument(
         "--patience", type=float, default=300, help="processor seconds for a seed: SIGPROF ends it"
     )
     return parser.parse_args()
 
 
-def run(seed: int, arguments: argparse.Namespace) -> tuple[int, bool]:
+def dispatcher_of(arguments: argparse.Namespace) -> Factory:
+    """The class ``Dispatcher`` to be simulated."""
+    if arguments.dispatcher:
+        module = import_module(arguments.dispatcher)
+    else:
+        module = import_module("tests.probe").load("dispatcher")
+    factory: Factory = module.Dispatcher
+    return factory
+
+
+def run(dispatcher: Factory, seed: int, arguments: argparse.Namespace) -> tuple[int, bool]:
     """How many calls the seed made, and whether it held."""
-    dispatcher = import_module("pound._dispatch.dispatcher").Dispatcher
     show = print if arguments.trace else None
     simulation = Simulation(dispatcher, seed, show, audit=not arguments.no_audit)
     try:
@@ -49,12 +62,13 @@ def run(seed: int, arguments: argparse.Namespace) -> tuple[int, bool]:
 
 def main() -> int:
     arguments = parsed()
+    dispatcher = dispatcher_of(arguments)
     started, calls, failed = time.monotonic(), 0, 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         print(f"seed {seed} ...", file=sys.stderr, flush=True)
         # The default action, which no loop in C can hold up, and no busy machine brings about.
         signal.setitimer(signal.ITIMER_PROF, arguments.patience)
-        made, held = run(seed, arguments)
+        made, held = run(dispatcher, seed, arguments)
         calls += made
         failed += not held
         if failed and arguments.first:

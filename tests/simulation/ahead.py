@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
 
-from .planted import PLANTS, build, caught
+from .planted import build, caught
+from .plants import PLANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = int(os.environ.get("POUND_SIM_SEEDS", "100"))

@@ -18,7 +18,8 @@ import pytest
 from tests.support import need
 
 from .ahead import SEEDS, STEPS, simulate
-from .planted import PLANTS
+from .planted import applied
+from .plants import PLANTS, Plant
 
 COMPILER = (sysconfig.get_config_var("CC") or "cc").split()[0]
 REGRESSIONS = json.loads(Path(__file__).with_name("regressions.json").read_text())
@@ -57,7 +58,7 @@ def found(ahead: Ended) -> dict[str, Any]:
 @compiles_and_runs_every_plant
 @pytest.mark.parametrize("number", range(1, len(PLANTS) + 1), ids=lambda n: PLANTS[n - 1].name)
 def test_every_planted_bug_is_caught(found: dict[str, Any], number: int) -> None:
-    assert found["verdicts"].get(str(number)), f"not caught in {PLANTS[number - 1].file}"
+    assert found["verdicts"].get(str(number)), f"not caught in {PLANTS[number - 1].function}"
 
 
 @planted_ahead
@@ -68,6 +69,55 @@ def test_the_unplanted_copy_is_clean(found: dict[str, Any]) -> None:
     assert found["copy"] == []
 
 
-def test_a_plant_without_its_text_fails_loudly() -> None:
-    with pytest.raises(ValueError, match="occurs 0 times"):
-        PLANTS[0].applied("nothing of it", 1)
+SOURCE = """
+cdef inline void other(worker_t *w) noexcept nogil:
+    w.held -= 1
+
+
+cdef inline void give(
+    dispatcher_t *d, uint32_t t
+) noexcept nogil:
+    cdef worker_t *w = &d.workers[t]
+    w.held -= 1
+    if w.held < w.capacity:
+        list(d, w)
+
+
+cdef inline void later(worker_t *w) noexcept nogil:
+    w.held -= 1
+"""
+
+
+def test_a_plant_is_found_by_its_function_and_its_pattern() -> None:
+    text = applied(Plant("", "give", "$x.held -= 1", "$x.held -= 2", statement=True), SOURCE, 1)
+    text = applied(Plant("", "give", "$x.held < $x.capacity", "$x.held <= $x.capacity"), text, 2)
+    text = applied(Plant("", "give", "list(...)", "pass", statement=True), text, 3)
+    changed = """
+    cdef worker_t *w = &d.workers[t]
+    if planted() == 1:
+        w.held -= 2
+    else:
+        w.held -= 1
+    if (<bint> (w.held <= w.capacity) if planted() == 2 else <bint> (w.held < w.capacity)):
+        if planted() == 3:
+            pass
+        else:
+            list(d, w)
+
+
+cdef inline void later(worker_t *w) noexcept nogil:
+    w.held -= 1
+"""
+    assert text.endswith(changed)
+    assert text.startswith(SOURCE[:100])
+
+
+@pytest.mark.parametrize(
+    ("function", "pattern", "found"),
+    [("nowhere", "$w.held -= 1", 0), ("give", "$w.held -= 3", 0), ("give", "$w.held", 2)],
+)
+def test_a_plant_that_is_not_found_once_fails_loudly(
+    function: str, pattern: str, found: int
+) -> None:
+    with pytest.raises(ValueError, match=f"'a name': found {found} times in {function}"):
+        applied(Plant("a name", function, pattern, ""), SOURCE, 1)

@@ -136,6 +136,37 @@ def crossings(source: Path, text: str) -> set[str]:
     return reached - MAY_IMPORT[here] - {here}
 
 
+def cimports() -> dict[str, set[str]]:
+    """Return what each compiled module cimports, its .pyx and its .pxd together."""
+    found: dict[str, set[str]] = {}
+    for source in COMPILED:
+        module = source.relative_to(POUND).with_suffix("").as_posix()
+        cimported = re.sub(r"^ *(?:from [.\w]+ )?import .*", "", source.read_text(), flags=re.M)
+        reached = {path for path in imports(source, cimported) if not path.endswith(".h")}
+        found.setdefault(module, set()).update(reached - {module})
+    return found
+
+
+def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Return the sets of nodes that reach one another."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        ahead = [start]
+        while ahead:
+            nodes = graph.get(ahead.pop(), set()) - found
+            found |= nodes
+            ahead += nodes
+        return found
+
+    below = {node: reached(node) for node in graph}
+    return {
+        frozenset({other for other in below[node] if node in below.get(other, set())})
+        for node in graph
+        if node in below[node]
+    }
+
+
 @cache
 def heart() -> frozenset[Path]:
     """Return the sources of the dispatcher and of every module that it reaches by cimports."""
@@ -217,6 +248,17 @@ def test_inside_a_room_cimports_are_relative(source: Path) -> None:
 def test_a_line_that_crosses_a_wall_would_be_noticed(room, line, reached) -> None:
     text = f"from libc.stdint cimport uint8_t\n{line}\n"
     assert crossings(POUND / room / "x.pyx", text) == {reached}
+
+
+def test_modules_do_not_cimport_one_another_in_a_circle() -> None:
+    graph = cimports()
+    assert "_dispatch/model" in graph["_dispatch/changes"]
+    assert cycles(graph) == set()
+
+
+def test_a_circle_of_cimports_would_be_noticed() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"b"}, "d": {"e"}, "e": set(), "f": {"f"}}
+    assert cycles(graph) == {frozenset("bc"), frozenset("f")}
 
 
 @pytest.mark.parametrize("source", sorted(heart() | LINK_RULES), ids=path_id)

@@ -17,7 +17,7 @@ import pytest
 
 from tests import probe
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

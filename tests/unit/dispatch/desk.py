@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pound._dispatch import dispatcher
-from pound._dispatch.dispatcher import (
+from tests.probe import dispatcher
+from tests.probe.dispatcher import (
     LIVENESS_NEVER,
     OPENED_PINNED,
     READY_NEW_LIFE,
@@ -15,6 +15,8 @@ from pound._dispatch.dispatcher import (
 )
 
 FIRST_TOKEN = 100  # tokens count up from here
+LEASE = 100
+CANCELLED, DEADLINE, NO_SERVICE, ABORTED, RELEASE = 1, 4, 5, 10, 14  # PND's error codes
 WORDS = {
     dispatcher.ACT_TASK: "task",
     dispatcher.ACT_CANCEL: "cancel",
@@ -158,6 +160,11 @@ def open_desk(lease_ns: int = 0, **limits: int) -> Desk:
 def slots(desk: Desk) -> list[int]:
     """Return the slots of the tasks of the last call."""
     return [task.slot for task in desk.tasks]
+
+
+def state(desk: Desk, slot: int) -> int:
+    """Return the state of a request."""
+    return desk.d.request_of(slot)["state"]  # type: ignore[no-any-return]
 
 
 def lost_twice(desk: Desk, id: int = 1) -> Task:

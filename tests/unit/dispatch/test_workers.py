@@ -1,19 +1,14 @@
-"""The dispatcher's rules on workers: READY, BYE and loss, blocked pipes, liveness, leases.
-
-Each test is one rule. Numbers of clients, workers, services and slots count up from 0.
-"""
+"""What workers say: READY, tasks given back, BYE; and their loss."""
 
 from __future__ import annotations
 
 import pytest
 
-from pound._dispatch.dispatcher import (
+from tests.probe.dispatcher import (
     ANS_COUNTED,
     ANS_DEAD,
     ANS_DROPPED,
     ANS_RELEASED,
-    LIVENESS_ALWAYS,
-    LIVENESS_IDLE,
     READY_NEW_LIFE,
     READY_NEW_ROUTE,
     READY_SAME_ROUTE,
@@ -21,10 +16,20 @@ from pound._dispatch.dispatcher import (
     REQUEST_RUNNING,
     REQUEST_WAITING,
 )
-from tests.unit.desk import FIRST_TOKEN, Desk, Task, lost_twice, open_desk, slots
-
-LEASE = 100
-CANCELLED, DEADLINE, NO_SERVICE, ABORTED, RELEASE = 1, 4, 5, 10, 14
+from tests.unit.dispatch.desk import (
+    ABORTED,
+    CANCELLED,
+    DEADLINE,
+    LEASE,
+    NO_SERVICE,
+    RELEASE,
+    Desk,
+    Task,
+    lost_twice,
+    open_desk,
+    slots,
+    state,
+)
 
 
 @pytest.fixture
@@ -35,10 +40,6 @@ def desk() -> Desk:
 @pytest.fixture
 def leased() -> Desk:
     return open_desk(lease_ns=LEASE)
-
-
-def state(desk: Desk, slot: int) -> int:
-    return desk.d.request_of(slot)["state"]  # type: ignore[no-any-return]
 
 
 # --- capacity ---
@@ -407,144 +408,6 @@ def test_bye_undoes_what_was_not_sent_and_leaves_the_rest(desk: Desk) -> None:
     assert state(desk, unsent) == REQUEST_WAITING
     assert desk.reply(task) == ANS_COUNTED
     assert desk.tasks == []
-
-
-# --- a blocked pipe ---
-
-
-def test_a_blocked_worker_gives_back_what_was_not_sent(desk: Desk) -> None:
-    blocked, other = desk.worker(0, capacity=3), desk.worker(0, capacity=3)
-    for id in (1, 2, 3):
-        desk.ask(0, id, 0)
-        if id == 1:
-            desk.send_all()
-    desk.blocked(blocked, desk.now)
-    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(2, other, 1)]
-    assert desk.d.worker(blocked) | {"held": 1, "blocked": True} == desk.d.worker(blocked)
-
-
-def test_a_blocked_worker_is_tried_again_when_the_time_is_over_or_it_speaks() -> None:
-    desk = open_desk(block_ns=5)
-    w = desk.worker(0)
-    slot = desk.ask(0, 1, 0)
-    desk.blocked(w, desk.now)
-    assert desk.tasks == []
-    assert desk.pass_time(4) == desk.now + 1
-    assert desk.tasks == []
-    desk.pass_time(1)
-    assert slots(desk) == [slot]
-    desk.blocked(w, desk.now)
-    desk.heard(w, desk.now, desk.live)
-    assert slots(desk) == [slot]
-    assert desk.pass_time(100) is None
-
-
-# --- liveness ---
-
-
-def test_a_silent_worker_is_gone_exactly_when_it_is_due(desk: Desk) -> None:
-    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
-    slot = desk.ask(0, 1, 0)
-    desk.send_all()
-    assert desk.pass_time(49) == desk.now + 1
-    assert desk.others == []
-    desk.pass_time(1)
-    assert desk.others == [("worker gone", w)]
-    assert desk.count("expired_workers") == 1
-    assert state(desk, slot) == REQUEST_WAITING
-
-
-def test_any_record_is_a_sign_of_life(desk: Desk) -> None:
-    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
-    desk.now += 30
-    desk.heard(w, desk.now, desk.live)
-    desk.pass_time(49)
-    desk.reply(Task(0, w, 5, 1))
-    assert desk.pass_time(49) == desk.now + 1
-    assert desk.others == []
-    desk.pass_time(1)
-    assert desk.others == [("worker gone", w), ("worker free", w)]
-
-
-def test_ready_is_a_sign_of_life_on_the_liveness_clock(desk: Desk) -> None:
-    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
-    desk.now += 30
-    desk.ready(w, 0, how=READY_SAME_ROUTE)
-    assert desk.pass_time(60, pause=True) == desk.now + 50
-    assert desk.others == []
-
-
-def test_the_brokers_own_pause_does_not_count_as_silence(desk: Desk) -> None:
-    w = desk.worker(0, mode=LIVENESS_ALWAYS, liveness_ns=50)
-    desk.pass_time(20)
-    assert desk.pass_time(1000, pause=True) == desk.now + 30
-    assert desk.others == []
-    desk.pass_time(30)
-    assert desk.others == [("worker gone", w), ("worker free", w)]
-
-
-def test_a_worker_that_is_silent_while_it_computes_expires_only_when_idle(desk: Desk) -> None:
-    w = desk.worker(0, mode=LIVENESS_IDLE, liveness_ns=50)
-    desk.ask(0, 1, 0)
-    [task] = desk.send_all()
-    assert desk.pass_time(500) is None
-    assert desk.others == []
-    desk.reply(task)
-    desk.pass_time(49)
-    assert desk.others == []
-    desk.pass_time(1)
-    assert desk.others == [("worker gone", w), ("worker free", w)]
-
-
-# --- leases ---
-
-
-def test_a_lease_counts_from_sent_and_returns_the_request_but_no_credit(leased: Desk) -> None:
-    w = leased.worker(0)
-    slot = leased.ask(0, 1, 0)
-    assert leased.pass_time(LEASE) is None
-    [task] = [Task(slot, w, FIRST_TOKEN, 1)]
-    leased.give(task)
-    assert leased.pass_time(LEASE - 1) == leased.now + 1
-    assert state(leased, slot) == REQUEST_RUNNING
-    leased.pass_time(1)
-    assert state(leased, slot) == REQUEST_WAITING
-    assert leased.others == []
-    assert leased.d.worker(w)["held"] == 1
-    assert leased.count("losses") == 1
-    assert leased.reply(task) == ANS_COUNTED
-
-
-def test_a_request_whose_lease_ran_out_is_sent_anew_and_the_first_worker_told(
-    leased: Desk,
-) -> None:
-    first = leased.worker(0)
-    slot = leased.ask(0, 1, 0)
-    [task] = leased.send_all()
-    second = leased.worker(0)
-    leased.pass_time(LEASE)
-    assert leased.others == [("cancel", first, task.token)]
-    assert [(t.slot, t.worker, t.attempt) for t in leased.tasks] == [(slot, second, 2)]
-    assert leased.reply(task) == ANS_DROPPED
-    assert leased.d.worker(first)["held"] == 0
-
-
-def test_a_lease_that_runs_out_at_the_limit_fails_the_request() -> None:
-    desk = open_desk(lease_ns=LEASE, attempts_max=1)
-    w = desk.worker(0)
-    slot = desk.ask(0, 1, 0)
-    [task] = desk.send_all()
-    desk.pass_time(LEASE)
-    assert desk.others == [("cancel", w, task.token), ("fail", slot, ABORTED)]
-
-
-def test_a_request_that_returned_keeps_its_deadline(leased: Desk) -> None:
-    leased.worker(0)
-    slot = leased.ask(0, 1, 0, timeout_ns=LEASE + 50)
-    [task] = leased.send_all()
-    assert leased.pass_time(LEASE) == leased.now + 50
-    leased.pass_time(50)
-    assert leased.others == [("cancel", task.worker, task.token), ("fail", slot, 4)]
 
 
 # --- the end ---

@@ -1,11 +1,10 @@
-"""What one client, or services that no worker offers, may take of what all share.
-
-Each test is one rule. Numbers of clients, workers, services and slots count up from 0.
-"""
+"""What one client, or services that no worker offers, may take of what all share."""
 
 from __future__ import annotations
 
-from pound._dispatch.dispatcher import (
+import pytest
+
+from tests.probe.dispatcher import (
     OPENED_INTERNAL,
     OPENED_NAMED,
     OPENED_OFFERED,
@@ -21,7 +20,12 @@ from pound._dispatch.dispatcher import (
     REQ_MANY_OWN_NAMES,
     REQ_MANY_SERVICES,
 )
-from tests.unit.desk import Desk, open_desk
+from tests.unit.dispatch.desk import Desk, open_desk
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return open_desk()
 
 
 def names_of(desk: Desk, c: int | None, count: int) -> list[int | None]:
