@@ -128,7 +128,7 @@ class Pages:
         self.rows = rows
         self.asked: list[int] = []
 
-    def request(self, body: bytes, service: str, timeout: float) -> bytes:
+    def request(self, service: str, body: bytes, timeout: float) -> bytes:
         after = json.loads(body)["after"] if body else 0
         self.asked.append(after)
         page = self.rows[after : after + 2]
