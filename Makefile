@@ -74,7 +74,7 @@ bench-micro: build .venv/bench ## operations/s of the leaves, the dispatcher and
 		--benchmark-columns min,median,rounds --benchmark-sort name bench/micro
 
 profile: build .venv/bench ## flame graphs of the broker and of a Python worker under load
-	$(BIN)/python -m bench.profile --out build/profile
+	$(BIN)/python -m bench.runner.profile --out build/profile
 
 # --- what a developer wants
 

@@ -1,6 +1,6 @@
 """``python -m bench``."""
 
-from bench.run import main
+from bench.runner.run import main
 
 if __name__ == "__main__":
     main()

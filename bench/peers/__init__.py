@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from bench.peers.servers import SERVERS
-from bench.subjects import Contestant
+from bench.runner.subjects import Contestant
 
 
 def _peer(name: str, server: str, dialect: str, capacity: int = 1) -> Contestant:

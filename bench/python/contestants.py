@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 
-from bench.contestants import CONTESTANTS as BROKERS
-from bench.subjects import Contestant as Broker
+from bench.runner.contestants import CONTESTANTS as BROKERS
+from bench.runner.subjects import Contestant as Broker
 
 ONE_CORE = "one core"  # the task request, with all processes on one core
 EXTRA = 'pip install "pound-broker[bench-python]"'

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from bench.measure import Effort, Subject, running
 from bench.python.contestants import CONTESTANTS
 from bench.python.timing import Figures
-from bench.subjects import ROOT, SubjectError
+from bench.runner.measure import Effort, Subject, running
+from bench.runner.subjects import ROOT, SubjectError
 
 Measures = Mapping[str, Callable[[float], Figures]]  # by the task
 

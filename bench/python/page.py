@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.python.tables import table
-from bench.subjects import ROOT
-from bench.targets import Outcome, Target, rows
+from bench.runner.subjects import ROOT
+from bench.runner.targets import Outcome, Target, rows
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- python results -->\n", "<!-- end of python results -->\n"

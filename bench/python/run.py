@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.figures import align
-from bench.machine import machine
-from bench.measure import build
 from bench.python.contestants import CONTESTANTS, ONE_CORE, Contestant
 from bench.python.tables import table
 from bench.python.timing import BODY_BYTES, GATHERED, WINDOW
-from bench.subjects import ROOT, SubjectError
-from bench.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
+from bench.runner.figures import align
+from bench.runner.machine import machine
+from bench.runner.measure import build
+from bench.runner.subjects import ROOT, SubjectError
+from bench.runner.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
 
 if sys.version_info >= (3, 11):
     import tomllib

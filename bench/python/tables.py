@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from bench.figures import spread
 from bench.python.contestants import CONTESTANTS
-from bench.targets import Round
+from bench.runner.figures import spread
+from bench.runner.targets import Round
 
 HEADINGS = {"per_s": "per s", "p50_us": "p50 us", "p99_us": "p99 us"}
 

@@ -12,7 +12,7 @@ import ipyparallel
 
 from bench.python.ends import Measures
 from bench.python.timing import BODIES, WINDOW, rate_of_batches, round_trips
-from bench.subjects import ROOT
+from bench.runner.subjects import ROOT
 
 
 def echo(body: bytes) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import zmq  # noqa: F401 - has the process load libzmq
 
 from bench.peers import PEERS
-from bench.subjects import BENCH, OUT, Contestant
+from bench.runner.subjects import BENCH, OUT, Contestant
 
 WILDCARD = "tcp://127.0.0.1:*"
 SERVE = ("-m", "pound", "serve", "--log-level", "error")
@@ -37,7 +37,7 @@ def _floor(capacity: int) -> Contestant:
 def _libzmq() -> str:
     """Return the file of the libzmq that pyzmq, and so the broker, is on; "" if it has none."""
     maps = Path("/proc/self/maps")
-    found = re.search(r"/\S*/libzmq\S*\.so\S*", maps.read_text()) if maps.exists() else None
+    found = re.search(r"/\S*/libzmq(?:-\w+)?\.so\S*", maps.read_text()) if maps.exists() else None
     return found[0] if found else ""
 
 
@@ -62,7 +62,7 @@ CONTESTANTS = {
         _pound("pnd-1", "pnd", 1),
         _pound("ppp", "plain"),
         _pound("mdp1", "mdp1"),
-        Contestant("zmq_proxy", (sys.executable, str(BENCH / "proxy.py")), "proxy"),
+        Contestant("zmq_proxy", (sys.executable, str(BENCH / "baselines" / "proxy.py")), "proxy"),
         Contestant(
             "guide_queue", (str(OUT / "guide_queue"),), "plain", needs=(OUT / "guide_queue",)
         ),

@@ -13,8 +13,8 @@ import struct
 import tempfile
 from pathlib import Path
 
-from bench.measure import Effort, measure
-from bench.subjects import OUT, Contestant, Shape
+from bench.runner.measure import Effort, measure
+from bench.runner.subjects import OUT, Contestant, Shape
 
 LIBRARY = OUT / "copies.so"
 COUNTERS = struct.Struct("=QQ")  # calls, bytes

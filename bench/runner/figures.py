@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bench.contestants import CONTESTANTS
-from bench.targets import Round
+from bench.runner.contestants import CONTESTANTS
+from bench.runner.targets import Round
 
 # Below this a measurement says more about its beginning and its end than about its subject.
 SECONDS_MIN = 0.2

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.subjects import BENCH, OUT, ROOT, Contestant, Shape, SubjectError
+from bench.runner.subjects import BENCH, OUT, ROOT, Contestant, Shape, SubjectError
 
 READY = re.compile(rb"ready frontend=(\S+) backend=(\S+)")
 READY_S = 60.0  # the slowest peer needs 15

@@ -1,4 +1,4 @@
-"""``python -m bench.page RESULTS.json``: put a run into docs/benchmarks.md, with its plots.
+"""``python -m bench.runner.page RESULTS.json``: put a run into docs/benchmarks.md, with its plots.
 
 Replaces what stands between the two markers of the page; the rest of it is written by hand.
 """
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.figures import HEADINGS, cells
-from bench.subjects import ROOT
-from bench.targets import HEADINGS as TARGET_HEADINGS
-from bench.targets import Outcome, Target, target_cells
+from bench.runner.figures import HEADINGS, cells
+from bench.runner.subjects import ROOT
+from bench.runner.targets import HEADINGS as TARGET_HEADINGS
+from bench.runner.targets import Outcome, Target, target_cells
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -27,7 +27,7 @@ Report = Mapping[str, Any]
 def main(arguments: list[str]) -> None:
     """Write the page from the one file named."""
     if len(arguments) != 1:
-        sys.exit("usage: python -m bench.page build/bench/results.json")
+        sys.exit("usage: python -m bench.runner.page build/bench/results.json")
     source = Path(arguments[0])
     report = json.loads(source.read_text())
     before, _, rest = PAGE.read_text().partition(BEGIN)

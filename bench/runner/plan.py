@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.contestants import CONTESTANTS
-from bench.subjects import Shape
-from bench.targets import Target
+from bench.runner.contestants import CONTESTANTS
+from bench.runner.subjects import BENCH, Shape
+from bench.runner.targets import Target
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-FILE = Path(__file__).with_name("targets.toml")
+FILE = BENCH / "targets.toml"
 ALL = "*"
 
 

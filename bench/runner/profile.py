@@ -1,4 +1,4 @@
-"""``python -m bench.profile``: where the broker, and a Python worker, spend their time under load.
+"""``python -m bench.runner.profile``: where the broker and a Python worker spend their time.
 
 py-spy looks at the process from outside, a hundred times a second, into Python, Cython and C
 frames alike (``--native``). For each profile NAME there are NAME.svg, a flame graph, and NAME.txt,
@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.contestants import CONTESTANTS
-from bench.measure import Effort, Subject, build, running
-from bench.subjects import OUT, ROOT, SubjectError, read_shape
+from bench.runner.contestants import CONTESTANTS
+from bench.runner.measure import Effort, Subject, build, running
+from bench.runner.subjects import OUT, ROOT, SubjectError, read_shape
 
 BROKER, WORKER = "broker", "worker"
 SHAPE = "8x64x16x64"
@@ -46,7 +46,7 @@ or, in a container, start that with --cap-add SYS_PTRACE."""
 
 def main(arguments: list[str] | None = None) -> None:
     """Profile what is asked for, print where the files are."""
-    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.runner.profile", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/profile"))
     parser.add_argument("--seconds", type=float, default=15.0, help="of each look")
     parser.add_argument("--only", choices=(BROKER, WORKER))
@@ -74,7 +74,14 @@ def _profile_broker(options: argparse.Namespace) -> None:
 
 def _profile_worker(options: argparse.Namespace) -> None:
     contestant = CONTESTANTS[f"pnd-{CAPACITY}"]
-    command = ["-m", "pound", "worker", "bench.echo:echo", "--capacity", str(WORKER_CAPACITY)]
+    command = [
+        "-m",
+        "pound",
+        "worker",
+        "bench.runner.echo:echo",
+        "--capacity",
+        str(WORKER_CAPACITY),
+    ]
     with running(contestant, Effort()) as subject:
         worker = subprocess.Popen(
             [sys.executable, *command, "--log-level", "error", "--connect", subject.backend],

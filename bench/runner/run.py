@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import copies, plan, plots
-from bench.contestants import CONTESTANTS
-from bench.figures import align, faults, summary, table
-from bench.machine import machine
-from bench.measure import Effort, build, favoured, measure, raise_file_limit
-from bench.plan import Budget, Group
-from bench.subjects import Shape, SubjectError, read_shape
-from bench.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
+from bench.runner import copies, plan, plots
+from bench.runner.contestants import CONTESTANTS
+from bench.runner.figures import align, faults, summary, table
+from bench.runner.machine import machine
+from bench.runner.measure import Effort, build, favoured, measure, raise_file_limit
+from bench.runner.plan import Budget, Group
+from bench.runner.subjects import Shape, SubjectError, read_shape
+from bench.runner.targets import MISSED, ROUNDS_MIN, Outcome, Target, outcomes, rows, unmeasured
 
 SHAPE = "8x64x16x64"
 

@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-BENCH = Path(__file__).parent
+BENCH = Path(__file__).parents[1]
 ROOT = BENCH.parent
 OUT = ROOT / "build" / "bench"
 

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench.measure import build
+from bench.runner.measure import build
 from tests.soak.left import left
 from tests.soak.parts import Part, aio_ends, broker, ends, foreign
 

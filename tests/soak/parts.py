@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pound
 import pound.aio
-from bench.subjects import OUT
+from bench.runner.subjects import OUT
 from tests.soak.load import load
 
 CAPACITY = 64

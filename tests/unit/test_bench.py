@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from bench import copies, page, plan, plots, profile, run
-from bench.contestants import CONTESTANTS
-from bench.figures import faults, ratio, spread, table
-from bench.measure import Effort, measure
 from bench.micro import load as load_micro
 from bench.micro.test_ops import LEAVES
-from bench.subjects import Contestant, Shape, SubjectError
-from bench.targets import AIM_MET, AT_THE_BAR, MET, MISSED, Outcome, Target, outcomes
+from bench.runner import copies, page, plan, plots, profile, run
+from bench.runner.contestants import CONTESTANTS
+from bench.runner.figures import faults, ratio, spread, table
+from bench.runner.measure import Effort, measure
+from bench.runner.subjects import Contestant, Shape, SubjectError
+from bench.runner.targets import AIM_MET, AT_THE_BAR, MET, MISSED, Outcome, Target, outcomes
 from tests.support import ROOT, Process, need
 
 SMALL = ["--clients", "2", "--outstanding", "8", "--workers", "3"]
@@ -98,7 +98,7 @@ def test_floor_serves_the_load(programs: Path, floor: tuple[str, str], more: lis
 def test_baselines_on_libzmq_serve_the_load(programs: Path, spawn: Callable[..., Process]) -> None:
     need("zmq.h")
     queue = [str(programs / "guide_queue")]
-    proxy = [sys.executable, str(ROOT / "bench" / "proxy.py")]
+    proxy = [sys.executable, str(ROOT / "bench" / "baselines" / "proxy.py")]
     for command, dialect in ((queue, "plain"), (proxy, "proxy")):
         line = spawn(command).wait_line(r"ready frontend=(\S+) backend=(\S+)")
         demand_clean(*load(programs, dialect, (line[1], line[2])))
@@ -376,13 +376,13 @@ BRIEFLY = Effort(seconds=0.1, warm_up=0.05)
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch, programs: Path) -> Path:
     """Let measurements use the programs of this test run."""
-    monkeypatch.setattr("bench.measure.OUT", programs)
+    monkeypatch.setattr("bench.runner.measure.OUT", programs)
     monkeypatch.setattr(copies, "LIBRARY", programs / "copies.so")
     return programs
 
 
 def test_requests_that_wait_are_weighed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.subjects.FILL_MIN", 20_000)
+    monkeypatch.setattr("bench.runner.subjects.FILL_MIN", 20_000)
     figures = measure(CONTESTANTS["pnd-64"], Shape(4, 5000, 2, 64), BRIEFLY)
     assert figures["errors"] == figures["lost"] == 0
     assert 50 < figures["waiting_bytes"] < 2000
@@ -405,7 +405,7 @@ def test_a_subject_that_does_not_start(out: Path) -> None:
 def test_a_whole_run(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     floor = dataclasses.replace(CONTESTANTS["floor-1"], command=(str(out / "floor"),))
     monkeypatch.setitem(CONTESTANTS, "floor-1", floor)
-    monkeypatch.setattr("bench.run.build", lambda: None)
+    monkeypatch.setattr("bench.runner.run.build", lambda: None)
     json_file = tmp_path / "results.json"
     shape = ["--shape", "2x4x2x64", "--rounds", "1", "--seconds", "0.25", "--warm-up", "0.05"]
     with pytest.raises(SystemExit) as end:

@@ -14,7 +14,7 @@ import pytest
 
 from bench.python import page, run, timing
 from bench.python.contestants import CONTESTANTS, ONE_CORE
-from bench.targets import Target
+from bench.runner.targets import Target
 
 BRIEF_S = 0.01
 

@@ -1,0 +1,1 @@
+"""The runner of ``python -m bench``: contestants, measurements, verdicts, tables, plots."""
