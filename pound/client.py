@@ -155,7 +155,7 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> P | list[P]:
+    ) -> P:
         """Ask for an answer and wait for it.
 
         Parameters
@@ -174,20 +174,22 @@ class Client(Unpicklable, Generic[P]):
 
         Returns
         -------
-        bytes or list of bytes
-            A list when the answer has other than one part. With ``copy=False`` parts of 4096
-            bytes and more are memoryviews.
+        bytes
+            With ``copy=False`` a memoryview, from 4096 bytes on.
 
         Raises
         ------
         RequestError
             The request ended without an answer; the subclass says why.
+        MultipartError
+            The answer has several parts, and the error has them: for such a service call
+            `request_full`.
         TypeError, ValueError
             An argument is not of its type or range.
         ClosedError, ForkError
             The client is closed, or was made before a fork.
         """
-        reply: P | list[P] = self._engine.ask(service, body, timeout, priority, meta, False)
+        reply: P = self._engine.ask(service, body, timeout, priority, meta, False)
         return reply
 
     def request_full(
@@ -198,9 +200,25 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Ask as `request` does, and return the answer's META as well."""
-        answer: Answer = self._engine.ask(service, body, timeout, priority, meta, True)
+    ) -> Answer[P]:
+        """Ask as `request` does, for an answer of any number of parts, with its META.
+
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `request`.
+
+        Returns
+        -------
+        Answer
+            Its ``parts`` are a list, its ``body`` is the one part.
+
+        Raises
+        ------
+        RequestError, TypeError, ValueError, ClosedError, ForkError
+            As `request` does.
+        """
+        answer: Answer[P] = self._engine.ask(service, body, timeout, priority, meta, True)
         return answer
 
     def submit(
@@ -211,17 +229,59 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Future[P | list[P]]:
+    ) -> Future[P]:
         """Ask as `request` does, without waiting.
+
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `request`.
 
         Returns
         -------
         concurrent.futures.Future
-            Its ``cancel()`` cancels the request at the broker too. Callbacks added to it run on
-            the client's events thread and must not block.
+            Of what `request` returns or raises. Its ``cancel()`` cancels the request at the broker
+            too. Callbacks added to it run on the client's events thread and must not block.
+
+        Raises
+        ------
+        TypeError, ValueError, ClosedError, ForkError
+            As `request` does; the other errors come by the future.
         """
-        future: _Asked[P | list[P]] = _Asked(self._engine)
+        future: _Asked[P] = _Asked(self._engine)
         future.number = self._engine.submit(None, future, service, body, timeout, priority, meta)
+        return future
+
+    def submit_full(
+        self,
+        service: str,
+        body: Body,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        meta: Mapping[str, str] | None = None,
+    ) -> Future[Answer[P]]:
+        """Ask as `request_full` does, without waiting.
+
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `request`.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of an `Answer`; otherwise as that of `submit`.
+
+        Raises
+        ------
+        TypeError, ValueError, ClosedError, ForkError
+            As `request` does; the other errors come by the future.
+        """
+        future: _Asked[Answer[P]] = _Asked(self._engine)
+        future.number = self._engine.submit(
+            None, future, service, body, timeout, priority, meta, True
+        )
         return future
 
     def map(
@@ -233,7 +293,7 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         progress: bool = False,
-    ) -> Iterator[P | list[P]]:
+    ) -> Iterator[P]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
         Parameters
@@ -250,12 +310,51 @@ class Client(Unpicklable, Generic[P]):
             Show a bar on stderr, if that is a terminal: how many answers have been taken, and how
             fast they come.
 
+        Returns
+        -------
+        iterator of bytes
+            With ``copy=False`` of memoryviews, from 4096 bytes on.
+
+        Raises
+        ------
+        RequestError, MultipartError
+            At the turn of the request that failed, or whose answer has several parts; the ones
+            after it are cancelled.
+        TypeError, ValueError
+            An argument is not of its type or range.
+        """
+        answers = Map(self._engine, service, bodies, window, timeout, priority)
+        return shown(answers, bodies) if progress else answers
+
+    def map_full(
+        self,
+        service: str,
+        bodies: Iterable[Body],
+        *,
+        window: int = 64,
+        timeout: float | None = None,
+        priority: int = 0,
+        progress: bool = False,
+    ) -> Iterator[Answer[P]]:
+        """Ask as `map` does, for answers of any number of parts, with their META.
+
+        Parameters
+        ----------
+        service, bodies, window, timeout, priority, progress
+            As those of `map`.
+
+        Returns
+        -------
+        iterator of Answer
+
         Raises
         ------
         RequestError
             At the turn of the request that failed; the ones after it are cancelled.
+        TypeError, ValueError
+            An argument is not of its type or range.
         """
-        answers = Map(self._engine, service, bodies, window, timeout, priority)
+        answers = Map(self._engine, service, bodies, window, timeout, priority, full=True)
         return shown(answers, bodies) if progress else answers
 
     def stream(
@@ -266,14 +365,24 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Stream:
-        """Ask as `request` does, and yield the answer partial by partial.
+    ) -> Stream[P]:
+        """Ask, and iterate over the answer partial by partial.
 
         The last partial has ``final`` set and is the handler's return reply. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
         The worker goes as fast as the partials are read, at most 1 MiB ahead.
         Leaving the iteration early cancels the request, and so does ``close()``, which any
         thread may call: then the iteration is over for the one that reads.
+
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `request`.
+
+        Returns
+        -------
+        Stream
+            An iterator of `Partial`.
 
         Raises
         ------
@@ -337,7 +446,7 @@ class _Asked(Unpicklable, Future[T]):
         return cancelled
 
 
-class Stream(Unpicklable):
+class Stream(Unpicklable, Generic[P]):
     """An iterator over the partials of one answer; one thread reads at a time, any may close."""
 
     _noun = "a Stream"
@@ -367,7 +476,7 @@ class Stream(Unpicklable):
         """Return the stream itself."""
         return self
 
-    def __next__(self) -> Partial:
+    def __next__(self) -> Partial[P]:
         """Wait for the next partial."""
         self._engine.check_fork()
         with self._lock:
@@ -393,7 +502,7 @@ class Stream(Unpicklable):
         """Close: nobody reads on."""
         self.close()
 
-    def _read(self) -> Partial:
+    def _read(self) -> Partial[P]:
         while not (self._over or self._partials):
             self._partials.extend(value for _, _, value in self._box.take(None))
         if self._over:
@@ -406,7 +515,7 @@ class Stream(Unpicklable):
             self._engine.grant(self._number)
         if partial.final:
             self.close()
-        return cast(Partial, partial)
+        return cast("Partial[P]", partial)
 
     def _drop(self) -> None:
         """Forget what was not read, and what comes until the request has ended."""

@@ -10,6 +10,9 @@ act on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 __all__ = [
     "AttemptsExhausted",
     "BindError",
@@ -22,6 +25,7 @@ __all__ = [
     "ForkError",
     "InternalError",
     "InvalidRequest",
+    "MultipartError",
     "NoSuchService",
     "PatchedError",
     "PermissionDenied",
@@ -59,6 +63,26 @@ class PatchedError(PoundError, RuntimeError):
 
 class ClosedError(PoundError):
     """A client, worker or broker was used after it was closed."""
+
+
+class MultipartError(PoundError, ValueError):
+    """A body of several parts came where one part was asked for; nothing of it is lost.
+
+    `Client.request`, `submit` and `map` give the answer as one part; `request_full`, `submit_full`
+    and `map_full` give any number of them. So does ``parts`` of a `Task`, an `Answer` or a
+    `Partial`, whose ``body`` is one part.
+
+    Attributes
+    ----------
+    parts : list of bytes
+        All that came. With ``copy=False`` parts of 4096 bytes and more are memoryviews.
+    """
+
+    parts: list[Any]
+
+    def __init__(self, message: str = "", parts: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.parts = list(parts)
 
 
 class ProtocolError(PoundError, ValueError):

@@ -49,13 +49,13 @@ class Worker(Unpicklable):
         Where brokers listen for workers. The next one is tried when one is silent or says that
         it goes away.
     services : dict of str to callable
-        For each name its handler, called with the body (`bytes`, or a list of them when it has
-        other than one part), or with a `Task` if its first parameter is annotated so or named
-        ``task``. It returns a bytes-like object, a sequence of those, None (an empty body) or an
-        `Answer` with META. A generator yields those, and they are sent as partials, ahead of what
-        it returns; it is closed when nobody waits for the answer any more. An exception of any
-        kind becomes the answer (its type and message; the traceback goes to the log
-        ``pound.worker``); `Release` gives the task back.
+        For each name its handler, called with the body (`bytes`), or with a `Task` if its first
+        parameter is annotated so or named ``task``. Only the latter gets bodies of several parts
+        (`Task.parts`); for the others these are refused (`InvalidRequest`). It returns a bytes-like
+        object, a sequence of those, None (an empty body) or an `Answer` with META. A generator
+        yields those, and they are sent as partials, ahead of what it returns; it is closed when
+        nobody waits for the answer any more. An exception of any kind becomes the answer (its type
+        and message; the traceback goes to the log ``pound.worker``); `Release` gives the task back.
     capacity : int
         Handlers that run at once, each in a thread.
     context : zmq.Context, optional

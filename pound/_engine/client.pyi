@@ -6,11 +6,11 @@ import zmq
 from typing_extensions import Self, disjoint_base
 
 from pound._engine.engine import Engine
-from pound._engine.values import Answer, Body, Partial, Reply
+from pound._engine.values import Answer, Body, Part, Partial
 
 # (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
 # with a Partial, or with the reason why a partial can't be read (the request goes on: cancel it).
-Event: TypeAlias = tuple[Any, bool | None, Reply | Answer | Partial | BaseException]
+Event: TypeAlias = tuple[Any, bool | None, Part | Answer[Any] | Partial[Any] | BaseException]
 
 LOGGER: logging.Logger
 EAGER_BYTES: int

@@ -81,12 +81,13 @@ from concurrent.futures import InvalidStateError
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from pound.errors import ClosedError, ForkError, ProtocolError, error_for
 from .checks import check_seconds, check_whole
-from .values import Answer, Partial, service_name
+from .values import Answer, Partial, multipart_error, service_name
 
 Event = tuple                    # (tag, ok, value): what a mail says, see the stub
 LOGGER = logging.getLogger("pound.client")
@@ -124,7 +125,10 @@ cdef object mail_value(mail_t *mail, bint share):
         if mail.kind == MAIL_PARTIAL or mail.code == WANTS_STREAM:
             return (<StreamState> mail.tag).partial(mail, share)
         if mail.code == WANTS_BODY:
-            return body_value(&mail.body, share)
+            value = body_value(&mail.body, share)
+            if not PyList_CheckExact(value):
+                return value
+            return multipart_error(value) if value else b""
         meta = body_meta(&mail.body)
         return Answer(body_value(&mail.body, share), meta)
     except ProtocolError as error:

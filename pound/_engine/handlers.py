@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pound._engine.checks import check_whole
 from pound._engine.values import service_name
 from pound._wire.names import RESERVED_PREFIXES
 from pound.errors import ConfigError
 
-Handler: TypeAlias = Callable[[Any], Any]
-Call: TypeAlias = tuple[Handler, bool]  # a handler, and whether it wants the Task
+if TYPE_CHECKING:
+    from pound._engine.values import Answer, Body
+
+    # What a handler returns, and each item that a generator yields.
+    Returned: TypeAlias = Body | Answer[Any] | None
+    Handler: TypeAlias = Callable[[Any], Returned | Iterator[Returned]]
+    AsyncHandler: TypeAlias = (
+        Handler | Callable[[Any], Awaitable[Returned]] | Callable[[Any], AsyncIterator[Returned]]
+    )
+else:
+    Handler = AsyncHandler = Callable[[Any], Any]
+Call: TypeAlias = tuple[Callable[[Any], Any], bool]  # a handler, and whether it wants the Task
 
 CAPACITY_MAX = 65535
 SERVICES_MAX = 64
@@ -34,7 +44,9 @@ def check_capacity(capacity: int) -> int:
     return check_whole("capacity", capacity, 1, CAPACITY_MAX)
 
 
-def check_services(services: Mapping[str, Handler], coroutines: bool = False) -> dict[bytes, Call]:
+def check_services(
+    services: Mapping[str, AsyncHandler], coroutines: bool = False
+) -> dict[bytes, Call]:
     """Return each handler under its service's name as it travels.
 
     Parameters
@@ -113,6 +125,13 @@ def _wants_task(name: str, handler: Callable[..., object]) -> bool:
             f" but its signature is {signature}"
         ) from None
     first = next(iter(signature.parameters.values()))
-    annotation = first.annotation
-    written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return written.strip("'\"").rpartition(".")[2] == "Task" or first.name == "task"
+    return first.name == "task" or _is_task(first.annotation)
+
+
+def _is_task(annotation: object) -> bool:
+    """Tell whether an annotation, which may be text, names the class Task or ``Task[...]``."""
+    if isinstance(annotation, str):
+        name = annotation.strip("'\"").partition("[")[0]
+    else:
+        name = getattr(getattr(annotation, "__origin__", annotation), "__name__", "")
+    return name.rpartition(".")[2] == "Task"

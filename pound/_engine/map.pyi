@@ -16,6 +16,7 @@ class Map:
         window: int,
         timeout: float | None,
         priority: int,
+        full: bool = False,
     ) -> None: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...  # as the client of `engine` says

@@ -12,11 +12,11 @@ Memory:    a Map owns its mailbox, and frees it only after every request has com
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from .client cimport ClientEngine, ReplyQueue, drain, mail_value, submit_add, submit_free
-from .client_state cimport WANTS_BODY, submit_t
+from .client_state cimport WANTS_ANSWER, WANTS_BODY, submit_t
 from .engine cimport clock_now
 from .mailbox cimport mail_free, mail_t, mailbox_take, released_drop
 
@@ -44,12 +44,15 @@ cdef class Map:
     timeout : float or None
         Seconds, of each request.
     priority : int
+    full : bool
+        Whether answers come as `Answer`.
     """
 
     cdef ClientEngine engine
     cdef ReplyQueue box
     cdef object bodies             # None: exhausted
     cdef object service, timeout, priority
+    cdef uint8_t wants             # WANTS_BODY, or WANTS_ANSWER: META and several parts
     cdef uint32_t window
     cdef uint32_t fill             # free places of the window that are worth filling
     cdef uint32_t batch            # bodies that are asked with by one post
@@ -60,13 +63,17 @@ cdef class Map:
     cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
     cdef bint busy                 # a thread is inside
 
-    def __init__(self, ClientEngine engine not None, service, bodies, window, timeout, priority):
+    def __init__(
+        self, ClientEngine engine not None, service, bodies, window, timeout, priority,
+        bint full=False,
+    ):
         if self.answers != NULL:
             raise RuntimeError("it was initialised before")
         self.engine = engine
         service_name(service)      # refused here, not at the first answer
         self.service, self.bodies = service, iter(bodies)
         self.timeout, self.priority = timeout, priority
+        self.wants = WANTS_ANSWER if full else WANTS_BODY
         self.window = check_whole("window", window, 1, WINDOW_MAX)
         self.fill = max(1, self.window // FILLS)
         self.batch = min(self.fill, BATCH_MAX) if isinstance(bodies, (list, tuple)) else 1
@@ -156,7 +163,7 @@ cdef class Map:
                 if body is self:
                     self.bodies = None
                     break
-                submit_add(submit, <void *> (self.asked + i), body, None, WANTS_BODY)
+                submit_add(submit, <void *> (self.asked + i), body, None, self.wants)
         except BaseException:
             submit_free(submit)
             raise

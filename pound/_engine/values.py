@@ -1,8 +1,8 @@
 """What bodies come with, as Python values: answers, partials, META, the names of services.
 
 A body is one bytes-like object or a sequence of them, its parts; `_engine.mailbox` turns it into C
-and back. META is a dict of strings; on the wire it is a JSON object in part 0, told by the
-flag META.
+and back. What comes in is read as one part (``body``), or as the list of all (``parts``). META is
+a dict of strings; on the wire it is a JSON object in part 0, marked by the flag META.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pound._engine.checks import as_bytes
 from pound._wire.names import NAME_BYTES_MAX
-from pound.errors import ProtocolError
+from pound.errors import MultipartError, ProtocolError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -24,36 +24,95 @@ if TYPE_CHECKING:
 
 # What they get. With ``copy=False`` a part of 4096 bytes and more is a memoryview.
 Part: TypeAlias = bytes | memoryview
-Reply: TypeAlias = Part | list[Part]  # a list when there are other than one part
 if TYPE_CHECKING:
     P = Defaulted("P", bound=Part, default=bytes)  # what the parts are that a client gets
 else:
     P = TypeVar("P")
 
 
-class Answer(NamedTuple):
+class _Parts(Generic[P]):
+    """What has a body and META: the base of `Answer` and `Partial`."""
+
+    __slots__ = ("_given", "meta")
+    meta: Mapping[str, str]
+
+    def __init__(self, body: Body, meta: Mapping[str, str]) -> None:
+        self._given = body
+        self.meta = meta
+
+    @property
+    def parts(self) -> list[P]:
+        """The body's parts, in a list of their own."""
+        given: Any = self._given
+        one = not isinstance(given, (list, tuple)) and is_buffer(given)
+        return [given] if one else list(given)
+
+    @property
+    def body(self) -> P:
+        """The body's one part; empty if it has none.
+
+        Raises
+        ------
+        MultipartError
+            It has several: see ``parts``.
+        """
+        return one_part(self.parts)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all that the two hold."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return the call that makes an equal one."""
+        words = ", ".join(repr(value) for value in (self._given, *self._values()[1:]))
+        return f"{type(self).__name__}({words})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.parts, self.meta
+
+
+class Answer(_Parts[P]):
     """A final answer with its META; a handler returns one to send META along.
 
     Parameters
     ----------
-    body : bytes or list of bytes
-        A list when the body has other than one part.
-    meta : dict of str to str
+    body : bytes-like or sequence of bytes-like
+        A sequence is a body of several parts.
+    meta : dict of str to str, optional
         Empty when the other end sent none.
+
+    Attributes
+    ----------
+    parts : list of bytes
+        All parts of the body. A client made with ``copy=False`` gets parts of 4096 bytes and more
+        as memoryviews.
+    body : bytes
+        The one part, empty if there is none; raises `MultipartError` if there are several.
+    meta : dict of str to str
+
+    Examples
+    --------
+    >>> def handler(body: bytes) -> Answer:
+    ...     return Answer(body.upper(), {"content-type": "text/plain"})
     """
 
-    body: Body
-    meta: Mapping[str, str] = {}
+    __slots__ = ()
+
+    def __init__(self, body: Body, meta: Mapping[str, str] | None = None) -> None:
+        super().__init__(body, {} if meta is None else meta)
 
 
-class Partial(NamedTuple):
+class Partial(_Parts[P]):
     """One partial answer of a stream.
 
     Parameters
     ----------
-    body : bytes or list of bytes
-        A list when the body has other than one part. A client made with ``copy=False`` gets parts
-        of 4096 bytes and more as memoryviews.
+    body : bytes-like or sequence of bytes-like
+        A sequence is a body of several parts.
     attempt : int
         Which run of the task this partial is from. A higher attempt than the partial before means
         that the task was lost with its worker and that the stream starts anew: forget the
@@ -62,15 +121,69 @@ class Partial(NamedTuple):
         The place in its attempt, from 0.
     final : bool
         True for the last partial: the handler's own return value.
-    meta : dict of str to str
+    meta : dict of str to str, optional
         Empty when the worker sent none.
+
+    Attributes
+    ----------
+    parts : list of bytes
+        All parts of the body, as those of an `Answer`.
+    body : bytes
+        The one part, empty if there is none; raises `MultipartError` if there are several.
+    attempt : int
+    sequence : int
+    final : bool
+    meta : dict of str to str
     """
 
-    body: Reply
-    attempt: int
-    sequence: int
-    final: bool
-    meta: Mapping[str, str] = {}
+    __slots__ = ("attempt", "final", "sequence")
+
+    def __init__(
+        self,
+        body: Body,
+        attempt: int,
+        sequence: int,
+        final: bool,
+        meta: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(body, {} if meta is None else meta)
+        self.attempt = attempt
+        self.sequence = sequence
+        self.final = final
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.parts, self.attempt, self.sequence, self.final, self.meta
+
+
+def is_buffer(given: object) -> bool:
+    """Tell whether something is bytes-like."""
+    try:
+        memoryview(given)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def one_part(parts: list[P]) -> P:
+    """Return the one part of a body, or an empty one if it has none.
+
+    Raises
+    ------
+    MultipartError
+        It has several.
+    """
+    if len(parts) > 1:
+        raise multipart_error(parts)
+    return parts[0] if parts else b""  # type: ignore[return-value]
+
+
+def multipart_error(parts: list[Any]) -> MultipartError:
+    """Return the error of a body of several parts where one was asked for."""
+    return MultipartError(
+        f"a body of {len(parts)} parts, not one: `parts` has them all, here and in a Task, a"
+        " Partial or an Answer (request_full, submit_full, map_full)",
+        parts,
+    )
 
 
 def service_name(service: str) -> bytes:

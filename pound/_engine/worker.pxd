@@ -22,6 +22,7 @@ cdef class WorkerEngine(Engine):
     cdef dict released                   # by service: when it was logged, how many since
     cdef int perform(self, held_task_t *task) except -1
     cdef int call(self, held_task_t *task) except -1
+    cdef bint refuses_parts(self, held_task_t *task) except -1
     cdef int reply(self, held_task_t *task, object result) except -1
     cdef int failed(self, held_task_t *task, object error) except -1
     cdef int release(self, held_task_t *task, object error) except -1

@@ -1,12 +1,13 @@
 import logging
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, final
 
 import zmq
 from typing_extensions import disjoint_base
 
 from pound._engine.engine import Engine
-from pound._engine.values import Answer
+from pound._engine.values import Answer, P
 
 if TYPE_CHECKING:
     from pound._engine.values import Body
@@ -21,14 +22,16 @@ UNWANTED: str
 _Handler: TypeAlias = tuple[Callable[[Any], object], bool]
 
 @final
-class Task:
+class Task(Generic[P]):
     """One delivery of a request to this worker; what a handler is called with."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         """Raise TypeError: a Task comes from its worker."""
 
+    @classmethod
+    def __class_getitem__(cls, parts: object) -> GenericAlias: ...
     @property
-    def parts(self) -> list[bytes]: ...
+    def parts(self) -> list[P]: ...
     @property
     def meta(self) -> dict[str, str]: ...
     @property
@@ -40,7 +43,7 @@ class Task:
     @property
     def cancelled(self) -> bool: ...
     @property
-    def body(self) -> bytes | list[bytes]: ...
+    def body(self) -> P: ...
     @property
     def remaining(self) -> float | None: ...
     def partial(self, body: Body, meta: Mapping[str, str] | None = None) -> None: ...
@@ -86,38 +89,40 @@ class WorkerEngine(Engine):
     def undelivered(self) -> int:
         """Answers that no broker took until the end of the drain."""
     # -- for an event loop ------------------------------------------------------------------
-    def take_tasks(self) -> list[Task]:
+    def take_tasks(self) -> list[Task[Any]]:
         """Return the tasks that wait for their handler; each is to be answered or failed once."""
 
-    def take_cancelled(self) -> list[Task]:
+    def take_cancelled(self) -> list[Task[Any]]:
         """Return the tasks that were taken and that nobody waits for any more, each once."""
 
-    def answer(self, task: Task, value: Body | Answer | None) -> None:
+    def answer(self, task: Task[Any], value: Body | Answer[Any] | None) -> None:
         """Answer `task` with what its handler returned; a wrong value fails it."""
 
-    def fail(self, task: Task, error: BaseException) -> None:
+    def fail(self, task: Task[Any], error: BaseException) -> None:
         """Answer `task` with what its handler raised; `Release` gives it back.
 
         `Cancelled` says that nobody waits for the task any more; it is no failure then.
         """
 
-    def try_partial(self, task: Task, body: Body, meta: Mapping[str, str] | None = None) -> bool:
+    def try_partial(
+        self, task: Task[Any], body: Body, meta: Mapping[str, str] | None = None
+    ) -> bool:
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
 
-    def has_room(self, task: Task) -> bool:
+    def has_room(self, task: Task[Any]) -> bool:
         """Tell whether a partial of the task would not wait; if it would, ring later."""
 
-    def handler(self, task: Task) -> _Handler:
+    def handler(self, task: Task[Any]) -> _Handler:
         """Return the handler of the task's service, as `services` gave it."""
 
-def stream(task: Task, items: Generator[object, None, Any]) -> Any:
+def stream(task: Task[Any], items: Generator[object, None, Any]) -> Any:
     """Send what a generator yields as partials, and return what it returns.
 
     It is closed when it can't go on: nobody waits for the answer any more, an item is no body, or
     it exceeds a limit of the broker.
     """
 
-def log_closing(task: Task, error: BaseException) -> None:
+def log_closing(task: Task[Any], error: BaseException) -> None:
     """Log what a generator raised when it was closed."""
 
 def live() -> int:

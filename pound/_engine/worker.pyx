@@ -39,11 +39,12 @@ import logging
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Generator
+from types import GenericAlias
 
 from pound._base.unpicklable import TASK
 from pound._logging import log_event
 from pound.errors import Cancelled, ProtocolError, Release
-from .values import Answer
+from .values import Answer, one_part
 
 cdef enum:
     WORDS_BYTES_MAX = 4096           # of an error's sentence
@@ -189,13 +190,15 @@ cdef class WorkerEngine(Engine):
     cdef int call(self, held_task_t *task) except -1:
         if task.cancelled:
             return answer_words(task, CODE_CANCELLED, "cancelled before it began")
+        if self.refuses_parts(task):
+            return 0
         try:
             if self.wants[task.service]:
                 given = self.handle_of(task)
             else:
                 if task.body.flags & FLAG_META:
                     body_meta(&task.body)
-                given = body_value(&task.body, self.share)
+                given = body_value(&task.body, self.share) if task.body.parts else b""
         except ProtocolError as error:
             return answer_words(task, CODE_INVALID_ARGUMENT, str(error))
         result = self.handlers[task.service](given)
@@ -203,10 +206,24 @@ cdef class WorkerEngine(Engine):
             result = stream(given if self.wants[task.service] else self.handle_of(task), result)
         return self.reply(task, result)
 
+    cdef bint refuses_parts(self, held_task_t *task) except -1:
+        """refuses_parts answers a body of several parts that a handler can't take: it takes one."""
+        cdef uint32_t parts = task.body.parts
+        if task.body.flags & FLAG_META:
+            parts -= 1
+        if parts <= 1 or self.wants[task.service]:
+            return False
+        name = self.names[task.service]
+        answer_words(
+            task, CODE_INVALID_ARGUMENT,
+            f"the handler of service {name!r} takes a body of one part, not of {parts}; one that"
+            " takes the Task gets them all (task.parts)")
+        return True
+
     cdef int reply(self, held_task_t *task, object result) except -1:
         meta = None
         if isinstance(result, Answer):
-            result, meta = result
+            result, meta = result._given, result.meta
         elif not PyBytes_CheckExact(result):
             refuse_deferred(result)
         body_fill(&task.answer.body, b"" if result is None else result, meta)
@@ -290,6 +307,8 @@ cdef class WorkerEngine(Engine):
             try:
                 if task.cancelled:
                     answer_words(task, CODE_CANCELLED, "cancelled before it began")
+                    handoff_answer(&self.w.handoff, task)
+                elif self.refuses_parts(task):
                     handoff_answer(&self.w.handoff, task)
                 else:
                     taken.append(self.handle_of(task))
@@ -446,7 +465,7 @@ def stream(Task task not None, items):
 cdef int send_item(Task task, object item) except -1:
     meta = None
     if isinstance(item, Answer):
-        item, meta = item
+        item, meta = item._given, item.meta
     task.partial(b"" if item is None else item, meta)
     return 0
 
@@ -478,7 +497,10 @@ cdef class Task:
     Attributes
     ----------
     parts : list of bytes
-        The body; memoryviews among them if the worker was made with ``copy=False``.
+        The parts of the body; memoryviews among them if the worker was made with ``copy=False``
+        (for a type checker: ``Task[bytes | memoryview]``).
+    body : bytes
+        The body's one part, empty if there is none; raises `MultipartError` if there are several.
     service : str
         The name under which it was asked for.
     attempt : int
@@ -494,6 +516,11 @@ cdef class Task:
 
     def __init__(self):
         raise TypeError("a Task comes from its worker")
+
+    @classmethod
+    def __class_getitem__(cls, parts):
+        """Return the class, for annotations: ``Task[bytes | memoryview]``."""
+        return GenericAlias(cls, parts)
 
     def __reduce__(self):
         """Refuse to be pickled or copied."""
@@ -514,9 +541,14 @@ cdef class Task:
 
     @property
     def body(self):
-        """The body: `bytes`, or a list when it has other than one part."""
-        cdef list parts = self.parts
-        return parts[0] if len(parts) == 1 else list(parts)
+        """The body's one part, empty if there is none.
+
+        Raises
+        ------
+        MultipartError
+            It has several: see ``parts``.
+        """
+        return one_part(self.parts)
 
     @property
     def meta(self):

@@ -141,7 +141,7 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> asyncio.Future[P | list[P]]:
+    ) -> asyncio.Future[P]:
         """Ask for an answer: ``answer = await client.request(...)``.
 
         The request is on its way when this returns, so any number of them may be awaited together
@@ -155,9 +155,9 @@ class Client(Unpicklable, Generic[P]):
         Returns
         -------
         asyncio.Future
-            Its result is `bytes`, or a list of them when the answer has other than one part; or
-            it raises a `RequestError` that says why there is none, or `ClosedError`. Cancelling
-            it, or the task that awaits it, cancels the request at the broker too.
+            Its result is `bytes`; or it raises a `RequestError` that says why there is none,
+            `ClosedError`, or `MultipartError` for an answer of several parts. Cancelling it, or
+            the task that awaits it, cancels the request at the broker too.
 
         Raises
         ------
@@ -178,8 +178,24 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> asyncio.Future[Answer]:
-        """Ask as `request` does, for the answer with its META."""
+    ) -> asyncio.Future[Answer[P]]:
+        """Ask as `request` does, for an answer of any number of parts, with its META.
+
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `pound.Client.request`.
+
+        Returns
+        -------
+        asyncio.Future
+            Its result is an `Answer`; otherwise as that of `request`.
+
+        Raises
+        ------
+        TypeError, ValueError, ClosedError, ForkError, RuntimeError
+            As `request` does.
+        """
         return self._ask(service, body, timeout, priority, meta, True)
 
     def map(
@@ -191,7 +207,7 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         progress: bool = False,
-    ) -> AsyncGenerator[P | list[P], None]:
+    ) -> AsyncGenerator[P, None]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
 
         Parameters
@@ -206,23 +222,51 @@ class Client(Unpicklable, Generic[P]):
         progress : bool
             Show a bar on stderr, as `pound.Client.map` does.
 
+        Returns
+        -------
+        async iterator of bytes
+            With ``copy=False`` of memoryviews, from 4096 bytes on.
+
+        Raises
+        ------
+        RequestError, MultipartError
+            At the turn of the request that failed, or whose answer has several parts; the ones
+            after it are cancelled, as they are when the iteration is left early.
+        TypeError, ValueError
+            An argument is not of its type or range.
+        """
+        return self._map(service, bodies, window, timeout, priority, progress, False)
+
+    def map_full(
+        self,
+        service: str,
+        bodies: Iterable[Body] | AsyncIterable[Body],
+        *,
+        window: int = 64,
+        timeout: float | None = None,
+        priority: int = 0,
+        progress: bool = False,
+    ) -> AsyncGenerator[Answer[P], None]:
+        """Ask as `map` does, for answers of any number of parts, with their META.
+
+        Parameters
+        ----------
+        service, bodies, window, timeout, priority, progress
+            As those of `map`.
+
+        Returns
+        -------
+        async iterator of Answer
+
         Raises
         ------
         RequestError
             At the turn of the request that failed; the ones after it are cancelled, as they are
             when the iteration is left early.
+        TypeError, ValueError
+            An argument is not of its type or range.
         """
-        check_whole("window", window, 1)
-        service_name(service)  # refused here, not at the first answer
-
-        def ask(body: Body) -> asyncio.Future[P | list[P]]:
-            return self.request(service, body, timeout=timeout, priority=priority)
-
-        if isinstance(bodies, AsyncIterable):
-            answers = _map_arriving(ask, bodies, window)
-        else:
-            answers = _map(ask, bodies, window)
-        return shown_async(answers, bodies) if progress else answers
+        return self._map(service, bodies, window, timeout, priority, progress, True)
 
     def stream(
         self,
@@ -232,18 +276,23 @@ class Client(Unpicklable, Generic[P]):
         timeout: float | None = None,
         priority: int = 0,
         meta: Mapping[str, str] | None = None,
-    ) -> Stream:
-        """Ask as `request` does, and iterate over the answer partial by partial.
+    ) -> Stream[P]:
+        """Ask, and iterate over the answer partial by partial.
 
         The last partial has ``final`` set and is the handler's return value. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
         The worker goes as fast as the partials are read, at most 1 MiB ahead.
 
+        Parameters
+        ----------
+        service, body, timeout, priority, meta
+            As those of `pound.Client.request`.
+
         Returns
         -------
         Stream
-            For ``async for``. Leaving the iteration early, or cancelling the task in the middle
-            of it, cancels the request.
+            Of `Partial`, for ``async for``. Leaving the iteration early, or cancelling the task
+            in the middle of it, cancels the request.
 
         Raises
         ------
@@ -326,8 +375,30 @@ class Client(Unpicklable, Generic[P]):
         pending.number = asking.submit(None, pending, service, body, timeout, priority, meta, full)
         return pending
 
+    def _map(
+        self,
+        service: str,
+        bodies: Iterable[Body] | AsyncIterable[Body],
+        window: int,
+        timeout: float | None,
+        priority: int,
+        progress: bool,
+        full: bool,
+    ) -> AsyncGenerator[Any, None]:
+        check_whole("window", window, 1)
+        service_name(service)  # refused here, not at the first answer
 
-class Stream(Unpicklable, AsyncIterator[Partial]):
+        def ask(body: Body) -> asyncio.Future[Any]:
+            return self._ask(service, body, timeout, priority, None, full)
+
+        if isinstance(bodies, AsyncIterable):
+            answers = _map_arriving(ask, bodies, window)
+        else:
+            answers = _map(ask, bodies, window)
+        return shown_async(answers, bodies) if progress else answers
+
+
+class Stream(Unpicklable, AsyncIterator["Partial[P]"], Generic[P]):
     """The partials of one answer, for ``async for``; made by `Client.stream`."""
 
     _noun = "a Stream"
@@ -339,7 +410,7 @@ class Stream(Unpicklable, AsyncIterator[Partial]):
         self._flow = flow
         self._partials: _Partials = flow.owner
 
-    async def __anext__(self) -> Partial:
+    async def __anext__(self) -> Partial[P]:
         """Return the next partial."""
         partials = self._partials
         if partials.waiter is not None:
@@ -377,12 +448,12 @@ class _Partials:
     """What came of a stream and was not read yet; takes answers as a future does."""
 
     def __init__(self) -> None:
-        self.came: deque[Partial | BaseException] = deque()
+        self.came: deque[Partial[Any] | BaseException] = deque()
         self.ended = False  # no more is to come for the engine
         self._over = False  # nor for the reader
         self.waiter: asyncio.Future[None] | None = None  # of the one reader
 
-    def put(self, value: Partial | BaseException, ended: bool) -> None:
+    def put(self, value: Partial[Any] | BaseException, ended: bool) -> None:
         """Take a partial, the last one, or the error in its place."""
         self.ended |= ended
         if self._over:

@@ -23,7 +23,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import zmq
 
@@ -39,8 +39,8 @@ from pound._engine.checks import (
     check_seconds,
     label_bytes,
 )
-from pound._engine.handlers import Handler, check_capacity, check_services, is_async
-from pound._engine.values import Answer
+from pound._engine.handlers import AsyncHandler, check_capacity, check_services, is_async
+from pound._engine.values import Answer, P
 from pound._engine.worker import WorkerEngine
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
@@ -102,7 +102,7 @@ class Worker(Unpicklable):
     def __init__(
         self,
         endpoints: str | Sequence[str] = DEFAULT_BACKEND,
-        services: Mapping[str, Handler] | None = None,
+        services: Mapping[str, AsyncHandler] | None = None,
         *,
         capacity: int = 1,
         context: zmq.Context[Any] | None = None,
@@ -130,8 +130,8 @@ class Worker(Unpicklable):
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
         self._binding: Binding[WorkerEngine] | None = None
-        self._running: dict[worker_engine.Task, asyncio.Task[None]] = {}
-        self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task]] = []
+        self._running: dict[worker_engine.Task[Any], asyncio.Task[None]] = {}
+        self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task[Any]]] = []
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Worker(Unpicklable):
             else:
                 self._no_room.append((waiter, taken))
 
-    async def _work(self, taken: worker_engine.Task) -> None:
+    async def _work(self, taken: worker_engine.Task[Any]) -> None:
         """Run the handler of a task; whatever it does, the answer is owed."""
         serving = self._bound().engine
         try:
@@ -266,7 +266,7 @@ class Worker(Unpicklable):
         finally:
             del self._running[taken]
 
-    async def _room(self, taken: worker_engine.Task) -> None:
+    async def _room(self, taken: worker_engine.Task[Any]) -> None:
         """Wait until there may be room for a partial of the task, or its deadline has passed."""
         waiter: asyncio.Future[None] = self._bound().loop.create_future()
         self._no_room.append((waiter, taken))
@@ -307,7 +307,7 @@ class Worker(Unpicklable):
         self._leave(self._drain_timeout if self._signals == 1 else 0.0)
 
 
-class Task(Unpicklable):
+class Task(Unpicklable, Generic[P]):
     """One delivery of a request to this worker; what a coroutine is called with.
 
     As `pound.Task`, except that partials are awaited.
@@ -322,18 +322,24 @@ class Task(Unpicklable):
     _noun = "a Task"
     _remedy = TASK
 
-    def __init__(self, taken: worker_engine.Task, worker: Worker) -> None:
+    def __init__(self, taken: worker_engine.Task[P], worker: Worker) -> None:
         self._taken = taken
         self._worker = worker
 
     @property
-    def parts(self) -> list[bytes]:
-        """The body, as a list."""
+    def parts(self) -> list[P]:
+        """The parts of the body."""
         return self._taken.parts
 
     @property
-    def body(self) -> bytes | list[bytes]:
-        """The body: `bytes`, or a list when it has other than one part."""
+    def body(self) -> P:
+        """The body's one part, empty if there is none.
+
+        Raises
+        ------
+        MultipartError
+            It has several: see ``parts``.
+        """
         return self._taken.body
 
     @property
@@ -394,12 +400,12 @@ class Task(Unpicklable):
 class _Handler:
     """A handler as the worker calls it: with what the engine gave, for something to await."""
 
-    def __init__(self, handler: Handler, wants_task: bool) -> None:
+    def __init__(self, handler: Callable[[Any], Any], wants_task: bool) -> None:
         self.is_async = is_async(handler)
         self._wants_task = wants_task
         self._handler = handler
 
-    def __call__(self, worker: Worker, taken: worker_engine.Task) -> Awaitable[Any]:
+    def __call__(self, worker: Worker, taken: worker_engine.Task[Any]) -> Awaitable[Any]:
         """Begin the handler."""
         if not self.is_async:
             return self._in_executor(taken, taken if self._wants_task else taken.body)
@@ -409,14 +415,14 @@ class _Handler:
             return self.stream(worker, taken, begun)
         return begun  # type: ignore[no-any-return]
 
-    async def _in_executor(self, taken: worker_engine.Task, given: Any) -> Any:
+    async def _in_executor(self, taken: worker_engine.Task[Any], given: Any) -> Any:
         result = await _execute(taken, self._handler, given)
         return await result if inspect.isawaitable(result) else result
 
     async def stream(
         self,
         worker: Worker,
-        taken: worker_engine.Task,
+        taken: worker_engine.Task[Any],
         items: AsyncGenerator[Any, None] | Generator[Any, None, Any],
     ) -> Any:
         """Send what a generator yields as partials, and return what it returns."""
@@ -426,7 +432,7 @@ class _Handler:
         failure: BaseException | None = None
         try:
             async for item in items:
-                body, meta = item if isinstance(item, Answer) else (item, None)
+                body, meta = (item._given, item.meta) if isinstance(item, Answer) else (item, None)
                 await task.partial(b"" if body is None else body, meta)
             return None
         except BaseException as error:  # cancellation too
@@ -446,7 +452,7 @@ async def _cancelled() -> None:
         await asyncio.sleep(CANCELLED_WITHIN)
 
 
-async def _close(taken: worker_engine.Task, items: AsyncGenerator[Any, None]) -> None:
+async def _close(taken: worker_engine.Task[Any], items: AsyncGenerator[Any, None]) -> None:
     """Close a generator whose task has failed already: what it raises then is only logged."""
     try:
         await items.aclose()
@@ -456,7 +462,7 @@ async def _close(taken: worker_engine.Task, items: AsyncGenerator[Any, None]) ->
         worker_engine.log_closing(taken, error)
 
 
-async def _execute(taken: worker_engine.Task, call: Handler, given: Any) -> Any:
+async def _execute(taken: worker_engine.Task[Any], call: Callable[[Any], Any], given: Any) -> Any:
     """Call in the loop's executor, and run the generator that comes of it, if one does.
 
     A future can't carry every exception: so what is raised travels as a value.
@@ -495,12 +501,12 @@ def _from_keyboard() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _fail(serving: WorkerEngine, taken: worker_engine.Task, error: BaseException) -> None:
+def _fail(serving: WorkerEngine, taken: worker_engine.Task[Any], error: BaseException) -> None:
     with suppress(ClosedError):
         serving.fail(taken, error)
 
 
-def _stopped(serving: WorkerEngine, taken: worker_engine.Task, error: BaseException) -> None:
+def _stopped(serving: WorkerEngine, taken: worker_engine.Task[Any], error: BaseException) -> None:
     """Answer a task whose coroutine was cancelled, or dropped with its loop (GeneratorExit)."""
     if serving.forked():
         return  # a copy of a coroutine that runs in the parent

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -25,9 +25,6 @@ from pound.cli.common import (
 )
 from pound.cli.lines import Lines, Pipeline, pipe
 from pound.cli.waiting import explained
-
-if TYPE_CHECKING:
-    from pound._engine.values import Reply
 
 
 @click.command(short_help="Send one request, or one for each line, and print the answers.")
@@ -90,8 +87,8 @@ def call(
         payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
         with client_of(endpoints) as client, explained(client, service) as explanation:
             explanation.begin()
-            answer = client.request(service, payload, timeout=timeout, priority=priority)
-        _write(answer)
+            answer = client.request_full(service, payload, timeout=timeout, priority=priority)
+        _write(answer.parts)
     except pound.RequestError as error:
         complain(str(error))
         ctx.exit(_exit_code(error))
@@ -105,15 +102,15 @@ def _exit_code(error: pound.RequestError) -> int:
     return EXIT_DEADLINE if isinstance(error, pound.DeadlineExceeded) else EXIT_FAILED
 
 
-def _write(answer: bytes | list[bytes]) -> None:
-    """Write the bytes as they are; a newline only where a person reads or a part ends."""
+def _write(parts: list[bytes]) -> None:
+    """Write the bytes as they are; a newline only where a person reads or one of several ends."""
     out = sys.stdout.buffer
-    if isinstance(answer, bytes):
-        out.write(answer)
+    if len(parts) == 1:
+        out.write(parts[0])
         if sys.stdout.isatty():
             out.write(b"\n")
     else:
-        out.writelines(part + b"\n" for part in answer)
+        out.writelines(part + b"\n" for part in parts)
     out.flush()
 
 
@@ -148,10 +145,10 @@ def _map(
     return 0
 
 
-def _write_lines(answers: list[Reply]) -> None:
+def _write_lines(answers: list[bytes]) -> None:
     out = sys.stdout.buffer
     for answer in answers:
-        out.write(b"\t".join(answer) if isinstance(answer, list) else answer)
+        out.write(answer)
         out.write(b"\n")
     out.flush()
 

@@ -61,7 +61,7 @@ def describe(task: pound.Task) -> bytes:
     """Answer a task of the demonstration; the extra fields feed its final table."""
     began = time.monotonic()
     facts = {"by": f"worker, pid {os.getpid()}", "attempt": task.attempt, "began": began}
-    return json.dumps({**describe_body(bytes(task.body)), **facts}).encode()  # type: ignore[arg-type]
+    return json.dumps({**describe_body(task.body), **facts}).encode()
 
 
 @dataclass
@@ -294,7 +294,7 @@ def paths_of(source: queue.SimpleQueue[Path]) -> Iterator[Path]:
 
 def pound_client(frontend: str, source: queue.SimpleQueue[Path], tally: Tally) -> None:
     """Ask for files with `pound.Client`, `WINDOW` at a time."""
-    pending: deque[tuple[Future[Any], dict[str, Any]]] = deque()
+    pending: deque[tuple[Future[bytes], dict[str, Any]]] = deque()
 
     def settle() -> None:
         future, expected = pending.popleft()

@@ -190,10 +190,7 @@ def _list(
 def ask(client: pound.Client, service: str, after: object = None) -> dict[str, Any]:
     """Return the answer of an internal service, decoded."""
     body = b"" if after is None else json.dumps({"after": after}).encode()
-    answer = client.request(service, body, timeout=WELCOME_S)
-    if not isinstance(answer, bytes):
-        answer = b"".join(answer)
-    decoded: dict[str, Any] = json.loads(answer)
+    decoded: dict[str, Any] = json.loads(client.request(service, body, timeout=WELCOME_S))
     return decoded
 
 

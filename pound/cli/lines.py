@@ -15,13 +15,10 @@ import select
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import pound
 from pound._engine.client import ReplyQueue
-
-if TYPE_CHECKING:
-    from pound._engine.values import Reply
 
 READ_BYTES = 65536
 
@@ -90,10 +87,10 @@ class Pipeline:
         self._rung = rung
         self._service = service
         self._limits = timeout, priority  # of each request
-        self._came: dict[int, Reply | BaseException] = {}  # by the number of the line
+        self._came: dict[int, bytes | BaseException] = {}  # by the number of the line
         self._asked = self._told = 0
 
-    def answers(self, lines: Lines, window: int) -> Iterator[tuple[int, list[Reply]]]:
+    def answers(self, lines: Lines, window: int) -> Iterator[tuple[int, list[bytes]]]:
         """Yield how many bytes were read and which answers may be told, whenever there are any.
 
         Raises
@@ -120,11 +117,11 @@ class Pipeline:
     def _hear(self) -> None:
         os.read(self._rung, READ_BYTES)  # before the taking: what comes later rings again
         for number, _, value in self._box.take():
-            self._came[number] = cast("Reply | BaseException", value)
+            self._came[number] = _line(value)
 
-    def _in_order(self) -> list[Reply]:
+    def _in_order(self) -> list[bytes]:
         """Take the answers whose turn has come, up to one that is an error."""
-        answers: list[Reply] = []
+        answers: list[bytes] = []
         while self._told in self._came:
             answer = self._came[self._told]
             if isinstance(answer, BaseException):
@@ -133,6 +130,11 @@ class Pipeline:
             del self._came[self._told]
             self._told += 1
         return answers
+
+
+def _line(value: Any) -> bytes | BaseException:
+    """Return an answer as its line: tabs between its parts; or the error in its place."""
+    return b"\t".join(value.parts) if isinstance(value, pound.MultipartError) else value
 
 
 @contextmanager

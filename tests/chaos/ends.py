@@ -23,7 +23,6 @@ import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any
 
 import pound
 import pound.aio
@@ -71,18 +70,14 @@ async def aio(url: str, asked: list[tuple[str, bytes]]) -> None:
         print("answered", right, flush=True)
 
 
-def digests(body: bytes | list[bytes]) -> list[bytes]:
-    return digest(body if isinstance(body, list) else [body])
-
-
-def work_digest(body: bytes | list[bytes]) -> list[bytes]:
+def work_digest(task: pound.Task) -> list[bytes]:
     time.sleep(0.003)
-    return digests(body)
+    return digest(task.parts)
 
 
-async def awork_digest(body: bytes | list[bytes]) -> list[bytes]:
+async def awork_digest(task: pound.aio.Task) -> list[bytes]:
     await asyncio.sleep(0.003)
-    return digests(body)
+    return digest(task.parts)
 
 
 class Account:
@@ -100,20 +95,20 @@ class Account:
         self.number += 1
         return f"{os.getpid()} {self.number}".encode()
 
-    def note(self, body: bytes, answer: Any, took: float) -> None:
+    def note(self, body: bytes, answer: pound.Answer, took: float) -> None:
         self.said["answered"] += 1
-        self.said["unexpected"] += answer != digest([body])
+        self.said["unexpected"] += answer.parts != digest([body])
         self.said["slowest"] = max(self.said["slowest"], took)
 
 
 def load(url: str) -> None:
     account = Account()
-    pending: dict[Future[Any], tuple[bytes, float]] = {}
+    pending: dict[Future[pound.Answer], tuple[bytes, float]] = {}
     with pound.Client(url) as client:
         while pending or not account.ends.is_set():
             while len(pending) < account.WINDOW and not account.ends.is_set():
                 body = account.next()
-                pending[client.submit("work", body)] = (body, time.monotonic())
+                pending[client.submit_full("work", body)] = (body, time.monotonic())
             done, _ = wait(pending, 60, FIRST_COMPLETED)
             if not done:
                 account.said["lost"] = len(pending)
@@ -131,7 +126,7 @@ async def aload(url: str) -> None:
         while not account.ends.is_set():
             body, begun = account.next(), time.monotonic()
             try:
-                answer = await asyncio.wait_for(client.request("work", body), 60)
+                answer = await asyncio.wait_for(client.request_full("work", body), 60)
             except asyncio.TimeoutError:
                 account.said["lost"] += 1
             else:

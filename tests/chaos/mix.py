@@ -189,7 +189,7 @@ class Mix:
     def ask(self, service: str, bound: float) -> None:
         begun = time.monotonic()
         try:
-            self.probe.request(service, b"probe", timeout=bound + 10, priority=9)
+            self.probe.request_full(service, b"probe", timeout=bound + 10, priority=9)
         except pound.PoundError as error:
             self.report.wrong.append(f"{service} after SIGCONT: {error}")
         took = time.monotonic() - begun

@@ -9,7 +9,7 @@ from pathlib import Path
 import pound
 
 
-def echo(body: bytes | list[bytes]) -> bytes | list[bytes]:
+def echo(body: bytes) -> bytes:
     return body
 
 

@@ -38,6 +38,7 @@ class Bench:
         self._lock = threading.Lock()
         services = {
             "echo": lambda body: body,
+            "parts": lambda task: task.parts,
             "meta": lambda task: pound.Answer(task.body, {"got": task.meta.get("sent", "")}),
             "fail": self.fail,
             "held": self.held,
@@ -120,7 +121,15 @@ def test_a_request_is_awaited(run, bench):
     async def main():
         async with bench.client() as client:
             assert await client.request("echo", b"hello") == b"hello"
-            assert await client.request("echo", [b"a", b"b"], timeout=WAIT_S) == [b"a", b"b"]
+            answer = await client.request_full("parts", [b"a", b"b"], timeout=WAIT_S)
+            assert answer == pound.Answer([b"a", b"b"])
+            answers = [answer async for answer in client.map_full("parts", [[b"a", b"b"], b"c"])]
+            assert [answer.parts for answer in answers] == [[b"a", b"b"], [b"c"]]
+            with pytest.raises(pound.MultipartError) as error:
+                await client.request("parts", [b"a", b"b"], timeout=WAIT_S)
+            assert error.value.parts == [b"a", b"b"]
+            with pytest.raises(pound.InvalidRequest, match="'echo' takes a body of one part"):
+                await client.request("echo", [b"a", b"b"], timeout=WAIT_S)
 
     run(main())
 

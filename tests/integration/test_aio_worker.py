@@ -149,7 +149,9 @@ def test_plain_handlers_run_beside_the_loop(run, make, ask):
 def test_a_task_tells_everything(run, make, ask):
     async def handler(task: pound.aio.Task) -> pound.Answer:
         told = [task.service, task.attempt, task.cancelled, task.remaining, task.deadline]
-        assert task.body == [b"a", b"b"] == task.parts
+        assert task.parts == [b"a", b"b"]
+        with pytest.raises(pound.MultipartError):
+            task.body  # noqa: B018
         assert 0 < task.remaining <= WAIT_S
         return pound.Answer(repr(told[:3]).encode(), task.meta)
 
@@ -157,6 +159,21 @@ def test_a_task_tells_everything(run, make, ask):
         async with make({"s": handler}), ask() as client:
             answer = await client.request_full("s", [b"a", b"b"], timeout=WAIT_S, meta={"k": "v"})
             assert answer == pound.Answer(b"['s', 1, False]", {"k": "v"})
+
+    run(main())
+
+
+def test_a_handler_of_one_part_is_not_given_several(run, make, ask):
+    async def on_loop(body: bytes) -> bytes:
+        return body
+
+    async def main():
+        async with make({"loop": on_loop, "executor": lambda body: body}), ask() as client:
+            for service in ("loop", "executor"):
+                with pytest.raises(pound.InvalidRequest, match=f"'{service}' takes a body of one"):
+                    await client.request(service, [b"a", b"b"], timeout=WAIT_S)
+                assert await client.request(service, [], timeout=WAIT_S) == b""
+                assert await client.request(service, b"a", timeout=WAIT_S) == b"a"
 
     run(main())
 
@@ -191,9 +208,9 @@ def test_partials_that_find_no_room_wait_without_blocking_the_loop(run, make, as
     async def main():
         async with make({"s": handler, "echo": echo}, capacity=2), ask() as client:
             stream = client.stream("s", b"")
-            got = [int((await anext(stream)).body[0])]
+            got = [int((await anext(stream)).parts[0])]
             assert await client.request("echo", b"1") == b"1"
-            got += [int(partial.body[0]) async for partial in stream if not partial.final]
+            got += [int(partial.parts[0]) async for partial in stream if not partial.final]
             assert got == list(range(count))
 
     run(main())

@@ -173,7 +173,7 @@ def mapped(broker: Any, bodies: Any, progress: bool) -> None:
 
 
 def mapped_async(broker: Any, bodies: Any, progress: bool) -> None:
-    async def run() -> list[bytes | list[bytes]]:
+    async def run() -> list[bytes]:
         async with pound.aio.Client(broker.frontend_endpoints[0]) as client:
             return [answer async for answer in client.map("upper", bodies, progress=progress)]
 

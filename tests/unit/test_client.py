@@ -10,11 +10,12 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import pickle
 import signal
 import socket
 import threading
 import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import Queue
 from typing import Any
 
@@ -190,20 +191,49 @@ def test_malformed_packets_are_dropped(client, broker, caplog):
     ],
 )
 def test_bodies_of_every_kind_go_out_and_come_back(client, broker, body, parts):
-    future = client.submit("echo", body)
+    future = client.submit_full("echo", body)
     said = broker.expect(REQUEST)
     assert said.parts == parts
     broker.say(reply(said.id, *parts))
-    assert result(future) == (parts[0] if len(parts) == 1 else parts)
+    assert result(future) == pound.Answer(parts)
+    assert result(future).parts == parts
+
+
+ASK_FOR_ONE = {
+    "request": lambda client: client.request("echo", b""),
+    "submit": lambda client: client.submit("echo", b"").result(WAIT_S),
+    "map": lambda client: next(client.map("echo", [b""])),
+    "stream": lambda client: next(client.stream("echo", b"")).body,
+    "request_full": lambda client: client.request_full("echo", b"").body,
+    "submit_full": lambda client: client.submit_full("echo", b"").result(WAIT_S).body,
+    "map_full": lambda client: next(client.map_full("echo", [b""])).body,
+}
+
+
+@pytest.mark.parametrize("parts", [[], [b"one"], [b"two", b"parts"]], ids=len)
+@pytest.mark.parametrize("method", ASK_FOR_ONE)
+def test_what_asks_for_one_part_gets_one_and_loses_none_of_several(client, broker, method, parts):
+    """No part is an empty body; several are an error that has them all."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ASK_FOR_ONE[method], client)
+        said = broker.expect(REQUEST)
+        broker.say(reply(said.id, *parts))
+        if len(parts) < 2:
+            assert answer.result(WAIT_S) == b"".join(parts)
+            return
+        with pytest.raises(pound.MultipartError, match=r"^a body of 2 parts, not one") as error:
+            answer.result(WAIT_S)
+    assert error.value.parts == parts
+    assert pickle.loads(pickle.dumps(error.value)).parts == parts
 
 
 def test_attached_parts_of_an_answer_are_the_body(client, broker):
-    future = client.submit("echo", b"")
+    future = client.submit_full("echo", b"")
     broker.expect(REQUEST)
     claim = bytearray(record(REPLY, 1, flags=ATTACHED))
     claim[6:8] = b"\x02\x00"  # two parts, none of them inline
     broker.say(bytes(claim), attached=[b"one" * 2000, b"two"])
-    assert result(future) == [b"one" * 2000, b"two"]
+    assert result(future).parts == [b"one" * 2000, b"two"]
 
 
 def test_a_body_is_taken_as_it_was_when_it_was_asked(client, broker):

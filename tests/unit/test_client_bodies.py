@@ -130,12 +130,12 @@ def test_small_bodies_are_copied_and_not_held(client, broker, size):
 def test_without_copies_only_large_parts_are_views(make_client, broker):
     client = make_client(copy=False)
     broker.greet()
-    future = client.submit("echo", b"")
+    future = client.submit_full("echo", b"")
     said = broker.seek(REQUEST)
     claim = bytearray(record(REPLY, said.id, flags=ATTACHED))
     claim[6] = 3
     broker.say(bytes(claim), attached=[b"l" * 5000, b"small", bytes(4096)])
-    large, small, edge = future.result(WAIT_S)
+    large, small, edge = future.result(WAIT_S).parts
     assert (type(large), type(small), type(edge)) == (memoryview, bytes, memoryview)
     assert (bytes(large), small, bytes(edge)) == (b"l" * 5000, b"small", bytes(4096))
     client.close()

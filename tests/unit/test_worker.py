@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import logging
 import struct
 import threading
@@ -159,10 +160,26 @@ def test_an_idle_worker_beats_as_often_as_the_broker_asks(serve, broker):
     "parts", [[b"body"], [b""], [b"a", b"b" * 10_000, b"\0"], [b"a", b"b", b""]]
 )
 def test_a_task_is_answered_by_its_handler(serve, broker, parts):
-    serve()
+    serve(lambda task: task.parts)
     broker.say(task(2**64 - 1, b"echo", *parts))
     said = broker.expect(REPLY)
     assert (said.id, said.parts) == (2**64 - 1, parts)
+
+
+@pytest.mark.parametrize("meta", [{}, {"trace": "1"}])
+def test_a_handler_of_one_part_is_not_given_several(serve, broker, meta):
+    """Their sender is told so; a body without parts is an empty one."""
+    serve()
+    before = [json.dumps(meta).encode()] if meta else []
+    flags = META if meta else 0
+    broker.say(task(1, b"echo", *before, b"a", b"b", flags=flags))
+    said = broker.expect(ERROR)
+    assert said.head[0] == 3
+    assert b"service 'echo' takes a body of one part, not of 2;" in said.parts[0]
+    for id, parts in ((2, []), (3, [b"a"])):
+        broker.say(task(id, b"echo", *before, *parts, flags=flags))
+        said = broker.expect(REPLY)
+        assert (said.id, said.parts) == (id, parts or [b""])
 
 
 def test_each_service_has_its_handler(serve, broker):
@@ -275,9 +292,9 @@ def test_handlers_that_begin_to_block_spread_over_all_threads(serve, broker):
 def test_without_copying_large_parts_are_views_of_what_was_received(serve, broker):
     kept: list[Any] = []
 
-    def handler(body: Any) -> Any:
-        kept.extend(body)
-        return body
+    def handler(task: pound.Task[bytes | memoryview]) -> list[bytes | memoryview]:
+        kept.extend(task.parts)
+        return task.parts
 
     serve(handler, copy=False)
     large = bytes(range(256)) * 32
@@ -342,10 +359,13 @@ def test_a_handler_that_wants_the_task_gets_it(serve, broker):
 
     def handler(given: pound.Task) -> bytes:
         seen.update(
-            body=given.body, parts=given.parts, service=given.service, attempt=given.attempt,
+            parts=given.parts, service=given.service, attempt=given.attempt,
             meta=given.meta, cancelled=given.cancelled, remaining=given.remaining,
             left=(given.deadline or 0) - time.monotonic(),
         )  # fmt: skip
+        with pytest.raises(pound.MultipartError, match="2 parts") as error:
+            given.body  # noqa: B018
+        seen["body"] = error.value.parts
         return b""
 
     serve(handler)
