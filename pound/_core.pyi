@@ -3,12 +3,6 @@ from typing_extensions import Self, disjoint_base
 
 from pound.config import Config
 
-LOG_KINDS: tuple[str, ...]
-DIALECTS: tuple[str, ...]
-REASONS: dict[int, str]
-LOOP_COUNTERS: tuple[str, ...]
-DISPATCHER_COUNTERS: tuple[str, ...]
-
 @disjoint_base
 class Core:
     def __new__(cls, config: Config, version: str) -> Self: ...

@@ -13,6 +13,8 @@ import os
 
 from zmq import FD, HANDSHAKE_IVL
 
+from pound._broker import names
+
 from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
 from pound._base.pool cimport NONE
@@ -20,54 +22,22 @@ from pound._base.seqlock cimport command_give, seqlock_read
 from pound._base.wake cimport wake_open, wake_ring
 from pound._broker.descriptors cimport descriptors_open
 from pound._broker.drain cimport farewell
+from pound._broker.kinds cimport C_COUNT
 from pound._broker.lifetime cimport SEEDS, broker_free, broker_new, broker_tables
 from pound._broker.log_queue cimport (
     log_t, logs_close, logs_dropped, logs_lost, logs_open, logs_t, logs_take, logs_wait)
 from pound._broker.loop cimport loop_run
-from pound._broker.reasons cimport REFUSED_DRAINING, REFUSED_END, reason_of
 from pound._broker.services cimport service_named
 from pound._broker.state cimport (
-    COMMAND_DRAIN, COMMAND_STOP, COUNTERS, C_COUNT, broker_t, settings_t, socket_t)
+    COMMAND_DRAIN, COMMAND_STOP, COUNTERS, broker_t, settings_t, socket_t)
 from pound._dispatch.limits cimport limits_default, limits_t
-from pound._dispatch.model cimport OPENED_PINNED, REQ_MANY_OWN_NAMES
-from pound._wire.codes cimport DIALECT_END, dialect_name
+from pound._dispatch.model cimport OPENED_PINNED, counters_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
 
 cdef enum:
     LOGS_AT_ONCE = 64        # taken for the logging thread
     UNSHARED = 1 << 30       # no limit is so large
     BESIDE_BODY = 1 << 20    # bytes of a request's record and envelope, at most
-
-LOG_KINDS = (
-    "held_back", "worker_ready", "worker_gone", "worker_left", "worker_silent", "worker_leaves",
-    "bad_message", "route_struck", "request_failed", "request_unanswerable", "service_waiting",
-    "pause", "draining", "drained", "worker_refused", "silent_connection", "requests_refused",
-    "tasks_released", "unfinished", "descriptors_short", "task_held",
-    "client_unread",
-)
-REASONS = {
-    why: reason_of(why).decode()
-    for why in (*range(REQ_MANY_OWN_NAMES + 1), *range(REFUSED_DRAINING, REFUSED_END))
-}
-DIALECTS = tuple(dialect_name(number).decode() for number in range(DIALECT_END))
-LOOP_COUNTERS = (
-    "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "bad_messages",
-    "bad_pnd", "bad_plain", "bad_ppp", "bad_mdp1", "bad_mdp2", "bad_records", "unknown_records",
-    "unknown_versions", "struck_messages", "struck_routes", "reserved_services",
-    "one_part_refused", "refused_foreign", "failed_foreign", "refused_draining", "stale_requests",
-    "answers_unknown", "partials", "partials_dropped", "credits_late", "undeliverable",
-    "answers_deferred",
-    "sends_blocked", "sends_unreachable", "closed_connections", "unrouted_connections",
-    "disconnects", "pauses", "logs_dropped", "control_dropped", "sessions_refused",
-    "tasks_held_long", "unread_clients", "no_memory", "turns", "peers", "routes", "queued",
-    "images", "turned_away", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
-)
-DISPATCHER_COUNTERS = (
-    "accepted", "waiting", "running", "answered", "failed", "cancelled", "expired", "refused",
-    "losses", "released", "redelivered", "answers_late", "answers_dropped", "answers_evicted",
-    "partials_late", "expired_workers", "waiting_bytes", "running_bytes", "kept", "kept_bytes",
-    "clients", "workers", "services", "delayed",
-)
 
 
 # --- the handle ------------------------------------------------------------------------------
@@ -106,23 +76,29 @@ cdef class Core:
             raise MemoryError
         descriptors_open(self.b, any(
             endpoint.startswith("ipc:") for endpoint in config.frontend + config.backend))
-        if wake_open(&self.b.wake_in, &self.b.wake_out):
+        if wake_open(&self.b.loop.wake_in, &self.b.loop.wake_out):
             raise OSError(errno, "no descriptor to wake the broker with")
         self._open_logs()
         self.version = version.encode()
         self.endpoints = b"{}"
-        self.b.version = self.version
-        self.b.endpoints = self.endpoints
-        self.names = [name.encode() for name in LOOP_COUNTERS]
-        CHECK(<int> len(self.names) == <int> C_COUNT and <int> C_COUNT <= <int> COUNTERS,
-              "the names of the counters")
-        for i, name in enumerate(self.names):
-            self.b.counter_names[i] = name
-        self.b.now = self.b.started = clock_ns()
+        self.b.about.version = self.version
+        self.b.about.endpoints = self.endpoints
+        self._name_counters()
+        self.b.now = self.b.loop.started = clock_ns()
         self._take_settings(config)
         self._take_limits(config, &limits)
         self._make_tables(config, &limits)
         self._open_services(config)
+
+    cdef _name_counters(self):
+        self.names = [name.encode() for name in (*names.LOOP_COUNTERS, *names.DISPATCHER_COUNTERS)]
+        CHECK(<int> len(names.LOOP_COUNTERS) == <int> C_COUNT and <int> C_COUNT <= <int> COUNTERS
+              and sizeof(counters_t) <= COUNTERS * sizeof(uint64_t), "COUNTERS is too small")
+        for i, name in enumerate(self.names):
+            if i < C_COUNT:
+                self.b.about.counter_names[i] = name
+            else:
+                self.b.about.dispatcher_names[i - C_COUNT] = name
 
     cdef _open_logs(self):
         self.b.logs = <logs_t *> calloc(1, sizeof(logs_t))
@@ -151,9 +127,9 @@ cdef class Core:
         s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"
         s.unread_bytes = config.waiting_bytes_max
-        self.b.sides[FRONTEND].near = "inproc://" in " ".join(config.frontend)
-        self.b.sides[BACKEND].near = "inproc://" in " ".join(config.backend)
-        self.b.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
+        self.b.sides[FRONTEND].is_inproc = "inproc://" in " ".join(config.frontend)
+        self.b.sides[BACKEND].is_inproc = "inproc://" in " ".join(config.backend)
+        self.b.loop.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
 
     cdef _take_limits(self, object config, limits_t *limits):
         limits[0] = limits_default()
@@ -188,7 +164,7 @@ cdef class Core:
     cdef _open_services(self, object config):
         """Open the default service and the configured ones: they stay."""
         cdef bytes name = config.default_service.encode()
-        self.b.default_service = self._open_service(name, config.services.get(name.decode()))
+        self.b.services.unnamed = self._open_service(name, config.services.get(name.decode()))
         for text, service in config.services.items():
             self._open_service(text.encode(), service)
 
@@ -202,7 +178,7 @@ cdef class Core:
         if number == NONE:
             raise ValueError(
                 f"service {name!r} cannot be opened: services_max is too small")
-        self.b.services[number].one_part = service is not None and service.one_part
+        self.b.services.at[number].one_part = service is not None and service.one_part
         return number
 
     def __dealloc__(self):
@@ -214,7 +190,7 @@ cdef class Core:
         self._take_sockets(FRONTEND, frontend, frontend_monitor)
         self._take_sockets(BACKEND, backend, backend_monitor)
         self.endpoints = endpoints.encode()
-        self.b.endpoints = self.endpoints
+        self.b.about.endpoints = self.endpoints
 
     cdef _take_sockets(self, uint8_t side, socket, monitor):
         cdef socket_t *s = &self.b.sides[side]
@@ -238,17 +214,17 @@ cdef class Core:
     @property
     def draining(self):
         """Whether the loop drains, or ended by draining."""
-        return bool(self.b.draining)
+        return bool(self.b.drain.draining)
 
     @property
     def drained(self):
         """Whether the drain came to its end, with nothing left."""
-        return bool(self.b.drain_over and self.b.unfinished == 0)
+        return bool(self.b.drain.over and self.b.drain.unfinished == 0)
 
     @property
     def drain_left(self):
         """Seconds of the drain's time that are left; 0 if it was stopped."""
-        return max(0.0, (self.b.drain_until - clock_ns()) / 1e9) if self.b.drain_over else 0.0
+        return max(0.0, (self.b.drain.until - clock_ns()) / 1e9) if self.b.drain.over else 0.0
 
     def drain(self, double timeout):
         """Have the loop take no requests, finish what it can in `timeout` seconds and end."""
@@ -260,8 +236,8 @@ cdef class Core:
         self._give(COMMAND_STOP)
 
     cdef _give(self, uint8_t command):
-        command_give(&self.b.command, command)
-        wake_ring(self.b.wake_in)
+        command_give(&self.b.loop.command, command)
+        wake_ring(self.b.loop.wake_in)
 
     def close_logs(self):
         """Put the last events; `events` ends when they are taken. The loop's thread, at its end."""
@@ -279,7 +255,7 @@ cdef class Core:
             more = logs_wait(self.b.logs)
         while len(events) < LOGS_AT_ONCE and logs_take(self.b.logs, &log):
             events.append((
-                LOG_KINDS[log.kind], (<const char *> log.label)[:log.label_size],
+                names.LOG_KINDS[log.kind], (<const char *> log.label)[:log.label_size],
                 (<const char *> log.text)[:log.text_size], log.number, log.other,
                 log.repeated, log.ago_ms))
         return events if more else None
@@ -299,9 +275,9 @@ cdef class Core:
         while not seqlock_read(&self.b.published.sequence, copy, self.b.published.dispatcher,
                                sizeof(copy)):
             pass
-        stats = {name: copy[0][i] for i, name in enumerate(DISPATCHER_COUNTERS)}
-        stats |= {name: copy[1][i] for i, name in enumerate(LOOP_COUNTERS)}
+        stats = {name: copy[0][i] for i, name in enumerate(names.DISPATCHER_COUNTERS)}
+        stats |= {name: copy[1][i] for i, name in enumerate(names.LOOP_COUNTERS)}
         stats["answers_late"] += stats["answers_unknown"]
         stats["memory_max"] = self.b.settings.memory_max
-        stats["draining"] = int(self.b.draining)
+        stats["draining"] = int(self.b.drain.draining)
         return stats

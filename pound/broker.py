@@ -22,7 +22,8 @@ import zmq
 from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._broker.binding import bind
-from pound._core import DIALECTS, LOG_KINDS, REASONS, Core
+from pound._broker.events import write
+from pound._core import Core
 from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
@@ -42,59 +43,6 @@ LINGER_MS = 1000  # for the last words of a drained broker, at least
 JOIN_S = 5.0  # a loop that was told to stop ends within a turn
 DESCRIPTORS_MIN = 20  # of a broker with two endpoints and one I/O thread, and of its first peers
 LOG_JOIN_S = 1.0  # for the last lines; whoever reads the log may have stopped for ever
-
-EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
-    "held_back": (logging.WARNING, "log lines held back", ("", "", "event", "lines")),
-    "worker_ready": (logging.INFO, "worker ready", ("worker", "service", "capacity", "dialect")),
-    "worker_gone": (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
-    "worker_left": (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
-    "worker_silent": (logging.WARNING, "worker silent", ("worker", "", "", "")),
-    "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
-    "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "why", "")),
-    "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
-    "route_struck": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
-    "request_failed": (
-        logging.WARNING,
-        "request failed",
-        ("client", "service", "code", "attempts"),
-    ),
-    "request_unanswerable": (
-        logging.WARNING,
-        "error has no form in the client's dialect",
-        ("client", "service", "code", ""),
-    ),
-    "service_waiting": (
-        logging.WARNING,
-        "service waits without a worker",
-        ("", "service", "waiting", "for_ms"),
-    ),
-    "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
-    "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
-    "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
-    "unfinished": (logging.WARNING, "drained", ("", "left", "running", "waiting")),
-    "requests_refused": (
-        logging.WARNING,
-        "requests refused, which the client's dialect can't be told",
-        ("client", "service", "why", ""),
-    ),
-    "descriptors_short": (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
-    "tasks_released": (
-        logging.WARNING,
-        "tasks released",
-        ("worker", "service", "tasks", "retry_ms"),
-    ),
-    "task_held": (logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
-    "client_unread": (
-        logging.WARNING,
-        "client does not read, its answers are dropped",
-        ("client", "", "bytes", "for_ms"),
-    ),
-    "silent_connection": (
-        logging.INFO,
-        "connection never sent a message; if its program did, another one uses its routing id",
-        ("", "", "socket", ""),
-    ),
-}
 
 
 class Broker(Unpicklable):
@@ -319,7 +267,7 @@ class Broker(Unpicklable):
         try:
             while (events := core.events()) is not None:
                 for event in events:
-                    core.lost(not _write(*event))
+                    core.lost(not write(*event))
                 told, before = core.logs_dropped, told
                 if told != before:
                     write_event(LOGGER, logging.WARNING, "log lines dropped", lines=told - before)
@@ -405,26 +353,6 @@ class Broker(Unpicklable):
                 f"this broker was made in process {self._pid} and cannot be used in process "
                 f"{os.getpid()}: ZeroMQ does not survive fork; make a Broker in the child"
             )
-
-
-def _write(
-    kind: str, peer: bytes, text: bytes, number: int, other: int, repeated: int, ago_ms: int
-) -> bool:
-    """Write the line of an event of the loop's; return whether it was."""
-    level, event, names = EVENTS[kind]
-    fields: dict[str, Any] = dict(zip(names, (peer, text, number, other), strict=True))
-    fields.pop("", None)
-    if "dialect" in fields:
-        fields["dialect"] = DIALECTS[fields["dialect"]]
-    if isinstance(fields.get("why"), int):
-        fields["why"] = REASONS[number]
-    if kind == "held_back":
-        fields["event"] = EVENTS[LOG_KINDS[number]][1]
-    if repeated:
-        fields["repeated"] = repeated
-    if ago_ms:
-        fields["ago_ms"] = ago_ms
-    return write_event(LOGGER, level, event, **fields)
 
 
 def _configured(config: Config | None, settings: dict[str, Any]) -> Config:

@@ -14,6 +14,7 @@ delivery           answers on their way to a client's queue, and those that find
 departures         peers that go, and some that come back
 descriptors        what happens when few descriptors are left for connections
 drain              the end of a broker: what it waits for, its last words, what is left
+events             the loop's events as log lines
 failures           why a request failed, in words
 flush              the end of a turn: what waits for each touched peer is sent
 guide              what the Guide's peers say, in calls of the dispatcher
@@ -21,9 +22,11 @@ heartbeats         heartbeats that workers are owed
 housekeeping       what is looked after once a second
 inbound            one message at a time: its route, its dialect; the monitor's events
 internal_services  the broker's own services: `pound.*` and MMI
+kinds              what the loop counts and logs, each kind declared once
 lifetime           making and freeing the broker's data
 log_queue          events for the log: their rate, and the queue to the logging thread
 loop               one turn after another: wait, read, timers, flush, publish
+names              Python's names of these, derived
 outgoing           one message on its way out, however many frames it has
 overdue            tasks that a worker has held for long
 peers              bookkeeping of peers, routes, connections, and of what they are to be sent

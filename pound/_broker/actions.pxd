@@ -19,4 +19,4 @@ cdef inline void act(broker_t *b) noexcept nogil:
 
 # live_now is the clock of liveness: monotonic ns less the broker's own pauses.
 cdef inline int64_t live_now(broker_t *b) noexcept nogil:
-    return b.now - b.paused
+    return b.now - b.loop.paused

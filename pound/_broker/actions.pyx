@@ -14,10 +14,11 @@ from pound._wire.writer cimport KIND_CANCEL
 from .control cimport tell
 from .credits cimport credits_clear
 from .delivery cimport fail
+from .kinds cimport LOG_WORKER_SILENT
 from .peers cimport items_clear, log_event, peer_release, peer_rests, peer_task
 from .records cimport slot_clear
 from .services cimport service_free
-from .state cimport LOG_WORKER_SILENT, broker_t, peer_t
+from .state cimport broker_t, peer_t
 
 cdef enum:
     FETCHED_MAX = 64         # slots that are fetched before they are cleared, one after the other
@@ -47,7 +48,7 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
     if a.kind == ACT_TASK:
         worker = a.peer
         # The same tick may have ended the worker, and its number is free with its last action.
-        if (peer_task(b, b.worker_peer[worker], a.token, a.slot)
+        if (peer_task(b, b.peers.of_worker[worker], a.token, a.slot)
                 and disp_unsent(b.d, a.slot, a.token)):
             disp_blocked(b.d, worker, b.now)
     elif a.kind == ACT_FREE:
@@ -57,10 +58,10 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
         if b.d.requests[a.slot].state == REQUEST_ANSWERED:
             fail(b, a.slot, a.code, a.peer)
     elif a.kind == ACT_CANCEL:
-        if b.worker_peer[a.peer].dialect == DIALECT_PND:
-            tell(b, b.worker_peer[a.peer], KIND_CANCEL, a.token)
+        if b.peers.of_worker[a.peer].dialect == DIALECT_PND:
+            tell(b, b.peers.of_worker[a.peer], KIND_CANCEL, a.token)
     elif a.kind == ACT_WORKER_GONE:
-        worker_silent(b, b.worker_peer[a.peer])
+        worker_silent(b, b.peers.of_worker[a.peer])
     elif a.kind == ACT_WORKER_FREE:
         worker_free(b, a.peer)
     elif a.kind == ACT_CLIENT_FREE:
@@ -71,23 +72,23 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
 
 cdef void worker_silent(broker_t *b, peer_t *peer) noexcept nogil:
     log_event(b, LOG_WORKER_SILENT, peer, NULL, 0, 0, 0)
-    peer.tasks_count = 0
+    peer.tasks.count = 0
     peer_rests(b, peer)
 
 
 cdef void worker_free(broker_t *b, uint32_t worker) noexcept nogil:
-    cdef peer_t *peer = b.worker_peer[worker]
-    b.worker_peer[worker] = NULL
+    cdef peer_t *peer = b.peers.of_worker[worker]
+    b.peers.of_worker[worker] = NULL
     peer.worker = NONE
-    peer.tasks_count = 0
+    peer.tasks.count = 0
     credits_clear(b, peer)
     peer_rests(b, peer)
     peer_release(b, peer)
 
 
 cdef void client_free(broker_t *b, uint32_t client) noexcept nogil:
-    cdef peer_t *peer = b.client_peer[client]
-    b.client_peer[client] = NULL
+    cdef peer_t *peer = b.peers.of_client[client]
+    b.peers.of_client[client] = NULL
     peer.client = NONE
     items_clear(b, peer)
     peer_release(b, peer)

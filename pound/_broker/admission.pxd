@@ -8,7 +8,7 @@
 # Cost:   that of the dispatcher's decision, and one copy of what is kept.
 # Memory: what is kept of a request is owned by its slot, or freed here.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport frame_t, message_t

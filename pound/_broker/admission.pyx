@@ -1,6 +1,6 @@
 """The door for clients, workers and requests (see admission.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from pound._base.hints cimport fetch
@@ -21,6 +21,9 @@ from .heartbeats cimport heartbeats_start
 from .internal_services cimport (
     PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, PAGE_NONE, PAGE_UNKNOWN, page_has_rows, page_is_mmi,
     page_of, page_write)
+from .kinds cimport (
+    C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED,
+    C_TURNS, LOG_WORKER_READY, LOG_WORKER_REFUSED)
 from .peers cimport array_room, log_event
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
@@ -30,10 +33,8 @@ from .records cimport (
     stored_bytes, stored_clear)
 from .services cimport service_named
 from .state cimport (
-    ANSWER_BYTES, CROWDED_CLIENTS, CROWDED_WORKERS, C_NO_MEMORY, C_ONE_PART_REFUSED,
-    C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED, C_TURNS, LOG_WORKER_READY,
-    LOG_WORKER_REFUSED, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, service_name_t, slot_t,
-    stored_t)
+    ANSWER_BYTES, CROWDED_CLIENTS, CROWDED_WORKERS, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t,
+    service_name_t, slot_t, stored_t)
 
 cdef enum:
     PAGES_BYTES = 1 << 20    # of pages that one turn writes: about 3 ms
@@ -48,15 +49,15 @@ cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept n
     act(b)
     if peer.client != NONE:  # of the reserve: it comes in by its next request, if there is room
         return peer.client
-    if array_room(<void **> &b.client_peer, &b.clients_room, b.d.client_pool.fresh,
+    if array_room(<void **> &b.peers.of_client, &b.peers.clients_room, b.d.client_pool.fresh,
                   sizeof(peer_t *)):
         b.counters[C_NO_MEMORY] += 1
         return NONE
     client = disp_client_open(b.d, peer.dialect != DIALECT_PND, reserve)
     if client == NONE:
-        b.crowded |= CROWDED_CLIENTS
+        b.rounds.crowded |= CROWDED_CLIENTS
         return NONE
-    b.client_peer[client] = peer
+    b.peers.of_client[client] = peer
     peer.client = client
     return client
 
@@ -68,7 +69,7 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
     cdef int64_t liveness_ns = 0
     if peer.worker != NONE:
         return peer.worker
-    if array_room(<void **> &b.worker_peer, &b.workers_room, b.d.worker_pool.fresh,
+    if array_room(<void **> &b.peers.of_worker, &b.peers.workers_room, b.d.worker_pool.fresh,
                   sizeof(peer_t *)):
         b.counters[C_NO_MEMORY] += 1
         return NONE
@@ -83,9 +84,9 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
         liveness_ns = b.settings.mdp_heartbeat_ns * b.settings.mdp_liveness
     worker = disp_worker_open(b.d, mode, liveness_ns, peer.dialect == DIALECT_PND, live_now(b))
     if worker == NONE:
-        b.crowded |= CROWDED_WORKERS
+        b.rounds.crowded |= CROWDED_WORKERS
         return NONE
-    b.worker_peer[worker] = peer
+    b.peers.of_worker[worker] = peer
     peer.worker = worker
     return worker
 
@@ -101,7 +102,7 @@ cdef int admit(broker_t *b, peer_t *peer, const arrival_t *a) noexcept nogil:
         return REFUSED_BODY
     if a.page != PAGE_NONE:
         return admit_page(b, peer, a)
-    if b.draining and not (peer.client != NONE and a.id <= b.d.clients[peer.client].highest):
+    if b.drain.draining and not (peer.client != NONE and a.id <= b.d.clients[peer.client].highest):
         b.counters[C_REFUSED_DRAINING] += 1
         return REFUSED_DRAINING
     if client_of(b, peer) == NONE:
@@ -111,7 +112,7 @@ cdef int admit(broker_t *b, peer_t *peer, const arrival_t *a) noexcept nogil:
         b, a.service, a.service_size, b.settings.lease_ns, OPENED_NAMED, peer.client)
     if service == NONE:
         return no_service(b, OPENED_NAMED, peer.client)
-    if b.services[service].one_part and a.parts != 1:
+    if b.services.at[service].one_part and a.parts != 1:
         b.counters[C_ONE_PART_REFUSED] += 1
         return REFUSED_ONE_PART
     memset(&kept, 0, sizeof(slot_t))
@@ -134,7 +135,7 @@ cdef int no_service(broker_t *b, uint8_t how, uint32_t client) noexcept nogil:
 # keep stores a request and what is needed to answer it: 0, or -1.
 cdef int keep(
         broker_t *b, uint32_t service, const arrival_t *a, slot_t *kept) noexcept nogil:
-    cdef const service_name_t *s = &b.services[service]
+    cdef const service_name_t *s = &b.services.at[service]
     if a.record != NULL:
         return store_record(b, &kept.record, a.record) or named(b, s, a.record, &kept.record)
     return (store_request(b, &kept.record, s.name, s.size, a.message.body + 1, a.parts)
@@ -179,7 +180,7 @@ cdef int accept(
     if result == REQ_ACCEPTED:
         b.slots[slot] = kept[0]
         fetch(&b.slots[b.d.request_pool.free])
-        b.seek_lost |= b.lost_count > 0 and b.now - b.lost_tried_at >= LOST_AGAIN_NS
+        b.lost.seek |= b.lost.count > 0 and b.now - b.lost.tried_at >= LOST_AGAIN_NS
     else:
         slot_clear(b, kept)
         if result == REQ_KEPT:
@@ -195,9 +196,9 @@ cdef int accept(
 cdef int page_waits(broker_t *b, const peer_t *peer, uint8_t page) noexcept nogil:
     if leaves_unread(b, peer):
         return 1
-    if page_has_rows(page) and peer.paged_turn == b.counters[C_TURNS]:
+    if page_has_rows(page) and peer.logged.paged_turn == b.counters[C_TURNS]:
         return 1
-    return b.page_bytes > PAGES_BYTES and not page_is_mmi(page)
+    return b.budget.page_bytes > PAGES_BYTES and not page_is_mmi(page)
 
 
 # admit_page answers a request for one of the broker's own services.
@@ -245,9 +246,9 @@ cdef void page_answer(
     if page_write(b, page, a.asked.data if a.asked != NULL else NULL,
                   <uint32_t> a.asked.size if a.asked != NULL else 0) == 0:
         store_scratch(b, record)
-    b.page_bytes += b.scratch.size
+    b.budget.page_bytes += b.scratch.size
     if page_has_rows(page):
-        peer.paged_turn = b.counters[C_TURNS]
+        peer.logged.paged_turn = b.counters[C_TURNS]
     disp_answer_bytes(b.d, slot, record.size + ANSWER_BYTES)
     if a.message != NULL and store_envelope(b, &b.slots[slot], a.message):
         stored_clear(b, record)
@@ -281,7 +282,7 @@ cdef void worker_refused(
 
 
 cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept nogil:
-    cdef const service_name_t *s = &b.services[offer.services[0]]
+    cdef const service_name_t *s = &b.services.at[offer.services[0]]
     cdef int why = REQ_ACCEPTED
     if not disp_offerable(b.d, offer.services, offer.count):
         why = REQ_MANY_SERVICES
@@ -296,12 +297,12 @@ cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept 
         log_event(b, LOG_WORKER_READY, peer, s.name, s.size, offer.capacity, peer.dialect)
     peer.capacity = offer.capacity
     if offer.how == READY_NEW_ROUTE:
-        peer.tasks_count = 0
+        peer.tasks.count = 0
     disp_worker_ready(
         b.d, peer.worker, offer.capacity, offer.services, offer.count, offer.tokens,
         offer.tokens_count, offer.how, b.now, live_now(b))
     act(b)
-    if not peer.beating:
+    if not peer.heartbeat.scheduled:
         heartbeats_start(b, peer)
     return REQ_ACCEPTED
 
@@ -313,8 +314,8 @@ cdef void guide_ready(broker_t *b, peer_t *peer, uint32_t service) noexcept nogi
     offer.services = &service
     offer.count = offer.capacity = 1
     offer.how = READY_NEW_LIFE
-    offer.announced = not known and peer.lost != LOST_TRIED
-    peer.refused = admit_worker(b, peer, &offer) != REQ_ACCEPTED
-    if not peer.refused:
+    offer.announced = not known and peer.lost.state != LOST_TRIED
+    peer.guide.refused = admit_worker(b, peer, &offer) != REQ_ACCEPTED
+    if not peer.guide.refused:
         peer.owed &= <uint8_t> ~OWE_DISCONNECT
-        peer.worker_service = service
+        peer.guide.service = service

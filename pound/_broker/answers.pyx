@@ -1,6 +1,6 @@
 """Answers and partials of workers, handed to the dispatcher (see answers.pxd for the rules)."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
@@ -12,12 +12,11 @@ from pound._wire.writer cimport put_error
 from .actions cimport act, live_now
 from .credits cimport credit_grant_all, credit_grant_stored
 from .delivery cimport deliver, overflows
+from .kinds cimport C_PARTIALS, C_PARTIALS_DROPPED
 from .peers cimport partial_push, peer_touch
 from .records cimport stored_bytes, stored_clear, stored_fill
 from .releases cimport release
-from .state cimport (
-    ANSWER_BYTES, C_PARTIALS, C_PARTIALS_DROPPED, HOLE_MEMORY, HOLE_UNREAD, broker_t, hole_t,
-    peer_t, stored_t)
+from .state cimport ANSWER_BYTES, HOLE_MEMORY, HOLE_UNREAD, broker_t, hole_t, peer_t, stored_t
 
 cdef int answer(
         broker_t *b, peer_t *peer, uint64_t token, stored_t *record) noexcept nogil:
@@ -65,7 +64,7 @@ cdef int answer_instead(
 
 
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
-    cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
+    cdef peer_t *peer = b.peers.of_client[b.d.requests[slot].client]
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
     if not streams(b, slot) or b.slots[slot].hole or overflows(b, peer, size):
         if not streams(b, slot):

@@ -8,9 +8,10 @@ from pound._dispatch.dispatcher cimport disp_evict, disp_full
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from pound._zmq.pipes cimport pipes_bytes
 from .actions cimport act
-from .state cimport (
+from .kinds cimport (
     C_BAD_MESSAGES, C_CLOSED_CONNECTIONS, C_CONTROL_BYTES, C_HELD_BYTES, C_PIPE_BYTES,
-    C_UNDELIVERED_BYTES, broker_t)
+    C_UNDELIVERED_BYTES)
+from .state cimport broker_t
 from .unread cimport unread_drop
 
 cdef extern from *:
@@ -51,7 +52,7 @@ cdef enum:
     BESIDE_BYTES = 32 << 20
     BESIDE_PAUSE_NS = 30_000_000_000
     BESIDE_PAUSES_MAX = 32   # of these
-    BESIDE_CROWD = 256       # messages and records in a turn: the loop has better to do
+    BESIDE_BACKLOG = 256     # messages and records in a turn: the loop has better to do
 
 
 cdef uint64_t held(broker_t *b) noexcept nogil:
@@ -73,9 +74,9 @@ cdef void budget(broker_t *b) noexcept nogil:
     if unread_drop(b, bytes):
         bytes = held(b)
     b.counters[C_HELD_BYTES] = bytes
-    b.held_peak = max(b.held_peak, bytes)
-    b.over = bytes > b.settings.memory_max
-    b.page_bytes = 0
+    b.budget.held_peak = max(b.budget.held_peak, bytes)
+    b.budget.over = bytes > b.settings.memory_max
+    b.budget.page_bytes = 0
     disp_full(b.d, bytes > most)
 
 
@@ -90,13 +91,13 @@ cdef void trim(broker_t *b) noexcept nogil:
     Between the requests that stay they leave gaps that malloc keeps, a quarter of what a million of
     them need; and of large bodies that are gone, malloc keeps all.
     """
-    cdef int64_t change = <int64_t> b.d.counters.waiting - b.trimmed_at
-    scratch_trim(&b.packet)
+    cdef int64_t change = <int64_t> b.d.counters.waiting - b.budget.trimmed_at
+    scratch_trim(&b.outbound.packet)
     scratch_trim(&b.scratch)
     if (change >= TRIM_AFTER or -change >= TRIM_AFTER
-            or b.held_peak - b.counters[C_HELD_BYTES] >= TRIM_BYTES):
-        b.trimmed_at = <int64_t> b.d.counters.waiting
-        b.held_peak = b.counters[C_HELD_BYTES]
+            or b.budget.held_peak - b.counters[C_HELD_BYTES] >= TRIM_BYTES):
+        b.budget.trimmed_at = <int64_t> b.d.counters.waiting
+        b.budget.held_peak = b.counters[C_HELD_BYTES]
         give_back()
 
 
@@ -113,19 +114,21 @@ cdef void trim_beside(broker_t *b) noexcept nogil:
     """
     cdef uint64_t ended = b.counters[C_CLOSED_CONNECTIONS] + b.counters[C_BAD_MESSAGES]
     cdef int64_t now, given
-    if b.beside_least and (
-            ended == b.beside_ended or b.now < b.beside_at or b.crowd > BESIDE_CROWD
+    if b.budget.beside_least and (
+            ended == b.budget.beside_ended or b.now < b.budget.beside_at
+            or b.loop.backlog > BESIDE_BACKLOG
             or b.sides[FRONTEND].cutting or b.sides[BACKEND].cutting):
         return
     now = beside(b)
-    b.beside_least = min(b.beside_least, now) if b.beside_least else now
-    if now - b.beside_least < BESIDE_BYTES:
+    b.budget.beside_least = min(b.budget.beside_least, now) if b.budget.beside_least else now
+    if now - b.budget.beside_least < BESIDE_BYTES:
         return
     give_back()
     given = now - beside(b)
     if given >= BESIDE_BYTES // 2:
-        b.beside_ended = ended
-        b.beside_pauses = 1
+        b.budget.beside_ended = ended
+        b.budget.beside_pauses = 1
     else:
-        b.beside_pauses = min(max(1, 2 * b.beside_pauses), <int64_t> BESIDE_PAUSES_MAX)
-    b.beside_at = b.now + b.beside_pauses * <int64_t> BESIDE_PAUSE_NS
+        b.budget.beside_pauses = min(
+            max(1, 2 * b.budget.beside_pauses), <int64_t> BESIDE_PAUSES_MAX)
+    b.budget.beside_at = b.now + b.budget.beside_pauses * <int64_t> BESIDE_PAUSE_NS

@@ -4,7 +4,7 @@
 # read until that has been sent. A peer that does not read is asked to ask again (ask_again).
 #
 # Cost:   amortised O(1) a record.
-# Memory: peer.control, bounded for peers that do not read.
+# Memory: peer.control.records, bounded for peers that do not read.
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 

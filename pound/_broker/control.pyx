@@ -4,8 +4,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport strlen
 
 from pound._wire.writer cimport put_bye, put_error, put_simple, put_welcome
+from .kinds cimport C_CONTROL_DROPPED, C_NO_MEMORY
 from .peers cimport ask_again, control_counts, peer_touch
-from .state cimport C_CONTROL_DROPPED, C_NO_MEMORY, broker_t, peer_t
+from .state cimport broker_t, peer_t
 
 cdef enum:
     CONTROL_BYTES_MAX = 1 << 18  # small records that wait for a peer
@@ -16,7 +17,7 @@ cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
         b.counters[C_NO_MEMORY] += 1
         ask_again(peer)
         return -1
-    peer.control_records += 1
+    peer.control.count += 1
     control_counts(b, peer)
     peer_touch(b, peer)
     return 0
@@ -27,10 +28,10 @@ cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
 # sent, and only the records of the message that is being read go beyond the bound. A peer that does
 # not read asks again for all that it lacks, once it does.
 cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
-    if peer.control.size - peer.control_sent < CONTROL_BYTES_MAX and not peer.dead:
+    if peer.control.records.size - peer.control.sent < CONTROL_BYTES_MAX and not peer.dead:
         return 1
-    if not (peer.dead or peer.waits or peer.route == NULL):
-        b.crammed = 1
+    if not (peer.dead or peer.blocked.waits or peer.route == NULL):
+        b.loop.crammed = 1
         return 1
     b.counters[C_CONTROL_DROPPED] += 1
     ask_again(peer)
@@ -39,7 +40,7 @@ cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
     if control_opens(b, peer):
-        told(b, peer, put_simple(&peer.control, kind, id))
+        told(b, peer, put_simple(&peer.control.records, kind, id))
 
 
 cdef void tell_error(
@@ -47,19 +48,19 @@ cdef void tell_error(
         const char *text) noexcept nogil:
     if control_opens(b, peer):
         told(b, peer, put_error(
-            &peer.control, id, code, retry_after_ms, text, <uint32_t> strlen(text)))
+            &peer.control.records, id, code, retry_after_ms, text, <uint32_t> strlen(text)))
 
 
 cdef void tell_bye(
         broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil:
     if control_opens(b, peer):
-        told(b, peer, put_bye(&peer.control, reason, retry_after_ms))
+        told(b, peer, put_bye(&peer.control.records, reason, retry_after_ms))
 
 
 cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
     if not control_opens(b, peer):
         return -1
     return told(b, peer, put_welcome(
-        &peer.control, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
+        &peer.control.records, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
         b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
         b.settings.requests_max))

@@ -1,6 +1,6 @@
 """CREDIT on its way from a client to the worker that streams to it (rules: credits.pxd)."""
 
-from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t, uint8_t
 from libc.string cimport memset
 
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
@@ -12,9 +12,10 @@ from pound._wire.writer cimport (
     FLAG_ATTACHED, PACKET_RECORDS_MAX, RECORD_SIZE, STREAM_FIRST, load_u16, partial_cost,
     put_credit, record_t)
 from pound._zmq.libzmq cimport zmq
+from .kinds cimport C_CREDITS_LATE, C_NO_MEMORY
 from .peers cimport array_room, peer_touch
 from .records cimport stored_attached
-from .state cimport C_CREDITS_LATE, C_NO_MEMORY, broker_t, peer_t, stored_t, stream_t
+from .state cimport broker_t, peer_t, stored_t, stream_t
 
 cdef enum:
     CREDIT_BYTES = RECORD_SIZE + 16
@@ -70,7 +71,7 @@ cdef peer_t *teller_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nog
     cdef peer_t *worker
     if task == NULL or b.d.requests[slot].attempts != attempt:
         return NULL
-    worker = b.worker_peer[task.worker]
+    worker = b.peers.of_worker[task.worker]
     return worker if worker.dialect == DIALECT_PND else NULL
 
 
@@ -109,7 +110,7 @@ cdef void credit_grant(
 
 
 cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil:
-    credit_grant(b, slot, partial.image[RECORD_SIZE + 4], cost(partial))
+    credit_grant(b, slot, partial.bytes[RECORD_SIZE + 4], cost(partial))
 
 
 cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
@@ -118,10 +119,10 @@ cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
 
 # cost returns what a stored PARTIAL counts for.
 cdef uint64_t cost(const stored_t *partial) noexcept nogil:
-    cdef uint32_t parts = load_u16(partial.image + 6)
+    cdef uint32_t parts = load_u16(partial.bytes + 6)
     cdef uint64_t bytes = 0
     cdef uint32_t i
-    if not partial.image[5] & FLAG_ATTACHED:
+    if not partial.bytes[5] & FLAG_ATTACHED:
         return partial_cost(
             partial.size - RECORD_SIZE - 8 - 4 * <uint64_t> parts, parts)
     for i in range(partial.attached):
@@ -154,12 +155,13 @@ cdef uint32_t credits_put(
     cdef stream_t *stream
     cdef const task_t *task
     while slot != NONE and records + put < PACKET_RECORDS_MAX and (
-            records + put == 0 or b.packet.size + CREDIT_BYTES <= b.settings.packet_bytes_max):
+            records + put == 0
+            or b.outbound.packet.size + CREDIT_BYTES <= b.settings.packet_bytes_max):
         stream = &b.streams[slot]
         task = disp_sent_task(b.d, slot)
-        if task != NULL and known(b, slot) and b.worker_peer[task.worker] == peer:
+        if task != NULL and known(b, slot) and b.peers.of_worker[task.worker] == peer:
             if put_credit(
-                    &b.packet, task.token, b.d.requests[slot].attempts, stream.credit):
+                    &b.outbound.packet, task.token, b.d.requests[slot].attempts, stream.credit):
                 b.counters[C_NO_MEMORY] += 1
                 starved[0] = 1
                 break

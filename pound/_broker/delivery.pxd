@@ -25,7 +25,7 @@ cdef inline int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nog
 
     One answer may always wait for it, whatever its size, unless the memory for all is used up.
     """
-    if not b.over and (
+    if not b.budget.over and (
             peer.items_bytes + size <= b.settings.undelivered_bytes_max or peer.items_count == 0):
         return 0
     return overflows_now(b, peer, size)
@@ -33,4 +33,4 @@ cdef inline int overflows(broker_t *b, peer_t *peer, uint64_t size) noexcept nog
 
 cdef inline bint leaves_unread(const broker_t *b, const peer_t *peer) noexcept nogil:
     """leaves_unread says whether a client has so much unread that it had better ask for no more."""
-    return peer.blocked_since != 0 and peer.items_bytes > b.settings.undelivered_bytes_max
+    return peer.blocked.since != 0 and peer.items_bytes > b.settings.undelivered_bytes_max

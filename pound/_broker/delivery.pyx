@@ -10,14 +10,14 @@ from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.format cimport CODE_CANCELLED, CODE_DATA_LOSS
 from pound._wire.writer cimport KIND_ERROR, load_u16, put_error
 from .failures cimport FAILURE_BYTES, failure_code, failure_text
+from .kinds cimport (
+    C_ANSWERS_DEFERRED, C_FAILED_FOREIGN, C_UNDELIVERABLE, C_UNDELIVERED_BYTES, LOG_REQUEST_FAILED,
+    LOG_REQUEST_UNANSWERABLE)
 from .peers cimport (
     ask_again, item_at, item_lives, item_pop, item_push, log_event, peer_defer, peer_stalled,
     peer_taken, peer_touch)
 from .records cimport store_scratch, stored_bytes, stored_clear
-from .state cimport (
-    ANSWER_BYTES, C_DEFERRED, C_FAILED_FOREIGN, C_UNDELIVERABLE, C_UNDELIVERED_BYTES,
-    LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, broker_t, item_t, peer_t, service_name_t,
-    stored_t)
+from .state cimport ANSWER_BYTES, broker_t, item_t, peer_t, service_name_t, stored_t
 
 cdef enum:
     DEFER_NS = 1_000_000     # after which deferred answers are due
@@ -30,7 +30,7 @@ cdef enum:
 
 cdef void fail(broker_t *b, uint32_t slot, uint16_t code, uint32_t holder) noexcept nogil:
     """Store an ERROR as the answer of a request that no worker answered, and deliver it."""
-    cdef service_name_t *service = &b.services[b.d.requests[slot].service]
+    cdef service_name_t *service = &b.services.at[b.d.requests[slot].service]
     cdef char text[FAILURE_BYTES]
     cdef int size
     code = failure_code(&b.slots[slot], code)
@@ -41,7 +41,7 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code, uint32_t holder) noexc
             or store_scratch(b, &b.slots[slot].record)):
         stored_clear(b, &b.slots[slot].record)
     if code != CODE_CANCELLED:
-        log_event(b, LOG_REQUEST_FAILED, b.client_peer[b.d.requests[slot].client], service.name,
+        log_event(b, LOG_REQUEST_FAILED, b.peers.of_client[b.d.requests[slot].client], service.name,
                   service.size, code, b.d.requests[slot].attempts)
     disp_answer_bytes(b.d, slot, b.slots[slot].record.size + ANSWER_BYTES)
     deliver(b, slot)
@@ -52,16 +52,16 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
 
     The dispatcher knows its size already.
     """
-    cdef peer_t *peer = b.client_peer[b.d.requests[slot].client]
+    cdef peer_t *peer = b.peers.of_client[b.d.requests[slot].client]
     cdef stored_t *record = &b.slots[slot].record
-    cdef service_name_t *service = &b.services[b.d.requests[slot].service]
-    if record.image == NULL:
+    cdef service_name_t *service = &b.services.at[b.d.requests[slot].service]
+    if record.bytes == NULL:
         ask_again(peer)
         disp_undeliverable(b.d, slot)
-    elif record.image[4] == KIND_ERROR and b.slots[slot].dialect != DIALECT_PND:
+    elif record.bytes[4] == KIND_ERROR and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_FAILED_FOREIGN] += 1
         log_event(b, LOG_REQUEST_UNANSWERABLE, peer, service.name, service.size,
-                  load_u16(record.image + 16), 0)
+                  load_u16(record.bytes + 16), 0)
         disp_undeliverable(b.d, slot)
     elif b.slots[slot].hole and b.slots[slot].dialect != DIALECT_PND:
         b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
@@ -75,7 +75,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         else:
             disp_undeliverable(b.d, slot)
     elif may_defer(b, peer, slot):
-        b.counters[C_DEFERRED] += 1
+        b.counters[C_ANSWERS_DEFERRED] += 1
         peer_defer(b, peer, DEFER_NS)
     else:
         peer_touch(b, peer)
@@ -102,7 +102,7 @@ cdef int may_defer(broker_t *b, const peer_t *peer, uint32_t slot) noexcept nogi
     return (b.d.services[answered.service].filled >> answered.priority
             and b.d.clients[answered.client].open > 0
             and peer.items_bytes < DEFER_BYTES
-            and b.slots[slot].record.image[4] != KIND_ERROR)
+            and b.slots[slot].record.bytes[4] != KIND_ERROR)
 
 
 cdef uint64_t reading_bytes(const broker_t *b, const peer_t *peer) noexcept nogil:
@@ -131,9 +131,9 @@ cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
     cdef uint64_t most = b.settings.undelivered_bytes_max
     if peer.route == NULL or not peer.route.alive:
         return 1
-    if peer.blocked_since == 0:
+    if peer.blocked.since == 0:
         return 0
-    if not b.over:
+    if not b.budget.over:
         most = reading_bytes(b, peer)
     return peer.items_bytes + size > most or peer_stalled(b, peer, STALL_NS)
 
@@ -145,7 +145,7 @@ cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
     b.counters[C_UNDELIVERABLE] += 1
     b.scratch.size = 0
     if (b.slots[slot].dialect != DIALECT_PND
-            or (peer.items_bytes - peer.pipe_noted > 2 * b.settings.undelivered_bytes_max
+            or (peer.items_bytes - peer.reading.pipe_noted > 2 * b.settings.undelivered_bytes_max
                 and peer.items_count > LOSSES_MAX)
             or put_error(&b.scratch, 0, CODE_DATA_LOSS, 0, text, <uint32_t> strlen(text))
             or store_scratch(b, &b.slots[slot].record)):

@@ -8,9 +8,9 @@ from pound._dispatch.dispatcher cimport disp_client_close, disp_client_lost, dis
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND
 from .actions cimport act
 from .admission cimport guide_ready
+from .kinds cimport LOG_WORKER_GONE, LOG_WORKER_LEFT
 from .peers cimport log_event, peer_release, peer_rests, peer_touch, route_dies, route_free
-from .state cimport (
-    LOG_WORKER_GONE, LOG_WORKER_LEFT, LOST_CUT, LOST_MAX, LOST_TRIED, broker_t, peer_t, route_t)
+from .state cimport LOST_CUT, LOST_MAX, LOST_TRIED, broker_t, peer_t, route_t
 
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
     """The route's connection is closed, and every message that came by it has been read."""
@@ -26,7 +26,7 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
     if peer.worker != NONE:
         worker_lost(b, peer, route)
     if peer.client != NONE:
-        peer.cut_at = b.now
+        peer.lost.cut_at = b.now
         if peer.dialect == DIALECT_PND or route.explicit_id:
             disp_client_lost(b.d, peer.client, b.settings.client_grace_ns, b.now)
         else:
@@ -38,17 +38,17 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
 cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     """The worker's last route is closed: its tasks return."""
     cdef uint32_t held = b.d.workers[peer.worker].held
-    if peer.lost:
-        peer.lost = LOST_CUT
+    if peer.lost.state:
+        peer.lost.state = LOST_CUT
         if held:  # it was back, and is gone again: perhaps, so cut_at stays as it is
             log_event(b, LOG_WORKER_GONE, peer, NULL, 0, held, peer.dialect)
     elif not b.d.workers[peer.worker].gone:
         log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,
                   peer, NULL, 0, held, peer.dialect)
-    if (not peer.lost and peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
+    if (not peer.lost.state and peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
             and not b.d.workers[peer.worker].gone):
         lost_note(b, peer)
-    peer.tasks_count = 0
+    peer.tasks.count = 0
     worker_gone(b, peer)
 
 
@@ -61,7 +61,7 @@ cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil:
 cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil:
     """The peer's session ends at once in both roles, as by BYE."""
     if peer.worker != NONE:
-        peer.tasks_count = 0
+        peer.tasks.count = 0
         worker_gone(b, peer)
     if peer.client != NONE:
         disp_client_close(b.d, peer.client, b.now)
@@ -71,44 +71,44 @@ cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil:
 cdef void lost_note(broker_t *b, peer_t *peer) noexcept nogil:
     """Remember an idle REQ worker that may reconnect under its id without a word."""
     cdef peer_t *oldest
-    if b.lost_count == LOST_MAX:
-        oldest = b.lost[0]
+    if b.lost.count == LOST_MAX:
+        oldest = b.lost.peers[0]
         lost_forget(b, oldest)
         peer_release(b, oldest)
-    peer.lost = LOST_CUT
-    peer.cut_at = b.now
-    peer.not_before = 0
-    CHECK(b.lost_count < LOST_MAX, "%u lost workers", b.lost_count)
-    b.lost[b.lost_count] = peer
-    b.lost_count += 1
+    peer.lost.state = LOST_CUT
+    peer.lost.cut_at = b.now
+    peer.lost.not_before = 0
+    CHECK(b.lost.count < LOST_MAX, "%u lost workers", b.lost.count)
+    b.lost.peers[b.lost.count] = peer
+    b.lost.count += 1
 
 
 cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil:
     """The worker has spoken, or its place is needed."""
     cdef uint32_t i = 0
-    while b.lost[i] != peer:
+    while b.lost.peers[i] != peer:
         i += 1
-    b.lost_count -= 1
-    while i < b.lost_count:
-        b.lost[i] = b.lost[i + 1]
+    b.lost.count -= 1
+    while i < b.lost.count:
+        b.lost.peers[i] = b.lost.peers[i + 1]
         i += 1
-    peer.lost = 0
+    peer.lost.state = 0
 
 
 cdef void lost_seek(broker_t *b) noexcept nogil:
     """Take lost workers for ready if a task waits for them: sending it tells the truth."""
     cdef uint32_t i
     cdef peer_t *peer
-    b.seek_lost = 0
-    for i in range(b.lost_count):
-        peer = b.lost[i]
-        if (peer.lost == LOST_CUT and b.now >= peer.not_before
-                and b.d.services[peer.worker_service].waiting):
-            peer.lost = LOST_TRIED
-            peer.tried_at = b.lost_tried_at = b.now
-            peer.tried_order = UINT64_MAX  # until it was sent its task
+    b.lost.seek = 0
+    for i in range(b.lost.count):
+        peer = b.lost.peers[i]
+        if (peer.lost.state == LOST_CUT and b.now >= peer.lost.not_before
+                and b.d.services[peer.guide.service].waiting):
+            peer.lost.state = LOST_TRIED
+            peer.lost.tried_at = b.lost.tried_at = b.now
+            peer.lost.tried_order = UINT64_MAX  # until it was sent its task
             peer.route.alive = 1
-            guide_ready(b, peer, peer.worker_service)
+            guide_ready(b, peer, peer.guide.service)
             if peer.worker == NONE:
-                peer.lost = LOST_CUT
+                peer.lost.state = LOST_CUT
                 peer.route.alive = 0

@@ -4,9 +4,9 @@ from libc.errno cimport EMFILE, ENFILE
 from libc.stdint cimport INT64_MAX, uint8_t
 
 from pound._zmq.accept cimport accept_survives
+from .kinds cimport C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT
 from .peers cimport log_event
-from .state cimport (
-    C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT, RESERVE_MAX, broker_t, descriptors_t, guest_t)
+from .state cimport RESERVE_MAX, broker_t, descriptors_t, guest_t
 
 cdef extern from *:
     """
@@ -156,5 +156,5 @@ cdef void descriptors_tick(broker_t *b) noexcept nogil:
         fd = guest.fd
         guest.fd = -1
         d.guests_count -= 1
-        if not is_free(b.wake_out, d.limit - d.reserve):
+        if not is_free(b.loop.wake_out, d.limit - d.reserve):
             turn_away(b, fd)

@@ -1,6 +1,6 @@
 """How a broker ends (rules: drain.pxd)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint8_t
 from libc.stdio cimport snprintf
 
 from pound._base.pool cimport NONE
@@ -9,29 +9,29 @@ from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND
 from pound._wire.writer cimport BYE_GOING
 from .control cimport tell_bye
 from .flush cimport flush, flush_deferred
+from .kinds cimport LOG_DRAINED, LOG_DRAINING, LOG_UNFINISHED
 from .peers cimport log_event, peer_touch
-from .state cimport (
-    LABEL_MAX, LOG_DRAINED, LOG_DRAINING, LOG_UNFINISHED, OWE_DISCONNECT, broker_t, peer_t)
+from .state cimport LABEL_MAX, OWE_DISCONNECT, broker_t, peer_t
 
 cdef enum:
     RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
 
 
 cdef void drain_begin(broker_t *b) noexcept nogil:
-    b.draining = 1
-    b.drain_until = b.now + b.settings.drain_timeout_ns
+    b.drain.draining = 1
+    b.drain.until = b.now + b.settings.drain_timeout_ns
     log_event(b, LOG_DRAINING, NULL, NULL, 0, <int64_t> b.d.counters.running,
               <int64_t> b.d.counters.waiting)
 
 
 cdef void drain_check(broker_t *b) noexcept nogil:
-    if not b.draining or b.finished:
+    if not b.drain.draining or b.loop.finished:
         return
-    if not drained(b) and b.now < b.drain_until:
+    if not drained(b) and b.now < b.drain.until:
         return
-    b.finished = b.drain_over = 1
-    b.unfinished = count_left(b)
-    if b.unfinished == 0:
+    b.loop.finished = b.drain.over = 1
+    b.drain.unfinished = count_left(b)
+    if b.drain.unfinished == 0:
         log_event(b, LOG_DRAINED, NULL, NULL, 0, <int64_t> b.d.counters.running,
                   <int64_t> b.d.counters.waiting)
 
@@ -39,14 +39,14 @@ cdef void drain_check(broker_t *b) noexcept nogil:
 cdef int drained(broker_t *b) noexcept nogil:
     cdef uint32_t count = b.d.request_pool.fresh
     cdef uint32_t _
-    if b.d.counters.running or b.blocked != NULL or b.deferred != NULL:
+    if b.d.counters.running or b.pending.blocked != NULL or b.pending.deferred != NULL:
         return 0
     for _ in range(count):
-        if b.drain_at >= count:
-            b.drain_at = 0
-        if holds(b, b.drain_at):
+        if b.drain.at >= count:
+            b.drain.at = 0
+        if holds(b, b.drain.at):
             return 0
-        b.drain_at += 1
+        b.drain.at += 1
     return 1
 
 
@@ -57,7 +57,7 @@ cdef int holds(const broker_t *b, uint32_t slot) noexcept nogil:
         return (request.attempts > 0 or b.slots[slot].dialect != DIALECT_PND
                 or b.d.services[request.service].workers > 0)
     if request.state == REQUEST_ANSWERED:
-        return expected(b, b.client_peer[request.client])
+        return expected(b, b.peers.of_client[request.client])
     return request.state == REQUEST_RUNNING
 
 
@@ -65,7 +65,7 @@ cdef int holds(const broker_t *b, uint32_t slot) noexcept nogil:
 # one that was cut is, by far, before a liveness has passed.
 cdef int expected(const broker_t *b, const peer_t *client) noexcept nogil:
     return (client.route != NULL and client.route.alive) or (
-        b.now - client.cut_at < b.settings.heartbeat_ns * b.settings.liveness)
+        b.now - client.lost.cut_at < b.settings.heartbeat_ns * b.settings.liveness)
 
 
 # count_left counts the requests that the broker would have waited for, and says so, if any.
@@ -91,13 +91,13 @@ cdef void farewell(broker_t *b) noexcept nogil:
     cdef uint32_t i
     flush_deferred(b, INT64_MAX)
     flush(b)
-    for i in range(b.peers.count):
-        peer = <peer_t *> b.peers.at[i]
+    for i in range(b.peers.all.count):
+        peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL and not peer.dead and peer.dialect == DIALECT_PND:
             tell_bye(b, peer, BYE_GOING, RETRY_GOING_MS)
     flush(b)
-    for i in range(b.peers.count):
-        peer = <peer_t *> b.peers.at[i]
+    for i in range(b.peers.all.count):
+        peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL and not peer.dead and peer.worker != NONE and is_mdp(peer):
             peer.owed |= OWE_DISCONNECT
             peer_touch(b, peer)

@@ -31,7 +31,7 @@ cdef int failure_text(
     if code == CODE_CANCELLED:
         return snprintf(text, room, "cancelled by the client")
     if code == CODE_DEADLINE_EXCEEDED and holder != NONE:
-        return held_text(b, slot, b.worker_peer[holder], text, room)
+        return held_text(b, slot, b.peers.of_worker[holder], text, room)
     if code == CODE_DEADLINE_EXCEEDED:
         if b.slots[slot].record.releases:
             size = snprintf(text, room, "deadline exceeded: ")
@@ -76,7 +76,7 @@ cdef int held_text(
                         "answered in time%s", attempts, before)
     return snprintf(
         text, room, "deadline exceeded: sent to worker %.*s (attempt %d), not answered in time%s",
-        <int> holder.label_size, <const char *> holder.label, attempts, before)
+        <int> holder.label.size, <const char *> holder.label.bytes, attempts, before)
 
 
 cdef int unserved_text(

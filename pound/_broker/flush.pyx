@@ -1,7 +1,7 @@
 """The end of a turn: what waits for each touched peer is sent (see flush.pxd for the rules)."""
 
 from libc.errno cimport EHOSTUNREACH
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.array cimport LINE
 from pound._base.buffer cimport buffer_free
@@ -23,13 +23,14 @@ from .actions cimport act
 from .credits cimport credit_grant_stored, credit_sent, credits_drop, credits_put
 from .delivery cimport items_drop
 from .departures cimport route_lost
+from .kinds cimport (
+    C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_SENDS_BLOCKED, C_SENDS_UNREACHABLE)
 from .outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoing_t
 from .peers cimport (
     control_counts, item_at, item_lives, item_pop, item_record, peer_block, peer_stalled,
     peer_touch, peer_unblock)
 from .records cimport stored_attached, stored_bytes
 from .state cimport (
-    C_BLOCKED, C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_UNREACHABLE,
     FORM_DELIMITED, FORM_WORKER_NUMBERS, OWE_DISCONNECT, OWE_HEARTBEAT, broker_t, item_t, peer_t,
     route_t, service_name_t, slot_t, stored_t, unsent_t)
 
@@ -59,13 +60,13 @@ cdef struct load_t:          # one packet on its way
 
 cdef void flush(broker_t *b) noexcept nogil:
     cdef peer_t *peer
-    while b.dirty != NULL:
-        peer = b.dirty
-        b.dirty = peer.next_dirty
+    while b.pending.dirty != NULL:
+        peer = b.pending.dirty
+        b.pending.dirty = peer.next_dirty
         peer.dirty = 0
         if peer.dead:
             continue
-        if peer.waits and peer.retry_at > b.now:
+        if peer.blocked.waits and peer.blocked.retry_at > b.now:
             tasks_undo(b, peer)
         elif peer.route == NULL or not peer.route.alive:
             control_forget(b, peer)
@@ -77,35 +78,35 @@ cdef void flush(broker_t *b) noexcept nogil:
 
 
 cdef void flush_blocked(broker_t *b) noexcept nogil:
-    cdef peer_t *peer = b.blocked
-    while peer != NULL and peer.retry_at <= b.now:
-        b.blocked = peer.next_blocked
-        peer.waits = 0
+    cdef peer_t *peer = b.pending.blocked
+    while peer != NULL and peer.blocked.retry_at <= b.now:
+        b.pending.blocked = peer.blocked.next
+        peer.blocked.waits = 0
         if not peer.dead:
-            if (peer.blocked_since and b.now - peer.blocked_since > b.settings.client_grace_ns
+            if (peer.blocked.since and b.now - peer.blocked.since > b.settings.client_grace_ns
                     and peer_stalled(b, peer, b.settings.client_grace_ns)):
                 items_drop(b, peer)
                 act(b)
             peer_touch(b, peer)
-        peer = b.blocked
+        peer = b.pending.blocked
 
 
 cdef void flush_deferred(broker_t *b, int64_t until) noexcept nogil:
-    cdef peer_t *peer = b.deferred
-    while peer != NULL and peer.deferred_until <= until:
-        b.deferred = peer.next_deferred
+    cdef peer_t *peer = b.pending.deferred
+    while peer != NULL and peer.deferral.until <= until:
+        b.pending.deferred = peer.deferral.next
         peer.deferred = 0
         if peer.items_count:
             peer_touch(b, peer)
-        peer = b.deferred
+        peer = b.pending.deferred
 
 
 # tasks_undo gives back what was dispatched to a worker that can't be sent to; it is left out of
 # the dispatch until it speaks or the dispatcher's block_ns pass.
 cdef void tasks_undo(broker_t *b, peer_t *peer) noexcept nogil:
-    if peer.tasks_count == 0:
+    if peer.tasks.count == 0:
         return
-    peer.tasks_count = 0
+    peer.tasks.count = 0
     if peer.worker != NONE:
         disp_blocked(b.d, peer.worker, b.now)
         act(b)
@@ -118,11 +119,11 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
     """
     peer.owed &= <uint8_t> ~OWE_HEARTBEAT
     if how == BLOCKED:
-        b.counters[C_BLOCKED] += 1
+        b.counters[C_SENDS_BLOCKED] += 1
         peer_block(b, peer, RETRY_NS)
         tasks_undo(b, peer)
     else:
-        b.counters[C_UNREACHABLE] += 1
+        b.counters[C_SENDS_UNREACHABLE] += 1
         peer.owed = 0
         tasks_undo(b, peer)
         if not peer.route.closing:
@@ -138,24 +139,24 @@ cdef sent_t send_route(broker_t *b, route_t *route) noexcept nogil:
                 ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0:
         b.counters[C_MESSAGES_OUT] += 1
         if route.peer != NULL:
-            route.peer.sent_to = 1
+            route.peer.heartbeat.sent_to = 1
         return SENT
     return UNREACHABLE if zmq.errnum() == EHOSTUNREACH else BLOCKED
 
 
 # pipe_counts has a message of `size` bytes counted in its peer's pipe: 0, or -1: no memory.
 cdef int pipe_counts(broker_t *b, peer_t *peer, outgoing_t *m, uint64_t size) noexcept nogil:
-    if peer.pipe == NULL:
-        peer.pipe = pipe_new(b.pipes)
-    if peer.pipe == NULL:
+    if peer.reading.pipe == NULL:
+        peer.reading.pipe = pipe_new(b.pipes)
+    if peer.reading.pipe == NULL:
         return -1
-    return pipe_count(peer.pipe, &m.frames[m.count - 1], <int64_t> size)
+    return pipe_count(peer.reading.pipe, &m.frames[m.count - 1], <int64_t> size)
 
 
 # shares says whether a route's peer may be in this process: what it was sent it need not copy, and
 # may keep for as long as it likes, read as it is.
 cdef bint shares(const broker_t *b, const route_t *route) noexcept nogil:
-    return route.fd < 0 and b.sides[route.side].near
+    return route.fd < 0 and b.sides[route.side].is_inproc
 
 
 cdef sent_t send_within(broker_t *b, route_t *route, outgoing_t *m, uint64_t size) noexcept nogil:
@@ -165,20 +166,20 @@ cdef sent_t send_within(broker_t *b, route_t *route, outgoing_t *m, uint64_t siz
     cdef sent_t how
     size += m.count * FRAME_BYTES
     counted = peer != NULL and size >= COUNTED_FROM and not shares(b, route)
-    if peer != NULL and pipe_bytes(peer.pipe) > <int64_t> b.settings.undelivered_bytes_max:
+    if peer != NULL and pipe_bytes(peer.reading.pipe) > <int64_t> b.settings.undelivered_bytes_max:
         return BLOCKED
     if counted and pipe_counts(b, peer, m, size):
         b.counters[C_NO_MEMORY] += 1
         return BLOCKED
     how = send_route(b, route)
     if counted and how == SENT:
-        peer.piped += size
+        peer.reading.piped += size
     return how
 
 
 cdef sent_t send_outgoing(broker_t *b, route_t *route) noexcept nogil:
     """Send the message that was put together, or nothing of it."""
-    cdef outgoing_t *m = &b.outgoing
+    cdef outgoing_t *m = &b.outbound.message
     cdef void *socket = b.sides[route.side].socket
     cdef sent_t how = BLOCKED
     cdef uint64_t size = 0
@@ -207,7 +208,7 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
     cdef load_t load
     cdef sent_t how
     cdef uint32_t first_task = 0
-    if peer.tasks_count and not peer.route.ready:
+    if peer.tasks.count and not peer.route.ready:
         tasks_undo(b, peer)
     while True:
         load_begin(b, peer, &load, first_task)
@@ -218,11 +219,11 @@ cdef void flush_packets(broker_t *b, peer_t *peer) noexcept nogil:
             refused(b, peer, BLOCKED)
             return
         if load.records == 0:
-            peer.tasks_count = 0
+            peer.tasks.count = 0
             items_forget(b, peer, load.items)
             credits_drop(b, peer, load.credits)
             return
-        packet_end(&b.packet, load.records)
+        packet_end(&b.outbound.packet, load.records)
         how = send_packet(b, peer.route, load.attached)
         if how != SENT:
             refused(b, peer, how)
@@ -239,15 +240,15 @@ cdef void load_begin(
     load.tasks = first_task
     load.starved = load.credits = 0
     control_measure(b, peer, load)
-    if packet_begin(&b.packet, b.epoch, 0) or (load.control and put_image(
-            &b.packet, peer.control.data + peer.control_sent, <uint32_t> load.control_bytes
-            ) == NULL):
+    if packet_begin(&b.outbound.packet, b.epoch, 0) or (load.control and put_image(
+            &b.outbound.packet, peer.control.records.data + peer.control.sent,
+            <uint32_t> load.control_bytes) == NULL):
         b.counters[C_NO_MEMORY] += 1
         load.starved = 1
         return
     load.records = load.control
     if peer.owed & OWE_HEARTBEAT:
-        load.records += put_simple(&b.packet, KIND_HEARTBEAT, 0) == 0
+        load.records += put_simple(&b.outbound.packet, KIND_HEARTBEAT, 0) == 0
         peer.owed &= <uint8_t> ~OWE_HEARTBEAT
     if unlikely(peer.credits.head != NONE):
         load.records += credits_put(b, peer, load.records, &load.credits, &load.starved)
@@ -255,15 +256,15 @@ cdef void load_begin(
 
 cdef void control_measure(broker_t *b, const peer_t *peer, load_t *load) noexcept nogil:
     """Count the small records that go into one packet: all, as a rule."""
-    cdef const uint8_t *at = peer.control.data + peer.control_sent
-    cdef size_t left = peer.control.size - peer.control_sent
-    load.control = peer.control_records
+    cdef const uint8_t *at = peer.control.records.data + peer.control.sent
+    cdef size_t left = peer.control.records.size - peer.control.sent
+    load.control = peer.control.count
     load.control_bytes = left
     if left <= b.settings.packet_bytes_max and load.control <= CONTROL_RECORDS_MAX:
         return
     load.control = 0
     load.control_bytes = 0
-    while (load.control < min(peer.control_records, <uint32_t> CONTROL_RECORDS_MAX) and (
+    while (load.control < min(peer.control.count, <uint32_t> CONTROL_RECORDS_MAX) and (
             load.control == 0
             or load.control_bytes + load_u32(at) <= b.settings.packet_bytes_max)):
         load.control += 1
@@ -273,16 +274,16 @@ cdef void control_measure(broker_t *b, const peer_t *peer, load_t *load) noexcep
 
 cdef void control_leaves(broker_t *b, peer_t *peer, const load_t *load) noexcept nogil:
     """What a packet carried is with libzmq; an empty buffer does not stay large."""
-    peer.control_sent += load.control_bytes
-    peer.control_records -= load.control
-    if peer.control_records == 0:
+    peer.control.sent += load.control_bytes
+    peer.control.count -= load.control
+    if peer.control.count == 0:
         control_forget(b, peer)
 
 
 cdef void control_forget(broker_t *b, peer_t *peer) noexcept nogil:
-    peer.control.size = peer.control_sent = peer.control_records = 0
-    if peer.control.room > CONTROL_ROOM_KEPT:
-        buffer_free(&peer.control)
+    peer.control.records.size = peer.control.sent = peer.control.count = 0
+    if peer.control.records.room > CONTROL_ROOM_KEPT:
+        buffer_free(&peer.control.records)
     control_counts(b, peer)
 
 
@@ -300,7 +301,7 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
     cdef uint32_t i
     cdef uint64_t attached_bytes = 0
     if load.records and (
-            b.packet.size + record.size > b.settings.packet_bytes_max
+            b.outbound.packet.size + record.size > b.settings.packet_bytes_max
             or load.attached + record.attached + 1 > b.settings.frames_max
             or load.records == PACKET_RECORDS_MAX):
         return NULL
@@ -309,16 +310,16 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
         if (load.attached
                 and load.attached_bytes + attached_bytes > b.settings.undelivered_bytes_max):
             return NULL
-    image = put_image(&b.packet, record.image, record.size)
+    image = put_image(&b.outbound.packet, record.bytes, record.size)
     if image == NULL:
         b.counters[C_NO_MEMORY] += 1
         load.starved = 1
         return NULL
     if record.attached:  # they came in one message: within frames_max, as all of a packet's are
-        CHECK(load.attached + record.attached <= b.frames_count, "%u frames behind a packet",
+        CHECK(load.attached + record.attached <= b.incoming.room, "%u frames behind a packet",
               <unsigned int> (load.attached + record.attached))
         for i in range(record.attached):
-            b.attach[load.attached] = &stored_attached(record)[i]
+            b.outbound.attached[load.attached] = &stored_attached(record)[i]
             load.attached += 1
         load.attached_bytes += attached_bytes
     load.records += 1
@@ -332,18 +333,18 @@ cdef void slot_fetch(broker_t *b, uint32_t slot) noexcept nogil:
 
 
 cdef void image_fetch(const stored_t *record) noexcept nogil:
-    if record.image != NULL:
-        fetch(record.image)
-        fetch(record.image + LINE)
+    if record.bytes != NULL:
+        fetch(record.bytes)
+        fetch(record.bytes + LINE)
 
 
 cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef unsent_t *task
     cdef uint8_t *image
     cdef int64_t remaining
-    while load.tasks < peer.tasks_count:
-        task = &peer.tasks[load.tasks]
-        if load.tasks + AHEAD < peer.tasks_count:
+    while load.tasks < peer.tasks.count:
+        task = &peer.tasks.at[load.tasks]
+        if load.tasks + AHEAD < peer.tasks.count:
             slot_fetch(b, task[AHEAD].slot)
             fetch(&b.d.tasks[b.d.requests[task[AHEAD // 2].slot].task])
             image_fetch(&b.slots[task[AHEAD // 2].slot].record)
@@ -363,7 +364,7 @@ cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
 cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef item_t *item
     cdef uint8_t *image
-    if load.tasks < peer.tasks_count:
+    if load.tasks < peer.tasks.count:
         return
     while load.items < peer.items_count:
         item = item_at(peer, load.items)
@@ -387,9 +388,9 @@ cdef void load_sent(
         control_leaves(b, peer, load)
     credits_drop(b, peer, load.credits)
     for i in range(first_task, load.tasks):
-        disp_sent(b.d, peer.tasks[i].slot, peer.tasks[i].token, b.now)
+        disp_sent(b.d, peer.tasks.at[i].slot, peer.tasks.at[i].token, b.now)
         if b.streams != NULL:
-            credit_sent(b, peer, peer.tasks[i].slot)
+            credit_sent(b, peer, peer.tasks.at[i].slot)
     for _ in range(load.items):
         item_sent(b, peer)
     act(b)
@@ -397,17 +398,17 @@ cdef void load_sent(
 
 cdef sent_t send_packet(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
     cdef uint32_t i
-    outgoing_put(&b.outgoing, b.packet.data, b.packet.size)
+    outgoing_put(&b.outbound.message, b.outbound.packet.data, b.outbound.packet.size)
     for i in range(attached):
-        outgoing_share(&b.outgoing, b.attach[i])
+        outgoing_share(&b.outbound.message, b.outbound.attached[i])
     return send_outgoing(b, route)
 
 
 cdef void send_version(broker_t *b, route_t *route) noexcept nogil:
     cdef const char *text = b"this broker speaks PND version 1"
-    if (packet_begin(&b.packet, b.epoch, 0) == 0
-            and put_error(&b.packet, 0, CODE_UNIMPLEMENTED, 0, text, 32) == 0):
-        packet_end(&b.packet, 1)
+    if (packet_begin(&b.outbound.packet, b.epoch, 0) == 0
+            and put_error(&b.outbound.packet, 0, CODE_UNIMPLEMENTED, 0, text, 32) == 0):
+        packet_end(&b.outbound.packet, 1)
         send_packet(b, route, 0)
 
 
@@ -418,12 +419,12 @@ cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
     cdef sent_t how = flush_owed(b, peer)
     cdef uint32_t i
     if how == SENT:
-        for i in range(peer.tasks_count):
-            how = send_task(b, peer, &peer.tasks[i])
+        for i in range(peer.tasks.count):
+            how = send_task(b, peer, &peer.tasks.at[i])
             if how != SENT:
                 break
     if how == SENT:
-        peer.tasks_count = 0
+        peer.tasks.count = 0
         while peer.items_count and how == SENT:
             how = send_item(b, peer, item_at(peer, 0))
             if how == SENT:
@@ -451,7 +452,7 @@ cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.owed & OWE_DISCONNECT:
         how = send_short(b, peer, TELL_DISCONNECT)
         b.counters[C_DISCONNECTS] += how == SENT
-    elif peer.owed & OWE_HEARTBEAT and peer.tasks_count == 0:
+    elif peer.owed & OWE_HEARTBEAT and peer.tasks.count == 0:
         how = send_short(b, peer, TELL_HEARTBEAT)
     if how == SENT:
         peer.owed = 0
@@ -464,11 +465,11 @@ cdef sent_t send_short(broker_t *b, peer_t *peer, uint8_t what) noexcept nogil:
     cdef uint8_t digits[TOKEN_DIGITS]
     cdef uint32_t i
     cdef uint32_t n = dialect_head(
-        peer.dialect, what, peer.delimited, peer.text, 0, NULL, 0, digits, head)
+        peer.dialect, what, peer.guide.delimited, peer.guide.text, 0, NULL, 0, digits, head)
     if n == 0:
         return SENT
     for i in range(n):
-        outgoing_put(&b.outgoing, head[i].data, head[i].size)
+        outgoing_put(&b.outbound.message, head[i].data, head[i].size)
     return send_outgoing(b, peer.route)
 
 
@@ -480,9 +481,10 @@ cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
     if not disp_unsent(b.d, task.slot, task.token):
         return SENT
     n = dialect_head(
-        peer.dialect, TELL_TASK, peer.delimited, peer.text, task.token, NULL, 0, digits, head)
+        peer.dialect, TELL_TASK, peer.guide.delimited, peer.guide.text, task.token, NULL, 0, digits,
+        head)
     for i in range(n):
-        outgoing_put(&b.outgoing, head[i].data, head[i].size)
+        outgoing_put(&b.outbound.message, head[i].data, head[i].size)
     stage_body(b, &b.slots[task.slot].record)
     how = send_outgoing(b, peer.route)
     if how == SENT:
@@ -499,13 +501,13 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
     cdef uint32_t n, i
     if not item_lives(b, item):
         return SENT
-    service = &b.services[b.d.requests[item.slot].service]
+    service = &b.services.at[b.d.requests[item.slot].service]
     n = dialect_head(
         slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0,
         slot.form & FORM_WORKER_NUMBERS, 0, service.name, service.size, digits, head)
     stage_envelope(b, slot)
     for i in range(n):
-        outgoing_put(&b.outgoing, head[i].data, head[i].size)
+        outgoing_put(&b.outbound.message, head[i].data, head[i].size)
     stage_body(b, item_record(b, item))
     return send_outgoing(b, peer.route)
 
@@ -516,35 +518,35 @@ cdef void stage_envelope(broker_t *b, slot_t *slot) noexcept nogil:
     cdef part_t part
     if slot.envelope == NULL:
         if slot.form & FORM_DELIMITED:
-            outgoing_put(&b.outgoing, b"", 0)
+            outgoing_put(&b.outbound.message, b"", 0)
         return
     at = slot.envelope.parts
     end = at + slot.envelope.size
     while part_next(&at, end, &part):
-        outgoing_put(&b.outgoing, part.data, part.size)
+        outgoing_put(&b.outbound.message, part.data, part.size)
 
 
 cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
     """Add the parts of a stored record as the last frames of a message: at least one."""
-    cdef const uint8_t *at = record.image + RECORD_SIZE
-    cdef const uint8_t *end = record.image + record.size
-    cdef uint32_t parts = load_u16(record.image + 6)
-    cdef uint32_t skip = 1 if record.image[5] & FLAG_META else 0
+    cdef const uint8_t *at = record.bytes + RECORD_SIZE
+    cdef const uint8_t *end = record.bytes + record.size
+    cdef uint32_t parts = load_u16(record.bytes + 6)
+    cdef uint32_t skip = 1 if record.bytes[5] & FLAG_META else 0
     cdef uint32_t i
     cdef part_t part
     part.data = NULL
     part.size = 0
     if parts == skip:
-        outgoing_put(&b.outgoing, b"", 0)
-    elif record.image[5] & FLAG_ATTACHED:
+        outgoing_put(&b.outbound.message, b"", 0)
+    elif record.bytes[5] & FLAG_ATTACHED:
         for i in range(skip, parts):
-            outgoing_share(&b.outgoing, &stored_attached(record)[i])
+            outgoing_share(&b.outbound.message, &stored_attached(record)[i])
     else:
-        if record.image[4] == KIND_REQUEST:
+        if record.bytes[4] == KIND_REQUEST:
             at += 8 + load_u16(at + 6)
-        elif record.image[4] == KIND_PARTIAL:
+        elif record.bytes[4] == KIND_PARTIAL:
             at += 8
         for i in range(parts):
             part_next(&at, end, &part)
             if i >= skip:
-                outgoing_put(&b.outgoing, part.data, part.size)
+                outgoing_put(&b.outbound.message, part.data, part.size)

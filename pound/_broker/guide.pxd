@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t
 from pound._wire.dialects cimport message_t
 from .state cimport broker_t, route_t
 
-# foreign_message lets a recognised message act; its `frames` are b.frames[1] and on.
+# foreign_message lets a recognised message act; its `frames` are b.incoming.frames[1] and on.
 cdef void foreign_message(
     broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil
 

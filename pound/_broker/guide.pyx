@@ -15,14 +15,16 @@ from .answers cimport (
     answer, answer_bad, answer_oversized, answer_unstored, partial, partial_dropped)
 from .departures cimport lost_forget, session_end, worker_gone
 from .internal_services cimport PAGE_NONE, page_of
+from .kinds cimport (
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_REFUSED_FOREIGN, LOG_REQUESTS_REFUSED, LOG_WORKER_LEAVES,
+    LOG_WORKER_READY)
 from .peers cimport (
     log_event, peer_address, peer_open, peer_rests, peer_touch, route_attach, route_native)
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
 from .records cimport frames_bytes, store_partial, store_reply
 from .state cimport (
-    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_REFUSED_FOREIGN, HOLE_BAD, HOLE_MEMORY,
-    LOG_REQUESTS_REFUSED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOST_TRIED, OWE_DISCONNECT, broker_t,
-    peer_t, route_t, service_name_t, slot_t, stored_t)
+    HOLE_BAD, HOLE_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
+    slot_t, stored_t)
 from .violations cimport strike
 
 cdef enum:
@@ -91,20 +93,20 @@ cdef void request(
     cdef int result
     memset(&a, 0, sizeof(arrival_t))
     a.page = page_of(m.service, m.service_size)
-    if frames_bytes(b, 1, m.envelope) > ENVELOPE_BYTES_MAX:
+    if frames_bytes(&b.incoming, 1, m.envelope) > ENVELOPE_BYTES_MAX:
         strike(b, route, m.dialect, "an envelope of more than 64 KiB")
         return
     if m.parts == 0 and a.page == PAGE_NONE:
         strike(b, route, m.dialect, bad_text(BAD_FRAMES))
         return
-    peer.next_request += 1
-    a.id = peer.next_request
+    peer.guide.next_request += 1
+    a.id = peer.guide.next_request
     a.service = m.service
     a.service_size = m.service_size
     a.parts = m.parts
-    a.body_bytes = frames_bytes(b, first, m.parts)
+    a.body_bytes = frames_bytes(&b.incoming, first, m.parts)
     a.dialect = m.dialect
-    a.asked = &b.views[m.body + m.parts] if m.parts else NULL
+    a.asked = &b.incoming.frame_views[m.body + m.parts] if m.parts else NULL
     a.message = m
     if m.parts >= b.settings.frames_max:
         result = REFUSED_BODY
@@ -119,12 +121,12 @@ cdef void request(
 # refused says in the log, at most twice a minute for a peer, that a request did not come in: its
 # dialect has no way to be told.
 cdef void refused(broker_t *b, peer_t *peer, const message_t *m, int why) noexcept nogil:
-    cdef const service_name_t *default = &b.services[b.default_service]
+    cdef const service_name_t *default = &b.services.at[b.services.unnamed]
     if why < REFUSED_DRAINING:
         b.counters[C_REFUSED_FOREIGN] += 1
-    if peer.refused_at and b.now - peer.refused_at < REFUSED_NS:
+    if peer.logged.refused_at and b.now - peer.logged.refused_at < REFUSED_NS:
         return
-    peer.refused_at = b.now
+    peer.logged.refused_at = b.now
     if m.service_size:
         log_event(b, LOG_REQUESTS_REFUSED, peer, m.service, m.service_size, why, 0)
     else:
@@ -139,31 +141,31 @@ cdef int known(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
     """A worker's message: it is there, and it may speak another dialect than before."""
-    if peer.lost == LOST_TRIED:
+    if peer.lost.state == LOST_TRIED:
         log_event(b, LOG_WORKER_READY, peer, NULL, 0, 1, peer.dialect)
-    if peer.lost:
+    if peer.lost.state:
         lost_forget(b, peer)
     if peer.dialect != m.dialect:
         if peer.worker != NONE:
             session_end(b, peer)
         peer_rests(b, peer)
         peer.dialect = m.dialect
-    peer.delimited = m.delimited
+    peer.guide.delimited = m.delimited
     if m.said == SAID_READY or m.said == SAID_HEARTBEAT:
-        peer.text = m.text
+        peer.guide.text = m.text
 
 
 cdef void ready(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
-    cdef uint32_t service = b.default_service
+    cdef uint32_t service = b.services.unnamed
     cdef int why = REQ_ACCEPTED
     if m.service_size:
         why = service_to_offer(b, m.service, m.service_size, &service)
     if why != REQ_ACCEPTED:
         worker_refused(b, peer, m.service, m.service_size, why)
-        peer.refused = 1
+        peer.guide.refused = 1
     else:
         guide_ready(b, peer, service)
-    if peer.refused:
+    if peer.guide.refused:
         ready_refused(b, peer)
 
 
@@ -177,11 +179,11 @@ cdef void ready_refused(broker_t *b, peer_t *peer) noexcept nogil:
 
 cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
     """Tell an MDP worker that it is not known here; others have no word for it."""
-    if peer.refused:
+    if peer.guide.refused:
         return
-    if peer.disconnect_sent and b.now - peer.disconnect_sent < DISCONNECT_NS:
+    if peer.guide.disconnect_sent and b.now - peer.guide.disconnect_sent < DISCONNECT_NS:
         return
-    peer.disconnect_sent = b.now
+    peer.guide.disconnect_sent = b.now
     peer.owed |= OWE_DISCONNECT
     peer_touch(b, peer)
 
@@ -195,7 +197,7 @@ cdef void speaks_as_ready(broker_t *b, peer_t *peer) noexcept nogil:
         if not known(b, peer):
             disconnect(b, peer)
     else:
-        guide_ready(b, peer, b.default_service)
+        guide_ready(b, peer, b.services.unnamed)
 
 
 cdef void final(
@@ -206,7 +208,7 @@ cdef void final(
         strike(b, route, m.dialect, "an answer whose address is not one that the broker gave")
     elif peer.worker == NONE:
         b.counters[C_ANSWERS_UNKNOWN] += 1
-    elif frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
+    elif frames_bytes(&b.incoming, m.body + 1, m.parts) > b.settings.body_bytes_max:
         dead = answer_oversized(b, peer, m.token) == ANS_DEAD
     elif store_reply(b, &record, m.body + 1, m.parts) == 0:
         dead = answer(b, peer, m.token, &record) == ANS_DEAD
@@ -230,7 +232,7 @@ cdef void part(
     if not m.token_sound:
         strike(b, route, m.dialect, "a partial whose address is not one that the broker gave")
         return
-    if frames_bytes(b, m.body + 1, m.parts) > b.settings.body_bytes_max:
+    if frames_bytes(&b.incoming, m.body + 1, m.parts) > b.settings.body_bytes_max:
         b.counters[C_BAD_RECORDS] += 1
         part_bad(b, peer, m.token)
         return

@@ -32,22 +32,22 @@ cdef void heartbeats_send(broker_t *b) noexcept nogil:
 
 cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
     """Owe a heartbeat to each worker of the dialect that was sent nothing since the last look."""
-    cdef peer_t *peer = b.beats[dialect]
-    while peer != NULL and peer.beat_due <= b.now:
-        if peer.sent_to:
-            peer.sent_to = 0
+    cdef peer_t *peer = b.heartbeats.first[dialect]
+    while peer != NULL and peer.heartbeat.due <= b.now:
+        if peer.heartbeat.sent_to:
+            peer.heartbeat.sent_to = 0
         elif dialect == DIALECT_PND or (peer.worker != NONE and (
                 b.d.workers[peer.worker].held == 0 or peer.route.fd < 0)):
             peer.owed |= OWE_HEARTBEAT
             peer_touch(b, peer)
         heartbeats_start(b, peer)
-        peer = b.beats[dialect]
+        peer = b.heartbeats.first[dialect]
 
 
 cdef int64_t heartbeats_due(const broker_t *b) noexcept nogil:
     cdef int64_t due = INT64_MAX
     cdef uint8_t dialect
     for dialect in range(DIALECT_PND, DIALECT_MDP2 + 1):
-        if b.beats[dialect] != NULL:
-            due = min(due, b.beats[dialect].beat_due)
+        if b.heartbeats.first[dialect] != NULL:
+            due = min(due, b.heartbeats.first[dialect].heartbeat.due)
     return due

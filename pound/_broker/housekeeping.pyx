@@ -1,17 +1,17 @@
 """What is looked after once a second (see housekeeping.pxd)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._dispatch.model cimport service_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from .budget cimport trim, trim_beside
 from .departures cimport lost_seek
 from .descriptors cimport descriptors_limit
+from .kinds cimport LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION
 from .log_queue cimport logs_sweep
 from .overdue cimport overdue_report
 from .peers cimport log_event
-from .state cimport (
-    LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION, broker_t, connection_t, service_name_t, socket_t)
+from .state cimport broker_t, connection_t, service_name_t, socket_t
 from .sweep cimport sweep
 
 cdef enum:
@@ -23,7 +23,7 @@ cdef enum:
 cdef void housekeeping(broker_t *b) noexcept nogil:
     logs_sweep(b.logs, b.now, 0)
     descriptors_limit(b)
-    if b.lost_count:
+    if b.lost.count:
         lost_seek(b)
     trim(b)
     trim_beside(b)
@@ -45,8 +45,8 @@ cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
     cdef int _
     for _ in range(REPORT_ROWS if REPORT_ROWS < s.connections_room
                    else s.connections_room):
-        b.silent_from[side] = (b.silent_from[side] + 1) % s.connections_room
-        connection = &s.connections[b.silent_from[side]]
+        b.rounds.connections[side] = (b.rounds.connections[side] + 1) % s.connections_room
+        connection = &s.connections[b.rounds.connections[side]]
         if (connection.open and connection.route == NULL and not connection.reported
                 and b.now - connection.opened_at > s.handshake_ns + s.handshake_ns // 6):
             connection.reported = 1
@@ -58,10 +58,10 @@ cdef void report_waiting(broker_t *b) noexcept nogil:
     cdef service_name_t *name
     cdef service_t *s
     cdef uint32_t _
-    for _ in range(REPORT_ROWS if REPORT_ROWS < b.services_count else b.services_count):
-        b.report_from = (b.report_from + 1) % b.services_count
-        name = &b.services[b.report_from]
-        s = &b.d.services[b.report_from]
+    for _ in range(REPORT_ROWS if REPORT_ROWS < b.services.count else b.services.count):
+        b.rounds.services = (b.rounds.services + 1) % b.services.count
+        name = &b.services.at[b.rounds.services]
+        s = &b.d.services[b.rounds.services]
         if (name.open and s.workers == 0 and s.waiting
                 and b.now - s.workerless_since >= REPORT_AFTER_NS
                 and b.now - name.reported >= REPORT_AGAIN_NS):

@@ -2,8 +2,8 @@
 #
 # A message of broken form changes nothing but counters (and its route's strikes); a sound record
 # with a wrong value is answered with an ERROR and the others act. Message frames are owned by
-# b.frames; attached bodies are moved out of it, small ones copied. Frames that have no memory of
-# their own stay there until the next message overwrites them.
+# b.incoming.frames; attached bodies are moved out of it, small ones copied. Frames that have no
+# memory of their own stay there until the next message overwrites them.
 
 from libc.stdint cimport uint8_t
 

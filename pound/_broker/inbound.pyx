@@ -1,7 +1,7 @@
 """One message at a time, from a socket to those who understand it (rules: inbound.pxd)."""
 
 from libc.limits cimport INT_MAX
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
@@ -17,14 +17,13 @@ from .actions cimport act, live_now
 from .departures cimport route_lost
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
 from .guide cimport foreign_bad, foreign_message
+from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES
 from .outgoing cimport OUTGOING_MAX
 from .peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
     peer_unblock, route_closing, route_find, route_open, route_settle)
 from .pnd cimport packet_message
-from .state cimport (
-    C_BAD_MESSAGES, C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES, ROUTE_ID_MAX, STRIKES_MAX,
-    broker_t, route_t, socket_t)
+from .state cimport ROUTE_ID_MAX, STRIKES_MAX, broker_t, route_t, socket_t
 from .violations cimport strike, strike_off, strikes_left
 
 cdef enum:
@@ -44,40 +43,41 @@ cdef int receive(broker_t *b, uint8_t side) noexcept nogil:
     if read <= 0:
         return read
     b.counters[C_MESSAGES_IN] += 1
-    b.frames_read += frames
+    b.incoming.frames_read += frames
     message(b, side, frames)
     for i in range(frames):
         if not frame_whole(b, i):
-            zmq.msg_close(&b.frames[i])
-            zmq.msg_init(&b.frames[i])
+            zmq.msg_close(&b.incoming.frames[i])
+            zmq.msg_init(&b.incoming.frames[i])
     return 1
 
 
 # frame_whole says whether a frame's bytes lie in its zmq_msg_t: then there is nothing to give back,
 # and it may stay until the next message takes its place.
 cdef int frame_whole(broker_t *b, uint32_t i) noexcept nogil:
-    return (<size_t> b.views[i].data - <size_t> &b.frames[i]) < sizeof(zmq_msg_t)
+    cdef size_t data = <size_t> b.incoming.frame_views[i].data
+    return data - <size_t> &b.incoming.frames[i] < sizeof(zmq_msg_t)
 
 
-# read_frames reads a message into b.frames: 1; 0: there was none; -1: terminated. One with more
+# read_frames reads a message into b.incoming: 1; 0: there was none; -1: terminated. One with more
 # frames than there is room for is cut: s.cutting, and the rest of it comes next.
 cdef int read_frames(broker_t *b, socket_t *s, uint32_t *frames) noexcept nogil:
     cdef zmq_msg_t *msg
     cdef int more = 1
     cdef int size
     while more:
-        if frames[0] == b.frames_count:
+        if frames[0] == b.incoming.room:
             s.cutting = 1
             s.cut = frames[0]
             s.cut_route = NULL
             return 1
-        msg = &b.frames[frames[0]]
+        msg = &b.incoming.frames[frames[0]]
         size = zmq.msg_recv(msg, s.socket, ZMQ_DONTWAIT)
         if size < 0:
             return -1 if zmq.errnum() == ETERM else 0
-        b.views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
-        b.views[frames[0]].size = size if size < INT_MAX else zmq.msg_size(msg)
-        b.counters[C_BYTES_IN] += b.views[frames[0]].size
+        b.incoming.frame_views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
+        b.incoming.frame_views[frames[0]].size = size if size < INT_MAX else zmq.msg_size(msg)
+        b.counters[C_BYTES_IN] += b.incoming.frame_views[frames[0]].size
         more = zmq.msg_more(msg)
         frames[0] += 1
     return 1
@@ -96,7 +96,7 @@ cdef int cut(broker_t *b, socket_t *s) noexcept nogil:
             result = -1 if zmq.errnum() == ETERM else 0
             break
         b.counters[C_BYTES_IN] += zmq.msg_size(&msg)
-        b.frames_read += 1
+        b.incoming.frames_read += 1
         s.cut += 1
         s.cutting = zmq.msg_more(&msg) != 0
         if not s.cutting:
@@ -127,7 +127,7 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
     if route.strikes >= STRIKES_MAX and strikes_left(b, route) >= STRIKES_MAX:
         b.counters[C_STRUCK_MESSAGES] += 1
         return
-    dialect_read(b.views + 1, frames - 1, side, &m)
+    dialect_read(b.incoming.frame_views + 1, frames - 1, side, &m)
     route.hop |= m.envelope > 1
     if s.cutting or m.said == SAID_BAD:
         bad(b, route, &m, frames)
@@ -155,22 +155,22 @@ cdef void bad(broker_t *b, route_t *route, const message_t *m, uint32_t frames) 
 # through_hop says whether a client's message came by a proxy: an address before an empty frame.
 cdef int through_hop(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
     cdef uint32_t i
-    if side == FRONTEND and b.views[1].size:
+    if side == FRONTEND and b.incoming.frame_views[1].size:
         for i in range(2, frames):
-            if b.views[i].size == 0:
+            if b.incoming.frame_views[i].size == 0:
                 return 1
     return 0
 
 
 # -- routes -----------------------------------------------------------------------------------
 
-# sender returns the route of the message in b.frames, made on its first message; NULL: no memory,
+# sender returns the route of the message in b.incoming, made on its first message; NULL: no memory,
 # or an id of more bytes than ZMTP allows: libzmq does not look at those that raw peers claim.
 # Before a route is bound to a connection every event is read: the descriptor may be a new one.
 # An id that libzmq made never comes back, so its route need not be looked at twice.
 cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
-    cdef const uint8_t *id = b.views[0].data
-    cdef size_t size = b.views[0].size
+    cdef const uint8_t *id = b.incoming.frame_views[0].data
+    cdef size_t size = b.incoming.frame_views[0].size
     cdef route_t *route = route_find(b, side, id, size)
     cdef int fd
     if route != NULL and route.alive and route.fd >= 0 and not route.explicit_id:
@@ -178,7 +178,7 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
     if size > ROUTE_ID_MAX:
         b.counters[C_BAD_MESSAGES] += 1
         return NULL
-    fd = zmq.msg_get(&b.frames[0], ZMQ_SRCFD)
+    fd = zmq.msg_get(&b.incoming.frames[0], ZMQ_SRCFD)
     if route != NULL and fd < 0:
         route.heard_at = live_now(b)
     if route != NULL and route.fd == fd and route.alive:

@@ -1,6 +1,6 @@
 """The broker's own services (see internal_services.pxd for the rules)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, strlen
 
@@ -8,13 +8,13 @@ from pound._base.buffer cimport buffer_extend, buffer_t
 from pound._base.heap cimport heap_top
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_ms
-from pound._dispatch.model cimport PRIORITIES, service_t, worker_t
+from pound._dispatch.model cimport PRIORITIES, counters_t, service_t, worker_t
 from pound._wire.codes cimport dialect_name
 from pound._wire.writer cimport RECORD_SIZE, put_reply, store_u32
+from .kinds cimport (
+    C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES)
 from .services cimport service_find
-from .state cimport (
-    C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES,
-    broker_t, peer_t, service_name_t)
+from .state cimport broker_t, peer_t, service_name_t
 
 cdef enum:
     ESCAPED_MAX = 6          # bytes of one escaped byte: \u00XX
@@ -190,11 +190,11 @@ cdef int offered(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil
 cdef void page_status(broker_t *b, buffer_t *out) noexcept nogil:
     put_text(out, "{")
     put_key(out, "version")
-    put_bytes(out, <const uint8_t *> b.version, <uint32_t> strlen(b.version))
-    put_number(out, "uptime_ms", (b.now - b.started) // 1000000)
-    put_truth(out, "draining", b.draining)
+    put_bytes(out, <const uint8_t *> b.about.version, <uint32_t> strlen(b.about.version))
+    put_number(out, "uptime_ms", (b.now - b.loop.started) // 1000000)
+    put_truth(out, "draining", b.drain.draining)
     put_key(out, "endpoints")
-    put_text(out, b.endpoints)
+    put_text(out, b.about.endpoints)
     put_number(out, "clients", <int64_t> b.d.counters.clients)
     put_number(out, "workers", <int64_t> b.d.counters.workers)
     put_number(out, "services", <int64_t> (b.d.counters.services - b.d.shares.internal))
@@ -220,31 +220,17 @@ cdef void page_memory(broker_t *b, buffer_t *out) noexcept nogil:
 
 
 cdef void page_counters(broker_t *b, buffer_t *out) noexcept nogil:
+    cdef counters_t decided = b.d.counters
+    cdef uint64_t *at = <uint64_t *> &decided
     cdef uint32_t i
-    put_number(out, "accepted", <int64_t> b.d.counters.accepted)
-    put_number(out, "waiting", <int64_t> b.d.counters.waiting)
-    put_number(out, "delayed", <int64_t> b.d.counters.delayed)
-    put_number(out, "running", <int64_t> b.d.counters.running)
-    put_number(out, "answered", <int64_t> b.d.counters.answered)
-    put_number(out, "failed", <int64_t> b.d.counters.failed)
-    put_number(out, "cancelled", <int64_t> b.d.counters.cancelled)
-    put_number(out, "expired", <int64_t> b.d.counters.expired)
-    put_number(out, "refused", <int64_t> b.d.counters.refused)
-    put_number(out, "losses", <int64_t> b.d.counters.losses)
-    put_number(out, "released", <int64_t> b.d.counters.released)
-    put_number(out, "redelivered", <int64_t> b.d.counters.redelivered)
-    put_number(out, "answers_late",
-               <int64_t> (b.d.counters.answers_late + b.counters[C_ANSWERS_UNKNOWN]))
-    put_number(out, "answers_dropped", <int64_t> b.d.counters.answers_dropped)
-    put_number(out, "answers_evicted", <int64_t> b.d.counters.answers_evicted)
-    put_number(out, "partials_late", <int64_t> b.d.counters.partials_late)
-    put_number(out, "expired_workers", <int64_t> b.d.counters.expired_workers)
-    put_number(out, "waiting_bytes", <int64_t> b.d.counters.waiting_bytes)
-    put_number(out, "running_bytes", <int64_t> b.d.counters.running_bytes)
-    put_number(out, "kept", <int64_t> b.d.counters.kept)
-    put_number(out, "kept_bytes", <int64_t> b.d.counters.kept_bytes)
+    # An answer of a session that is no worker any more is late, too.
+    decided.answers_late += b.counters[C_ANSWERS_UNKNOWN]
+    for i in range(sizeof(counters_t) // sizeof(uint64_t)):
+        if (&at[i] != &decided.clients and &at[i] != &decided.workers
+                and &at[i] != &decided.services):  # these are above
+            put_number(out, b.about.dispatcher_names[i], <int64_t> at[i])
     for i in range(C_COUNT):
-        put_number(out, b.counter_names[i], <int64_t> b.counters[i])
+        put_number(out, b.about.counter_names[i], <int64_t> b.counters[i])
 
 
 cdef void page_services(broker_t *b, buffer_t *out, uint32_t after) noexcept nogil:
@@ -252,14 +238,14 @@ cdef void page_services(broker_t *b, buffer_t *out, uint32_t after) noexcept nog
     cdef uint32_t s = after
     cdef service_name_t *name
     put_text(out, "{\"services\":[")
-    while s < b.services_count and rows < PAGE_ROWS:
-        name = &b.services[s]
+    while s < b.services.count and rows < PAGE_ROWS:
+        name = &b.services.at[s]
         if name.open and page_of(name.name, name.size) == PAGE_NONE:
             rows += 1
             service_row(b, out, s, name)
         s += 1
     put_text(out, "]")
-    put_after(out, s, s < b.services_count)
+    put_after(out, s, s < b.services.count)
     put_text(out, "}")
 
 
@@ -301,13 +287,13 @@ cdef void page_workers(broker_t *b, buffer_t *out, uint32_t after) noexcept nogi
     cdef uint32_t rows = 0
     cdef uint32_t w = after
     put_text(out, "{\"workers\":[")
-    while w < b.workers_room and rows < PAGE_ROWS:
-        if b.worker_peer[w] != NULL and not b.d.workers[w].gone:
+    while w < b.peers.workers_room and rows < PAGE_ROWS:
+        if b.peers.of_worker[w] != NULL and not b.d.workers[w].gone:
             rows += 1
-            worker_row(b, out, w, b.worker_peer[w])
+            worker_row(b, out, w, b.peers.of_worker[w])
         w += 1
     put_text(out, "]")
-    put_after(out, w, w < b.workers_room)
+    put_after(out, w, w < b.peers.workers_room)
     put_text(out, "}")
 
 
@@ -322,14 +308,14 @@ cdef void worker_row(
     put_text(out, dialect_name(peer.dialect))
     put_text(out, "\"")
     put_key(out, "label")
-    put_bytes(out, peer.label, peer.label_size)
+    put_bytes(out, peer.label.bytes, peer.label.size)
     put_key(out, "services")
     put_text(out, "[")
     for i in range(w.n_offers):
         s = b.d.offers[w.offers[i]].service
         if i:
             put_text(out, ",")
-        put_bytes(out, b.services[s].name, b.services[s].size)
+        put_bytes(out, b.services.at[s].name, b.services.at[s].size)
     put_text(out, "]")
     put_number(out, "capacity", w.capacity)
     put_number(out, "held", w.held)
@@ -337,7 +323,7 @@ cdef void worker_row(
         put_number(out, "oldest_ms", disp_held_ms(b.d, number, b.now))
     else:
         put_null(out, "oldest_ms")
-    put_number(out, "idle_ms", (b.now - b.paused - w.last_heard) // 1000000)
+    put_number(out, "idle_ms", (b.now - b.loop.paused - w.last_heard) // 1000000)
     put_key(out, "state")
     put_text(out, worker_state(w))
     put_text(out, "}")

@@ -1,6 +1,6 @@
 """Making and freeing the broker's data (see lifetime.pxd)."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from pound._base.buffer cimport buffer_free
@@ -23,7 +23,7 @@ from .state cimport broker_t, peer_t, route_t, socket_t
 cdef broker_t *broker_new() noexcept nogil:
     cdef broker_t *b = <broker_t *> calloc(1, sizeof(broker_t))
     if b != NULL:
-        b.wake_in = b.wake_out = -1
+        b.loop.wake_in = b.loop.wake_out = -1
     return b
 
 
@@ -33,20 +33,20 @@ cdef int broker_tables(
     cdef uint32_t i
     names_init(&b.sides[FRONTEND].ids, seeds[0], seeds[1])
     names_init(&b.sides[BACKEND].ids, seeds[2], seeds[3])
-    names_init(&b.sessions, seeds[4], seeds[5])
-    names_init(&b.service_names, seeds[6], seeds[7])
-    b.default_service = NONE
+    names_init(&b.peers.sessions, seeds[4], seeds[5])
+    names_init(&b.services.names, seeds[6], seeds[7])
+    b.services.unnamed = NONE
     b.d = disp_new(limits, seeds[8])
     b.pipes = pipes_new()
-    b.frames = <zmq_msg_t *> calloc(frames_max + 1, sizeof(zmq_msg_t))
-    b.views = <frame_t *> calloc(frames_max + 1, sizeof(frame_t))
-    b.attach = <zmq_msg_t **> calloc(frames_max + 1, sizeof(zmq_msg_t *))
-    if (b.d == NULL or b.pipes == NULL or b.frames == NULL or b.views == NULL
-            or b.attach == NULL):
+    b.incoming.frames = <zmq_msg_t *> calloc(frames_max + 1, sizeof(zmq_msg_t))
+    b.incoming.frame_views = <frame_t *> calloc(frames_max + 1, sizeof(frame_t))
+    b.outbound.attached = <zmq_msg_t **> calloc(frames_max + 1, sizeof(zmq_msg_t *))
+    if (b.d == NULL or b.pipes == NULL or b.incoming.frames == NULL
+            or b.incoming.frame_views == NULL or b.outbound.attached == NULL):
         return -1
-    b.frames_count = frames_max + 1
-    for i in range(b.frames_count):
-        zmq.msg_init(&b.frames[i])
+    b.incoming.room = frames_max + 1
+    for i in range(b.incoming.room):
+        zmq.msg_init(&b.incoming.frames[i])
     return 0
 
 
@@ -66,35 +66,35 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     cdef uint32_t i
     side_free(b, FRONTEND)
     side_free(b, BACKEND)
-    for i in range(b.peers.count):
-        peer = <peer_t *> b.peers.at[i]
+    for i in range(b.peers.all.count):
+        peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL:
             peer_free(b, peer)
-    roster_free(&b.peers)
+    roster_free(&b.peers.all)
     for i in range(b.slots_room):
         slot_clear(b, &b.slots[i])
-    for i in range(b.services_count):
-        free(b.services[i].name)
-    for i in range(b.frames_count):
-        zmq.msg_close(&b.frames[i])
-    names_free(&b.sessions)
-    names_free(&b.service_names)
-    buffer_free(&b.packet)
+    for i in range(b.services.count):
+        free(b.services.at[i].name)
+    for i in range(b.incoming.room):
+        zmq.msg_close(&b.incoming.frames[i])
+    names_free(&b.peers.sessions)
+    names_free(&b.services.names)
+    buffer_free(&b.outbound.packet)
     buffer_free(&b.scratch)
     spares_free(&b.spares)
     if b.pipes != NULL:
         pipes_release(b.pipes)
     free(b.slots_block)
     free(b.streams)
-    free(b.client_peer)
-    free(b.worker_peer)
-    free(b.services)
-    free(b.frames)
-    free(b.views)
-    free(b.attach)
-    outgoing_free(&b.outgoing)
+    free(b.peers.of_client)
+    free(b.peers.of_worker)
+    free(b.services.at)
+    free(b.incoming.frames)
+    free(b.incoming.frame_views)
+    free(b.outbound.attached)
+    outgoing_free(&b.outbound.message)
     descriptors_close(b)
-    wake_close(b.wake_in, b.wake_out)
+    wake_close(b.loop.wake_in, b.loop.wake_out)
     if b.logs != NULL:
         logs_free(b.logs)
     free(b.logs)

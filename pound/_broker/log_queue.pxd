@@ -26,7 +26,6 @@ cdef enum:
     LOG_BURST = 1024         # lines of a kind
     LOG_RATE = 16            # a second
     LOG_WINDOW_MS = 30_000
-    LOG_HELD_BACK = 0        # the kind of what tells that lines of a kind were held back
 
 cdef struct log_t:
     int64_t number           # by kind: tasks returned, code, seconds

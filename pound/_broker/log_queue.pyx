@@ -5,6 +5,7 @@ from libc.string cimport memset
 
 from pound._base.check cimport CHECK
 from pound._base.wake cimport POLLIN, pollfd, wait_for, wake_close, wake_drain, wake_open, wake_ring
+from .kinds cimport LOG_HELD_BACK
 
 cdef extern from *:
     """

@@ -1,6 +1,6 @@
 """The loop: one turn after another (see loop.pxd for the rules)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy
 
 from pound._base.check cimport CHECK
@@ -19,11 +19,11 @@ from .flush cimport flush, flush_blocked, flush_deferred
 from .heartbeats cimport heartbeats_due, heartbeats_send
 from .housekeeping cimport housekeeping
 from .inbound cimport monitor_drain, receive
+from .kinds cimport (
+    C_BYTES_IN, C_LOGS_DROPPED, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOG_PAUSE)
 from .log_queue cimport logs_dropped
 from .peers cimport log_event, peers_bury
-from .state cimport (
-    COMMAND_DRAIN, COMMAND_STOP, C_BYTES_IN, C_LOGS_DROPPED, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN,
-    C_TURNS, LOG_PAUSE, LOST_TRIED, broker_t, socket_t)
+from .state cimport COMMAND_DRAIN, COMMAND_STOP, LOST_TRIED, broker_t, socket_t
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -45,7 +45,7 @@ cdef enum:
 # -- one turn ---------------------------------------------------------------------------------
 
 cdef void loop_run(broker_t *b) noexcept nogil:
-    while not b.finished:
+    while not b.loop.finished:
         turn(b)
 
 
@@ -59,17 +59,17 @@ cdef void turn(broker_t *b) noexcept nogil:
     monitor_read(b, FRONTEND)
     read_batch(b, BACKEND)
     read_batch(b, FRONTEND)
-    b.crowd = read_so_far(b) - read_before
+    b.loop.backlog = read_so_far(b) - read_before
     reap_closed_routes(b, BACKEND)
     reap_closed_routes(b, FRONTEND)
     tick(b)
     budget(b)
     publish(b)  # before a peer hears of it: who was answered finds that counted
     flush(b)
-    b.crammed = 0
-    if b.lost_tried_at == b.now:
+    b.loop.crammed = 0
+    if b.lost.tried_at == b.now:
         lost_tried(b)
-    b.due = next_due(b)
+    b.loop.due = next_due(b)
     peers_bury(b)
     drain_check(b)
     publish(b)
@@ -94,7 +94,7 @@ cdef void wait(broker_t *b) noexcept nogil:
             fds[side].fd = -1
         elif s.readable:
             wait_ns = 0
-    fds[4].fd = b.wake_out
+    fds[4].fd = b.loop.wake_out
     for i in range(5):
         fds[i].events = POLLIN
         fds[i].revents = 0
@@ -103,7 +103,7 @@ cdef void wait(broker_t *b) noexcept nogil:
         b.sides[side].readable |= fds[side].revents != 0
         b.sides[side].monitor_readable |= fds[SIDES + side].revents != 0
     if fds[4].revents:
-        wake_drain(b.wake_out)
+        wake_drain(b.loop.wake_out)
 
 
 cdef uint64_t read_so_far(const broker_t *b) noexcept nogil:
@@ -119,27 +119,28 @@ cdef void yield_to_io(broker_t *b) noexcept nogil:
     need gave the core to somebody else's computation: then there are none for a while, which
     doubles each time, and falls by an eighth each time that they are in time.
     """
-    cdef uint64_t yields = min(YIELDS_MAX, b.crowd // WORTH_A_YIELD)
+    cdef uint64_t yields = min(YIELDS_MAX, b.loop.backlog // WORTH_A_YIELD)
     cdef int64_t begun = clock_ns()
     cdef int64_t now = begun
-    if yields == 0 or begun < b.yield_from:
+    if yields == 0 or begun < b.loop.yield_from:
         return
     while yields and now - begun <= YIELDS_NS:
         yields -= 1
         sched_yield()
         now = clock_ns()
     if now - begun > YIELDS_NS:
-        b.yield_pause_ns = min(max(2 * b.yield_pause_ns, YIELD_PAUSE_MIN_NS), YIELD_PAUSE_MAX_NS)
-        b.yield_from = now + b.yield_pause_ns
+        b.loop.yield_pause_ns = min(
+            max(2 * b.loop.yield_pause_ns, YIELD_PAUSE_MIN_NS), YIELD_PAUSE_MAX_NS)
+        b.loop.yield_from = now + b.loop.yield_pause_ns
     else:
-        b.yield_pause_ns -= b.yield_pause_ns // 8
+        b.loop.yield_pause_ns -= b.loop.yield_pause_ns // 8
 
 
 # waiting_time returns for how long, in ns, nothing need be done unless something comes.
 cdef int64_t waiting_time(broker_t *b) noexcept nogil:
-    cdef int64_t wait_ns = b.pulse_ns // 2
-    if b.due >= 0 and b.due - b.now < wait_ns:
-        wait_ns = b.due - clock_ns()
+    cdef int64_t wait_ns = b.loop.pulse_ns // 2
+    if b.loop.due >= 0 and b.loop.due - b.now < wait_ns:
+        wait_ns = b.loop.due - clock_ns()
     return wait_ns
 
 
@@ -154,23 +155,23 @@ cdef int unread(broker_t *b) noexcept nogil:
 cdef void clock_read(broker_t *b) noexcept nogil:
     """Read the clock; a turn that took longer than a heartbeat was a pause of the broker's own."""
     cdef int64_t now = clock_ns()
-    cdef int64_t pause = now - b.now - b.pulse_ns
+    cdef int64_t pause = now - b.now - b.loop.pulse_ns
     if pause > 0:
-        b.paused += pause
-        b.resumed_at = now
+        b.loop.paused += pause
+        b.loop.resumed_at = now
         if 2 * pause >= b.settings.heartbeat_ns * b.settings.liveness:
-            b.judge_from = now + b.settings.heartbeat_ns
+            b.loop.reap_from = now + b.settings.heartbeat_ns
         b.counters[C_PAUSES] += 1
-        log_event(b, LOG_PAUSE, NULL, NULL, 0, (pause + b.pulse_ns) // 1_000_000, 0)
+        log_event(b, LOG_PAUSE, NULL, NULL, 0, (pause + b.loop.pulse_ns) // 1_000_000, 0)
     b.now = now
     b.counters[C_TURNS] += 1
 
 
 cdef void command(broker_t *b) noexcept nogil:
-    cdef uint8_t given = command_take(&b.command)
+    cdef uint8_t given = command_take(&b.loop.command)
     if given == COMMAND_STOP:
-        b.finished = 1
-    elif given == COMMAND_DRAIN and not b.draining:
+        b.loop.finished = 1
+    elif given == COMMAND_DRAIN and not b.drain.draining:
         drain_begin(b)
 
 
@@ -186,19 +187,19 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
     """Read a bounded batch; the socket stays `readable` when it was not read to EAGAIN."""
     cdef socket_t *s = &b.sides[side]
     cdef uint64_t enough = b.counters[C_BYTES_IN] + BATCH_BYTES
-    cdef uint64_t enough_frames = b.frames_read + BATCH_FRAMES
+    cdef uint64_t enough_frames = b.incoming.frames_read + BATCH_FRAMES
     cdef int result
     if not s.readable:
         return
     for _ in range(BATCH_MESSAGES):
-        if b.crammed or (side == FRONTEND and unread(b)):
+        if b.loop.crammed or (side == FRONTEND and unread(b)):
             return
         result = receive(b, side)
         if result <= 0:
             s.readable = 0
-            b.finished |= result < 0
+            b.loop.finished |= result < 0
             return
-        if b.counters[C_BYTES_IN] > enough or b.frames_read > enough_frames:
+        if b.counters[C_BYTES_IN] > enough or b.incoming.frames_read > enough_frames:
             return
 
 
@@ -209,11 +210,11 @@ cdef void reap_closed_routes(broker_t *b, uint8_t side) noexcept nogil:
     these are waited for, so that what they hold is not taken for lost.
     """
     cdef socket_t *s = &b.sides[side]
-    if s.closing != NULL and b.now >= b.judge_from and not (
+    if s.closing != NULL and b.now >= b.loop.reap_from and not (
             s.readable and b.now - s.closing_since < REAP_NS):
         while s.closing != NULL:
             route_lost(b, s.closing)
-    if side == BACKEND and b.seek_lost:
+    if side == BACKEND and b.lost.seek:
         lost_seek(b)
 
 
@@ -223,9 +224,9 @@ cdef void lost_tried(broker_t *b) noexcept nogil:
     cdef uint32_t i
     monitor_drain(b, BACKEND)
     b.sides[BACKEND].readable = 1
-    for i in range(b.lost_count):
-        if b.lost[i].lost == LOST_TRIED and b.lost[i].tried_at == b.now:
-            b.lost[i].tried_order = b.connections_seen
+    for i in range(b.lost.count):
+        if b.lost.peers[i].lost.state == LOST_TRIED and b.lost.peers[i].lost.tried_at == b.now:
+            b.lost.peers[i].lost.tried_order = b.peers.connections_seen
 
 
 # -- timers -----------------------------------------------------------------------------------
@@ -238,9 +239,9 @@ cdef void tick(broker_t *b) noexcept nogil:
     disp_tick(b.d, b.now, live_now(b))
     act(b)
     heartbeats_send(b)
-    if b.report_at <= b.now:
+    if b.rounds.at <= b.now:
         housekeeping(b)
-        b.report_at = b.now + HOUSEKEEPING_NS
+        b.rounds.at = b.now + HOUSEKEEPING_NS
 
 
 # next_due returns when the next timer fires, those included that the flush armed; -1: none is.
@@ -249,14 +250,14 @@ cdef int64_t next_due(broker_t *b) noexcept nogil:
     cdef int64_t decided = disp_next_due(b.d)
     if decided >= 0:
         due = min(due, decided)
-    if b.blocked != NULL:
-        due = min(due, b.blocked.retry_at)
+    if b.pending.blocked != NULL:
+        due = min(due, b.pending.blocked.blocked.retry_at)
     if b.descriptors.guests_count:
         due = min(due, b.descriptors.look_at)
-    if b.deferred != NULL:
-        due = min(due, b.deferred.deferred_until)
-    if b.draining:
-        due = min(due, b.drain_until)
+    if b.pending.deferred != NULL:
+        due = min(due, b.pending.deferred.deferral.until)
+    if b.drain.draining:
+        due = min(due, b.drain.until)
     return due if due != INT64_MAX else -1
 
 

@@ -7,8 +7,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_ms
+from .kinds cimport C_TASKS_HELD_LONG, LOG_TASK_HELD
 from .peers cimport log_event
-from .state cimport C_HELD_LONG, LOG_TASK_HELD, broker_t, peer_t, service_name_t
+from .state cimport broker_t, peer_t, service_name_t
 
 cdef enum:
     OVERDUE_ROWS = 256       # workers looked at in one report
@@ -23,16 +24,16 @@ cdef inline void overdue_tell(
     cdef uint64_t token = b.d.tasks[t].token
     cdef uint32_t r = b.d.tasks[t].request
     cdef service_name_t *service
-    if peer.overdue_told and (
-            peer.overdue == token or b.now - peer.overdue_told < OVERDUE_AGAIN_NS):
+    if peer.logged.overdue_at and (
+            peer.logged.overdue == token or b.now - peer.logged.overdue_at < OVERDUE_AGAIN_NS):
         return
-    peer.overdue = token
-    peer.overdue_told = b.now
-    b.counters[C_HELD_LONG] += 1
+    peer.logged.overdue = token
+    peer.logged.overdue_at = b.now
+    b.counters[C_TASKS_HELD_LONG] += 1
     if r == NONE:  # its request has ended
         log_event(b, LOG_TASK_HELD, peer, NULL, 0, held_ms, b.d.workers[w].held)
         return
-    service = &b.services[b.d.requests[r].service]
+    service = &b.services.at[b.d.requests[r].service]
     log_event(b, LOG_TASK_HELD, peer, service.name, service.size, held_ms, b.d.workers[w].held)
 
 
@@ -42,11 +43,11 @@ cdef inline void overdue_report(broker_t *b) noexcept nogil:
     cdef int64_t held_ms
     if b.settings.held_long_ms == 0:
         return
-    for _ in range(min(b.workers_room, <uint32_t> OVERDUE_ROWS)):
-        b.overdue_from = (b.overdue_from + 1) % b.workers_room
-        w = b.overdue_from
-        if b.worker_peer[w] == NULL or b.d.workers[w].gone:
+    for _ in range(min(b.peers.workers_room, <uint32_t> OVERDUE_ROWS)):
+        b.rounds.workers = (b.rounds.workers + 1) % b.peers.workers_room
+        w = b.rounds.workers
+        if b.peers.of_worker[w] == NULL or b.d.workers[w].gone:
             continue
         held_ms = disp_held_ms(b.d, w, b.now)
         if held_ms >= b.settings.held_long_ms:
-            overdue_tell(b, w, b.worker_peer[w], held_ms)
+            overdue_tell(b, w, b.peers.of_worker[w], held_ms)

@@ -3,14 +3,13 @@
 # Bookkeeping only: nothing here sends a message or calls the dispatcher. Every call is
 # O(1) but for those that walk one peer's routes or free one peer's queue.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.hints cimport unlikely
 from pound._dispatch.model cimport REQUEST_FREE
 from pound._zmq.pipes cimport pipe_bytes
-from .state cimport (
-    C_CONTROL_BYTES, C_QUEUED, C_UNDELIVERED_BYTES, broker_t, item_t, peer_t, roster_t, route_t,
-    stored_t)
+from .kinds cimport C_CONTROL_BYTES, C_QUEUED, C_UNDELIVERED_BYTES
+from .state cimport broker_t, item_t, peer_t, roster_t, route_t, stored_t
 
 cdef enum:
     ITEMS_ROOM_KEPT = 1024   # of an empty ring
@@ -37,7 +36,7 @@ cdef int64_t peer_watch(broker_t *b, peer_t *peer, int64_t gap_ns) noexcept nogi
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil
 
-# peer_address makes the address that the message in b.frames came from the peer's label.
+# peer_address makes the address that the message in b.incoming.frames came from the peer's label.
 cdef void peer_address(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
@@ -55,23 +54,23 @@ cdef inline void peer_touch(broker_t *b, peer_t *peer) noexcept nogil:
         return
     peer.dirty = 1
     peer.next_dirty = NULL
-    if b.dirty == NULL:
-        b.dirty = peer
+    if b.pending.dirty == NULL:
+        b.pending.dirty = peer
     else:
-        b.dirty_tail.next_dirty = peer
-    b.dirty_tail = peer
+        b.pending.dirty_tail.next_dirty = peer
+    b.pending.dirty_tail = peer
 
 
 cdef inline uint64_t peer_taken(const peer_t *peer) noexcept nogil:
     """peer_taken gives the bytes that the peer was sent and has read, of those counted."""
-    return peer.piped - <uint64_t> pipe_bytes(peer.pipe)
+    return peer.reading.piped - <uint64_t> pipe_bytes(peer.reading.pipe)
 
 
 cdef inline void peer_unblock(peer_t *peer) noexcept nogil:
     """peer_unblock notes that the peer was sent something, or has another route."""
-    peer.blocked_since = 0
-    peer.items_bytes -= peer.pipe_noted
-    peer.pipe_noted = 0
+    peer.blocked.since = 0
+    peer.items_bytes -= peer.reading.pipe_noted
+    peer.reading.pipe_noted = 0
 
 
 cdef inline void ask_again(peer_t *peer) noexcept nogil:
@@ -86,17 +85,17 @@ cdef inline void ask_again(peer_t *peer) noexcept nogil:
 
 cdef inline void control_counts(broker_t *b, peer_t *peer) noexcept nogil:
     """control_counts keeps C_CONTROL_BYTES in step with the peer's small records."""
-    b.counters[C_CONTROL_BYTES] += peer.control.size - peer.control_counted
-    peer.control_counted = peer.control.size
+    b.counters[C_CONTROL_BYTES] += peer.control.records.size - peer.control.counted
+    peer.control.counted = peer.control.records.size
 
 
 cdef inline int peer_task(broker_t *b, peer_t *peer, uint64_t token, uint32_t slot) noexcept nogil:
     """peer_task queues a task for the next flush; 0, or -1 when there is no memory."""
-    if unlikely(peer.tasks_count == peer.tasks_room) and tasks_grow(b, peer):
+    if unlikely(peer.tasks.count == peer.tasks.room) and tasks_grow(b, peer):
         return -1
-    peer.tasks[peer.tasks_count].token = token
-    peer.tasks[peer.tasks_count].slot = slot
-    peer.tasks_count += 1
+    peer.tasks.at[peer.tasks.count].token = token
+    peer.tasks.at[peer.tasks.count].slot = slot
+    peer.tasks.count += 1
     peer_touch(b, peer)
     return 0
 

@@ -1,6 +1,6 @@
 """Who is connected, and what they are to be sent (see peers.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 from posix.stdlib cimport posix_memalign
@@ -15,14 +15,16 @@ from pound._base.table cimport names_get, names_put, names_remove
 from pound._wire.dialects cimport BACKEND, DIALECT_PND
 from pound._zmq.libzmq cimport zmq
 from pound._zmq.pipes cimport pipe_bytes, pipe_release, taken_mark
+from .kinds cimport (
+    C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS, C_ROUTES, C_UNROUTED_CONNECTIONS, LOG_BAD_MESSAGE,
+    LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED,
+    LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED, LOG_UNFINISHED,
+    LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED)
 from .log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
 from .records cimport stored_clear
 from .state cimport (
-    C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS, C_ROUTES, C_UNROUTED_CONNECTIONS, LABEL_MAX,
-    LOG_BAD_MESSAGE, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED,
-    LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED, LOG_UNFINISHED,
-    LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED, LOST_CUT, ROUTE_ID_MAX, broker_t,
-    connection_t, item_t, peer_t, roster_t, route_t, socket_t, stored_t, unsent_t)
+    LABEL_MAX, LOST_CUT, ROUTE_ID_MAX, broker_t, connection_t, item_t, peer_t, roster_t, route_t,
+    socket_t, stored_t, unsent_t)
 
 cdef enum:
     ITEMS_ROOM_MIN = 16
@@ -91,14 +93,14 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
         return NULL
     peer = <peer_t *> block
     memset(peer, 0, sizeof(peer_t))
-    peer.number = roster_add(&b.peers, peer)
+    peer.number = roster_add(&b.peers.all, peer)
     if peer.number == NONE:
         b.counters[C_NO_MEMORY] += 1
         free(peer)
         return NULL
     b.counters[C_PEERS] += 1
     peer.dialect = dialect
-    peer.client = peer.worker = peer.worker_service = NONE
+    peer.client = peer.worker = peer.guide.service = NONE
     queue_init(&peer.credits)
     return peer
 
@@ -106,45 +108,45 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
 cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
     """Give the peer up, if nothing holds it any more: no living route, client or worker."""
     cdef route_t *route = peer.routes
-    if peer.dead or peer.lost or peer.client != NONE or peer.worker != NONE:
+    if peer.dead or peer.lost.state or peer.client != NONE or peer.worker != NONE:
         return
     while route != NULL:
         if route.alive:
             return
         route = route.next
     if peer.dialect == DIALECT_PND:
-        names_remove(&b.sessions, peer.session, 16)
+        names_remove(&b.peers.sessions, peer.pnd.session, 16)
     while peer.routes != NULL:
         route_free(b, peer.routes)
     peer_rests(b, peer)
     peer.dead = 1
-    peer.next_dead = b.dead
-    b.dead = peer
+    peer.next_dead = b.peers.dead
+    b.peers.dead = peer
 
 
 cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil:
     """Free a peer and what it owns; libzmq may still hold messages that count in its pipe."""
     items_clear(b, peer)
-    buffer_free(&peer.control)
+    buffer_free(&peer.control.records)
     control_counts(b, peer)
-    if peer.pipe != NULL:
-        pipe_release(peer.pipe)
-    free(peer.tasks)
+    if peer.reading.pipe != NULL:
+        pipe_release(peer.reading.pipe)
+    free(peer.tasks.at)
     free(peer)
 
 
 cdef void peers_bury(broker_t *b) noexcept nogil:
     """Free the dead peers that no list names any more."""
-    cdef peer_t *peer = b.dead
+    cdef peer_t *peer = b.peers.dead
     cdef peer_t *after
-    b.dead = NULL
+    b.peers.dead = NULL
     while peer != NULL:
         after = peer.next_dead
-        if peer.waits or peer.dirty or peer.deferred:
-            peer.next_dead = b.dead
-            b.dead = peer
+        if peer.blocked.waits or peer.dirty or peer.deferred:
+            peer.next_dead = b.peers.dead
+            b.peers.dead = peer
         else:
-            roster_remove(&b.peers, peer.number)
+            roster_remove(&b.peers.all, peer.number)
             b.counters[C_PEERS] -= 1
             peer_free(b, peer)
         peer = after
@@ -152,22 +154,22 @@ cdef void peers_bury(broker_t *b) noexcept nogil:
 
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
     """Note that a send was refused; it's tried again after delay_ns (the same for all)."""
-    cdef uint64_t piped = <uint64_t> pipe_bytes(peer.pipe)
-    if peer.blocked_since == 0:
-        peer.blocked_since = peer.progress_at = b.now
+    cdef uint64_t piped = <uint64_t> pipe_bytes(peer.reading.pipe)
+    if peer.blocked.since == 0:
+        peer.blocked.since = peer.reading.progress_at = b.now
         peer_look(b, peer)
-    peer.items_bytes += piped - peer.pipe_noted
-    peer.pipe_noted = piped
-    if peer.waits:
+    peer.items_bytes += piped - peer.reading.pipe_noted
+    peer.reading.pipe_noted = piped
+    if peer.blocked.waits:
         return
-    peer.waits = 1
-    peer.retry_at = b.now + delay_ns
-    peer.next_blocked = NULL
-    if b.blocked == NULL:
-        b.blocked = peer
+    peer.blocked.waits = 1
+    peer.blocked.retry_at = b.now + delay_ns
+    peer.blocked.next = NULL
+    if b.pending.blocked == NULL:
+        b.pending.blocked = peer
     else:
-        b.blocked_tail.next_blocked = peer
-    b.blocked_tail = peer
+        b.pending.blocked_tail.blocked.next = peer
+    b.pending.blocked_tail = peer
 
 
 cdef int peer_look(broker_t *b, peer_t *peer) noexcept nogil:
@@ -177,24 +179,24 @@ cdef int peer_look(broker_t *b, peer_t *peer) noexcept nogil:
     cdef int reads
     if peer.route != NULL and peer.route.fd >= 0:
         taken = taken_mark(peer.route.fd)
-    reads = taken != peer.taken_seen or left != peer.left_seen
-    peer.taken_seen = taken
-    peer.left_seen = left
-    peer.looked_at = b.now
+    reads = taken != peer.reading.taken_seen or left != peer.reading.left_seen
+    peer.reading.taken_seen = taken
+    peer.reading.left_seen = left
+    peer.reading.looked_at = b.now
     return reads
 
 
 cdef int peer_stalled(broker_t *b, peer_t *peer, int64_t ns) noexcept nogil:
-    if b.now - peer.looked_at >= LOOK_NS and peer_look(b, peer):
-        peer.progress_at = b.now
-    return b.now - max(peer.progress_at, b.resumed_at) > ns
+    if b.now - peer.reading.looked_at >= LOOK_NS and peer_look(b, peer):
+        peer.reading.progress_at = b.now
+    return b.now - max(peer.reading.progress_at, b.loop.resumed_at) > ns
 
 
 cdef int64_t peer_watch(broker_t *b, peer_t *peer, int64_t gap_ns) noexcept nogil:
-    cdef int anew = peer.blocked_since == 0 and b.now - peer.looked_at > gap_ns
+    cdef int anew = peer.blocked.since == 0 and b.now - peer.reading.looked_at > gap_ns
     if peer_look(b, peer) or anew:
-        peer.progress_at = b.now
-    return b.now - max(peer.progress_at, b.resumed_at)
+        peer.reading.progress_at = b.now
+    return b.now - max(peer.reading.progress_at, b.loop.resumed_at)
 
 
 cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil:
@@ -202,29 +204,29 @@ cdef void peer_defer(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
     if peer.deferred or peer.dead:
         return
     peer.deferred = 1
-    peer.deferred_until = b.now + delay_ns
-    peer.next_deferred = NULL
-    if b.deferred == NULL:
-        b.deferred = peer
+    peer.deferral.until = b.now + delay_ns
+    peer.deferral.next = NULL
+    if b.pending.deferred == NULL:
+        b.pending.deferred = peer
     else:
-        b.deferred_tail.next_deferred = peer
-    b.deferred_tail = peer
+        b.pending.deferred_tail.deferral.next = peer
+    b.pending.deferred_tail = peer
 
 
 cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept nogil:
-    peer.label_size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
-    memcpy(peer.label, label, peer.label_size)
+    peer.label.size = <uint8_t> (size if size < LABEL_MAX else LABEL_MAX)
+    memcpy(peer.label.bytes, label, peer.label.size)
 
 
 cdef void peer_address(broker_t *b, peer_t *peer) noexcept nogil:
-    cdef const char *address = zmq.msg_gets(&b.frames[0], "Peer-Address")
+    cdef const char *address = zmq.msg_gets(&b.incoming.frames[0], "Peer-Address")
     if address != NULL:
         peer_label(peer, <const uint8_t *> address, strlen(address))
 
 
 cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil:
     if array_room(
-            <void **> &peer.tasks, &peer.tasks_room, peer.tasks_count, sizeof(unsent_t)):
+            <void **> &peer.tasks.at, &peer.tasks.room, peer.tasks.count, sizeof(unsent_t)):
         b.counters[C_NO_MEMORY] += 1
         return -1
     return 0
@@ -233,30 +235,30 @@ cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil:
 cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil:
     """Set the worker's next heartbeat to one interval from now: the last of its dialect."""
     peer_rests(b, peer)
-    peer.beating = 1
-    peer.beat_due = b.now + interval_ns
-    peer.beat_next = NULL
-    peer.beat_prev = b.beats_tail[peer.dialect]
-    if peer.beat_prev == NULL:
-        b.beats[peer.dialect] = peer
+    peer.heartbeat.scheduled = 1
+    peer.heartbeat.due = b.now + interval_ns
+    peer.heartbeat.next = NULL
+    peer.heartbeat.prev = b.heartbeats.last[peer.dialect]
+    if peer.heartbeat.prev == NULL:
+        b.heartbeats.first[peer.dialect] = peer
     else:
-        peer.beat_prev.beat_next = peer
-    b.beats_tail[peer.dialect] = peer
+        peer.heartbeat.prev.heartbeat.next = peer
+    b.heartbeats.last[peer.dialect] = peer
 
 
 cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil:
     """Take the peer off its dialect's list of heartbeats."""
-    if not peer.beating:
+    if not peer.heartbeat.scheduled:
         return
-    peer.beating = 0
-    if peer.beat_prev == NULL:
-        b.beats[peer.dialect] = peer.beat_next
+    peer.heartbeat.scheduled = 0
+    if peer.heartbeat.prev == NULL:
+        b.heartbeats.first[peer.dialect] = peer.heartbeat.next
     else:
-        peer.beat_prev.beat_next = peer.beat_next
-    if peer.beat_next == NULL:
-        b.beats_tail[peer.dialect] = peer.beat_prev
+        peer.heartbeat.prev.heartbeat.next = peer.heartbeat.next
+    if peer.heartbeat.next == NULL:
+        b.heartbeats.last[peer.dialect] = peer.heartbeat.prev
     else:
-        peer.beat_next.beat_prev = peer.beat_prev
+        peer.heartbeat.next.heartbeat.prev = peer.heartbeat.prev
 
 
 # -- what a client is to be sent --------------------------------------------------------------
@@ -335,9 +337,9 @@ cdef route_t *route_open(
             roster_remove(&s.routes, route.number)
         free(route)
         return NULL
-    b.routes_seen += 1
+    b.peers.routes_seen += 1
     b.counters[C_ROUTES] += 1
-    route.seen = b.routes_seen
+    route.seen = b.peers.routes_seen
     route.side = side
     route.fd = -1
     route.alive = 1
@@ -441,12 +443,12 @@ cdef void connection_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
         return
     connection.open = 1
     connection.opened_at = b.now
-    b.connections_seen += 1
-    connection.order = b.connections_seen
+    b.peers.connections_seen += 1
+    connection.order = b.peers.connections_seen
 
 
 cdef void connection_shaken(broker_t *b, uint8_t side) noexcept nogil:
-    b.seek_lost |= side == BACKEND and b.lost_count > 0
+    b.lost.seek |= side == BACKEND and b.lost.count > 0
 
 
 cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
@@ -471,13 +473,13 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
 cdef void lost_suspect(broker_t *b, const connection_t *connection) noexcept nogil:
     cdef peer_t *peer
     cdef uint32_t i
-    for i in range(b.lost_count):
-        peer = b.lost[i]
-        if connection.opened_at < peer.cut_at - BEFORE_CUT_NS:
+    for i in range(b.lost.count):
+        peer = b.lost.peers[i]
+        if connection.opened_at < peer.lost.cut_at - BEFORE_CUT_NS:
             continue
-        if peer.lost == LOST_CUT or connection.order <= peer.tried_order:
-            peer.not_before = b.now + GONE_NS
-        if peer.lost != LOST_CUT and connection.order <= peer.tried_order:
+        if peer.lost.state == LOST_CUT or connection.order <= peer.lost.tried_order:
+            peer.lost.not_before = b.now + GONE_NS
+        if peer.lost.state != LOST_CUT and connection.order <= peer.lost.tried_order:
             route_closing(b, peer.route)
 
 
@@ -545,9 +547,9 @@ cdef void log_event(
     event.number = number
     event.other = other
     if peer != NULL:
-        CHECK(peer.label_size <= LOG_TEXT_MAX, "a label of %d bytes", <int> peer.label_size)
-        event.label_size = peer.label_size
-        memcpy(event.label, peer.label, peer.label_size)
+        CHECK(peer.label.size <= LOG_TEXT_MAX, "a label of %d bytes", <int> peer.label.size)
+        event.label_size = peer.label.size
+        memcpy(event.label, peer.label.bytes, peer.label.size)
     event.text_size = <uint8_t> (size if size < LOG_TEXT_MAX else LOG_TEXT_MAX)
     if event.text_size:
         memcpy(event.text, text, event.text_size)

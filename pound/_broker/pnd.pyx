@@ -1,6 +1,6 @@
 """What PND peers say: sessions and records (docs/protocol.md is the specification)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
@@ -36,6 +36,9 @@ from .credits cimport credit_grant, credit_heard, credits_again
 from .departures cimport lost_forget, session_end
 from .flush cimport send_version
 from .internal_services cimport PAGE_NONE, page_of
+from .kinds cimport (
+    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_RECORDS_IN, C_STALE_REQUESTS,
+    C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES)
 from .peers cimport (
     log_event, peer_address, peer_label, peer_open, peer_release, route_attach, route_closing,
     route_detach, route_native)
@@ -43,10 +46,7 @@ from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED, reason_of)
 from .records cimport frames_bytes, store_record
 from .releases cimport release
-from .state cimport (
-    C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_RECORDS_IN, C_STALE_REQUESTS,
-    C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, HOLE_BAD, HOLE_LOST, HOLE_MEMORY, LOG_WORKER_LEAVES,
-    broker_t, peer_t, route_t, slot_t, stored_t)
+from .state cimport HOLE_BAD, HOLE_LOST, HOLE_MEMORY, broker_t, peer_t, route_t, slot_t, stored_t
 from .violations cimport strike
 
 cdef enum:
@@ -62,14 +62,15 @@ cdef enum:
 
 
 cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
+    cdef const frame_t *frame = &b.incoming.frame_views[1]
     cdef packet_t packet
     cdef record_t record
     cdef peer_t *peer
     cdef uint8_t gone = 0
     cdef int error
-    if unlikely(b.views[1].size > b.settings.packet_bytes_max) and oversized(b, route):
+    if unlikely(frame.size > b.settings.packet_bytes_max) and oversized(b, route):
         return
-    error = packet_open(b.views[1].data, b.views[1].size, attached, &packet)
+    error = packet_open(frame.data, frame.size, attached, &packet)
     if error == WIRE_VERSION:
         b.counters[C_UNKNOWN_VERSIONS] += 1
         send_version(b, route)
@@ -94,7 +95,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     while packet_next(&packet, &record):
         b.counters[C_RECORDS_IN] += 1
         record_acts(b, route, peer, &record)
-    if unlikely(gone) and not peer.forgotten and not serves(b, peer):
+    if unlikely(gone) and not peer.pnd.forgotten and not serves(b, peer):
         tell_unknown(b, peer)  # its answers may have counted, but no task will follow
 
 
@@ -102,8 +103,8 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
 # 1: it did, and none of them is looked at. A peer that does not know the limit, or was told it less
 # than a heartbeat ago, goes by the protocol's default one.
 cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
-    cdef const uint8_t *data = b.views[1].data
-    cdef size_t size = b.views[1].size
+    cdef const uint8_t *data = b.incoming.frame_views[1].data
+    cdef size_t size = b.incoming.frame_views[1].size
     if header_check(data, size) != WIRE_OK or load_u16(data + 4) == 1:
         return 0
     if size <= PACKET_BYTES_AT_FIRST and not (
@@ -171,16 +172,16 @@ cdef peer_t *session_peer(
         broker_t *b, route_t *route, const uint8_t *session) noexcept nogil:
     cdef peer_t *peer = route.peer
     cdef uint32_t number
-    if peer != NULL and peer.dialect == DIALECT_PND and memcmp(peer.session, session, 16) == 0:
+    if peer != NULL and peer.dialect == DIALECT_PND and memcmp(peer.pnd.session, session, 16) == 0:
         return peer
     if peer != NULL:
-        if peer.lost:
+        if peer.lost.state:
             lost_forget(b, peer)
         session_end(b, peer)
         route_detach(b, route)
         peer_release(b, peer)
-    number = names_get(&b.sessions, session, 16)
-    peer = <peer_t *> b.peers.at[number] if number != NONE else session_open(b, session)
+    number = names_get(&b.peers.sessions, session, 16)
+    peer = <peer_t *> b.peers.all.at[number] if number != NONE else session_open(b, session)
     if peer == NULL:
         return NULL
     route_attach(b, route, peer)
@@ -194,12 +195,12 @@ cdef peer_t *session_peer(
 cdef void welcome(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
     route.welcomed = tell_welcome(b, peer) == 0
     route.welcomed_at = b.now
-    peer.forgotten = 0
+    peer.pnd.forgotten = 0
 
 
 # tell_unknown asks a peer for HELLO or READY. From then on it waits for WELCOME, as on a new route.
 cdef void tell_unknown(broker_t *b, peer_t *peer) noexcept nogil:
-    peer.forgotten = 1
+    peer.pnd.forgotten = 1
     if peer.route != NULL:
         peer.route.ready = 0
     tell_bye(b, peer, BYE_UNKNOWN, 0)
@@ -207,7 +208,7 @@ cdef void tell_unknown(broker_t *b, peer_t *peer) noexcept nogil:
 
 # known_again says WELCOME to a peer that was told that it is unknown, and greeted.
 cdef void known_again(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
-    if peer.forgotten:
+    if peer.pnd.forgotten:
         welcome(b, route, peer)
 
 
@@ -215,9 +216,9 @@ cdef peer_t *session_open(broker_t *b, const uint8_t *session) noexcept nogil:
     cdef peer_t *peer = peer_open(b, DIALECT_PND)
     if peer == NULL:
         return NULL
-    memcpy(peer.session, session, 16)
+    memcpy(peer.pnd.session, session, 16)
     peer_address(b, peer)
-    if names_put(&b.sessions, session, 16, peer.number):
+    if names_put(&b.peers.sessions, session, 16, peer.number):
         peer.client = NONE
         peer_release(b, peer)
         return NULL
@@ -246,7 +247,7 @@ cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if peer.worker != NONE:
         log_event(b, LOG_WORKER_LEAVES, peer, NULL, 0, b.d.workers[peer.worker].held,
                   peer.dialect)
-        peer.tasks_count = 0
+        peer.tasks.count = 0
         disp_worker_leave(b.d, peer.worker, b.now)
         act(b)
         tell_bye(b, peer, BYE_AGREED, 0)
@@ -315,7 +316,7 @@ cdef int request_refused(broker_t *b, peer_t *peer, const record_t *r) noexcept 
 # inline parts.
 cdef uint64_t record_bytes(broker_t *b, const record_t *r) noexcept nogil:
     if r.flags & FLAG_ATTACHED:
-        return frames_bytes(b, r.attached + 2, r.parts)
+        return frames_bytes(&b.incoming, r.attached + 2, r.parts)
     return r.body_size - (4 * r.parts if r.body != NULL else 0)
 
 
@@ -359,7 +360,7 @@ cdef int last_part(broker_t *b, const record_t *r, frame_t *last) noexcept nogil
     if r.parts <= (1 if r.flags & FLAG_META else 0):
         return 0
     if r.flags & FLAG_ATTACHED:
-        last[0] = b.views[r.attached + r.parts + 1]
+        last[0] = b.incoming.frame_views[r.attached + r.parts + 1]
         return 1
     while part_next(&at, r.body + r.body_size, &part):
         last.data = part.data
@@ -459,7 +460,7 @@ cdef uint64_t *ready_tokens(broker_t *b, const record_t *r) noexcept nogil:
 
 cdef void answers_nothing(broker_t *b, peer_t *peer) noexcept nogil:
     b.counters[C_ANSWERS_UNKNOWN] += 1
-    if peer.client == NONE and not peer.forgotten:
+    if peer.client == NONE and not peer.pnd.forgotten:
         tell_unknown(b, peer)
 
 
@@ -479,7 +480,7 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         release(b, peer, r.id, r)
     elif store_record(b, &record, r) == 0:
         if r.kind == KIND_ERROR:
-            store_u16(record.image + RECORD_SIZE, code)
+            store_u16(record.bytes + RECORD_SIZE, code)
         answer(b, peer, r.id, &record)
     else:
         answer_unstored(b, peer, r.id)

@@ -1,6 +1,6 @@
 # What is kept of the messages that came: records, and what was attached to them.
 #
-# The frames of the message that is being read are b.frames[0] (the routing id), b.frames[1], ...;
+# The frames of the message that is being read are b.incoming.frames, the routing id first;
 # attaching moves a frame out of there.
 #
 # A record is kept as PND has it, ready to be sent: an image in one block, behind it the zmq_msg_t's
@@ -21,7 +21,8 @@ from pound._base.hints cimport unlikely
 from pound._wire.dialects cimport message_t
 from pound._wire.writer cimport FLAG_ATTACHED, record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
-from .state cimport C_IMAGES, broker_t, slot_t, stored_t
+from .kinds cimport C_IMAGES
+from .state cimport broker_t, incoming_t, slot_t, stored_t
 
 # stored_again gives a record another image: 0, or -1: no memory (nothing changes).
 cdef int stored_again(
@@ -40,7 +41,7 @@ cdef inline size_t image_room(const stored_t *record) noexcept nogil:
 
 cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
     """stored_attached gives a record's attached parts: as many as it says."""
-    return <zmq_msg_t *> (record.image + image_room(record))
+    return <zmq_msg_t *> (record.bytes + image_room(record))
 
 
 cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
@@ -66,10 +67,10 @@ cdef inline int stored_fill(
     record.size = size
     record.attached = attached
     record.releases = 0
-    record.image = <uint8_t *> spare_take(&b.spares, stored_block(record))
-    if unlikely(record.image == NULL):
+    record.bytes = <uint8_t *> spare_take(&b.spares, stored_block(record))
+    if unlikely(record.bytes == NULL):
         return stored_failed(b, record)
-    memcpy(record.image, image, size)
+    memcpy(record.bytes, image, size)
     if attached:
         attached_init(record)
     b.counters[C_IMAGES] += 1
@@ -78,12 +79,12 @@ cdef inline int stored_fill(
 
 cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     """stored_clear frees what a record owns and leaves it empty."""
-    if record.image == NULL:
+    if record.bytes == NULL:
         return
     if record.attached:
         attached_close(record)
     b.counters[C_IMAGES] -= 1
-    spare_give(&b.spares, record.image, stored_block(record))
+    spare_give(&b.spares, record.bytes, stored_block(record))
     memset(record, 0, sizeof(stored_t))
 
 
@@ -107,7 +108,7 @@ cdef inline int slot_room(broker_t *b, uint32_t slot) noexcept nogil:
 cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 
 # frames_bytes sums the sizes of `count` frames from `first` on.
-cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil
+cdef uint64_t frames_bytes(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil
 
 # store_request, store_reply and store_partial fill *out with the record of a foreign body,
 # the frames from `first` on; 0, or -1.

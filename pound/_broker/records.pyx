@@ -6,12 +6,13 @@ from libc.string cimport memcpy, memset
 
 from pound._base.array cimport array_grow
 from pound._base.check cimport CHECK
-from pound._wire.dialects cimport message_t
+from pound._wire.dialects cimport frame_t, message_t
 from pound._wire.format cimport PART_ATTACHED_FROM
 from pound._wire.writer cimport FLAG_ATTACHED, part_put, put_partial, put_reply, put_request
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
+from .kinds cimport C_NO_MEMORY
 from .state cimport (
-    C_NO_MEMORY, FORM_DELIMITED, FORM_WORKER_NUMBERS, broker_t, envelope_t, slot_t, stored_t)
+    FORM_DELIMITED, FORM_WORKER_NUMBERS, broker_t, envelope_t, incoming_t, slot_t, stored_t)
 
 cdef enum:
     SLOTS_MIN = 16
@@ -73,19 +74,19 @@ cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil:
 
 # -- bodies that came as frames ---------------------------------------------------------------
 
-cdef uint64_t frames_bytes(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
+cdef uint64_t frames_bytes(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint64_t size = 0
     cdef uint32_t i
     for i in range(first, first + count):
-        size += b.views[i].size
+        size += m.frame_views[i].size
     return size
 
 
 # attaches says whether a foreign body is worth attaching: when one of its frames is.
-cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
+cdef int attaches(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint32_t i
     for i in range(first, first + count):
-        if b.views[i].size >= PART_ATTACHED_FROM:
+        if m.frame_views[i].size >= PART_ATTACHED_FROM:
             return 1
     return 0
 
@@ -93,14 +94,16 @@ cdef int attaches(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
 # attach moves frames into the messages of *out; small ones are copied, since a kept small message
 # pins the whole buffer that libzmq received it in. 0, or -1: not all of them.
 cdef int attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
-    cdef uint32_t i
+    cdef const frame_t *view
     cdef zmq_msg_t *to
+    cdef uint32_t i
     for i in range(out.attached):
         to = &stored_attached(out)[i]
-        if b.views[first + i].size >= PART_ATTACHED_FROM:
-            zmq.msg_move(to, &b.frames[first + i])
-        elif zmq.msg_init_size(to, b.views[first + i].size) == 0:
-            memcpy(zmq.msg_data(to), b.views[first + i].data, b.views[first + i].size)
+        view = &b.incoming.frame_views[first + i]
+        if view.size >= PART_ATTACHED_FROM:
+            zmq.msg_move(to, &b.incoming.frames[first + i])
+        elif zmq.msg_init_size(to, view.size) == 0:
+            memcpy(zmq.msg_data(to), view.data, view.size)
         else:
             b.counters[C_NO_MEMORY] += 1
             zmq.msg_init(to)
@@ -109,10 +112,11 @@ cdef int attach(broker_t *b, stored_t *out, uint32_t first) noexcept nogil:
 
 
 # fill_body writes the frames as inline parts to where a record's body begins.
-cdef void fill_body(broker_t *b, uint8_t *at, uint32_t first, uint32_t count) noexcept nogil:
+cdef void fill_body(
+        const incoming_t *m, uint8_t *at, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint32_t i
     for i in range(first, first + count):
-        at = part_put(at, b.views[i].data, <uint32_t> b.views[i].size)
+        at = part_put(at, m.frame_views[i].data, <uint32_t> m.frame_views[i].size)
 
 
 cdef int store_frames(
@@ -133,59 +137,60 @@ cdef int store_body(
     if at == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
-    CHECK(count < b.frames_count <= UINT16_MAX + 1, "a body of %u frames", count)
+    CHECK(count < b.incoming.room <= UINT16_MAX + 1, "a body of %u frames", count)
     if flags & FLAG_ATTACHED:
         return store_frames(
             b, out, b.scratch.data, <uint32_t> b.scratch.size, first, <uint16_t> count)
-    fill_body(b, at, first, count)
+    fill_body(&b.incoming, at, first, count)
     return stored_fill(b, out, b.scratch.data, <uint32_t> b.scratch.size, 0)
 
 
 # body_flags and body_size are those of the record that the frames are to become.
-cdef uint8_t body_flags(broker_t *b, uint32_t first, uint32_t count) noexcept nogil:
-    return FLAG_ATTACHED if attaches(b, first, count) else 0
+cdef uint8_t body_flags(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil:
+    return FLAG_ATTACHED if attaches(m, first, count) else 0
 
 
 cdef size_t body_size(
-        broker_t *b, uint8_t flags, uint32_t first, uint32_t count) noexcept nogil:
+        const incoming_t *m, uint8_t flags, uint32_t first, uint32_t count) noexcept nogil:
     if flags & FLAG_ATTACHED:
         return 0
-    return frames_bytes(b, first, count) + 4 * count
+    return frames_bytes(m, first, count) + 4 * count
 
 
 cdef int store_request(
         broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,
         uint32_t count) noexcept nogil:
-    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
     at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, service, <uint16_t> size,
-                     body_size(b, flags, first, count))
+                     body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 
 
 cdef int store_reply(
         broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil:
-    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
     at = put_reply(
-        &b.scratch, 0, flags, <uint16_t> count, body_size(b, flags, first, count))
+        &b.scratch, 0, flags, <uint16_t> count, body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 
 
 cdef int store_partial(
         broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first,
         uint32_t count) noexcept nogil:
-    cdef uint8_t flags = body_flags(b, first, count)
+    cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
     at = put_partial(&b.scratch, 0, flags, <uint16_t> count, sequence, attempt,
-                     body_size(b, flags, first, count))
+                     body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 
 
 cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept nogil:
+    cdef const frame_t *views = b.incoming.frame_views + 1
     cdef uint32_t size = 0
     cdef uint32_t i
     cdef uint8_t *at
@@ -195,7 +200,7 @@ cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept 
     if m.envelope <= 1:
         return 0
     for i in range(m.envelope):
-        size += 4 + <uint32_t> b.views[1 + i].size
+        size += 4 + <uint32_t> views[i].size
     slot.envelope = <envelope_t *> malloc(sizeof(envelope_t) + size)
     if slot.envelope == NULL:
         b.counters[C_NO_MEMORY] += 1
@@ -203,5 +208,5 @@ cdef int store_envelope(broker_t *b, slot_t *slot, const message_t *m) noexcept 
     slot.envelope.size = size
     at = slot.envelope.parts
     for i in range(m.envelope):
-        at = part_put(at, b.views[1 + i].data, <uint32_t> b.views[1 + i].size)
+        at = part_put(at, views[i].data, <uint32_t> views[i].size)
     return 0

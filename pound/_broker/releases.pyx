@@ -1,6 +1,6 @@
 """What becomes of a task that its worker gives back (see releases.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -9,8 +9,9 @@ from pound._dispatch.dispatcher cimport disp_held, disp_release
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport FLAG_META, part_next, part_t, record_t
 from .actions cimport act, live_now
+from .kinds cimport LOG_TASKS_RELEASED
 from .peers cimport log_event
-from .state cimport LOG_TASKS_RELEASED, broker_t, envelope_t, peer_t, service_name_t, slot_t
+from .state cimport broker_t, envelope_t, peer_t, service_name_t, slot_t
 
 cdef enum:
     RELEASES_FREE_MAX = 7
@@ -83,7 +84,7 @@ cdef void words_keep(slot_t *slot, const record_t *r) noexcept nogil:
 
 # note logs that a service's tasks are given back, and how many were since it was logged last.
 cdef void note(broker_t *b, peer_t *peer, uint32_t slot, int64_t delay) noexcept nogil:
-    cdef service_name_t *service = &b.services[b.d.requests[slot].service]
+    cdef service_name_t *service = &b.services.at[b.d.requests[slot].service]
     service.released += 1
     if service.released_logged and b.now - service.released_logged < LOG_AGAIN_NS:
         return

@@ -1,7 +1,7 @@
 # The services' names: which number stands for which name.
 #
 # Cost:   O(length of the name).
-# Memory: names are copies, owned by b.services; a name and its number live until the dispatcher
+# Memory: names are copies, owned by b.services.at; a name and its number live until the dispatcher
 #         frees the number (ACT_SERVICE_FREE).
 
 from libc.stdint cimport int64_t, uint32_t, uint8_t
@@ -13,8 +13,8 @@ from .state cimport broker_t
 cdef inline uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t size) noexcept nogil:
     """service_find gives the number of a name, NONE for an unknown one; "" is the default one."""
     if size == 0:
-        return b.default_service
-    return names_get(&b.service_names, name, size)
+        return b.services.unnamed
+    return names_get(&b.services.names, name, size)
 
 
 # service_named makes the name if it is unknown: NONE when there are too many

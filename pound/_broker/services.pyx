@@ -1,14 +1,15 @@
 """The services' names (see services.pxd for the rules)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_put, names_remove
 from pound._dispatch.dispatcher cimport disp_service_drop, disp_service_open
+from .kinds cimport C_NO_MEMORY
 from .peers cimport array_room
-from .state cimport C_NO_MEMORY, broker_t, service_name_t
+from .state cimport broker_t, service_name_t
 
 cdef uint32_t service_named(
         broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t how,
@@ -19,7 +20,7 @@ cdef uint32_t service_named(
     if service != NONE:
         return service
     copy = <uint8_t *> malloc(size if size else 1)
-    if copy == NULL or array_room(<void **> &b.services, &b.services_room,
+    if copy == NULL or array_room(<void **> &b.services.at, &b.services.room,
                                   b.d.service_pool.fresh, sizeof(service_name_t)):
         b.counters[C_NO_MEMORY] += 1
         free(copy)
@@ -29,14 +30,14 @@ cdef uint32_t service_named(
     if service == NONE:
         free(copy)
         return NONE
-    s = &b.services[service]
+    s = &b.services.at[service]
     memset(s, 0, sizeof(service_name_t))
     s.name = copy
     s.size = size
     s.open = 1
-    if service >= b.services_count:
-        b.services_count = service + 1
-    if names_put(&b.service_names, copy, size, service):
+    if service >= b.services.count:
+        b.services.count = service + 1
+    if names_put(&b.services.names, copy, size, service):
         b.counters[C_NO_MEMORY] += 1
         disp_service_drop(b.d, service)
         return NONE
@@ -44,7 +45,7 @@ cdef uint32_t service_named(
 
 
 cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
-    cdef service_name_t *s = &b.services[service]
-    names_remove(&b.service_names, s.name, s.size)
+    cdef service_name_t *s = &b.services.at[service]
+    names_remove(&b.services.names, s.name, s.size)
     free(s.name)
     memset(s, 0, sizeof(service_name_t))

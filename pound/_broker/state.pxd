@@ -14,7 +14,7 @@
 # except where a comment says otherwise. Only the loop's thread touches any of it; `published` and
 # `logs` are the exceptions.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.buffer cimport buffer_t
 from pound._base.freelist cimport spares_t
@@ -40,8 +40,8 @@ cdef enum:
 cdef struct peer_t           # defined below
 
 cdef struct stored_t:        # a record and what is attached to it
-    uint8_t *image           # the record as PND has it (header, head, inline parts); owned
-    uint32_t size            # bytes of the image
+    uint8_t *bytes           # the record as PND has it (header, head, inline parts); owned
+    uint32_t size            # how many these are
     uint16_t attached        # messages behind it, in the same block: its attached parts; owned
     uint16_t releases        # of a request: how often its workers gave it back
 
@@ -121,7 +121,7 @@ cdef enum owed_t:            # small things a peer is told at the next flush
     OWE_HEARTBEAT = 1
     OWE_DISCONNECT = 2
 
-cdef enum lost_t:            # an idle REQ worker with an explicit id whose connection was cut
+cdef enum lost_state_t:            # an idle REQ worker with an explicit id whose connection was cut
     LOST_CUT = 1             # it may come back, and would not say so
     LOST_TRIED = 2           # taken for ready again, not heard of yet
 
@@ -129,12 +129,76 @@ cdef struct unsent_t:        # a task that a worker is to be sent
     uint64_t token
     uint32_t slot
 
+cdef struct unsent_tasks_t:  # what a worker is to be sent at the next flush, in order
+    unsent_t *at             # owned
+    uint32_t count
+    uint32_t room
+
+cdef struct blocked_t:       # its last send was refused
+    peer_t *next             # on the list of blocked peers
+    int64_t retry_at         # it is tried again then
+    int64_t since            # when its first refused send was; 0: not blocked
+    uint8_t waits            # on the list
+
+cdef struct reading_t:       # whether a peer reads what it is sent
+    pipe_t *pipe             # bytes that libzmq holds for it; NULL: never any that count
+    uint64_t piped           # bytes that were ever counted there
+    uint64_t pipe_noted      # of `items_bytes`, those in libzmq's pipe
+    int64_t progress_at      # while it is blocked: when it was last seen to read
+    int64_t looked_at        # and when that was looked for last
+    int64_t taken_seen       # what was seen then: taken_mark of its connection
+    uint64_t left_seen       # and bytes that had left its pipe
+
+cdef struct deferral_t:      # its answers may wait
+    peer_t *next             # on the list of such peers
+    int64_t until
+
+cdef struct heartbeat_t:     # of a worker
+    peer_t *prev             # on its dialect's list, by `due`
+    peer_t *next
+    int64_t due              # monotonic ns: when it is looked at
+    uint8_t scheduled        # on the list
+    uint8_t sent_to          # since it was looked at last
+
+cdef struct lost_worker_t:   # a REQ worker whose connection was cut
+    int64_t cut_at           # also of clients: when the last route was seen to be gone
+    int64_t tried_at         # LOST_TRIED: when it was taken for ready again
+    uint64_t tried_order     # and the last connection that was open when it was sent a task
+    int64_t not_before       # LOST_CUT: it is not tried before: its connection may be closing
+    uint8_t state            # LOST_*
+
+cdef struct control_t:       # small records, which carry no body: control.pxd
+    buffer_t records         # without packet header
+    size_t sent              # bytes of them that are with libzmq already
+    uint64_t counted         # bytes of them in C_CONTROL_BYTES
+    uint32_t count           # how many records are not with libzmq
+
+cdef struct logged_t:        # what is not said, or done, again so soon
+    int64_t refused_at       # when it was last logged that its requests are refused
+    int64_t overdue_at       # when it was last logged that it holds a task for long
+    uint64_t overdue         # which task
+    uint64_t paged_turn      # the turn in which it was last sent a page with rows
+
+cdef struct pnd_peer_t:
+    uint8_t session[16]      # secret
+    uint8_t forgotten        # it was sent BYE 0, and waits for WELCOME
+
+cdef struct guide_peer_t:
+    uint64_t next_request    # client: the number of its next request
+    int64_t disconnect_sent  # MDP worker: DISCONNECT is said at most once a second
+    uint32_t service         # worker: its one service; NONE
+    uint8_t delimited        # MDP worker: it uses the empty frame
+    uint8_t text             # PPP worker: it says READY and HEARTBEAT as words
+    uint8_t refused          # worker: its READY was; another DISCONNECT won't help
+
+cdef struct label_t:         # the name that a peer gives itself, or its address
+    uint8_t size
+    uint8_t bytes[LABEL_MAX]
+
 cdef struct peer_t:          # its first cache line is what queueing a task or an answer touches
     route_t *route           # where it is reached now; NULL: nowhere
     peer_t *next_dirty
-    unsent_t *tasks          # what it is to be sent at the next flush, in order; owned
-    uint32_t tasks_count
-    uint32_t tasks_room
+    unsent_tasks_t tasks
     item_t *items            # what waits to be sent to the client: a ring; owned
     uint64_t items_bytes     # of the items; while it is blocked, those in libzmq's pipe, too
     uint32_t items_first     # its place in the ring
@@ -144,55 +208,24 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint8_t dead             # to be freed at the end of the turn
     uint8_t deferred         # on the list of peers with answers that may wait
     uint8_t dialect          # of the worker; PND for both roles
-    uint8_t session[16]      # PND; secret
     route_t *routes
     peer_t *next_dead
-    peer_t *next_blocked
-    peer_t *next_deferred
-    peer_t *beat_prev        # list of its dialect's workers by next heartbeat
-    peer_t *beat_next
-    int64_t beat_due         # monotonic ns: when its heartbeat is looked at
-    int64_t retry_at         # a refused send is tried again then
-    int64_t deferred_until   # when its deferred answers are sent
-    int64_t blocked_since    # when its first refused send was; 0: not blocked
-    int64_t progress_at      # while it is blocked: when it was last seen to read
-    int64_t looked_at        # and when that was looked for last
-    int64_t taken_seen       # what was seen then: taken_mark of its connection
-    uint64_t left_seen       # and bytes that had left its pipe
-    uint64_t pipe_noted      # of `items_bytes`, those in libzmq's pipe
-    pipe_t *pipe             # bytes that libzmq holds for it; NULL: never any that count
-    uint64_t piped           # bytes that were ever counted there
-    uint64_t paged_turn      # the turn in which it was last sent a page with rows
-    int64_t refused_at       # when it was last logged that its requests are refused
-    int64_t overdue_told     # when it was last logged that it holds a task for long
-    uint64_t overdue         # which task
-    int64_t disconnect_sent  # MDP: DISCONNECT is said at most once a second
-    int64_t cut_at           # client, lost worker: when its last route was seen to be gone
-    int64_t tried_at         # REQ, LOST_TRIED: when it was taken for ready again
-    uint64_t tried_order     # and the last connection that was open when it was sent a task
-    int64_t not_before       # REQ, LOST_CUT: it is not tried before: its connection may be closing
-    uint64_t next_request    # foreign clients: the number of their next request
-    buffer_t control         # PND records for it that carry no body, without packet header
-    size_t control_sent      # bytes of them that are with libzmq already
-    uint32_t control_records  # how many are not
-    queue_t credits          # slots whose credit it is to be told, as a worker
-    uint64_t control_counted  # bytes of them in C_CONTROL_BYTES
     uint32_t client          # NONE
     uint32_t worker          # NONE
     uint32_t number          # in the table of peers
-    uint32_t worker_service  # foreign worker: its one service; NONE
     uint32_t capacity
-    uint8_t delimited        # MDP worker: it uses the empty frame
-    uint8_t text             # PPP worker: it says READY and HEARTBEAT as words
     uint8_t owed             # OWE_*
-    uint8_t waits            # on the list of blocked peers
-    uint8_t sent_to          # since its heartbeat was looked at last
-    uint8_t beating          # on its dialect's list of heartbeats
-    uint8_t lost             # LOST_*
-    uint8_t forgotten        # PND: it was told BYE 0, and waits for WELCOME
-    uint8_t refused          # foreign worker: its READY was; another DISCONNECT won't help
-    uint8_t label_size
-    uint8_t label[LABEL_MAX]
+    blocked_t blocked
+    reading_t reading
+    deferral_t deferral
+    heartbeat_t heartbeat
+    lost_worker_t lost
+    control_t control
+    queue_t credits          # slots whose credit it is to be sent, as a worker
+    logged_t logged
+    pnd_peer_t pnd
+    guide_peer_t guide
+    label_t label
 
 cdef struct roster_t:         # numbers for pointers; numbers are reused
     void **at                # NULL where free; owned
@@ -224,7 +257,7 @@ cdef struct socket_t:
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint32_t natives         # living routes of workers and PND peers: with any, it is never unread
-    uint8_t near             # bound for inproc: a route without a connection may be of this process
+    uint8_t is_inproc        # bound for inproc: a route without a connection may be of this process
     uint8_t cutting          # in the midst of a message whose rest is dropped
     uint64_t cut             # frames of it that were read
     route_t *cut_route       # its sender, to be struck off; NULL: gone, or a proxy
@@ -248,82 +281,6 @@ cdef struct settings_t:
     uint64_t memory_max
     uint64_t unread_bytes    # waiting bytes from which on a frontend is left unread, if
     uint8_t overflow_blocks
-
-cdef enum:         # what the loop itself counts; the dispatcher has its own
-    C_MESSAGES_IN
-    C_MESSAGES_OUT
-    C_RECORDS_IN
-    C_BYTES_IN
-    C_BYTES_OUT
-    C_BAD_MESSAGES           # dropped whole: broken framing or form, of any dialect
-    C_BAD_PND                # of them, as far as the dialect was recognised
-    C_BAD_PLAIN
-    C_BAD_PPP
-    C_BAD_MDP1
-    C_BAD_MDP2
-    C_BAD_RECORDS            # sound records with a wrong value
-    C_UNKNOWN_RECORDS        # records of a kind that does not exist, skipped
-    C_UNKNOWN_VERSIONS       # packets of another version
-    C_STRUCK_MESSAGES        # dropped unread, since their route was struck off
-    C_STRUCK_ROUTES
-    C_RESERVED_SERVICES      # READYs and requests that named a service of the broker's own
-    C_ONE_PART_REFUSED
-    C_REFUSED_FOREIGN        # by a limit; their dialect has no way to be told
-    C_FAILED_FOREIGN         # errors that the client's dialect has no answer for
-    C_REFUSED_DRAINING
-    C_STALE_REQUESTS         # sent again by a client that had said it was done with them
-    C_ANSWERS_UNKNOWN        # from sessions that are no workers (any more)
-    C_PARTIALS
-    C_PARTIALS_DROPPED       # for clients whose dialect has none
-    C_CREDITS_LATE           # CREDITs of attempts that were over, or never were
-    C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
-    C_DEFERRED               # answers that might wait, so that more leave together
-    C_BLOCKED                # sends refused because the peer's pipe was full
-    C_UNREACHABLE            # sends refused because the peer's connection was closed
-    C_CLOSED_CONNECTIONS
-    C_UNROUTED_CONNECTIONS   # of them, those that never sent a message by a route of their own
-    C_DISCONNECTS            # MDP DISCONNECTs sent
-    C_PAUSES                 # own pauses longer than a heartbeat, for which there was amnesty
-    C_LOGS_DROPPED
-    C_CONTROL_DROPPED        # small records for a peer that does not read
-    C_SESSIONS_REFUSED       # requests and READYs of clients and workers above sessions_max
-    C_HELD_LONG              # tasks that a worker has held for long, as far as they were told
-    C_UNREAD_CLIENTS         # times that a client lost all that it had not read
-    C_NO_MEMORY
-    C_TURNS
-    C_PEERS                  # how many there are now; so the three below
-    C_ROUTES
-    C_QUEUED                 # items in the queues of clients
-    C_IMAGES                 # stored records
-    C_TURNED_AWAY            # connections that were closed since descriptors were few
-    C_UNDELIVERED_BYTES      # in the queues of clients
-    C_PIPE_BYTES             # in libzmq's pipes, as far as they are counted
-    C_CONTROL_BYTES          # of small records that wait for their peers
-    C_HELD_BYTES             # of all that the budget is for: budget.pxd
-    C_COUNT
-
-cdef enum log_kind:
-    LOG_WORKER_READY = 1
-    LOG_WORKER_GONE
-    LOG_WORKER_LEFT          # after its BYE
-    LOG_WORKER_SILENT
-    LOG_WORKER_LEAVES
-    LOG_BAD_MESSAGE
-    LOG_STRUCK
-    LOG_REQUEST_FAILED
-    LOG_REQUEST_UNANSWERABLE
-    LOG_SERVICE_WAITING
-    LOG_PAUSE
-    LOG_DRAINING
-    LOG_DRAINED
-    LOG_WORKER_REFUSED
-    LOG_SILENT_CONNECTION
-    LOG_REQUESTS_REFUSED
-    LOG_TASKS_RELEASED
-    LOG_UNFINISHED           # LOG_DRAINED, with work left
-    LOG_DESCRIPTORS_SHORT
-    LOG_TASK_HELD
-    LOG_CLIENT_UNREAD
 
 cdef struct guest_t:         # a connection that may stay for a moment
     int64_t until
@@ -352,91 +309,128 @@ cdef struct published_t:     # read by other threads: sequence is odd while it i
     uint64_t dispatcher[COUNTERS]
     uint64_t loop[COUNTERS]
 
-cdef struct broker_t:
+cdef struct services_t:      # services.pxd
+    service_name_t *at       # by service; owned
+    uint32_t room
+    uint32_t count           # numbers ever used
+    uint32_t unnamed         # the default service
+    names_t names            # name → service
+
+cdef struct peers_t:         # peers.pxd
+    roster_t all
+    peer_t **of_client       # by client; the array is owned
+    peer_t **of_worker       # by worker; likewise
+    uint32_t clients_room
+    uint32_t workers_room
+    names_t sessions         # session → number of its peer
+    peer_t *dead             # to be freed at the end of the turn
+    uint64_t routes_seen
+    uint64_t connections_seen
+
+cdef struct pending_t:       # who is to be sent something
+    peer_t *dirty            # in this turn
+    peer_t *dirty_tail
+    peer_t *blocked          # whose send was refused, by time of the next try
+    peer_t *blocked_tail
+    peer_t *deferred         # with deferred answers, by when they are due
+    peer_t *deferred_tail
+
+cdef struct heartbeats_t:    # by dialect: the workers, by whose heartbeat is due first
+    peer_t *first[DIALECTS_MAX]
+    peer_t *last[DIALECTS_MAX]
+
+cdef struct lost_t:          # REQ workers that may be reachable again: departures.pxd
+    peer_t *peers[LOST_MAX]
+    uint32_t count
+    int64_t tried_at
+    uint8_t seek             # a connection came, or a task waits: they may be back
+
+cdef struct incoming_t:      # the message being read
+    zmq_msg_t *frames        # as many as there is room for; owned
+    frame_t *frame_views     # where their bytes are; as many, owned
+    uint32_t room            # frames_max and the routing id
+    uint64_t frames_read     # of all messages
+
+cdef struct outbound_t:      # scratch of the flush: the message that is being put together
+    buffer_t packet
+    zmq_msg_t **attached     # what goes behind the packet: as many as incoming.room, owned
+    outgoing_t message
+
+cdef struct budget_t:        # budget.pxd
+    uint64_t held_peak       # most bytes held since free memory was last given back
+    uint64_t page_bytes      # of pages that this turn wrote
+    int64_t unread_at        # when it is looked again for clients that read nothing
+    int64_t trimmed_at       # requests that waited when free memory was last given back
+    int64_t beside_least     # least bytes of the process beside what is held; 0: never looked
+    int64_t beside_at        # not before is free memory given back because there are more
+    int64_t beside_pauses    # how many pauses there are until then
+    uint64_t beside_ended    # connections and bad messages that had ended then
+    uint8_t over             # more is held than memory_max
+
+cdef struct loop_t:          # loop.pxd
+    int64_t started
+    int64_t due              # when the next timer fires; -1: none is armed
+    int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
+    int64_t paused           # ns of own pauses, which liveness does not count
+    int64_t resumed_at       # when its last pause was over
+    int64_t reap_from        # no closed route is given up before: peers come back after a pause
+    uint64_t backlog         # messages and records that the last turn read
+    int64_t yield_from       # no yields before: the core is shared with a computation
+    int64_t yield_pause_ns   # how long there were none when that was noticed last
+    int wake_in              # written to: a command waits
+    int wake_out
+    uint8_t crammed          # a peer that reads is owed much: nothing is read before the flush
+    uint8_t command          # COMMAND_*; written by other threads
+    uint8_t finished
+
+cdef struct drain_t:         # drain.pxd
+    int64_t until            # 0: not draining
+    uint32_t at              # slot of a request that the drain waits for
+    uint32_t unfinished      # requests that were left at its end
+    uint8_t draining
+    uint8_t over             # it came to its end, and was not stopped
+
+cdef struct rounds_t:        # housekeeping.pxd: where the next look begins
+    int64_t at               # when that is
+    uint32_t services        # that wait without a worker
+    uint32_t workers         # that hold a task for long
+    int connections[2]       # that never sent a message, of each side
+    uint32_t routes[2]       # without a connection that can be watched
+    uint8_t crowded          # CROWDED_*: somebody was refused since a table was full
+
+cdef struct about_t:         # what pages say; owned by Python
+    const char *counter_names[COUNTERS]
+    const char *dispatcher_names[COUNTERS]
+    const char *version
+    const char *endpoints    # JSON object
+
+cdef struct broker_t:        # each part is its module's; others read it
     dispatcher_t *d
     settings_t settings
-    socket_t sides[2]          # FRONTEND, BACKEND
+    int64_t now              # monotonic ns, at the start of the turn
+    socket_t sides[2]        # FRONTEND, BACKEND
     uint8_t epoch[16]
     slot_t *slots            # by slot
     void *slots_block        # what they lie in; owned
     uint32_t slots_room
     stream_t *streams        # by slot, as far as there were any; owned
     uint32_t streams_room
-    peer_t **client_peer     # by client; the array is owned
-    uint32_t clients_room
-    peer_t **worker_peer     # by worker; the array is owned
-    uint32_t workers_room
-    service_name_t *services      # by service; owned
-    uint32_t services_room
-    uint32_t services_count  # numbers ever used
-    names_t service_names    # name → service
-    uint32_t default_service
-    names_t sessions         # session → number of its peer
-    roster_t peers
-    peer_t *dirty            # peers with something to send
-    peer_t *dirty_tail
-    peer_t *dead             # peers to be freed at the end of the turn
-    peer_t *beats[DIALECTS_MAX]  # by dialect: the worker whose heartbeat is due first
-    peer_t *beats_tail[DIALECTS_MAX]
-    peer_t *blocked          # peers whose send was refused, by time of the next try
-    peer_t *blocked_tail
-    peer_t *deferred         # peers with deferred answers, by when they are due
-    peer_t *deferred_tail
-    peer_t *lost[LOST_MAX]   # REQ workers that may be reachable again, if a task waits
-    uint32_t lost_count
-    uint64_t routes_seen
-    uint64_t connections_seen
-    zmq_msg_t *frames        # of the message being read; frames_count of them, owned
-    frame_t *views           # where their bytes are; as many, owned
-    uint32_t frames_count    # frames_max and the routing id
-    uint64_t frames_read     # of all messages
-    buffer_t packet          # scratch of the flush
-    zmq_msg_t **attach       # likewise: what goes behind the packet; frames_count of them, owned
-    outgoing_t outgoing      # likewise: the message that is being put together
-    spares_t spares          # images of stored records, and partials
-    buffer_t scratch         # scratch of pages and images
+    services_t services
+    peers_t peers
+    pending_t pending
+    heartbeats_t heartbeats
+    lost_t lost
+    incoming_t incoming
+    outbound_t outbound
+    spares_t spares          # stored records, and partials
+    buffer_t scratch         # of pages and records
     pipes_t *pipes           # bytes that libzmq holds for all peers
-    uint64_t page_bytes      # of pages that this turn wrote
-    uint64_t held_peak       # most bytes held since free memory was last given back
-    uint8_t crowded          # CROWDED_*: somebody was refused since a table was full
-    uint8_t over             # more is held than memory_max
-    int64_t unread_at        # when it is looked again for clients that read nothing
-    int64_t resumed_at       # when its last pause was over
-    uint64_t crowd           # messages and records that the last turn read
-    int64_t trimmed_at       # requests that waited when free memory was last given back
-    int64_t beside_least     # least bytes of the process beside what is held; 0: never looked
-    int64_t beside_at        # not before is free memory given back because there are more
-    int64_t beside_pauses    # how many pauses there are until then
-    uint64_t beside_ended    # connections and bad messages that had ended then
-    int64_t yield_from       # no yields before: the core is shared with a computation
-    int64_t yield_pause_ns   # how long there were none when that was noticed last
-    int wake_in              # written to: a command waits
-    int wake_out
-    int64_t now              # monotonic ns, at the start of the turn
-    int64_t paused           # ns of own pauses, which liveness does not count
-    int64_t judge_from       # no closed route is judged before: peers come back after a pause
-    int64_t started
-    int64_t due              # when the next timer fires; -1: none is armed
-    int64_t pulse_ns         # the shortest heartbeat: no turn waits longer
-    int64_t drain_until      # 0: not draining
-    uint32_t drain_at        # slot of a request that the drain waits for
-    uint32_t unfinished      # requests that were left at its end
-    uint8_t drain_over       # it came to its end, and was not stopped
-    int64_t lost_tried_at
-    uint8_t seek_lost        # a connection came, or a task waits: lost workers may be back
-    int64_t report_at        # when services that wait without a worker are looked for again
-    uint32_t report_from     # and from which number on
-    uint32_t overdue_from    # likewise, workers that hold a task for long
-    int silent_from[2]       # likewise, descriptors of connections that never sent a message
-    uint32_t probe_from[2]   # likewise, routes without a connection that can be watched
-    uint8_t crammed          # a peer that reads is owed much: nothing is read before the flush
-    uint8_t command          # COMMAND_*; written by other threads
-    uint8_t draining
-    uint8_t finished
-    uint64_t counters[COUNTERS]
+    budget_t budget
+    loop_t loop
+    drain_t drain
+    rounds_t rounds
     descriptors_t descriptors
+    uint64_t counters[COUNTERS]
     logs_t *logs             # owned; the logging thread takes what the loop puts
-    const char *counter_names[COUNTERS]  # of `counters`; owned by Python
-    const char *version      # owned by Python
-    const char *endpoints    # JSON object; owned by Python
+    about_t about
     published_t published

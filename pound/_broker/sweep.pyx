@@ -1,6 +1,6 @@
 """Routes without a connection that can be watched (rules: sweep.pxd)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport BACKEND, DIALECT_PLAIN, DIALECT_PND, FRONTEND
@@ -19,20 +19,20 @@ cdef uint32_t rows(const broker_t *b, uint32_t count) noexcept nogil:
     """Say how many of so many routes are looked at this time."""
     cdef int64_t rounds = min(max(1, b.settings.client_grace_ns // 2_000_000_000),
                               <int64_t> ROUND_S)
-    if b.crowded:
+    if b.rounds.crowded:
         return count
     return min(count, ROWS + count // <uint32_t> rounds)
 
 
 # idle says whether a foreign peer that was silent for client_grace may be forgotten.
 cdef int idle(const broker_t *b, const peer_t *peer) noexcept nogil:
-    if peer.items_count or peer.tasks_count:
+    if peer.items_count or peer.tasks.count:
         return 0
     if peer.client != NONE and b.d.clients[peer.client].open:
-        if not b.crowded & CROWDED_CLIENTS:
+        if not b.rounds.crowded & CROWDED_CLIENTS:
             return 0
     if peer.worker != NONE and not b.d.workers[peer.worker].gone:
-        return (b.crowded & CROWDED_WORKERS and peer.dialect == DIALECT_PLAIN
+        return (b.rounds.crowded & CROWDED_WORKERS and peer.dialect == DIALECT_PLAIN
                 and b.d.workers[peer.worker].held == 0)
     return 1
 
@@ -55,8 +55,8 @@ cdef void sweep_side(broker_t *b, uint8_t side) noexcept nogil:
     cdef route_t *route
     cdef uint32_t _
     for _ in range(rows(b, routes.count)):
-        b.probe_from[side] = (b.probe_from[side] + 1) % routes.count
-        route = <route_t *> routes.at[b.probe_from[side]]
+        b.rounds.routes[side] = (b.rounds.routes[side] + 1) % routes.count
+        route = <route_t *> routes.at[b.rounds.routes[side]]
         if route != NULL:
             visit(b, route)
 
@@ -64,4 +64,4 @@ cdef void sweep_side(broker_t *b, uint8_t side) noexcept nogil:
 cdef void sweep(broker_t *b) noexcept nogil:
     sweep_side(b, FRONTEND)
     sweep_side(b, BACKEND)
-    b.crowded = 0
+    b.rounds.crowded = 0

@@ -1,6 +1,6 @@
 """Answers that nobody reads, given up before anybody is refused (rules: unread.pxd)."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport BACKEND, FRONTEND
@@ -9,9 +9,9 @@ from .actions cimport act
 from .delivery cimport items_drop
 from .descriptors cimport descriptors_cut
 from .inbound cimport monitor_drain
+from .kinds cimport C_PIPE_BYTES, C_UNDELIVERED_BYTES, C_UNREAD_CLIENTS, LOG_CLIENT_UNREAD
 from .peers cimport log_event, peer_watch
-from .state cimport (
-    C_PIPE_BYTES, C_UNDELIVERED_BYTES, C_UNREAD_CLIENTS, LOG_CLIENT_UNREAD, broker_t, peer_t)
+from .state cimport broker_t, peer_t
 
 cdef enum:
     WATCHED_PARTS = 4        # unread from one part of so many on, it is watched who reads
@@ -23,13 +23,13 @@ cdef enum:
 cdef uint64_t unread_bytes(const peer_t *peer) noexcept nogil:
     if peer == NULL or peer.dead or peer.client == NONE or peer.worker != NONE:
         return 0
-    return peer.items_bytes - peer.pipe_noted + <uint64_t> pipe_bytes(peer.pipe)
+    return peer.items_bytes - peer.reading.pipe_noted + <uint64_t> pipe_bytes(peer.reading.pipe)
 
 
 # stalled_for says for how many ns a client has read nothing, or 0 while that is not too long. Looks
 # are as far apart as turns may be. Of an inproc peer one sees little: it has client_grace.
 cdef int64_t stalled_for(broker_t *b, peer_t *peer) noexcept nogil:
-    cdef int64_t since_ns = peer_watch(b, peer, LOOK_AGAIN_NS + 2 * b.pulse_ns)
+    cdef int64_t since_ns = peer_watch(b, peer, LOOK_AGAIN_NS + 2 * b.loop.pulse_ns)
     cdef int64_t patience = b.settings.heartbeat_ns * b.settings.liveness
     if peer.route != NULL and peer.route.alive and peer.route.fd < 0:
         patience = max(patience, b.settings.client_grace_ns)
@@ -42,8 +42,8 @@ cdef uint64_t most_unread(broker_t *b) noexcept nogil:
     cdef uint64_t unread
     cdef peer_t *peer
     cdef uint32_t i
-    for i in range(b.peers.count):
-        peer = <peer_t *> b.peers.at[i]
+    for i in range(b.peers.all.count):
+        peer = <peer_t *> b.peers.all.at[i]
         unread = unread_bytes(peer)
         if unread and stalled_for(b, peer):
             most = max(most, unread)
@@ -56,7 +56,7 @@ cdef void give_up(broker_t *b, peer_t *peer, uint64_t unread, int64_t since_ns) 
     log_event(b, LOG_CLIENT_UNREAD, peer, NULL, 0, <int64_t> unread, since_ns // 1_000_000)
     items_drop(b, peer)
     act(b)
-    peer.progress_at = b.now
+    peer.reading.progress_at = b.now
     if peer.route != NULL and peer.route.alive and not peer.route.closing and peer.route.fd >= 0:
         descriptors_cut(peer.route.fd)
 
@@ -77,18 +77,18 @@ cdef int unread_drop(broker_t *b, uint64_t held) noexcept nogil:
     cdef int64_t since_ns
     cdef peer_t *peer
     cdef uint32_t i
-    if (b.now < b.unread_at or b.counters[C_UNDELIVERED_BYTES] + b.counters[C_PIPE_BYTES]
+    if (b.now < b.budget.unread_at or b.counters[C_UNDELIVERED_BYTES] + b.counters[C_PIPE_BYTES]
             < b.settings.memory_max // WATCHED_PARTS):
         return 0
-    b.unread_at = b.now + LOOK_AGAIN_NS
+    b.budget.unread_at = b.now + LOOK_AGAIN_NS
     most = most_unread(b)
     if held <= least or most == 0:
         return 0
     connections_known(b)
-    for i in range(b.peers.count):
+    for i in range(b.peers.all.count):
         if dropped >= held - least:
             break
-        peer = <peer_t *> b.peers.at[i]
+        peer = <peer_t *> b.peers.all.at[i]
         unread = unread_bytes(peer)
         if unread < most // 2 or unread == 0:
             continue

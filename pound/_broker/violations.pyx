@@ -5,10 +5,11 @@ from libc.string cimport memset, strlen
 
 from pound._wire.dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP)
-from .peers cimport log_event, log_reason, peer_address
-from .state cimport (
+from .kinds cimport (
     C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP, C_STRUCK_ROUTES,
-    LOG_BAD_MESSAGE, LOG_STRUCK, STRIKES_MAX, broker_t, peer_t, route_t)
+    LOG_BAD_MESSAGE, LOG_ROUTE_STRUCK)
+from .peers cimport log_event, log_reason, peer_address
+from .state cimport STRIKES_MAX, broker_t, peer_t, route_t
 
 cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
     cdef uint64_t reason = log_reason(<const uint8_t *> why, strlen(why))
@@ -40,7 +41,7 @@ cdef void strike_off(broker_t *b, route_t *route, uint8_t dialect, const char *w
         return
     route.struck = 1
     b.counters[C_STRUCK_ROUTES] += 1
-    strike_log(b, route, LOG_STRUCK, dialect, why)
+    strike_log(b, route, LOG_ROUTE_STRUCK, dialect, why)
 
 
 cdef void strike_log(

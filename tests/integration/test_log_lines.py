@@ -21,7 +21,7 @@ import pytest
 import zmq
 
 import pound
-from pound import broker as broker_module
+from pound._broker import events as broker_events
 from pound._engine import engine
 from tests.interop.rig import WILDCARD, Own
 from tests.peers import pnd_wire as wire
@@ -456,7 +456,7 @@ def test_every_line_is_driven() -> None:
 
 def test_every_line_is_documented() -> None:
     """The events of the tables of broker and engine, and those that the code names in place."""
-    events = {event for _, event, _ in broker_module.EVENTS.values()}
+    events = {event for _, event, _ in broker_events.EVENTS.values()}
     events |= {event for _, event, _, _ in engine.LOGS.values()}
     for source in [*(ROOT / "pound").rglob("*.py"), *(ROOT / "pound").rglob("*.pyx")]:
         text = source.read_text()

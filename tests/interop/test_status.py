@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
+from pound._broker.names import DISPATCHER_COUNTERS, LOOP_COUNTERS
 from tests.interop.rig import Own, Rig
 from tests.peers.base import Peer, Task
 from tests.peers.dealer_client import DealerClient

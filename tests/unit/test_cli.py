@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 import pound
 import pound._logging
-from pound._core import DISPATCHER_COUNTERS, LOOP_COUNTERS
+from pound._broker.names import DISPATCHER_COUNTERS, LOOP_COUNTERS
 from pound._logging import Repeats
 from pound.cli import call as call_module
 from pound.cli import common, inspect, main, serve, waiting

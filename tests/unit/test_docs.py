@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pound import _core, broker
+from pound._broker import events as broker_events
+from pound._broker import names
 from pound._engine import engine
 from pound.cli import main
 from pound.config import Config, ServiceConfig
@@ -188,11 +189,11 @@ def test_every_counter_is_documented_and_no_other() -> None:
         for row in rows_of("architecture.md", "## Counters")
         for name in re.findall(r"`(\w+)`", row)
     ]
-    assert sorted(documented) == sorted([*_core.DISPATCHER_COUNTERS, *_core.LOOP_COUNTERS])
+    assert sorted(documented) == sorted([*names.DISPATCHER_COUNTERS, *names.LOOP_COUNTERS])
 
 
 def test_the_counters_and_keys_that_other_pages_name_exist() -> None:
-    known = {*_core.DISPATCHER_COUNTERS, *_core.LOOP_COUNTERS}
+    known = {*names.DISPATCHER_COUNTERS, *names.LOOP_COUNTERS}
     settings = {*vars(Config()), *vars(ServiceConfig())}
     for heading in ("## Clients", "## Which answer counts"):
         cells = (ROOT / "docs" / "dialects.md").read_text().partition(heading)[2]
@@ -207,8 +208,12 @@ def test_the_counters_and_keys_that_other_pages_name_exist() -> None:
 def test_every_log_event_of_the_broker_is_documented() -> None:
     rows = rows_of("operations.md", "### The broker (logger `pound`)")
     documented = {name.partition(";")[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    for _, event, _ in broker.EVENTS.values():
+    for _, event, _ in broker_events.EVENTS.values():
         assert event.partition(";")[0] in documented, event
+
+
+def test_every_kind_of_event_has_its_words() -> None:
+    assert set(broker_events.EVENTS) == set(names.LOG_KINDS)
 
 
 def test_every_log_event_of_the_python_sources_is_documented() -> None:

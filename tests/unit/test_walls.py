@@ -288,6 +288,32 @@ def test_compiled_sources_are_read_in_one_sitting(source: Path) -> None:
     assert len(source.read_text().splitlines()) <= 800
 
 
+STRUCT = re.compile(r"^cdef struct (\w+): *\n((?:    [^\n]*\n| *\n)+)", re.MULTILINE)
+# libzmq's functions are a table, and have one owner.
+TABLES = {"zmq_t"}
+
+
+def fields_of(code: str) -> dict[str, int]:
+    """Return how many fields each struct of a source has; an array is one."""
+    return {
+        name: sum(len(line.split(",")) for line in body.splitlines() if line.strip())
+        for name, body in STRUCT.findall(code)
+    }
+
+
+def test_no_struct_has_more_fields_than_one_can_keep_in_mind() -> None:
+    counts: dict[str, int] = {}
+    for source in COMPILED:
+        counts |= fields_of(code_of(source))
+    assert {"broker_t", "peer_t", "request_t"} <= set(counts)
+    assert {name for name, count in counts.items() if count > 30} <= TABLES
+
+
+def test_fields_are_counted() -> None:
+    code = "cdef struct s:\n    int a, b\n\n    uint8_t c[4]\ncdef struct t:\n    s one\n"
+    assert fields_of(code) == {"s": 3, "t": 1}
+
+
 def test_the_wall_of_nogil_would_be_noticed_if_broken() -> None:
     code = """
 cdef int good(int a) noexcept nogil:

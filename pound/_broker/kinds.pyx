@@ -1,0 +1,27 @@
+"""What Python's names are derived from (names.py): the declarations of kinds.pxd and others."""
+
+from pound._dispatch.model cimport REQ_MANY_OWN_NAMES, counters_t
+from pound._wire.codes cimport DIALECT_END, dialect_name
+from .reasons cimport REFUSED_DRAINING, REFUSED_END, reason_of
+
+
+def dispatcher_counters():
+    """Return the names of the dispatcher's counters, in order."""
+    cdef counters_t counters
+    return tuple(dict(counters))
+
+
+def dialects():
+    """Return the names of the dialects, by number."""
+    cdef int number
+    return tuple([dialect_name(number).decode() for number in range(<int> DIALECT_END)])
+
+
+def reasons():
+    """Return why something is refused, in words: result → words."""
+    cdef int result
+    words = {}
+    for result in range(<int> REFUSED_END):
+        if result <= <int> REQ_MANY_OWN_NAMES or result >= <int> REFUSED_DRAINING:
+            words[result] = reason_of(result).decode()
+    return words
