@@ -17,7 +17,7 @@ CHAOS_MINUTES ?= 10
 CHAOS_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-quick bench-python bench-micro profile debug annotate \
+.PHONY: help build demo test quick bench bench-quick bench-python bench-micro profile debug annotate \
 	sanitize soak chaos lint types docs wheel wheels-all dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
@@ -60,6 +60,10 @@ demo: build      ## the main job on real files: kill a worker, lose nothing
 test: build      ## all tests, short forms of the long ones: ten minutes
 	$(BIN)/python -m pytest
 
+quick: build     ## unit tests without the linters and the site, side by side: half a minute
+	$(BIN)/python -m pytest -n 4 tests/unit \
+		--ignore tests/unit/test_lint.py --ignore tests/unit/test_site.py
+
 bench: build .venv/bench ## speed against bench/targets.toml, with plots: a quarter of an hour
 	$(BIN)/python -m bench --all --json build/bench/results.json --plots build/bench
 
@@ -96,10 +100,10 @@ sanitize:        ## unit tests, simulation, interoperation under the address and
 	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so.6)" \
 		$(BIN)/python -m pytest -p no:faulthandler --capture=sys \
-		tests/unit tests/simulation tests/fuzz tests/interop \
+		tests/unit tests/bench tests/simulation tests/fuzz tests/interop \
 		--deselect tests/unit/test_lint.py \
-		--deselect tests/unit/test_bench.py::test_copies_of_bodies_are_seen \
-		--deselect tests/unit/test_bench.py::test_requests_that_wait_are_weighed; \
+		--deselect tests/bench/test_bench.py::test_copies_of_bodies_are_seen \
+		--deselect tests/bench/test_bench.py::test_requests_that_wait_are_weighed; \
 	status=$$?; rm -f build/built; cat $(SANITIZED)/* 2>/dev/null && exit 1; exit $$status
 
 soak: build      ## ten million requests over all dialects; afterwards nothing may be left

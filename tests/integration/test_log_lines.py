@@ -42,28 +42,29 @@ from tests.support import (
 )
 
 HANDLERS = "tests.integration.handlers"
-UNIT = "tests/unit/"
+ENGINE = "tests/unit/engine/"
+PUBLIC = "tests/unit/public/"
 HOST = "tests/integration/test_host_limits.py::"
 ELSEWHERE = {  # event → the test that drives it
-    "cannot connect": UNIT + "test_peer.py::test_an_endpoint_that_cannot_be_is_logged_and_left",
-    "malformed packet dropped": UNIT
-    + "test_peer.py::test_what_a_broker_says_of_the_peer_is_logged",
+    "cannot connect": ENGINE + "test_engine.py::test_an_endpoint_that_cannot_be_is_logged_and_left",
+    "malformed packet dropped": ENGINE
+    + "test_engine.py::test_what_a_broker_says_of_the_peer_is_logged",
     "descriptors short": HOST
     + "test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator",
     "engine failed": "tests/chaos/test_memory.py::"
     + "test_a_client_without_memory_for_a_request_says_so_and_ends",
     "signal ignored": HOST + "test_signals_that_mean_nothing_end_no_broker",
-    "answers not delivered": UNIT
+    "answers not delivered": ENGINE
     + "test_worker_leaving.py::test_an_answer_that_no_broker_takes_is_said",
     "address not bound": "tests/integration/test_endpoints.py::"
     "test_an_address_of_a_name_that_is_not_this_machines_is_left_out",
-    "task released": UNIT + "test_worker.py::test_releases_are_logged_once_for_a_service",
+    "task released": PUBLIC + "test_worker.py::test_releases_are_logged_once_for_a_service",
     "task held long": "tests/interop/test_overdue.py::"
     + "test_a_task_that_is_held_for_long_is_told_once",
     "client does not read, its answers are dropped": "tests/interop/test_unread.py::"
     + "test_clients_that_never_read_shut_nobody_out",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
-    "log lines dropped": UNIT
+    "log lines dropped": PUBLIC
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",
 }
 DRIVEN: set[str] = set()

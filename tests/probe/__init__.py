@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
+import os
 import subprocess
 import sys
 from functools import cache
@@ -28,12 +29,18 @@ def load(name: str = "leaves") -> ModuleType:
 def _build() -> None:
     """Build all of them, side by side; what has not changed costs a look.
 
-    Processes that come at the same time build one after the other.
+    Processes that come at the same time build one after the other; of those that share the tests
+    of one run (pytest-xdist), only the first.
     """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
     LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
+    with LOCK.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _run()
+        lock.seek(0)
+        if not run or lock.read() != run:
+            _run()
+            lock.truncate(0)
+            lock.write(run)
     importlib.invalidate_caches()
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+UNIT = Path(__file__).parent
 POUND = Path(__file__).parents[2] / "pound"
 COMPILED = sorted([*POUND.rglob("*.pyx"), *POUND.rglob("*.pxd")])
 SOURCES = sorted([*COMPILED, *POUND.rglob("*.py"), *POUND.rglob("*.pyi"), *POUND.rglob("*.h")])
@@ -332,6 +333,12 @@ cdef int may_raise(
         int a) nogil:
 """
     assert [name for _, name in unguarded(code)] == ["*raises", "takes_the_gil", "may_raise"]
+
+
+def test_each_room_has_a_folder_of_unit_tests() -> None:
+    for room in sorted(PACKAGES & set(MAY_IMPORT)):
+        if room.startswith("_"):
+            assert list((UNIT / room.strip("_")).glob("test_*.py")), room
 
 
 def test_literals_and_comments_are_no_code(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tests.unit.reference_broker import (
     welcome,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

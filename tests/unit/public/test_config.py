@@ -19,8 +19,8 @@ from pound.cli.config import as_text
 from pound.config import Config, Key, ServiceConfig, ignored_variables, is_loopback, keys
 from pound.errors import ConfigError
 
-SAMPLE = Path(__file__).parents[2] / "examples" / "pound.toml"
-DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+SAMPLE = Path(__file__).parents[3] / "examples" / "pound.toml"
+DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 def write(folder: Path, text: str) -> Path:
