@@ -15,7 +15,8 @@ from pound._base.index cimport (
 from pound._base.links cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._base.lru cimport (
-    rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of, seats_t)
+    lru_enter, lru_entries_of, lru_entries_t, lru_entry_t, lru_first, lru_free, lru_init, lru_leave,
+    lru_t)
 from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._base.table cimport names_free, names_get, names_init, names_put, names_t
 from pound._dispatch.dispatcher cimport (
@@ -52,15 +53,15 @@ cdef int heap_run(heap_t *h, places_t places, int64_t *key, uint32_t n) noexcept
     return 0
 
 
-# rank_run gives the first n times a later key, as the LRU does with the worker that was sent a
+# lru_run gives the first n times a later key, as the LRU does with the worker that was sent a
 # task.
-cdef int rank_run(rank_t *r, seats_t seats, int64_t *key, uint32_t n) noexcept nogil:
+cdef int lru_run(lru_t *r, lru_entries_t entries, int64_t *key, uint32_t n) noexcept nogil:
     cdef uint32_t _, first
     for _ in range(n):
         key[0] += 1
-        first = rank_first(r, seats)
-        rank_leave(r, seats, first)
-        if rank_enter(r, seats, key[0], first) != 0:
+        first = lru_first(r, entries)
+        lru_leave(r, entries, first)
+        if lru_enter(r, entries, key[0], first) != 0:
             return -1
     return 0
 
@@ -255,29 +256,30 @@ cdef class Heap:
             heap_run(&self.heap, places_of(self.place, sizeof(uint32_t)), &self.key, n)
 
 
-cdef class Rank:
-    """A rank of `count` items."""
+cdef class Lru:
+    """A lru of `count` items."""
 
-    cdef rank_t rank
-    cdef seat_t *seat
+    cdef lru_t lru
+    cdef lru_entry_t *entry
     cdef int64_t key
 
     def __cinit__(self, uint32_t count):
         cdef uint32_t i
-        self.seat = <seat_t *> calloc(count, sizeof(seat_t))
-        rank_init(&self.rank)
+        self.entry = <lru_entry_t *> calloc(count, sizeof(lru_entry_t))
+        lru_init(&self.lru)
         for i in range(count):
             self.key += 1
-            done(rank_enter(&self.rank, seats_of(self.seat, sizeof(seat_t)), self.key, i))
+            done(lru_enter(&self.lru, lru_entries_of(self.entry, sizeof(lru_entry_t)), self.key, i))
 
     def __dealloc__(self):
-        rank_free(&self.rank)
-        free(self.seat)
+        lru_free(&self.lru)
+        free(self.entry)
 
     def run(self, uint32_t n):
         cdef int result
         with nogil:
-            result = rank_run(&self.rank, seats_of(self.seat, sizeof(seat_t)), &self.key, n)
+            result = lru_run(
+                &self.lru, lru_entries_of(self.entry, sizeof(lru_entry_t)), &self.key, n)
         done(result)
 
 

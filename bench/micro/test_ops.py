@@ -17,7 +17,7 @@ from bench.micro import load
 
 OPERATIONS = 100_000  # to a call
 COUNTS = (10, 1_000, 100_000)
-LEAVES = ("Rank", "Heap", "Index", "Names", "Queue", "Pool")
+LEAVES = ("Lru", "Heap", "Index", "Names", "Queue", "Pool")
 RECORDS = (1, 8, 64, 1_000)  # to a packet
 
 

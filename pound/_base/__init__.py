@@ -3,16 +3,16 @@
 May import the C library and `pound.errors`.
 
 array        arrays that grow and begin at a cache line
-atomics.h    counters, dice and lists that several threads touch without a lock
+atomics.h    counters, random numbers and lists that threads share without a lock
 buffer       a growable run of bytes
 check        the assertion of code that runs without the GIL
 clock        nanoseconds, the same clock as `time.monotonic()`
-freelist     small blocks of memory, kept for their next use
+freelist     free lists of small blocks of memory
 heap         numbers ordered by a key
-hints        what changes nothing but time: fetching ahead, the likely branch
-index        keys that mostly follow one another, found by their low bits
+hints        prefetching, likely and unlikely branches
+index        64-bit keys that mostly follow one another → numbers
 links        intrusive lists
-lru          numbers in order of a key that mostly rises
+lru          numbers by a key that mostly rises
 pool         numbered entities in an array, and their free list
 seqlock      counters published to other threads without a lock
 signals      signals act only in the process that installed their handlers

@@ -1,7 +1,7 @@
-# Arrays that grow and begin at a cache line, so that an entity of 64 bytes lies in one.
+# Growing arrays that begin at a cache line, so that an entity of 64 bytes lies in one line.
 #
-# The array starts inside a block of malloc's, which is what must be freed. Growing is realloc's
-# business: a large block is remapped, not copied.
+# The array begins inside a block of malloc's; the block is what the owner frees. realloc grows it:
+# a large block is remapped, not copied.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uintptr_t

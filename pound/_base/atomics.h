@@ -1,9 +1,9 @@
-/* What several threads touch without a lock: counters, dice, the list of buffers to be given back.
+/* Data that threads share without a lock: counters, random numbers, lists of buffers to be released.
  *
- * A Python buffer that a message shares may be let go of by any thread, libzmq's own among them,
- * and only a thread with the GIL can release it. So the last one to need it puts it on a list, by
- * one compare-and-swap; who holds the GIL takes the whole list. A list that is only ever taken
- * whole knows no ABA.
+ * Any thread may drop the last reference to a Python buffer that a message shares, libzmq's threads
+ * among them, but only a thread with the GIL can release it. So that thread pushes the buffer on a
+ * list with one compare-and-swap; a thread that holds the GIL takes the whole list. A list that is
+ * only taken whole has no ABA problem.
  */
 #ifndef POUND_MAIL_H
 #define POUND_MAIL_H
@@ -36,7 +36,7 @@ static inline int64_t count_read(int64_t *count) {
     return __atomic_load_n(count, __ATOMIC_RELAXED);
 }
 
-/* ringing_* guard a mailbox against being freed while somebody still rings its bell. */
+/* ringing_* keep a mailbox from being freed while a thread still wakes its reader. */
 static inline void ringing_begin(uint32_t *ringing) {
     __atomic_fetch_add(ringing, 1, __ATOMIC_RELAXED);
 }
@@ -49,7 +49,7 @@ static inline uint32_t ringing_read(uint32_t *ringing) {
     return __atomic_load_n(ringing, __ATOMIC_ACQUIRE);
 }
 
-/* draw returns a number that looks random, another one each time, to any thread (SplitMix64). */
+/* draw returns a pseudorandom number (SplitMix64); any thread may call it. */
 static inline uint64_t draw(uint64_t *state) {
     uint64_t x = __atomic_add_fetch(state, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
 

@@ -1,10 +1,10 @@
-# A growable run of bytes: what packets are written into.
+# A growable run of bytes, into which packets are written.
 #
 # Holds:     `size` bytes in use of `room` bytes allocated at `data`.
 # Invariant: size <= room; data is NULL exactly when room is 0.
 # Cost:      extending is amortised O(1) per byte (room doubles); emptying keeps the room.
-# Memory:    malloc'd, owned by whoever owns the struct; a zeroed struct is an empty buffer;
-#            the owner calls buffer_free. Any pointer into it dies with the next buffer_extend.
+# Memory:    malloc'd, owned by the owner of the struct, freed by buffer_free; a zeroed struct is an
+#            empty buffer. buffer_extend invalidates every pointer into it.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport SIZE_MAX, uint8_t
@@ -50,7 +50,7 @@ cdef inline uint8_t *buffer_extend(buffer_t *b, size_t more) noexcept nogil:
     return at
 
 
-# buffer_free gives the memory back and leaves an empty buffer, ready for use.
+# buffer_free frees the memory and leaves an empty buffer, ready for use.
 cdef inline void buffer_free(buffer_t *b) noexcept nogil:
     free(b.data)
     b.data = NULL

@@ -1,9 +1,9 @@
 /* Assertions for code that runs without the GIL.
  *
- * CHECK(condition, format, ...) is always on and cheap: when the condition does not hold it prints
- * file, line, condition and the given values to stderr and aborts. A broken invariant is a bug of
- * ours; going on would lose or double somebody's request. POUND_CHECKS is 1 under POUND_DEBUG=1, and
- * 0 otherwise: `if POUND_CHECKS` stands before a check that costs.
+ * CHECK(condition, format, ...) is always on and cheap: if the condition is false, it prints file,
+ * line, condition and values to stderr and aborts. A broken invariant is a bug in Pound, and to go
+ * on would lose or duplicate a request. POUND_CHECKS is 1 under POUND_DEBUG=1, else 0: put
+ * `if POUND_CHECKS` before an expensive check.
  */
 #ifndef POUND_CHECK_H
 #define POUND_CHECK_H

@@ -1,4 +1,4 @@
-/* The clock of the broker and the ends: nanoseconds, the same clock as Python's time.monotonic(). */
+/* The clock of broker, clients and workers: nanoseconds, as Python's time.monotonic(). */
 #ifndef POUND_CLOCK_H
 #define POUND_CLOCK_H
 

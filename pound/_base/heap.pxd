@@ -1,14 +1,14 @@
 # Indexed heaps: numbers ordered by (key, number), least first.
 #
-# One idea serves the timers (key: due time in ns), the queues of returned requests (key: order of
-# acceptance) and the late ones of a rank (key: when their worker was last sent a task). Each node
-# carries its key, so a comparison never touches the entities; each entity knows its own place, so
+# They serve the timers (key: due time in ns), the queues of returned requests (key: order of
+# acceptance) and the late entries of an LRU (key: when their worker was last sent a task). Each
+# node carries its key, so a comparison never touches the entities. Each entity stores its place, so
 # moving or removing one needs no search.
 #
 # Invariant: key(i) <= key of its children 4i+1..4i+4, and for each i: place of nodes[i].item == i.
-# An entity that is in no heap has the place NONE; whoever makes the entity sets it so.
-# Push, move and remove are O(log n) with fan-out 4, top is O(1). The heap owns its nodes; the array
-# doubles and never shrinks. The places belong to the entities and are found through places_t.
+# An entity that is in no heap has the place NONE, which its creator sets.
+# Cost: push, move and remove are O(log n) with fan-out 4, top is O(1). The heap owns its nodes; the
+# array doubles and never shrinks. The entities own their places, found through places_t.
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, realloc
@@ -70,7 +70,7 @@ cdef inline void heap_up(heap_t *h, places_t places, uint32_t i, node_t node) no
 
 
 cdef inline uint32_t heap_least_child(const heap_t *h, uint32_t i) noexcept nogil:
-    """heap_least_child gives the least child of `i`, or NONE when it has no child."""
+    """heap_least_child returns the least child of `i`, or NONE when it has no child."""
     cdef uint32_t child = HEAP_FAN * i + 1
     cdef uint32_t least = child
     cdef uint32_t end = h.count if h.count < child + HEAP_FAN else child + HEAP_FAN
@@ -120,7 +120,7 @@ cdef inline int heap_push(heap_t *h, places_t places, int64_t key, uint32_t item
 
 
 cdef inline void heap_move(heap_t *h, places_t places, int64_t key, uint32_t item) noexcept nogil:
-    """heap_move gives an item of the heap another key."""
+    """heap_move changes the key of an item of the heap."""
     cdef node_t node
     node.key = key
     node.item = item
@@ -139,12 +139,12 @@ cdef inline void heap_remove(heap_t *h, places_t places, uint32_t item) noexcept
 
 
 cdef inline uint32_t heap_top(const heap_t *h) noexcept nogil:
-    """heap_top gives the item with the least key, or NONE."""
+    """heap_top returns the item with the least key, or NONE."""
     return h.nodes[0].item if h.count > 0 else NONE
 
 
 cdef inline node_t heap_next(const heap_t *h) noexcept nogil:
-    """heap_next gives the least node but the first; item NONE: there is none."""
+    """heap_next returns the least node but the first; item NONE: there is none."""
     cdef node_t least
     cdef uint32_t i
     least.key = 0

@@ -1,10 +1,10 @@
-# Hints that change nothing but the time that code takes.
+# Hints that change nothing but speed.
 #
-# With thousands of requests open, what a step is about to touch lies in no near cache, and a load
-# that waits for memory costs as much as all the rest of the step. So who knows what comes next says
-# `fetch` one step ahead; any address will do. `likely` and `unlikely` say which way a branch goes
-# but for growth, collisions and want of memory, whatever the load: what follows the rare way is
-# compiled apart, and the functions called there are not inlined, so that the other way is short.
+# With thousands of requests open, what a step touches next lies in no near cache, and one load from
+# memory takes as long as the rest of the step. So code that knows the next address calls `fetch`
+# one step ahead; any address is allowed. `likely` and `unlikely` mark branches that go one way
+# under any load, except for growth, collisions and lack of memory: the compiler moves the rare path
+# away and inlines nothing into it, which keeps the common path short.
 
 cdef extern from *:
     """

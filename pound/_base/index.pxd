@@ -1,14 +1,14 @@
-# Indexes: keys of 64 bits that mostly follow one another → numbers of entities.
+# Indexes: 64-bit keys that mostly follow one another → numbers of entities.
 #
-# Tokens, and the ids of a client, are counted up, and what is open of them is a short run. A key's
-# low bits say its cell, so a run lies side by side, sixteen to a cache line, where a hash table
-# would scatter it. An item whose cell has another one in it goes into a hash table beside: those
-# that stay open for very long, or whose keys were chosen so.
+# Tokens, and the ids of a client, are counted up, and those that are open form a short run. A key's
+# low bits select its cell, so a run lies side by side, sixteen to a cache line, where a hash table
+# would scatter it. An item whose cell is occupied goes into a hash table: items that stay open for
+# very long, or whose keys were chosen to collide.
 #
-# Invariant: keys differ, and an item's entity has its key, found through keys_t, from the item's
-#            put to its removal; at most half of the cells are taken.
+# Invariant: keys differ, and an item's entity has its key, found through keys_t, from put to
+#            removal; at most half of the cells are occupied.
 # Cost:      find, put and remove are O(1) expected whatever the keys are, if the table's hashes are
-#            salted. Growth looks at each entity.
+#            salted. Growth reads each entity.
 # Memory:    4 bytes a cell, two to four times as many cells as the most keys at once, and the
 #            table's. An index whose owner calls index_shrink after removals has at most INDEX_KEPT
 #            cells, or 16 for each item.
@@ -24,7 +24,7 @@ from .table cimport (
 
 cdef enum:
     INDEX_CELLS_MIN = 16     # a cache line
-    INDEX_SPARSE = 16        # cells for each item, from which on they are given back
+    INDEX_SPARSE = 16        # cells for each item; with more, they are freed
     INDEX_KEPT = 256         # cells that are not worth shrinking
 
 
@@ -57,17 +57,17 @@ cdef inline uint32_t index_hash(const index_t *x, uint64_t key) noexcept nogil:
 
 
 cdef inline void index_fetch(const index_t *x, uint64_t key) noexcept nogil:
-    """index_fetch says that this key is looked for next."""
+    """index_fetch prefetches the cell of a key that is looked up next."""
     fetch(&x.cells[key & x.mask])
 
 
 cdef inline uint32_t index_guess(const index_t *x, uint64_t key) noexcept nogil:
-    """index_guess gives an item that may have this key, or NONE."""
+    """index_guess returns an item that may have this key, or NONE."""
     return NONE if x.cells == NULL else x.cells[key & x.mask]
 
 
 cdef inline uint32_t index_find(const index_t *x, keys_t keys, uint64_t key) noexcept nogil:
-    """index_find gives the item that has this key, or NONE."""
+    """index_find returns the item that has this key, or NONE."""
     cdef uint32_t item = index_guess(x, key)
     cdef uint32_t hash, at
     if likely(item != NONE and key_of(keys, item) == key):
@@ -125,7 +125,7 @@ cdef inline void index_remove(index_t *x, uint64_t key, uint32_t item) noexcept 
 
 
 cdef inline void index_spill(index_t *x, keys_t keys) noexcept nogil:
-    """index_spill gives the cells back; what is in them goes to the others, if there is memory."""
+    """index_spill frees the cells; their items move to the table, if there is memory."""
     cdef uint32_t i, item
     for i in range(x.mask + 1):
         item = x.cells[i]
@@ -141,7 +141,7 @@ cdef inline void index_spill(index_t *x, keys_t keys) noexcept nogil:
 
 
 cdef inline void index_shrink(index_t *x, keys_t keys) noexcept nogil:
-    """index_shrink gives memory back where few are left of many."""
+    """index_shrink frees memory where few items are left of many."""
     if unlikely(x.mask >= INDEX_KEPT and x.in_cells <= x.mask // INDEX_SPARSE):
         index_spill(x, keys)
     if unlikely(x.others.mask >= INDEX_KEPT
@@ -154,7 +154,7 @@ cdef inline uint32_t index_count(const index_t *x) noexcept nogil:
 
 
 cdef inline void index_free(index_t *x) noexcept nogil:
-    """index_free gives all memory back; the index is empty and may be used again."""
+    """index_free frees all memory; the index is empty and may be used again."""
     free(x.cells)
     table_free(&x.others)
     x.cells = NULL

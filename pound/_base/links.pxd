@@ -1,7 +1,7 @@
 # Intrusive lists: first in, first out, and removal from anywhere.
 #
-# The links lie in the entities themselves and are found through links_t, so a list allocates
-# nothing and an entity is in at most one list per pair of links. Every operation is O(1).
+# The links lie in the entities, found through links_t, so a list allocates nothing and an entity is
+# in at most one list per pair of links. Every operation is O(1).
 # Invariant: head == NONE if and only if tail == NONE; prev of the head and next of the tail are
 # NONE.
 

@@ -1,11 +1,11 @@
-# Numbered entities: an array that grows by doubling, and a free list through its free entities.
+# Numbered entities: an array that doubles, with a free list through its free entities.
 #
-# A number names an entity from pool_take to pool_give; numbers are given out last freed first,
-# fresh ones counting up from 0. Pointers into the array are good until the next pool_take of the
-# same pool: keep numbers, not pointers. Both operations are O(1) amortized; memory is never given
-# back before pool_free. A taken entity is all zero; a free one too, but for its first four bytes,
-# which are the pool's. Its size goes with each call: a constant there, it is cleared by few
-# instructions.
+# A number names an entity from pool_take to pool_give. The number freed last is taken first; fresh
+# ones count up from 0. Pointers into the array are valid until the next pool_take of the same pool:
+# keep numbers, not pointers. Both operations are amortised O(1); memory is freed only by pool_free.
+# A taken entity is all zero; so is a free one, except for its first four bytes, which belong to the
+# pool. The size of an entity is an argument of each call: as a constant there, it lets the compiler
+# clear the entity in few instructions.
 
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
@@ -34,7 +34,7 @@ cdef inline void pool_init(pool_t *p) noexcept nogil:
 
 
 cdef inline void pool_free(pool_t *p) noexcept nogil:
-    """pool_free gives the array's memory back."""
+    """pool_free frees the array."""
     free(p.block)
     pool_init(p)
 
@@ -54,7 +54,7 @@ cdef inline int pool_reserve(pool_t *p, void **array, size_t size) noexcept nogi
 
 
 cdef inline bint pool_clear(const uint8_t *entity, size_t size) noexcept nogil:
-    """pool_clear tells whether an entity is all zero."""
+    """pool_clear returns whether an entity is all zero."""
     cdef size_t i
     for i in range(size):
         if entity[i]:
@@ -63,7 +63,7 @@ cdef inline bint pool_clear(const uint8_t *entity, size_t size) noexcept nogil:
 
 
 cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept nogil:
-    """pool_take gives the number of a zeroed entity, or NONE when there is no memory."""
+    """pool_take returns the number of a zeroed entity, or NONE when there is no memory."""
     cdef uint32_t number = p.free
     cdef uint8_t *entity
     if likely(number != NONE):

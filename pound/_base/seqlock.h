@@ -1,7 +1,7 @@
 /* One writer publishes an array of counters; any thread reads a consistent copy of it.
  *
- * The sequence is odd while the writer writes; a reader that saw it odd, or saw it change, tries
- * again. Nobody ever waits for a lock.
+ * The sequence is odd while the writer writes. A reader that sees it odd, or sees it change, reads
+ * again. No thread waits for a lock.
  */
 #ifndef POUND_SEQLOCK_H
 #define POUND_SEQLOCK_H
@@ -18,7 +18,7 @@ static inline void seqlock_end(uint64_t *sequence) {
     __atomic_store_n(sequence, *sequence + 1, __ATOMIC_RELEASE);
 }
 
-/* seqlock_read copies `size` bytes: 1, or 0 when the writer was at work: try again. */
+/* seqlock_read copies `size` bytes: 1, or 0 if the writer was writing: try again. */
 static inline int seqlock_read(uint64_t *sequence, void *to, const void *from, size_t size) {
     uint64_t before = __atomic_load_n(sequence, __ATOMIC_ACQUIRE);
     memcpy(to, from, size);

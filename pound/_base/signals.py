@@ -65,7 +65,7 @@ def install(act: Callable[[], None]) -> Handlers:
     def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
             act()
-        else:  # of a fork that Python was not told of
+        else:  # of a fork that Python does not know of
             _forget()
             os.kill(os.getpid(), number)
 
@@ -88,8 +88,8 @@ def handled(act: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def ignored(tell: Callable[[str], None]) -> Iterator[None]:
-    """Have `tell` called with the name of each of IGNORED that comes meanwhile, and end nothing.
+def ignored(notify: Callable[[str], None]) -> Iterator[None]:
+    """Call `notify` with the name of each of IGNORED that arrives meanwhile; none ends the process.
 
     Those that the program handles, or ignores, are left to it. For the main thread only.
     """
@@ -97,8 +97,8 @@ def ignored(tell: Callable[[str], None]) -> Iterator[None]:
 
     def note(number: int, _: FrameType | None) -> None:
         if os.getpid() == process:
-            tell(signal.Signals(number).name)
-        else:  # of a fork that Python was not told of
+            notify(signal.Signals(number).name)
+        else:  # of a fork that Python does not know of
             _forget()
             os.kill(os.getpid(), number)
 
@@ -122,7 +122,7 @@ def ignored(tell: Callable[[str], None]) -> Iterator[None]:
 def _caught() -> int:
     """Return the signals that this process has handlers for as bits, those of C as faulthandler's.
 
-    Python knows only its own; where the system does not tell, so do we.
+    Python knows only its own; where the system does not list them, neither do we.
     """
     try:
         with open("/proc/self/status") as status:

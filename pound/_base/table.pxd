@@ -1,17 +1,17 @@
 # Hash tables from keys to numbers.
 #
-# table_t   an open-addressing table of (hash, item). It knows no keys: whoever owns the entities
+# table_t   an open-addressing table of (hash, item). It knows no keys: the owner of the entities
 #           compares them, walking the candidates that have the wanted hash:
 #               at = table_first(t, hash)
 #               while at != NONE and <item's key differs>: at = table_next(t, hash, at)
-#           8 bytes a cell, at most every other one used. Lookup, put and remove are O(1) expected
-#           and stay in one cache line; growth moves cells without a look at the entities.
+#           8 bytes a cell, at most half of them used. Lookup, put and remove are O(1) expected
+#           and stay in one cache line; growth does not read the entities.
 # names_t   bytes (0..255: routing ids, sessions, service names) → number. Owns copies of its keys;
 #           keys up to NAME_INLINE bytes live inside the entry.
 #
 # Linear probing, removal by shifting back: no tombstones, so a table never decays. A table grows by
-# doubling and shrinks only where its owner says so. Hashes are seeded: a peer that chooses its keys
-# can't make them collide. An empty key may come with a NULL pointer.
+# doubling and shrinks only on its owner's call. Hashes are seeded: a peer that chooses its keys
+# can't make them collide. An empty key may have a NULL pointer.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -37,7 +37,7 @@ cdef struct table_t:         # all zero is an empty table
 
 
 cdef inline uint32_t table_next(const table_t *t, uint32_t hash, uint32_t at) noexcept nogil:
-    """table_next gives the cell of the next item with this hash after cell `at`, or NONE."""
+    """table_next returns the cell of the next item with this hash after cell `at`, or NONE."""
     cdef uint32_t i = (at + 1) & t.mask
     while t.cells[i].item != NONE:
         if t.cells[i].hash == hash:
@@ -47,7 +47,7 @@ cdef inline uint32_t table_next(const table_t *t, uint32_t hash, uint32_t at) no
 
 
 cdef inline uint32_t table_first(const table_t *t, uint32_t hash) noexcept nogil:
-    """table_first gives the cell of the first item with this hash, or NONE."""
+    """table_first returns the cell of the first item with this hash, or NONE."""
     if t.cells == NULL:
         return NONE
     return table_next(t, hash, hash - 1)
@@ -63,7 +63,7 @@ cdef inline void table_place(table_t *t, uint32_t hash, uint32_t item) noexcept 
 
 
 cdef inline int table_resize(table_t *t, size_t cells) noexcept nogil:
-    """table_resize gives the table so many cells, at least twice its items; -1: no memory."""
+    """table_resize changes the number of cells, at least twice the items; -1: no memory."""
     cdef table_t other
     cdef uint32_t i
     other.cells = <cell_t *> malloc(cells * sizeof(cell_t))
@@ -212,7 +212,7 @@ cdef inline void names_init(names_t *n, uint64_t seed0, uint64_t seed1) noexcept
 cdef inline uint32_t names_cell(
     const names_t *n, uint32_t hash, const uint8_t *key, size_t size
 ) noexcept nogil:
-    """names_cell gives the cell of a key's entry, or NONE."""
+    """names_cell returns the cell of a key's entry, or NONE."""
     cdef uint32_t at = table_first(&n.table, hash)
     cdef const name_t *entry
     cdef const uint8_t *own
@@ -230,7 +230,7 @@ cdef inline uint32_t names_cell(
 cdef inline uint32_t names_get(
     const names_t *n, const uint8_t *key, size_t size
 ) noexcept nogil:
-    """names_get gives the number stored under a key, or NONE."""
+    """names_get returns the number stored under a key, or NONE."""
     cdef uint32_t at = names_cell(n, hash_name(n.seed, key, size), key, size)
     return NONE if at == NONE else n.entries[n.table.cells[at].item].value
 
@@ -312,7 +312,7 @@ cdef inline uint32_t names_remove(names_t *n, const uint8_t *key, size_t size) n
 
 
 cdef inline void names_free(names_t *n) noexcept nogil:
-    """names_free gives all memory back; the table is empty and may be used again."""
+    """names_free frees all memory; the table is empty and may be used again."""
     cdef uint32_t i, e
     if n.table.cells != NULL:
         for i in range(n.table.mask + 1):

@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
 from pound._base.pool cimport NONE
-from pound._dispatch.dispatcher cimport disp_holds, disp_request_of, disp_sent_task
+from pound._dispatch.dispatcher cimport disp_held_request, disp_request_of, disp_sent_task
 from pound._dispatch.model cimport task_t
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport (
@@ -142,7 +142,7 @@ cdef void credits_again(
     if b.streams == NULL:
         return
     for i in range(n):
-        slot = disp_holds(b.d, peer.worker, tokens[i])
+        slot = disp_held_request(b.d, peer.worker, tokens[i])
         if slot != NONE:
             credit_sent(b, peer, slot)
 

@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from pound._base.buffer cimport buffer_free
-from pound._base.freelist cimport spares_free
+from pound._base.freelist cimport freelist_free
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_free, names_init
 from pound._base.wake cimport wake_close
@@ -81,7 +81,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     names_free(&b.services.names)
     buffer_free(&b.outbound.packet)
     buffer_free(&b.scratch)
-    spares_free(&b.spares)
+    freelist_free(&b.freelist)
     if b.pipes != NULL:
         pipes_release(b.pipes)
     free(b.slots_block)

@@ -8,7 +8,7 @@ from posix.stdlib cimport posix_memalign
 from pound._base.array cimport LINE
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
-from pound._base.freelist cimport spare_give, spare_take
+from pound._base.freelist cimport freelist_give, freelist_take
 from pound._base.links cimport queue_init
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put, names_remove
@@ -282,12 +282,12 @@ cdef int items_grow(broker_t *b, peer_t *peer) noexcept nogil:
 cdef int partial_push(
         broker_t *b, peer_t *peer, uint32_t slot, const stored_t *partial, uint32_t size
         ) noexcept nogil:
-    cdef stored_t *own = <stored_t *> spare_take(&b.spares, sizeof(stored_t))
+    cdef stored_t *own = <stored_t *> freelist_take(&b.freelist, sizeof(stored_t))
     if own == NULL:
         b.counters[C_NO_MEMORY] += 1
         return -1
     if item_add(b, peer, slot, own, size):
-        spare_give(&b.spares, own, sizeof(stored_t))
+        freelist_give(&b.freelist, own, sizeof(stored_t))
         return -1
     own[0] = partial[0]
     return 0
@@ -295,7 +295,7 @@ cdef int partial_push(
 
 cdef void partial_free(broker_t *b, stored_t *partial) noexcept nogil:
     stored_clear(b, partial)
-    spare_give(&b.spares, partial, sizeof(stored_t))
+    freelist_give(&b.freelist, partial, sizeof(stored_t))
 
 
 cdef void items_free(peer_t *peer) noexcept nogil:

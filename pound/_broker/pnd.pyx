@@ -10,7 +10,7 @@ from pound._base.hints cimport fetch, unlikely
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put
 from pound._dispatch.dispatcher cimport (
-    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_expect, disp_heard,
+    disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_prefetch, disp_heard,
     disp_partial, disp_worker_leave)
 from pound._dispatch.model cimport (
     PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS,
@@ -121,7 +121,7 @@ cdef void answers_fetch(broker_t *b, const packet_t *packet) noexcept nogil:
     cdef uint32_t slots[FETCHED_MAX]
     cdef uint32_t n = packet_ids(packet, tokens, FETCHED_MAX)
     cdef uint32_t i
-    disp_expect(b.d, tokens, n, slots)
+    disp_prefetch(b.d, tokens, n, slots)
     for i in range(n):
         if slots[i] != NONE:
             fetch(&b.slots[slots[i]])

@@ -9,14 +9,14 @@
 #
 # Invariant: a record with an image is counted (C_IMAGES), and owned by one stored_t alone.
 # Cost:      one copy of an image; nothing for the bytes of attached parts.
-# Memory:    blocks are the broker's spares (_base/freelist.pxd).
+# Memory:    blocks of the broker's free list (_base/freelist.pxd).
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from pound._base.freelist cimport spare_give, spare_take
+from pound._base.freelist cimport freelist_give, freelist_take
 from pound._base.hints cimport unlikely
 from pound._wire.dialects cimport message_t
 from pound._wire.writer cimport FLAG_ATTACHED, record_t
@@ -67,7 +67,7 @@ cdef inline int stored_fill(
     record.size = size
     record.attached = attached
     record.releases = 0
-    record.bytes = <uint8_t *> spare_take(&b.spares, stored_block(record))
+    record.bytes = <uint8_t *> freelist_take(&b.freelist, stored_block(record))
     if unlikely(record.bytes == NULL):
         return stored_failed(b, record)
     memcpy(record.bytes, image, size)
@@ -84,7 +84,7 @@ cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
     if record.attached:
         attached_close(record)
     b.counters[C_IMAGES] -= 1
-    spare_give(&b.spares, record.bytes, stored_block(record))
+    freelist_give(&b.freelist, record.bytes, stored_block(record))
     memset(record, 0, sizeof(stored_t))
 
 

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from pound._base.pool cimport NONE
-from pound._dispatch.dispatcher cimport disp_held, disp_release
+from pound._dispatch.dispatcher cimport disp_held_request, disp_release
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport FLAG_META, part_next, part_t, record_t
 from .actions cimport act, live_now
@@ -26,7 +26,7 @@ cdef int64_t LOG_AGAIN_NS = 30_000_000_000
 
 
 cdef int release(broker_t *b, peer_t *peer, uint64_t token, const record_t *r) noexcept nogil:
-    cdef uint32_t slot = disp_held(b.d, peer.worker, token)
+    cdef uint32_t slot = disp_held_request(b.d, peer.worker, token)
     cdef int64_t delay = 0
     cdef bint elsewhere = False
     cdef int result

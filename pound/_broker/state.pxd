@@ -17,7 +17,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.buffer cimport buffer_t
-from pound._base.freelist cimport spares_t
+from pound._base.freelist cimport freelist_t
 from pound._base.links cimport link_t, queue_t
 from pound._base.table cimport names_t
 from pound._dispatch.model cimport dispatcher_t
@@ -77,7 +77,7 @@ cdef struct stream_t:        # how far the partials of a task may go (credits.px
     uint8_t attempt
 
 cdef struct item_t:
-    stored_t *partial        # owned, a spare; NULL: an answer, whose record is in the slot
+    stored_t *partial        # owned, of the free list; NULL: an answer, whose record is in the slot
     uint64_t seq             # of its request: the slot may be another one's by now
     uint32_t slot
     uint32_t size            # bytes that it counts for
@@ -422,7 +422,7 @@ cdef struct broker_t:        # each part is its module's; others read it
     lost_t lost
     incoming_t incoming
     outbound_t outbound
-    spares_t spares          # stored records, and partials
+    freelist_t freelist        # stored records, and partials
     buffer_t scratch         # of pages and records
     pipes_t *pipes           # bytes that libzmq holds for all peers
     budget_t budget

@@ -1,16 +1,16 @@
-"""The dispatcher: which request goes to which worker, and what becomes of it.
+"""The dispatcher: which worker gets a request, and how the request ends.
 
-Decisions only: no socket, no clock and no Python object comes in here, so that the simulation can
-run the very code that serves. May import `_base`.
+Decisions only: no socket, no clock and no Python object, so that the simulation runs the same code
+as the broker. May import `_base`.
 
-admission   which requests come in; what is known of one that came before
+admission   which requests are accepted; what is known of a repeated one
 audit       a recount of every invariant, after each call when built with `POUND_DEBUG=1`
 changes     the small changes of state of which the rules are made
 dispatcher  services, queues, credit, tasks, expiry, retry: calls in, actions out
 endings     how tasks end without an answer: undone, released, lost
 limits      the limits and their default numbers, each with its reason
 matching    who gets the next task; priorities, isolation, reservations
-memory      the memory of the whole: its first room, its end
+memory      the first allocation of all memory, and its end
 model       the data: services, workers, clients, requests, tasks, actions
 shares      what one client, or services without workers, may take of what all share
 timers      the seven timers

@@ -1,10 +1,10 @@
-# Admission: which requests come in, and what is known of one that came before.
+# Admission: which requests are accepted, and what is known of a repeated one.
 #
-# A request is refused before it costs anything: the limits are looked at first, then all the memory
-# that it needs to wait is taken, and only then does anything change. A refused one leaves no trace
-# but a counter. Limits on what waits don't matter while a worker could take it at once: it gets it
-# then, and the request never waits. The bytes of open requests are bounded whether they wait or
-# run, for the broker holds them until the answer; one request comes in whatever its size.
+# A refused request costs nothing and changes only a counter: the limits are checked first, then all
+# memory that it needs while it waits is allocated, and only then does any state change. Limits on
+# waiting requests do not apply while a worker can take the request at once. The bytes of open
+# requests are bounded whether they wait or run, since the broker stores them until the answer; one
+# request is accepted whatever its size.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -17,7 +17,7 @@ from .changes cimport (
     client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
     waiting_enter)
 from .limits cimport limits_t
-from .matching cimport hand
+from .matching cimport assign
 from .model cimport (
     QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
     REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_SHARE,
@@ -44,14 +44,14 @@ cdef inline int known_result(
 
 
 cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
-    """open_bytes gives the bytes of all open requests."""
+    """open_bytes returns the bytes of all open requests."""
     return d.counters.waiting_bytes + d.counters.running_bytes
 
 
 cdef inline int refusal(
     dispatcher_t *d, client_t *client, const service_t *service, uint32_t offer, uint32_t bytes
 ) noexcept nogil:
-    """refusal says why a new request may not come in, or REQ_ACCEPTED.
+    """refusal returns why a new request is not accepted, or REQ_ACCEPTED.
 
     `offer` is of a worker that could take it at once, or NONE.
     """
@@ -85,7 +85,7 @@ cdef inline int refusal(
 cdef inline uint32_t request_make(
     dispatcher_t *d, uint32_t c, uint64_t id, int64_t deadline
 ) noexcept nogil:
-    """request_make gives a slot that can be found by its id and expires, or NONE: no memory."""
+    """request_make returns a slot that can be found by its id and expires, or NONE: no memory."""
     cdef uint32_t r = pool_take(&d.request_pool, <void **> &d.requests, sizeof(request_t))
     cdef request_t *request
     if r == NONE:
@@ -97,7 +97,7 @@ cdef inline uint32_t request_make(
     if deadline and heap_push(&d.timers.deadlines, deadline_places(d), deadline, r) < 0:
         pool_give(&d.request_pool, <void **> &d.requests, sizeof(request_t), r)
         return NONE
-    if d.clients[c].foreign:
+    if d.clients[c].is_guide:
         return r
     if index_put(&d.clients[c].ids, id_keys(d), id, r) < 0:
         disarm(&d.timers.deadlines, deadline_places(d), r)
@@ -130,7 +130,7 @@ cdef inline void request_accept(
     client.open += 1
     client.open_bytes += bytes
     if d.services[s].waiting == d.services[s].delayed and offer != NONE:
-        hand(d, r, offer)
+        assign(d, r, offer)
         return
     waiting_enter(d, r, QUEUED_FRESH)
     if offer != NONE:

@@ -1,5 +1,5 @@
-# A recount of everything the dispatcher keeps account of. Each function stands for some invariants,
-# costs O(n), and aborts through CHECK when one does not hold.
+# A recount of all that the dispatcher counts. Each function checks some invariants in O(n) and
+# aborts through CHECK if one is broken.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -7,11 +7,11 @@ from libc.stdlib cimport calloc, free
 from pound._base.check cimport CHECK
 from pound._base.heap cimport heap_t, node_less, place_of, places_t
 from pound._base.index cimport index_count, index_t, key_of, keys_t
-from pound._base.lru cimport LATE, late_places, rank_t
+from pound._base.lru cimport LATE, late_places, lru_t
 from pound._base.pool cimport NONE
 from .changes cimport (
-    blocked_places, deadline_places, grace_places, id_keys, liveness_places, offer_rank,
-    offer_seats, queue_places, request_find, returned_where, task_find, token_keys, wait_places,
+    blocked_places, deadline_places, grace_places, id_keys, liveness_places, offer_entries,
+    offer_lru, queue_places, request_find, returned_where, task_find, token_keys, wait_places,
     worker_place)
 from .matching cimport has_work_for
 from .model cimport (
@@ -63,7 +63,7 @@ cdef inline void audit_request(const dispatcher_t *d, uint32_t r, uint64_t *refs
     cdef const client_t *client = &d.clients[request.client]
     cdef bint is_open = request.state in (REQUEST_WAITING, REQUEST_RUNNING)
     CHECK(client.used and d.services[request.service].used, "request %u of nobody", r)
-    CHECK(client.foreign or request_find(d, request.client, request.id) == r,
+    CHECK(client.is_guide or request_find(d, request.client, request.id) == r,
           "request %u is not found", r)
     CHECK(request.id <= client.highest, "request %u above the highest id", r)
     CHECK(is_open or request.deadline_at == NONE, "request %u has ended and a timer", r)
@@ -151,7 +151,7 @@ cdef inline void audit_client(const dispatcher_t *d, uint32_t c) noexcept nogil:
     CHECK(bytes == client.open_bytes, "client %u has %lu bytes open", c, bytes)
     CHECK(count == client.count and n_open == client.open, "client %u has %u, %u open", c, count,
           n_open)
-    CHECK(index_count(&client.ids) == (0 if client.foreign else count), "client %u finds %u", c,
+    CHECK(index_count(&client.ids) == (0 if client.is_guide else count), "client %u finds %u", c,
           index_count(&client.ids))
     audit_index(&client.ids, id_keys(d))
     CHECK(previous == client.requests.tail, "client %u", c)
@@ -258,49 +258,49 @@ cdef inline uint64_t audit_priority(
 cdef inline void audit_listed(
     const dispatcher_t *d, uint32_t s, uint8_t listed, uint32_t o
 ) noexcept nogil:
-    """An offer in a rank is of its service, and of a worker that is listed so."""
+    """An offer in a lru is of its service, and of a worker that is listed so."""
     cdef const offer_t *offer = &d.offers[o]
     cdef const worker_t *worker = &d.workers[offer.worker]
     CHECK(offer.service == s and worker.listed == listed, "offer %u of service %u", o, s)
     CHECK(offer.index < worker.n_offers and worker.offers[offer.index] == o, "offer %u", o)
-    CHECK(<uint64_t> offer.seat.key == worker.sent_seq, "offer %u", o)
+    CHECK(<uint64_t> offer.entry.key == worker.sent_seq, "offer %u", o)
 
 
-cdef inline uint64_t audit_rank(
+cdef inline uint64_t audit_lru(
     const dispatcher_t *d, uint32_t s, uint8_t listed
 ) noexcept nogil:
     """Keys rise along the list, late ones are in the heap: how many offers they are."""
-    cdef const rank_t *rank = offer_rank(&d.services[s], listed)
-    cdef uint64_t count = rank.late.count
+    cdef const lru_t *lru = offer_lru(&d.services[s], listed)
+    cdef uint64_t count = lru.late.count
     cdef uint32_t previous = NONE
-    cdef uint32_t o = rank.order.head
+    cdef uint32_t o = lru.order.head
     cdef uint32_t i
     while o != NONE:
-        CHECK(d.offers[o].seat.link.prev == previous, "offer %u", o)
-        CHECK(previous == NONE or d.offers[previous].seat.key < d.offers[o].seat.key,
+        CHECK(d.offers[o].entry.link.prev == previous, "offer %u", o)
+        CHECK(previous == NONE or d.offers[previous].entry.key < d.offers[o].entry.key,
               "offer %u is late", o)
         audit_listed(d, s, listed, o)
         count += 1
         previous = o
-        o = d.offers[o].seat.link.next
-    CHECK(rank.order.tail == previous, "service %u", s)
-    audit_heap(&rank.late, late_places(offer_seats(d)))
-    for i in range(rank.late.count):
-        o = rank.late.nodes[i].item
-        CHECK(d.offers[o].seat.link.next == LATE, "offer %u", o)
-        CHECK(d.offers[o].seat.key == rank.late.nodes[i].key, "offer %u", o)
+        o = d.offers[o].entry.link.next
+    CHECK(lru.order.tail == previous, "service %u", s)
+    audit_heap(&lru.late, late_places(offer_entries(d)))
+    for i in range(lru.late.count):
+        o = lru.late.nodes[i].item
+        CHECK(d.offers[o].entry.link.next == LATE, "offer %u", o)
+        CHECK(d.offers[o].entry.key == lru.late.nodes[i].key, "offer %u", o)
         audit_listed(d, s, listed, o)
     return count
 
 
-cdef inline void audit_ranks(const dispatcher_t *d) noexcept nogil:
+cdef inline void audit_lrus(const dispatcher_t *d) noexcept nogil:
     """All offers of eligible workers, and no others, are in the ranks, each once."""
     cdef uint64_t count = 0
     cdef uint64_t wanted = 0
     cdef uint32_t i
     for i in range(d.service_pool.fresh):
         if d.services[i].used:
-            count += audit_rank(d, i, LISTED_IDLE) + audit_rank(d, i, LISTED_BUSY)
+            count += audit_lru(d, i, LISTED_IDLE) + audit_lru(d, i, LISTED_BUSY)
     for i in range(d.worker_pool.fresh):
         if d.workers[i].used and d.workers[i].listed != LISTED_NOWHERE:
             wanted += d.workers[i].n_offers
@@ -441,7 +441,7 @@ cdef inline void audit(dispatcher_t *d) noexcept nogil:
         if d.workers[i].used:
             audit_worker(d, i, refs)
     audit_totals(d, refs)
-    audit_ranks(d)
+    audit_lrus(d)
     audit_matched(d)
     audit_limits(d)
     audit_heaps(d)

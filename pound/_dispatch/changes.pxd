@@ -1,12 +1,12 @@
-# The dispatcher's books: the small changes of state from which its rules are made.
+# Changes of state: the small steps of which the dispatcher's rules are made.
 #
-# Each function here keeps the counters, queues, heaps and lists in step with one change, and none
-# decides anything: who gets what is dispatcher.pyx. Work that a change makes possible is noted in
-# two sets, services to be matched and workers to be served, which the end of each call settles.
+# Each function keeps counters, queues, heaps and lists consistent through one change and decides
+# nothing: dispatcher.pyx and matching.pxd decide. Work that a change makes possible is noted in two
+# sets, services to be matched and workers to be served, which the end of each call settles.
 #
-# Memory that a peer's request asks for is refused politely (REQ_NO_MEMORY); the little that the
-# later steps of an accepted one need (heap nodes, tasks, actions) must be there, or the process
-# ends.
+# If memory for a peer's request is missing, the request is refused (REQ_NO_MEMORY). The little that
+# later steps of an accepted request need (heap nodes, tasks, actions) must be there, or the process
+# aborts.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -17,7 +17,7 @@ from pound._base.heap cimport (
 from pound._base.hints cimport unlikely
 from pound._base.index cimport index_find, index_put, index_remove, index_shrink, keys_of, keys_t
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
-from pound._base.lru cimport rank_enter, rank_free, rank_leave, rank_t, seats_of, seats_t
+from pound._base.lru cimport lru_enter, lru_entries_of, lru_entries_t, lru_free, lru_leave, lru_t
 from pound._base.pool cimport NONE, pool_give, pool_take
 from .model cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
@@ -31,7 +31,7 @@ cdef enum:
     ACTIONS_ROOM_MIN = 64
 
 
-# --- where entities keep their places, links and seats ---
+# --- where entities keep their places, links and LRU entries ---
 
 cdef inline places_t queue_places(dispatcher_t *d) noexcept nogil:
     return places_of(&d.requests[0].queue.prev, sizeof(request_t))
@@ -85,8 +85,8 @@ cdef inline links_t worker_links(dispatcher_t *d) noexcept nogil:
     return links_of(&d.tasks[0].sibling, sizeof(task_t))
 
 
-cdef inline seats_t offer_seats(const dispatcher_t *d) noexcept nogil:
-    return seats_of(&d.offers[0].seat, sizeof(offer_t))
+cdef inline lru_entries_t offer_entries(const dispatcher_t *d) noexcept nogil:
+    return lru_entries_of(&d.offers[0].entry, sizeof(offer_t))
 
 
 # --- heaps, timers and the two sets ---
@@ -116,7 +116,7 @@ cdef inline void service_unmatched(dispatcher_t *d, uint32_t s) noexcept nogil:
 
 
 cdef inline bint worker_awaited(const dispatcher_t *d, const worker_t *worker) noexcept nogil:
-    """worker_awaited tells whether a service of a worker has requests that wait."""
+    """worker_awaited returns whether a service of a worker has requests that wait."""
     cdef uint32_t i
     for i in range(worker.n_offers):
         if d.services[d.offers[worker.offers[i]].service].waiting > 0:
@@ -159,7 +159,7 @@ cdef inline void act(
 # --- services ---
 
 cdef inline void service_unname(dispatcher_t *d, service_t *service) noexcept nogil:
-    """service_unname forgets who asked for a service first: a worker offers it, or it is over."""
+    """service_unname forgets who asked for a service first: it is offered now, or freed."""
     cdef uint32_t c = service.namer
     if c != NONE and d.clients[c].used and d.clients[c].stamp == service.namer_stamp:
         d.clients[c].named -= 1
@@ -189,8 +189,8 @@ cdef inline void service_drop(dispatcher_t *d, uint32_t s) noexcept nogil:
         return
     disarm(&d.timers.service_waits, wait_places(d), s)
     disarm(&d.unmatched, unmatched_places(d), s)
-    rank_free(&service.idle)
-    rank_free(&service.busy)
+    lru_free(&service.idle)
+    lru_free(&service.busy)
     heap_free(&service.isolated)
     for p in range(PRIORITIES):
         heap_free(&service.returned[p])
@@ -223,32 +223,32 @@ cdef inline bint worker_eligible(const worker_t *worker) noexcept nogil:
             and not (worker.isolating or worker.leaving or worker.gone))
 
 
-cdef inline rank_t *offer_rank(service_t *service, uint8_t listed) noexcept nogil:
+cdef inline lru_t *offer_lru(service_t *service, uint8_t listed) noexcept nogil:
     return &service.idle if listed == LISTED_IDLE else &service.busy
 
 
-cdef inline void enlist(rank_t *r, seats_t seats, int64_t key, uint32_t o) noexcept nogil:
-    CHECK(rank_enter(r, seats, key, o) == 0, "no memory for %u late offers", r.late.count + 1)
+cdef inline void enlist(lru_t *r, lru_entries_t entries, int64_t key, uint32_t o) noexcept nogil:
+    CHECK(lru_enter(r, entries, key, o) == 0, "no memory for %u late offers", r.late.count + 1)
 
 
 cdef inline void worker_list(dispatcher_t *d, uint32_t w, uint8_t wanted) noexcept nogil:
-    """worker_list moves a worker's offers to the wanted ranks, under its present sent_seq."""
+    """worker_list moves a worker's offers to the wanted LRUs, under its present sent_seq."""
     cdef worker_t *worker = &d.workers[w]
-    cdef seats_t seats = offer_seats(d)
+    cdef lru_entries_t entries = offer_entries(d)
     cdef service_t *service
     cdef uint32_t i, o
     for i in range(worker.n_offers):
         o = worker.offers[i]
         service = &d.services[d.offers[o].service]
         if worker.listed != LISTED_NOWHERE:
-            rank_leave(offer_rank(service, worker.listed), seats, o)
+            lru_leave(offer_lru(service, worker.listed), entries, o)
         if wanted != LISTED_NOWHERE:
-            enlist(offer_rank(service, wanted), seats, <int64_t> worker.sent_seq, o)
+            enlist(offer_lru(service, wanted), entries, <int64_t> worker.sent_seq, o)
     worker.listed = wanted
 
 
 cdef inline uint8_t worker_place(const worker_t *worker) noexcept nogil:
-    """worker_place says where the offers of a worker belong."""
+    """worker_place returns where a worker's offers belong."""
     if not worker_eligible(worker):
         return LISTED_NOWHERE
     return LISTED_BUSY if worker.held > 0 else LISTED_IDLE
@@ -268,8 +268,8 @@ cdef inline void worker_unblock(dispatcher_t *d, uint32_t w) noexcept nogil:
         worker_unserved(d, w)
 
 
-cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
-    """worker_bury frees a gone worker, once no returned task of it counts any more."""
+cdef inline void worker_free_gone(dispatcher_t *d, uint32_t w) noexcept nogil:
+    """worker_free_gone frees a gone worker, unless one of its returned tasks still counts."""
     cdef worker_t *worker = &d.workers[w]
     if not worker.gone or worker.pinned or worker.tasks.head != NONE:
         return
@@ -280,7 +280,7 @@ cdef inline void worker_bury(dispatcher_t *d, uint32_t w) noexcept nogil:
 cdef inline void offer_make(
     dispatcher_t *d, uint32_t w, uint32_t s, uint32_t *offers, uint32_t index
 ) noexcept nogil:
-    """offer_make writes a new offer, in no rank yet, into offers[index]."""
+    """offer_make writes a new offer, in no LRU yet, into offers[index]."""
     cdef uint32_t o = pool_take(&d.offer_pool, <void **> &d.offers, sizeof(offer_t))
     cdef service_t *service = &d.services[s]
     CHECK(o != NONE, "no memory for %u offers", d.offer_pool.used)
@@ -296,7 +296,7 @@ cdef inline void offer_make(
 
 
 cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
-    """offer_drop frees an offer that is in no rank."""
+    """offer_drop frees an offer that is in no LRU."""
     cdef uint32_t s = d.offers[o].service
     d.services[s].workers -= 1
     if d.services[s].workers == 0:
@@ -310,7 +310,7 @@ cdef inline void offer_drop(dispatcher_t *d, uint32_t o) noexcept nogil:
 cdef inline void offers_replace(
     dispatcher_t *d, uint32_t w, const uint32_t *services, uint32_t n_services
 ) noexcept nogil:
-    """offers_replace gives a worker new offers; a service that it keeps is not freed between."""
+    """offers_replace replaces a worker's offers; a service that it keeps is not freed meanwhile."""
     cdef worker_t *worker = &d.workers[w]
     cdef uint32_t *offers = worker.offers
     cdef uint32_t n_offers = worker.n_offers
@@ -384,12 +384,12 @@ cdef inline void credit_give(dispatcher_t *d, uint32_t t) noexcept nogil:
 
 
 cdef inline uint32_t task_find(const dispatcher_t *d, uint64_t token) noexcept nogil:
-    """task_find gives the task that a token names, or NONE."""
+    """task_find returns the task that a token names, or NONE."""
     return index_find(&d.by_token, token_keys(d), token)
 
 
 cdef inline uint32_t task_make(dispatcher_t *d, uint32_t r, uint32_t w) noexcept nogil:
-    """task_make gives an UNSENT task, with a token of its own, that holds no credit yet."""
+    """task_make returns an UNSENT task, with a token of its own, that holds no credit yet."""
     cdef uint32_t t = pool_take(&d.task_pool, <void **> &d.tasks, sizeof(task_t))
     cdef task_t *task
     CHECK(t != NONE, "no memory for %u tasks", d.task_pool.used)
@@ -412,7 +412,7 @@ cdef inline void task_free(dispatcher_t *d, uint32_t t) noexcept nogil:
     index_remove(&d.by_token, d.tasks[t].token, t)
     queue_remove(&d.workers[w].tasks, worker_links(d), t)
     pool_give(&d.task_pool, <void **> &d.tasks, sizeof(task_t), t)
-    worker_bury(d, w)
+    worker_free_gone(d, w)
 
 
 # --- requests in their queues ---
@@ -545,15 +545,15 @@ cdef inline void lease_start(dispatcher_t *d, uint32_t r) noexcept nogil:
 # --- requests as a whole ---
 
 cdef inline uint32_t request_find(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
-    """request_find gives the slot of a client's request, or NONE. Foreign ones aren't found."""
+    """request_find returns the slot of a request, or NONE: unknown, or of a Guide client."""
     return index_find(&d.clients[c].ids, id_keys(d), id)
 
 
 cdef inline void request_drop_task(dispatcher_t *d, uint32_t r) noexcept nogil:
     """request_drop_task parts a request from its task, if any.
 
-    A task that was never sent, or whose worker is gone, ends; another becomes an orphan, of which
-    the worker is told.
+    A task that was never sent, or whose worker is gone, ends; another becomes an orphan, and its
+    worker is notified.
     """
     cdef uint32_t t = d.requests[r].task
     cdef task_t *task
@@ -565,7 +565,7 @@ cdef inline void request_drop_task(dispatcher_t *d, uint32_t r) noexcept nogil:
         task_free(d, t)
         return
     task.request = NONE
-    if d.workers[task.worker].tells:
+    if d.workers[task.worker].notified:
         act(d, ACT_CANCEL, NONE, task.worker, task.token, 0)
 
 
@@ -603,7 +603,7 @@ cdef inline void request_free(dispatcher_t *d, uint32_t r) noexcept nogil:
     cdef uint32_t s = request.service
     if request.state == REQUEST_KEPT:
         kept_leave(d, r)
-    if not client.foreign:
+    if not client.is_guide:
         index_remove(&client.ids, request.id, r)
         index_shrink(&client.ids, id_keys(d))
     queue_remove(&client.requests, client_links(d), r)

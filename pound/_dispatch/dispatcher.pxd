@@ -15,25 +15,25 @@ from .model cimport (
 cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
 cdef void disp_delete(dispatcher_t *d) noexcept nogil
 
-# disp_service_open gives a new service that client `c` asks for, or NONE does; or NONE, and
-# disp_service_refusal says why: REQ_ACCEPTED is want of memory.
+# disp_service_open returns a new service that client `c` asks for, if any does; or NONE, and
+# disp_service_refusal returns why: REQ_ACCEPTED means no memory.
 cdef uint32_t disp_service_open(
     dispatcher_t *d, int64_t lease_ns, uint8_t how, int64_t now, uint32_t c) noexcept nogil
 cdef int disp_service_refusal(const dispatcher_t *d, uint8_t how, uint32_t c) noexcept nogil
 
-# disp_offerable tells whether a worker may offer these services, among those that others offer.
+# disp_offerable returns whether a worker may offer these services, among those that others offer.
 cdef bint disp_offerable(
     dispatcher_t *d, const uint32_t *services, uint32_t n_services) noexcept nogil
 
-# disp_service_drop frees a service that nothing refers to and that is not pinned: whoever opened
-# one and then found no use for it says so by this.
+# disp_service_drop frees a service that nothing refers to and that is not pinned: a caller that
+# opened one and did not use it calls this.
 cdef void disp_service_drop(dispatcher_t *d, uint32_t s) noexcept nogil
 
 # disp_client_room ends the client that has been in its grace longest, if there is no room for one
-# more. disp_client_open gives a new client, or NONE: too many, or no memory. With `reserve` a few
-# more may be, whose requests are refused but those for the broker's own services.
+# more. disp_client_open returns a new client, or NONE: too many, or no memory. With `reserve` a few
+# more are accepted, but only for the broker's own services.
 cdef void disp_client_room(dispatcher_t *d, int64_t now) noexcept nogil
-cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign, uint8_t reserve) noexcept nogil
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t is_guide, uint8_t reserve) noexcept nogil
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil
 cdef void disp_client_lost(
     dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now) noexcept nogil
@@ -49,14 +49,15 @@ cdef void disp_undeliverable(dispatcher_t *d, uint32_t slot) noexcept nogil
 cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noexcept nogil
 
 
-# disp_full says whether what is left of the memory is kept for answers: then no request comes in.
+# disp_full: with `full`, no request is accepted, since the memory that is left is for answers.
 cdef void disp_full(dispatcher_t *d, uint8_t full) noexcept nogil
 
 # disp_evict forgets kept answers, oldest first, until they have no more than `bytes` bytes.
 cdef void disp_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil
 
 cdef uint32_t disp_worker_open(
-    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live) noexcept nogil
+    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t notified, int64_t live
+) noexcept nogil
 cdef void disp_worker_ready(
     dispatcher_t *d, uint32_t w, uint32_t capacity, const uint32_t *services, uint32_t n_services,
     const uint64_t *tokens, uint32_t n_tokens, uint8_t how, int64_t now, int64_t live
@@ -75,16 +76,14 @@ cdef int disp_answer(
 cdef int disp_release(
     dispatcher_t *d, uint32_t w, uint64_t token, int64_t delay_ns, bint elsewhere, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
-# disp_held gives the request of a task that the worker holds, or NONE.
-cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
-# disp_expect fetches what answers with these tokens are likely to touch, and writes their slots, or
-# NONE: guesses, which change nothing.
-cdef void disp_expect(
+# disp_prefetch fetches what answers with these tokens will probably touch, and writes their slots
+# or NONE: guesses, which change no state.
+cdef void disp_prefetch(
     const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots) noexcept nogil
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
-# disp_holds gives the request whose task a worker was sent under a token, disp_request_of the one
-# that a client calls so; or NONE. Requests of foreign clients are not found.
-cdef uint32_t disp_holds(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
+# disp_held_request returns the request whose task a worker was sent under a token, disp_request_of
+# the one that a client calls `id`; or NONE. Requests of Guide clients have no ids.
+cdef uint32_t disp_held_request(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
 cdef uint32_t disp_request_of(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil
 # 0, or -1: the task is not UNSENT.
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil
@@ -97,7 +96,7 @@ cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil
 
 
 cdef inline bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t token) noexcept nogil:
-    """disp_unsent says whether the task of an ACT_TASK is still to be sent: it may be undone."""
+    """disp_unsent returns whether the task of an ACT_TASK is still to be sent: it may be undone."""
     cdef const task_t *task
     if d.requests[slot].state != REQUEST_RUNNING:
         return False
@@ -106,7 +105,7 @@ cdef inline bint disp_unsent(const dispatcher_t *d, uint32_t slot, uint64_t toke
 
 
 cdef inline const task_t *disp_sent_task(const dispatcher_t *d, uint32_t slot) noexcept nogil:
-    """disp_sent_task gives the task of a request that a worker was sent, or NULL."""
+    """disp_sent_task returns the task of a request that a worker was sent, or NULL."""
     cdef const task_t *task
     if d.requests[slot].state != REQUEST_RUNNING:
         return NULL
@@ -115,7 +114,7 @@ cdef inline const task_t *disp_sent_task(const dispatcher_t *d, uint32_t slot) n
 
 
 cdef inline int64_t disp_deadline(const dispatcher_t *d, uint32_t slot) noexcept nogil:
-    """disp_deadline gives an open request's deadline in monotonic ns, or 0: it has none."""
+    """disp_deadline returns an open request's deadline in monotonic ns, or 0: it has none."""
     cdef uint32_t place = d.requests[slot].deadline_at
     return 0 if place == NONE else d.timers.deadlines.nodes[place].key
 
@@ -125,7 +124,7 @@ cdef inline bint disp_clients_full(const dispatcher_t *d) noexcept nogil:
 
 
 cdef inline int64_t disp_held_ms(const dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
-    """disp_held_ms tells for how long a worker has held its oldest task, or -1: it holds none."""
+    """disp_held_ms returns for how long a worker has held its oldest task, or -1: it holds none."""
     cdef uint32_t t = d.workers[w].tasks.head
     cdef uint32_t passed
     if t == NONE or d.tasks[t].state != TASK_SENT:
@@ -140,7 +139,7 @@ cdef inline uint32_t disp_actions(const dispatcher_t *d) noexcept nogil:
 
 
 cdef inline const action_t *disp_later(const dispatcher_t *d, uint32_t i) noexcept nogil:
-    """disp_later shows the action that has `i` others before it; there are more than `i`."""
+    """disp_later returns the action after the next `i`; there are more than `i`."""
     return &d.actions.items[d.actions.next + i]
 
 

@@ -1,33 +1,35 @@
-# The dispatcher: who gets which request, and what becomes of it. Decisions, no messages.
+# The dispatcher: which worker gets a request, and how the request ends. Decisions, no messages.
 #
 # Rules
-#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not yet handed over), KEPT (handed
-#   over, kept for a client that asks again), then forgotten. Errors are answers.
-#   A task is UNSENT until the caller says `sent`; an attempt counts from then. UNSENT tasks are
-#   undone without a trace. A sent task whose worker or lease is lost *returns* its request, which
-#   keeps the task until it is sent anew: so long the old token still counts. A task whose request
-#   has ended or went elsewhere is an *orphan*: it holds its worker's credit until the worker
-#   answers or is lost. An idle worker gets the next task before a busy one; of each, who was sent
-#   one longest ago (LRU by sent_seq), but of the first two busy ones who holds less.
-#   A request that its worker gives back goes to another one at once, or is *delayed*: it waits, but
-#   is in no queue until the delay is over; then it returns. It can end in the meantime as ever.
-#   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but one
-#   dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*: only
-#   a worker that holds nothing gets it, and nothing joins it there. When no worker is idle, one
-#   busy worker is *reserved* and runs empty.
+#   An accepted request is WAITING, RUNNING, ANSWERED (ended, not delivered yet), KEPT (delivered,
+#   kept for a client that asks again), then forgotten. Errors are answers.
+#   A task is UNSENT until the caller calls disp_sent; an attempt counts from then. UNSENT tasks are
+#   undone without a trace. If the worker or the lease of a sent task is lost, its request *returns*
+#   to its queue. It keeps the task until it is sent again, and until then the old token still
+#   counts. A task whose request has ended or was sent to another worker is an *orphan*: it holds
+#   its worker's credit until the worker answers or is lost.
+#   An idle worker gets the next task before a busy one. Among idle ones the worker that was sent a
+#   task longest ago is first (LRU by sent_seq); of the first two busy ones, the one that holds
+#   less.
+#   A request that its worker gives back goes to another worker at once, or is *delayed*: it
+#   waits, in no queue, until the delay is over; then it returns. It can end meanwhile like any
+#   other.
+#   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but
+#   one dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*:
+#   only a worker that holds nothing gets it, and no other task joins it there. If no worker is
+#   idle, one busy worker is *reserved* and gets no tasks until it holds none.
 #
 # Invariants, checked by audit.pxd: accepted = waiting + running + answered + failed + cancelled +
 #   expired; nobody is sent more than capacity; after each call no request waits that an eligible
 #   worker could take.
 #
 # Cost: every step is O(1) or O(log n), times the number of services of the worker concerned (at
-#   most 64). Losing a worker costs its tasks, a silent service what waits for it. Memory per
-#   waiting request: 64 bytes, 8 to 16 for its id, 16 for a deadline.
+#   most 64). Losing a worker costs its tasks; the end of a service's wait costs its waiting
+#   requests. Memory per waiting request: 64 bytes, 8 to 16 for its id, 16 for a deadline.
 #
 # Each call changes state first and matches last: services that got requests back, in order of
-#   number, then workers that may take more of what waits. Only a new request that finds a worker
-#   and nobody before it is handed out as it comes. In a tick each timer that fires is such a call
-#   of its own.
+#   number, then workers that can take more. Only a new request that finds a worker and no earlier
+#   request is assigned at once. In a tick, each timer that fires counts as such a call.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -80,7 +82,7 @@ cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcep
     d.limits = limits[0]
     d.limits.attempts_max = min(max(limits.attempts_max, 1), <uint32_t> 255)
     d.next_token = token_seed
-    # No decision depends on it: it only has to be out of the reach of those who choose ids.
+    # No decision depends on it; whoever chooses ids must not know it.
     d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
     d.by_token.salt = d.hash_seed
     queue_init(&d.kept)
@@ -128,10 +130,10 @@ cdef void disp_client_room(dispatcher_t *d, int64_t now) noexcept nogil:
     finish(d)
 
 
-cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t foreign, uint8_t reserve) noexcept nogil:
+cdef uint32_t disp_client_open(dispatcher_t *d, uint8_t is_guide, uint8_t reserve) noexcept nogil:
     if disp_clients_full(d) and not (reserve and d.shares.reserve < CLIENTS_RESERVE):
         return NONE
-    return client_make(d, foreign, disp_clients_full(d))
+    return client_make(d, is_guide, disp_clients_full(d))
 
 
 cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept nogil:
@@ -139,10 +141,10 @@ cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept 
     cdef uint64_t id = client.done
     cdef uint64_t first = client.done
     cdef uint32_t r, following
-    if client.foreign or done <= first:
+    if client.is_guide or done <= first:
         return
     client.done = done
-    # Each id is looked at once in a client's life, or each of its requests, whichever is less.
+    # Visits each id once in a client's life, or each of its requests, whichever is less.
     if done - first <= client.count:
         if done - first > 1:
             done_fetch(d, client, first, done)
@@ -190,7 +192,7 @@ cdef int disp_request(
     d.now = now
     slot[0] = NONE
     CHECK(priority < PRIORITIES, "priority %u", <uint32_t> priority)
-    if not client.foreign and id <= client.highest:
+    if not client.is_guide and id <= client.highest:
         result = known_result(d, c, id, slot)
     if result == REQ_ACCEPTED and not internal:
         result = refusal(d, client, &d.services[s], offer, bytes)
@@ -239,7 +241,7 @@ cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:
     cdef client_t *client = &d.clients[request.client]
     CHECK(request.state == REQUEST_ANSWERED, "request %u in state %u", slot,
           <uint32_t> request.state)
-    if client.foreign or request.id < client.done:
+    if client.is_guide or request.id < client.done:
         request_free(d, slot)
     else:
         request.state = REQUEST_KEPT
@@ -267,7 +269,7 @@ cdef void disp_answer_bytes(dispatcher_t *d, uint32_t slot, uint32_t bytes) noex
 # --- workers ---
 
 cdef uint32_t disp_worker_open(
-    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t tells, int64_t live
+    dispatcher_t *d, uint8_t mode, int64_t liveness_ns, uint8_t notified, int64_t live
 ) noexcept nogil:
     cdef uint32_t w
     cdef worker_t *worker
@@ -280,7 +282,7 @@ cdef uint32_t disp_worker_open(
     worker.used = 1
     worker.mode = mode
     worker.liveness_ns = liveness_ns
-    worker.tells = tells
+    worker.notified = notified
     worker.last_heard = live
     worker.reserved_for = worker.liveness_at = worker.blocked_at = worker.unserved_at = NONE
     queue_init(&worker.tasks)
@@ -363,7 +365,7 @@ cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
 # --- answers ---
 
 cdef uint32_t task_of(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    """task_of gives the task that a worker was sent under a token, or NONE."""
+    """task_of returns the task that a worker was sent under a token, or NONE."""
     cdef uint32_t t = task_find(d, token)
     if t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT:
         return NONE
@@ -405,7 +407,7 @@ cdef int disp_answer(
     return result
 
 
-cdef uint32_t disp_held(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+cdef uint32_t disp_held_request(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     cdef uint32_t t = task_of(d, w, token)
     return NONE if t == NONE else d.tasks[t].request
 
@@ -415,7 +417,7 @@ cdef int disp_release(
     int64_t live, uint32_t *slot
 ) noexcept nogil:
     cdef uint32_t other = NONE
-    slot[0] = disp_held(d, w, token)
+    slot[0] = disp_held_request(d, w, token)
     if slot[0] == NONE:
         return disp_answer(d, w, token, 0, now, live, slot)
     d.now = now
@@ -433,7 +435,7 @@ cdef int disp_release(
     return ANS_RELEASED
 
 
-cdef void disp_expect(
+cdef void disp_prefetch(
     const dispatcher_t *d, const uint64_t *tokens, uint32_t n, uint32_t *slots
 ) noexcept nogil:
     cdef uint32_t i, t
@@ -451,18 +453,13 @@ cdef void disp_expect(
 
 
 cdef uint32_t disp_partial(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    cdef uint32_t r = disp_holds(d, w, token)
+    cdef uint32_t r = disp_held_request(d, w, token)
     d.counters.partials_late += r == NONE
     return r
 
 
-cdef uint32_t disp_holds(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    cdef uint32_t t = task_of(d, w, token)
-    return NONE if t == NONE else d.tasks[t].request
-
-
 cdef uint32_t disp_request_of(const dispatcher_t *d, uint32_t c, uint64_t id) noexcept nogil:
-    return NONE if d.clients[c].foreign else request_find(d, c, id)
+    return NONE if d.clients[c].is_guide else request_find(d, c, id)
 
 
 cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) noexcept nogil:

@@ -1,13 +1,13 @@
 # How requests and tasks end without a worker's answer: failed, undone, released, lost, forgotten.
 #
 # undone    the task was never sent: nothing is counted, its token is dead
-# released  the worker gave it back, or a worker with a new route does not hold it: the attempt is
-#           taken back, its token is dead
-# lost      the worker or the lease is over: the attempt counts, and at the limit the request fails;
-#           else it waits again, and its task still counts until it is sent anew
+# released  its worker gave it back, or reconnected without it: the attempt is taken back, its token
+#           is dead
+# lost      the worker is gone or the lease has expired: the attempt counts. At the limit the
+#           request fails; else it waits again, and its task still counts until it is sent again
 # An orphan, whose request has ended before, just ends.
 #
-# Tasks of a worker and requests of a client are gone through oldest first; each costs O(log n).
+# The tasks of a worker and the requests of a client are visited oldest first; each costs O(log n).
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -18,7 +18,8 @@ from pound._base.pool cimport NONE, pool_give
 from .changes cimport (
     act, blocked_places, credit_give, credit_take, disarm, grace_places, lease_start,
     liveness_places, offer_drop, request_free, request_return, request_stop, reservation_break,
-    running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_bury, worker_file)
+    running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_file,
+    worker_free_gone)
 from .model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
@@ -79,7 +80,7 @@ cdef inline void request_lost(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    """token_held takes note of a token that a worker says it holds."""
+    """token_held marks the task of a token that a worker lists."""
     cdef uint32_t t = task_find(d, token)
     cdef uint32_t r
     if t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT:
@@ -98,7 +99,7 @@ cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcep
 
 
 cdef inline void token_over(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    """token_over tells a worker once more that a task which it says it holds is over, if it is."""
+    """token_over notifies a worker again of a task that it lists and that has ended."""
     cdef uint32_t t = task_find(d, token)
     if (t == NONE or w != d.tasks[t].worker or d.tasks[t].state == TASK_UNSENT
             or d.tasks[t].request == NONE):
@@ -223,4 +224,4 @@ cdef inline void worker_end(dispatcher_t *d, uint32_t w) noexcept nogil:
     worker.offers = NULL
     worker.n_offers = 0
     worker.pinned = 0
-    worker_bury(d, w)
+    worker_free_gone(d, w)

@@ -1,5 +1,5 @@
-# The dispatcher's limits and their default numbers, each with its reason. All memory that peers can
-# claim is bounded by one of these.
+# The dispatcher's limits and their default values, each with its reason. They bound all memory that
+# peers can claim.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -13,9 +13,9 @@ cdef struct limits_t:
     uint64_t service_waiting_max        # waiting requests of one service
     uint64_t service_waiting_bytes_max  # their bytes
     uint32_t requests_max               # open requests of one PND session
-    uint32_t foreign_window             # open requests of one foreign peer
+    uint32_t foreign_window             # open requests of one Guide client
     uint64_t answers_bytes_max          # delivered answers kept for a client that asks again, bytes
-    int64_t service_wait_ns             # how long a request waits for a first worker; 0: for ever
+    int64_t service_wait_ns             # how long a request waits for a first worker; 0: no limit
     int64_t block_ns                    # how long a worker whose pipe was full is left alone
     uint64_t shares_from                # the least limit that is shared among clients (shares.pxd)
     uint8_t unknown_reject              # 1: a request for a service without workers fails at once
@@ -40,7 +40,7 @@ cdef inline limits_t limits_default() noexcept nogil:
     limits.service_waiting_bytes_max = 1 << 30
     # Enough for a pipelined client over a slow link; one in sixteen of what may wait in all.
     limits.requests_max = 65_536
-    # A foreign DEALER can't be told to slow down: what is beyond this is dropped and counted.
+    # Nothing slows a Guide DEALER down: requests beyond this are dropped and counted.
     limits.foreign_window = 1_000
     # A second of small answers: a client asks again within its heartbeats or not at all.
     limits.answers_bytes_max = 64 << 20

@@ -1,27 +1,27 @@
-# Who gets the next task: an idle worker before a busy one; of each, who was sent one longest ago.
+# Which worker gets the next task: an idle worker before a busy one, the least recently used first.
 #
-# A service keeps the offers of its eligible workers in two ranks by sent_seq: idle ones (the
-# worker holds nothing) and busy ones (it has credit left). The first idle one is next. If there is
-# none, the first two of the busy ones are compared, and the one that holds less is next: so a
-# worker that hangs, whatever its capacity, stays behind and is passed by. (The share of its
-# capacity in hand would tell the opposite: the more a hanging worker claims, the emptier it looks.)
-# What waits goes out in this order: isolated requests, to idle workers only; then the highest
-# priority, in it what has returned, by order of acceptance, then the fresh. One shared dispatch in
-# FAIR_EVERY serves the lower priorities in turn, so each that waits is served within FAIR_EVERY
-# dispatches for each priority. An isolated request that finds no idle worker reserves the next
-# busy one, which then runs empty.
+# A service keeps the offers of its eligible workers in two LRUs by sent_seq: idle ones (the worker
+# holds nothing) and busy ones (it has credit left). The first idle worker is next. If there is
+# none, the first two busy ones are compared, and the one that holds less is next: so a worker that
+# hangs is passed over, whatever its capacity. (The share of its capacity in use would mislead: the
+# larger the capacity of a hanging worker, the emptier it looks.)
+# Requests go out in this order: isolated ones, to idle workers only; then the highest priority, in
+# it the returned ones by order of acceptance, then the fresh ones. One shared dispatch in
+# FAIR_EVERY serves the lower priorities in turn, so that each is served within FAIR_EVERY
+# dispatches for each priority. An isolated request that finds no idle worker reserves the next busy
+# one, which gets no task until it holds none.
 #
-# After settle no waiting request could be taken by an eligible worker. A dispatch costs O(1) for
-# each service that the worker offers, or O(log n) where workers answer out of turn; serving a
-# worker looks at its offers once for each task.
+# After settle, no eligible worker could take a waiting request. A dispatch costs O(1) for each
+# service that the worker offers, or O(log n) where workers answer out of order; serving a worker
+# visits its offers once for each task.
 
 from libc.stdint cimport uint8_t, uint32_t
 
 from pound._base.heap cimport heap_remove, heap_top
-from pound._base.lru cimport rank_first, rank_second, rank_t
+from pound._base.lru cimport lru_first, lru_second, lru_t
 from pound._base.pool cimport NONE
 from .changes cimport (
-    ATTEMPTS_SHARED, act, credit_take, offer_seats, request_drop_task, reservation_end,
+    ATTEMPTS_SHARED, act, credit_take, offer_entries, request_drop_task, reservation_end,
     reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
     worker_list, worker_place)
 from .model cimport ACT_TASK, LISTED_NOWHERE, dispatcher_t, request_t, service_t, worker_t
@@ -35,7 +35,7 @@ cdef enum:
 
 
 cdef inline uint32_t fair_priority(service_t *service, uint32_t highest) noexcept nogil:
-    """fair_priority gives the lower priority whose turn it is, or the highest: none other waits."""
+    """fair_priority returns the lower priority whose turn it is, or the highest if it is alone."""
     cdef uint32_t lower = service.filled ^ <uint32_t> 1 << highest
     cdef uint32_t after = lower >> service.turn >> 1
     if lower == 0:
@@ -46,7 +46,7 @@ cdef inline uint32_t fair_priority(service_t *service, uint32_t highest) noexcep
 
 
 cdef inline uint32_t next_request(service_t *service) noexcept nogil:
-    """next_request gives the request, of some that wait, that is sent next to a shared worker."""
+    """next_request returns the request, of some that wait, that is sent next to a shared worker."""
     cdef uint32_t p = 31 - __builtin_clz(service.filled)
     if service.dispatches % FAIR_EVERY == FAIR_EVERY - 1:
         p = fair_priority(service, p)
@@ -54,20 +54,20 @@ cdef inline uint32_t next_request(service_t *service) noexcept nogil:
 
 
 cdef inline uint32_t held_by(const dispatcher_t *d, uint32_t o) noexcept nogil:
-    """held_by tells how much the worker of an offer holds."""
+    """held_by returns how much the worker of an offer holds."""
     return d.workers[d.offers[o].worker].held
 
 
 cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service) noexcept nogil:
-    """next_offer gives the offer of the eligible worker that is sent the next task, or NONE."""
-    cdef uint32_t first = rank_first(&service.idle, offer_seats(d))
+    """next_offer returns the offer of the eligible worker that is sent the next task, or NONE."""
+    cdef uint32_t first = lru_first(&service.idle, offer_entries(d))
     cdef uint32_t second
     if first != NONE:
         return first
-    first = rank_first(&service.busy, offer_seats(d))
+    first = lru_first(&service.busy, offer_entries(d))
     if first == NONE:
         return NONE
-    second = rank_second(&service.busy, offer_seats(d), first)
+    second = lru_second(&service.busy, offer_entries(d), first)
     if second != NONE and held_by(d, second) < held_by(d, first):
         return second
     return first
@@ -76,29 +76,29 @@ cdef inline uint32_t next_offer(const dispatcher_t *d, const service_t *service)
 cdef inline uint32_t other_offer(
     const dispatcher_t *d, uint32_t r, uint32_t w
 ) noexcept nogil:
-    """other_offer gives the offer of a worker that can take what `w` is about to give back.
+    """other_offer returns the offer of a worker that can take what `w` is about to give back.
 
     Who is eligible between two calls has nothing waiting for it, so the request passes nobody.
     """
     cdef const service_t *service = &d.services[d.requests[r].service]
-    cdef uint32_t o = first_but(d, &service.idle, w)
+    cdef uint32_t o = first_except(d, &service.idle, w)
     if o == NONE and d.requests[r].attempts <= ATTEMPTS_SHARED:
-        o = first_but(d, &service.busy, w)
+        o = first_except(d, &service.busy, w)
     return o
 
 
-cdef inline uint32_t first_but(
-    const dispatcher_t *d, const rank_t *rank, uint32_t w
+cdef inline uint32_t first_except(
+    const dispatcher_t *d, const lru_t *lru, uint32_t w
 ) noexcept nogil:
-    """first_but gives the first offer in a rank that is not of worker `w`, or NONE."""
-    cdef uint32_t o = rank_first(rank, offer_seats(d))
+    """first_except returns the first offer in an LRU that is not of worker `w`, or NONE."""
+    cdef uint32_t o = lru_first(lru, offer_entries(d))
     if o != NONE and d.offers[o].worker == w:
-        o = rank_second(rank, offer_seats(d), o)
+        o = lru_second(lru, offer_entries(d), o)
     return o
 
 
-cdef inline void hand(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
-    """hand makes a task of a request, which has none and is in no queue, for an offer's worker."""
+cdef inline void assign(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogil:
+    """assign makes a task for an offer's worker of a request that has none and is in no queue."""
     cdef uint32_t w = d.offers[o].worker
     cdef request_t *request = &d.requests[r]
     cdef worker_t *worker = &d.workers[w]
@@ -120,7 +120,7 @@ cdef inline void dispatch(dispatcher_t *d, uint32_t r, uint32_t o) noexcept nogi
     """dispatch hands a waiting request to the worker of an offer."""
     waiting_leave(d, r)
     request_drop_task(d, r)
-    hand(d, r, o)
+    assign(d, r, o)
 
 
 cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
@@ -129,11 +129,11 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
     cdef uint32_t o
     while True:
         if service.isolated.count > 0:
-            o = rank_first(&service.idle, offer_seats(d))
+            o = lru_first(&service.idle, offer_entries(d))
             if o != NONE:
                 dispatch(d, heap_top(&service.isolated), o)
                 continue
-            o = rank_first(&service.busy, offer_seats(d))
+            o = lru_first(&service.busy, offer_entries(d))
             if service.reserved == NONE and o != NONE:
                 reservation_make(d, s, d.offers[o].worker)
         o = next_offer(d, service)
@@ -143,14 +143,14 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
 
 
 cdef inline bint has_work_for(const service_t *service, const worker_t *worker) noexcept nogil:
-    """has_work_for tells whether matching would give an eligible worker a task or a reservation."""
+    """has_work_for returns whether matching gives an eligible worker a task or a reservation."""
     if service.waiting > service.isolated.count + service.delayed:
         return True
     return service.isolated.count > 0 and (worker.held == 0 or service.reserved == NONE)
 
 
 cdef inline uint32_t next_service(const dispatcher_t *d, const worker_t *worker) noexcept nogil:
-    """next_service gives the service, of a worker's in turn, that has work for it, or NONE."""
+    """next_service returns the service, of a worker's in turn, that has work for it, or NONE."""
     cdef uint32_t i, s
     for i in range(worker.next_offer, worker.next_offer + worker.n_offers):
         s = d.offers[worker.offers[i % worker.n_offers]].service
@@ -160,7 +160,7 @@ cdef inline uint32_t next_service(const dispatcher_t *d, const worker_t *worker)
 
 
 cdef inline void serve(dispatcher_t *d, uint32_t w) noexcept nogil:
-    """serve gives a worker work while it is eligible and one of its services has some."""
+    """serve assigns work to a worker while it is eligible and one of its services has some."""
     cdef worker_t *worker = &d.workers[w]
     cdef uint32_t s = worker.reserved_for
     if s != NONE and worker.held == 0:

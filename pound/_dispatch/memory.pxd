@@ -1,19 +1,19 @@
-# The dispatcher's memory as a whole: its first room, and its end. Between, each array grows with
-# its pool, each heap by itself, and none shrinks.
+# The dispatcher's memory: its first allocation and its end. In between each array grows with its
+# pool, each heap by itself, and none shrinks.
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
 
 from pound._base.heap cimport heap_free
 from pound._base.index cimport index_free
-from pound._base.lru cimport rank_free
+from pound._base.lru cimport lru_free
 from pound._base.pool cimport pool_free, pool_init, pool_reserve
 from .model cimport (
     PRIORITIES, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
 
 
 cdef inline int memory_init(dispatcher_t *d) noexcept nogil:
-    """memory_init gives each array its first room; -1: no memory."""
+    """memory_init allocates the first room of each array; -1: no memory."""
     pool_init(&d.request_pool)
     pool_init(&d.task_pool)
     pool_init(&d.client_pool)
@@ -41,8 +41,8 @@ cdef inline void memory_free(dispatcher_t *d) noexcept nogil:
             free(d.workers[i].offers)
     for i in range(d.service_pool.fresh):
         if d.services[i].used:
-            rank_free(&d.services[i].idle)
-            rank_free(&d.services[i].busy)
+            lru_free(&d.services[i].idle)
+            lru_free(&d.services[i].busy)
             heap_free(&d.services[i].isolated)
             for p in range(PRIORITIES):
                 heap_free(&d.services[i].returned[p])

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from pound._base.heap cimport heap_t
 from pound._base.index cimport index_t
 from pound._base.links cimport link_t, queue_t
-from pound._base.lru cimport rank_t, seat_t
+from pound._base.lru cimport lru_t, lru_entry_t
 from pound._base.pool cimport pool_t
 from .limits cimport limits_t
 
@@ -21,7 +21,7 @@ cdef enum:
 
 cdef enum action_kind:
     ACT_TASK = 1             # send request `slot` to worker `peer` under `token`; code: attempt
-    ACT_CANCEL = 2           # tell worker `peer` that `token` is cancelled
+    ACT_CANCEL = 2           # notify worker `peer` that `token` is cancelled
     # ACT_FAIL: request `slot` ended without a worker's answer; code: PND's error; peer: the worker
     # that held it when its deadline passed, or NONE
     ACT_FAIL = 3
@@ -43,9 +43,9 @@ cdef struct action_t:        # fields that a kind does not use: slot, peer NONE;
 cdef enum request_result:
     REQ_ACCEPTED = 0         # new; `slot` is its number
     REQ_HELD                 # waiting or running under `slot`
-    REQ_ANSWERED             # ended, and not handed over yet: `slot` is about to be delivered
-    REQ_KEPT                 # ended, and handed over before: `slot` is to be delivered again
-    REQ_STALE                # forgotten: the client had said that it was done with it
+    REQ_ANSWERED             # ended, not delivered yet: `slot` is about to be delivered
+    REQ_KEPT                 # ended and delivered before: `slot` is to be delivered again
+    REQ_STALE                # forgotten: the client was done with it
     REQ_BUSY                 # too much waits in all
     REQ_BUSY_SERVICE         # too much waits for the service
     REQ_BUSY_SESSION         # the client has too many open requests
@@ -53,7 +53,7 @@ cdef enum request_result:
     REQ_NO_MEMORY
     REQ_BUSY_BYTES           # open requests have too many bytes in all
     REQ_BUSY_MEMORY          # the broker holds nearly as much as it may
-    REQ_BUSY_UNREAD          # the client leaves too much unread: for the caller to say
+    REQ_BUSY_UNREAD          # the client leaves too much unread: the caller's decision
     REQ_BUSY_SHARE           # the client has open more than its share of what is left
     REQ_BUSY_WORKERLESS      # too much waits for services that no worker offers
     REQ_BUSY_WINDOW          # too much of the client's own window waits for such services
@@ -79,7 +79,7 @@ cdef enum answer_result:
 
 cdef enum ready_how:
     READY_SAME_ROUTE = 0     # its tasks stay as they are
-    READY_NEW_ROUTE          # it tells the tokens of the tasks that it holds
+    READY_NEW_ROUTE          # it lists the tokens of the tasks that it holds
     READY_NEW_LIFE           # it holds nothing: its tasks are lost
 
 
@@ -93,8 +93,8 @@ cdef enum request_state:
     REQUEST_FREE = 0
     REQUEST_WAITING
     REQUEST_RUNNING
-    REQUEST_ANSWERED         # ended, whatever the reason; not yet handed to the socket
-    REQUEST_KEPT             # handed over; kept for a client that asks again
+    REQUEST_ANSWERED         # ended, whatever the reason; not delivered to the socket yet
+    REQUEST_KEPT             # delivered; kept for a client that asks again
 
 
 cdef enum queued_where:      # a WAITING request
@@ -152,7 +152,7 @@ cdef struct offer_t:         # 32 bytes
     uint32_t service
     uint32_t worker
     uint32_t index           # in its worker's offers
-    seat_t seat              # in the service's idle or busy rank, while its worker is listed
+    lru_entry_t entry        # in the service's idle or busy LRU, while its worker is listed
 
 
 cdef struct worker_t:
@@ -166,11 +166,11 @@ cdef struct worker_t:
     uint32_t held            # tasks that hold its credit
     uint32_t reserved_for    # service, or NONE
     uint32_t liveness_at     # place in the heap of liveness timers
-    uint32_t blocked_at      # place in the heap of blocked ends; NONE: not blocked
+    uint32_t blocked_at      # place in the heap of ends of blocking; NONE: not blocked
     uint32_t unserved_at     # place in the heap of workers to be served before the call ends
     queue_t tasks            # all its tasks, oldest made first
     uint8_t mode             # liveness_mode
-    uint8_t tells            # it is told ACT_CANCEL
+    uint8_t notified         # of cancelled tasks, by ACT_CANCEL
     uint8_t listed           # listed_where
     uint8_t isolating        # it holds a task that nothing may join
     uint8_t leaving
@@ -182,7 +182,7 @@ cdef struct worker_t:
 cdef struct client_t:
     uint64_t highest         # id accepted
     uint64_t done            # it is done with all ids below
-    index_t ids              # id → request; empty for a foreign one
+    index_t ids              # id → request; empty for a Guide client
     queue_t requests         # all its requests, oldest first
     uint32_t count           # of them
     uint32_t open            # of them, WAITING or RUNNING
@@ -191,7 +191,7 @@ cdef struct client_t:
     uint64_t stamp           # no other client ever has it
     uint32_t named           # services without workers that it asked for first
     uint32_t grace_at        # place in the heap of graces
-    uint8_t foreign
+    uint8_t is_guide         # of a Guide dialect: its requests have no ids
     uint8_t reserve          # it came in for the broker's own services only
     uint8_t used
 
@@ -208,8 +208,8 @@ cdef struct service_t:
     uint64_t mark            # stamp of the READY that named it last
     uint64_t namer_stamp
     uint32_t namer           # the client that asked for it first, if its stamp is the same; or NONE
-    rank_t idle              # offers of eligible workers that hold nothing, by sent_seq
-    rank_t busy              # offers of eligible workers that hold something
+    lru_t idle               # offers of eligible workers that hold nothing, by sent_seq
+    lru_t busy               # offers of eligible workers that hold something
     heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
     heap_t returned[PRIORITIES]  # requests that come before the fresh ones, by seq
     queue_t fresh[PRIORITIES]

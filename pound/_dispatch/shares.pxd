@@ -1,25 +1,24 @@
-# Shares: what one client, or services that no worker offers, may take of what all have together.
+# Shares: what one client, or services without workers, may take of what all clients share.
 #
-# A table that is filled in order of asking belongs to whoever asks most. So
-#   services  Those that workers offer, or the configuration names, have services_max of their own.
+# A table that is filled in order of asking belongs to the client that asks most. So
+#   services  Those that workers offer, or that are configured, have services_max of their own.
 #             Names that are only asked for have as many again, and one client an eighth of these,
 #             or NAMES_LEAST. The broker's own services need no room.
-#   clients   Above clients_max CLIENTS_RESERVE more come in, for the broker's own services only.
-#             Clients in their grace make room before anybody is refused.
-#   requests  A client may have open 7 times what is free, in number and in bytes: of what all have
-#             it leaves the last eighth to others. What waits for services without workers takes
-#             half at most. The last quarter of a PND client's own window is for services that have
-#             workers, and fewer requests that wait than such a quarter.
-# Limits below shares_from are not shared: a part of them would be next to nothing. Nor are they
-# where clients are left unread at a limit, who would lose what is refused.
+#   clients   Above clients_max, CLIENTS_RESERVE more are accepted, for the broker's own services
+#             only. Clients in their grace make room before any client is refused.
+#   requests  A client may have 7 times as much open as is free, in number and in bytes: it leaves
+#             the last eighth of the total to others. Requests that wait for services without
+#             workers take at most half. The last quarter of a PND client's own window is for
+#             services that have workers, and fewer waiting requests than such a quarter.
+# Limits below shares_from are not shared: a part of them would be next to nothing. Nor are limits
+# at which the broker stops reading a client, since that client would lose a refused request.
 #
-# Cost: O(1). A request that comes to a worker's service while more than an eighth is free is judged
-# by two comparisons.
+# Cost: O(1). For a service with workers, while more than an eighth is free, two comparisons.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pound._base.links cimport queue_init
-from pound._base.lru cimport rank_init
+from pound._base.lru cimport lru_init
 from pound._base.pool cimport NONE, pool_take
 from pound._base.table cimport mix
 from .limits cimport limits_t
@@ -53,7 +52,7 @@ cdef inline uint32_t names(const dispatcher_t *d) noexcept nogil:
 cdef inline int service_refusal(
     const dispatcher_t *d, uint8_t how, uint32_t c
 ) noexcept nogil:
-    """service_refusal says why there may not be one more service, or REQ_ACCEPTED."""
+    """service_refusal returns why there may not be one more service, or REQ_ACCEPTED."""
     cdef uint32_t most = d.limits.services_max
     if how == OPENED_INTERNAL:
         return REQ_ACCEPTED
@@ -77,7 +76,7 @@ cdef inline void service_name(dispatcher_t *d, service_t *service, uint32_t c) n
 cdef inline uint32_t service_make(
     dispatcher_t *d, int64_t lease_ns, uint8_t how, int64_t now, uint32_t c
 ) noexcept nogil:
-    """service_make gives a new service, for which there is room, or NONE: no memory."""
+    """service_make returns a new service, for which there is room, or NONE: no memory."""
     cdef uint32_t s = pool_take(&d.service_pool, <void **> &d.services, sizeof(service_t))
     cdef uint32_t p
     cdef service_t *service
@@ -94,8 +93,8 @@ cdef inline uint32_t service_make(
     service.workerless_since = now
     service.reserved = service.wait_at = service.unmatched_at = NONE
     service.turn = PRIORITIES - 1
-    rank_init(&service.idle)
-    rank_init(&service.busy)
+    lru_init(&service.idle)
+    lru_init(&service.busy)
     for p in range(PRIORITIES):
         queue_init(&service.fresh[p])
     d.counters.services += 1
@@ -120,19 +119,19 @@ cdef inline uint32_t offered_more(
 
 # --- clients ---
 
-cdef inline uint32_t client_make(dispatcher_t *d, uint8_t foreign, bint full) noexcept nogil:
-    """client_make gives a new client, of the reserve if all else is full, or NONE: no memory."""
+cdef inline uint32_t client_make(dispatcher_t *d, uint8_t is_guide, bint full) noexcept nogil:
+    """client_make returns a new client, of the reserve if all else is full, or NONE: no memory."""
     cdef uint32_t c = pool_take(&d.client_pool, <void **> &d.clients, sizeof(client_t))
     cdef client_t *client
     if c == NONE:
         return NONE
     client = &d.clients[c]
     client.used = 1
-    client.foreign = foreign
+    client.is_guide = is_guide
     client.reserve = full
     d.shares.reserve += full
     if not full:
-        client.window = d.limits.foreign_window if foreign else d.limits.requests_max
+        client.window = d.limits.foreign_window if is_guide else d.limits.requests_max
     d.client_stamp += 1
     client.stamp = d.client_stamp
     client.ids.salt = mix(c ^ d.hash_seed)
@@ -148,22 +147,22 @@ cdef inline bint client_joins(dispatcher_t *d, client_t *client) noexcept nogil:
         return False
     d.shares.reserve -= 1
     client.reserve = 0
-    client.window = d.limits.foreign_window if client.foreign else d.limits.requests_max
+    client.window = d.limits.foreign_window if client.is_guide else d.limits.requests_max
     return True
 
 
 # --- requests ---
 
 cdef inline bint window_full(const limits_t *limits, const client_t *client) noexcept nogil:
-    """window_full tells whether the last quarter of a client's window is begun."""
-    return (client.open >= client.window - (client.window >> 2) and not client.foreign
+    """window_full returns whether the last quarter of a client's window is begun."""
+    return (client.open >= client.window - (client.window >> 2) and not client.is_guide
             and shared(limits, client.window))
 
 
 cdef inline int workerless_refusal(
     const dispatcher_t *d, const client_t *client, uint32_t bytes
 ) noexcept nogil:
-    """workerless_refusal says why no request for a service without workers may come in."""
+    """workerless_refusal returns why no request for a service without workers may come in."""
     cdef const limits_t *limits = &d.limits
     cdef uint64_t most_bytes = limits.waiting_bytes_max
     if limits.unknown_reject:
@@ -181,7 +180,7 @@ cdef inline int workerless_refusal(
 cdef inline int bytes_refusal(
     const dispatcher_t *d, const client_t *client, uint64_t total, uint32_t bytes
 ) noexcept nogil:
-    """bytes_refusal says why `bytes` more, `total` with all that is open, may not come in."""
+    """bytes_refusal returns why `bytes` more, `total` with all that is open, may not come in."""
     cdef uint64_t most = d.limits.waiting_bytes_max
     if d.counters.waiting + d.counters.running == 0:
         return REQ_ACCEPTED

@@ -1,11 +1,11 @@
 # What happens when timers fire.
 #
 # Seven heaps by due time in monotonic ns: deadlines, leases, ends of delays, ends of blocking,
-# clients' graces, waits of services for a first worker, workers' liveness. Each entity has at most
-# one timer of a kind and knows its place, so arming, re-arming and disarming are O(log n).
-# Two are lazy. Liveness is not moved by each sign of life: when it fires, it is looked whether the
-# worker was silent for so long, on the liveness clock, and if not the timer is set for the rest. A
-# service's wait is set by the first request that needs it, and then for the next to end.
+# graces of clients, waits of services for a first worker, liveness of workers. Each entity has at
+# most one timer of a kind and stores its place, so arming, re-arming and disarming are O(log n).
+# Two kinds are lazy. A heartbeat does not move the liveness timer: when the timer fires, the worker
+# is gone if it was silent for all that time on the liveness clock; else the timer is set for the
+# rest. A service's wait is armed by the first request that needs it, then for the next one to end.
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -17,8 +17,8 @@ from .changes cimport (
     service_await, service_unmatched, wait_places)
 from .endings cimport request_fail, worker_end
 from .model cimport (
-    ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t,
-    timers_t, worker_t)
+    ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t, timers_t,
+    worker_t)
 
 cdef enum:
     CODE_DEADLINE = 4        # PND's error codes
@@ -26,7 +26,7 @@ cdef enum:
 
 
 cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
-    """due gives the item whose timer fires next, or NONE."""
+    """due returns the item whose timer fires next, or NONE."""
     return timers.nodes[0].item if timers.count > 0 and timers.nodes[0].key <= now else NONE
 
 
@@ -49,7 +49,7 @@ cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline int64_t wait_end(const dispatcher_t *d, uint32_t r) noexcept nogil:
-    """wait_end tells when a request of a service without workers has waited long enough.
+    """wait_end returns when a request of a service without workers has waited long enough.
 
     A request that was there before the last worker went waits from then on: the timer was armed at
     that moment, and does not fire before that wait is over.
@@ -118,7 +118,7 @@ cdef inline void silence(dispatcher_t *d, uint32_t w, int64_t live) noexcept nog
 
 
 cdef inline int64_t next_due(const dispatcher_t *d) noexcept nogil:
-    """next_due gives the time of the first timer, or -1."""
+    """next_due returns the time of the first timer, or -1."""
     cdef int64_t first = INT64_MAX
     cdef const timers_t *t = &d.timers
     cdef const heap_t **timers = [

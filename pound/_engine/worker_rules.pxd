@@ -30,7 +30,7 @@ from .link cimport broker_limits_t
 from .mailbox cimport body_t
 from .task cimport answers_t, held_task_t, held_tasks_t, task_queue_t
 
-cdef struct drain_t:         # of a worker that leaves
+cdef struct leaving_t:       # of a worker that leaves
     int64_t until            # FAR: it serves
     int64_t bye_at           # when to say BYE (again)
     int64_t idle_since       # all is answered, and the broker was heard since
@@ -43,7 +43,7 @@ cdef struct drain_t:         # of a worker that leaves
 
 cdef struct worker_state_t:
     handoff_t handoff
-    drain_t drain
+    leaving_t drain
     broker_limits_t limits   # of the last WELCOME; handlers read it
     body_t names             # label and services
     body_t services          # the names alone, one inline part each

@@ -18,7 +18,7 @@ cdef enum:
     MDP_FRAME_SIZE = 6       # "MDPC01" and its three siblings
     MDP_UNKNOWN = 255        # a version, of an MDP name that is not ours
 
-cdef enum command_t:         # the one-byte commands; MDP 0.1 and 0.2 agree on the first two
+cdef enum mdp_command_t:     # the one-byte commands; MDP 0.1 and 0.2 agree on the first two
     MDP_READY = 1            # worker
     MDP_REQUEST = 2          # broker to worker
     MDP1_REPLY = 3

@@ -138,8 +138,8 @@ cdef class Dispatcher:
     def client_room(self, int64_t now):
         disp_client_room(self.d, now)
 
-    def client_open(self, bint foreign=False, bint reserve=False):
-        return number(disp_client_open(self.d, foreign, reserve))
+    def client_open(self, bint is_guide=False, bint reserve=False):
+        return number(disp_client_open(self.d, is_guide, reserve))
 
     def client_done(self, uint32_t c, uint64_t done):
         disp_client_done(self.d, self.client_number(c), done)
@@ -183,10 +183,10 @@ cdef class Dispatcher:
     def answer_bytes(self, uint32_t slot, uint32_t size):
         disp_answer_bytes(self.d, self.answered_number(slot), size)
 
-    def worker_open(self, uint8_t mode, int64_t liveness_ns, bint tells, int64_t live):
+    def worker_open(self, uint8_t mode, int64_t liveness_ns, bint notified, int64_t live):
         if mode > LIVENESS_ALWAYS:
             raise ValueError(f"liveness mode {mode}")
-        return number(disp_worker_open(self.d, mode, liveness_ns, tells, live))
+        return number(disp_worker_open(self.d, mode, liveness_ns, notified, live))
 
     def worker_ready(
         self, uint32_t w, uint32_t capacity, services, tokens, uint8_t how, int64_t now,

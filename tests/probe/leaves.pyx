@@ -12,8 +12,8 @@ from pound._base.index cimport (
 from pound._base.links cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._base.lru cimport (
-    LATE, rank_enter, rank_first, rank_free, rank_init, rank_leave, rank_t, seat_t, seats_of,
-    seats_t)
+    LATE, lru_enter, lru_entries_of, lru_entries_t, lru_entry_t, lru_first, lru_free, lru_init,
+    lru_leave, lru_t)
 from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
 from pound._base.table cimport (
     cell_t, hash_bytes, hash_name, mix, names_free, names_get, names_init, names_put, names_remove,
@@ -151,52 +151,52 @@ cdef class Queue:
         return items
 
 
-cdef class Rank:
-    """A rank of the items 0..count-1, with its seats."""
+cdef class Lru:
+    """A lru of the items 0..count-1, with its entries."""
 
-    cdef rank_t rank
-    cdef seat_t *seat
+    cdef lru_t lru
+    cdef lru_entry_t *entry
     cdef uint32_t count
 
     def __cinit__(self, uint32_t count):
         self.count = count
-        self.seat = <seat_t *> calloc(count, sizeof(seat_t))
-        rank_init(&self.rank)
+        self.entry = <lru_entry_t *> calloc(count, sizeof(lru_entry_t))
+        lru_init(&self.lru)
 
     def __dealloc__(self):
-        rank_free(&self.rank)
-        free(self.seat)
+        lru_free(&self.lru)
+        free(self.entry)
 
-    cdef seats_t seats(self):
-        return seats_of(self.seat, sizeof(seat_t))
+    cdef lru_entries_t entries(self):
+        return lru_entries_of(self.entry, sizeof(lru_entry_t))
 
     def enter(self, int64_t key, uint32_t item):
-        assert rank_enter(&self.rank, self.seats(), key, item) == 0
+        assert lru_enter(&self.lru, self.entries(), key, item) == 0
 
     def leave(self, uint32_t item):
-        rank_leave(&self.rank, self.seats(), item)
+        lru_leave(&self.lru, self.entries(), item)
 
     def first(self):
-        return number(rank_first(&self.rank, self.seats()))
+        return number(lru_first(&self.lru, self.entries()))
 
     def order(self):
         """The items of the list, or None when it is not the same backwards."""
-        cdef uint32_t item = self.rank.order.head
+        cdef uint32_t item = self.lru.order.head
         cdef uint32_t previous = NONE
         items = []
         while item != NONE:
-            if self.seat[item].link.prev != previous:
+            if self.entry[item].link.prev != previous:
                 return None
             items.append(item)
             previous = item
-            item = self.seat[item].link.next
-        return items if self.rank.order.tail == previous else None
+            item = self.entry[item].link.next
+        return items if self.lru.order.tail == previous else None
 
     def late(self):
         """The items of the heap, or None when one does not know that it is there."""
         cdef uint32_t i
-        items = [self.rank.late.nodes[i].item for i in range(self.rank.late.count)]
-        if any(self.seat[item].link.next != LATE for item in items):
+        items = [self.lru.late.nodes[i].item for i in range(self.lru.late.count)]
+        if any(self.entry[item].link.next != LATE for item in items):
             return None
         return sorted(items)
 

@@ -30,9 +30,9 @@ class Seat:
 
 
 class ClientSeat(Seat):
-    def __init__(self, number: int, link: Link, foreign: bool, grace_ns: int) -> None:
+    def __init__(self, number: int, link: Link, is_guide: bool, grace_ns: int) -> None:
         super().__init__(number, link)
-        self.foreign = foreign
+        self.is_guide = is_guide
         self.grace_ns = grace_ns
         self.next_id = 0
         self.answers: deque[int] = deque()  # slots that are to be delivered
@@ -62,7 +62,7 @@ class Broker:
         self.undelivered_max = self.rng.choice((3, 200))
         self.live = self.last_turn = world.now
         self.services: dict[str, int] = {}
-        self.seats: dict[Any, Seat] = {}  # by session: a PND peer, or a foreign peer's route
+        self.seats: dict[Any, Seat] = {}  # by session: a PND peer, or a Guide peer's route
         self.clients: dict[int, ClientSeat] = {}
         self.workers: dict[int, WorkerSeat] = {}
         self.slots: dict[int, tuple[ClientSeat, int]] = {}  # whose, and its id for that client
@@ -158,7 +158,7 @@ class Broker:
                 if not seat.routes:
                     self._worker_lost(seat)
             elif isinstance(seat, ClientSeat) and not seat.routes:
-                if seat.foreign:
+                if seat.is_guide:
                     self._close_client(session, seat)
                 else:
                     seat.lost = True
@@ -186,12 +186,12 @@ class Broker:
                 seat.lost = False
                 self.call("client_back", seat.number)
             return seat
-        foreign = not link.peer.pnd
+        is_guide = not link.peer.pnd
         self.call("client_room", self.now)
-        number = self.call("client_open", foreign, reserve)
+        number = self.call("client_open", is_guide, reserve)
         if number is None:
             return None
-        seat = ClientSeat(number, link, foreign, self.grace_ns)
+        seat = ClientSeat(number, link, is_guide, self.grace_ns)
         self.seats[self._session(link)] = self.clients[number] = seat
         return seat
 
@@ -224,7 +224,7 @@ class Broker:
 
     def _on_done(self, link: Link, done: int) -> None:
         seat = self._client(link)
-        if seat is not None and done and not seat.foreign:
+        if seat is not None and done and not seat.is_guide:
             self.call("client_done", seat.number, done)
 
     def _on_request(
@@ -246,7 +246,7 @@ class Broker:
         if seat is None or s is None:
             self.network.send_down(link, (("busy", id),))
             return
-        number = seat.next_id if seat.foreign else id
+        number = seat.next_id if seat.is_guide else id
         seat.next_id += 1
         values = (seat.number, number, s, priority, timeout, size, internal, self.now)
         (code, slot), actions = self.pair("request", *values)
@@ -309,7 +309,7 @@ class Broker:
         dialect = worker.dialect
         mode = Mode.IDLE if dialect.only_idle else Mode.ALWAYS
         mode = mode if dialect.liveness_ns else Mode.NEVER
-        values = (int(mode), dialect.liveness_ns, dialect.tells, self.live)
+        values = (int(mode), dialect.liveness_ns, dialect.notified, self.live)
         number = self.call("worker_open", *values)
         if number is None:
             return None

@@ -42,7 +42,7 @@ class Worker:
     number: int
     mode: int
     liveness_ns: int
-    tells: bool
+    notified: bool
     heard: int
     sent_seq: int
     capacity: int = 0
@@ -71,7 +71,7 @@ class Worker:
 @dataclass(eq=False)
 class Client:
     number: int
-    foreign: bool
+    is_guide: bool
     highest: int = 0
     done: int = 0
     requests: list[Request] = field(default_factory=list)  # by seq

@@ -80,7 +80,7 @@ class Hand:
 
     mode: int
     liveness_ns: int
-    tells: bool
+    notified: bool
     heard: int
     last_sent: int
     capacity: int = 0
@@ -104,7 +104,7 @@ class Hand:
 
 
 class Ledger:
-    """The books of one dispatcher's life; ``called`` is told of every call in turn."""
+    """The ledger of one dispatcher's life; ``called`` is called after every call."""
 
     def __init__(
         self, limits: Limits, token_seed: int, reserved_for: Callable[[int], int | None]
@@ -116,7 +116,7 @@ class Ledger:
         self.services: dict[int, tuple[int, bool]] = {}  # lease, pinned
         self.dispatches: dict[int, int] = {}  # of requests that are not isolated
         self.passed: dict[int, list[int]] = {}  # dispatches since a priority that waits was served
-        self.clients: dict[int, bool] = {}  # foreign
+        self.clients: dict[int, bool] = {}  # is_guide
         self.done: dict[int, int] = {}
         self.graces: dict[int, int] = {}
         self.hands: dict[int, Hand] = {}
@@ -125,7 +125,7 @@ class Ledger:
         self.kept: list[Asked] = []
         self.candidates: set[int] = set()  # eligible before the call
         self.counters: dict[str, int] = {}
-        self.full = False  # so it was told last
+        self.full = False  # as of the last call
         self.call: Call = {}
         self.now = 0
 
@@ -159,7 +159,7 @@ class Ledger:
     def _before_client_open(self, call: Call, result: int | None) -> None:
         if result is not None:
             must(result not in self.clients, "I1", "client number in use", result)
-            self.clients[result] = call["foreign"]
+            self.clients[result] = call["is_guide"]
 
     def _before_client_done(self, call: Call, result: None) -> None:
         self.done[call["c"]] = max(call["done"], self.done.get(call["c"], 0))
@@ -211,7 +211,9 @@ class Ledger:
         if result is not None:
             must(result not in self.hands, "I1", "worker number in use", result)
             self.order += 1
-            hand = Hand(call["mode"], call["liveness_ns"], call["tells"], call["live"], self.order)
+            hand = Hand(
+                call["mode"], call["liveness_ns"], call["notified"], call["live"], self.order
+            )
             self.hands[result] = hand
 
     def _before_worker_ready(self, call: Call, result: None) -> None:
@@ -423,7 +425,7 @@ class Ledger:
         listed = self.call["call"] == "worker_ready" and token in self.call["tokens"]
         if listed and self.call["w"] == peer:
             return
-        must(self.hands[peer].tells, "I6", "a cancel for a worker that can't be told", peer)
+        must(self.hands[peer].notified, "I6", "a cancel for a worker that is not notified", peer)
         given = self.given.get(token)
         mine = given is not None and given.worker == peer and given.sent
         must(mine, "I7", "a cancel of", token, "for worker", peer)

@@ -6,57 +6,26 @@ much a worker holds, who is eligible, who is next), so that there is no second c
 wrong. Every call scans; none is quick. It was written from the rules, not from the dispatcher's
 code: an equal trace of the two is evidence only as long as that stays so.
 
-The calls and their results are those of ``pound._dispatch.dispatcher.Dispatcher``.
+The calls and their results are those of ``tests.probe.dispatcher.Dispatcher``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from .entities import Client, Numbers, Request, Service, Task, Worker
-from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Queue, Ready, Req, State
+from .entities import Client, Request, Service, Task, Worker
+from .rules import ISOLATED_FROM, Rules
+from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Ready, Req, State
 
 Due = tuple[int, int]
 """when, and the number it is of"""
 
-TOKENS = 1 << 64
 PRIORITIES = 10
-LOWER_FIRST_EVERY = 16
-ISOLATED_FROM = 2
 CLIENTS_RESERVE = 16
 
-SUMS = (
-    "accepted", "answered", "failed", "cancelled", "expired", "refused", "losses", "released",
-    "redelivered", "answers_late", "answers_dropped", "answers_evicted", "partials_late",
-    "expired_workers",
-)  # fmt: skip
 
-
-class Model:
-    """A plain dispatcher; see ``pound._dispatch.dispatcher.Dispatcher`` for the calls."""
-
-    def __init__(self, limits: Limits, token_seed: int = 0) -> None:
-        self.limits = limits
-        self.attempts_max = min(max(limits.attempts_max, 1), 255)
-        self.token = token_seed
-        self.now = 0
-        self.memory_full = False
-        self.seq = 0
-        self.sent_seq = 0
-        self.services: dict[int, Service] = {}
-        self.workers: dict[int, Worker] = {}
-        self.clients: dict[int, Client] = {}
-        self.slots: dict[int, Request] = {}
-        self.tasks: dict[int, Task] = {}
-        self.kept: list[Request] = []  # oldest first
-        self.service_numbers = Numbers()
-        self.worker_numbers = Numbers()
-        self.client_numbers = Numbers()
-        self.slot_numbers = Numbers()
-        self.sums = dict.fromkeys(SUMS, 0)
-        self.queued: list[Action] = []
-        self.to_match: set[Service] = set()
-        self.to_serve: set[Worker] = set()
+class Model(Rules):
+    """A plain dispatcher; see ``tests.probe.dispatcher.Dispatcher`` for the calls."""
 
     # -- what is asked -------------------------------------------------------------------------
 
@@ -128,13 +97,13 @@ class Model:
         if self._clients_full() and self._graces():
             self.client_close(min(self._graces())[1], now)
 
-    def client_open(self, foreign: bool = False, reserve: bool = False) -> int | None:
+    def client_open(self, is_guide: bool = False, reserve: bool = False) -> int | None:
         full = self._clients_full()
         if full and not (reserve and self._reserved() < CLIENTS_RESERVE):
             return None
         number = self.client_numbers.take()
         assert number is not None
-        self.clients[number] = Client(number, foreign, reserve=full)
+        self.clients[number] = Client(number, is_guide, reserve=full)
         return number
 
     def _reserved(self) -> int:
@@ -167,7 +136,7 @@ class Model:
         for request in list(client.requests):
             if request.open:
                 self.sums["cancelled"] += 1
-                self._leave_task(request, tell=True)
+                self._leave_task(request, notify=True)
                 self._leave_queue(request)
                 request.state = State.KEPT  # nobody is to get an answer
             self._forget(request)
@@ -217,7 +186,7 @@ class Model:
         return Req.ACCEPTED, slot
 
     def _known(self, client: Client, id: int) -> tuple[Req | None, int | None]:
-        if client.foreign or id > client.highest:
+        if client.is_guide or id > client.highest:
             return None, None
         for request in client.requests:
             if request.id == id:
@@ -236,7 +205,7 @@ class Model:
             client.reserve = False
         if client.reserve:
             return Req.BUSY_CLIENTS
-        if client.open >= (limits.foreign_window if client.foreign else limits.requests_max):
+        if client.open >= (limits.foreign_window if client.is_guide else limits.requests_max):
             return Req.BUSY_SESSION
         if service.offers == 0:
             refused = self._workerless_refusal(client, size)
@@ -245,7 +214,7 @@ class Model:
         refused = self._bytes_refusal(client, size)
         if refused is not None or self._eligible(service):
             return refused
-        window = limits.foreign_window if client.foreign else limits.requests_max
+        window = limits.foreign_window if client.is_guide else limits.requests_max
         if len(service.waiting) >= window // 4 and self._window_full(client):
             return Req.BUSY_WINDOW
         waits = sum(len(s.waiting) for s in self.services.values())
@@ -265,7 +234,7 @@ class Model:
     def _window_full(self, client: Client) -> bool:
         """The last quarter of a client's window is begun: it is for services with little to do."""
         window = self.limits.requests_max
-        shared = window >= self.limits.shares_from and not client.foreign
+        shared = window >= self.limits.shares_from and not client.is_guide
         return shared and client.open >= window - window // 4
 
     def _workerless_refusal(self, client: Client, size: int) -> Req | None:
@@ -302,7 +271,7 @@ class Model:
         self.now = now
         client = self.clients[c]
         for request in client.requests:
-            if request.id == id and request.open and not client.foreign:
+            if request.id == id and request.open and not client.is_guide:
                 self._end(request, "cancelled", Code.CANCELLED)
                 self._settle()
                 return True
@@ -312,7 +281,7 @@ class Model:
         request = self.slots[slot]
         request.state = State.KEPT
         self.kept.append(request)
-        if request.client.foreign or request.id < request.client.done:
+        if request.client.is_guide or request.id < request.client.done:
             self._forget(request)
         self.evict(self.limits.answers_bytes_max)
 
@@ -332,13 +301,13 @@ class Model:
 
     # -- workers -------------------------------------------------------------------------------
 
-    def worker_open(self, mode: int, liveness_ns: int, tells: bool, live: int) -> int | None:
+    def worker_open(self, mode: int, liveness_ns: int, notified: bool, live: int) -> int | None:
         if len([w for w in self.workers.values() if not w.gone]) >= self.limits.workers_max:
             return None
         number = self.worker_numbers.take()
         assert number is not None
         self.sent_seq += 1
-        self.workers[number] = Worker(number, mode, liveness_ns, tells, live, self.sent_seq)
+        self.workers[number] = Worker(number, mode, liveness_ns, notified, live, self.sent_seq)
         return number
 
     def worker_ready(
@@ -356,8 +325,13 @@ class Model:
         worker.gone = worker.leaving = False
         if how == Ready.SAME_ROUTE:
             for token in tokens:
-                told = self.tasks.get(token)
-                if told is None or told.worker is not worker or not told.sent or not told.request:
+                listed = self.tasks.get(token)
+                if (
+                    listed is None
+                    or listed.worker is not worker
+                    or not listed.sent
+                    or not listed.request
+                ):
                     self._act(Act.CANCEL, peer=w, token=token)
             for task in worker.tasks:
                 task.holds = True
@@ -563,11 +537,6 @@ class Model:
             return idle
         return idle + self._eligible(request.service, idle=False)
 
-    def _delay(self, request: Request, until: int) -> None:
-        """A request that was given back waits beside the queues for a while."""
-        request.queue, request.delayed_until = Queue.DELAYED, until
-        self._ready_left(request.service)
-
     def _delay_over(self, slot: int) -> None:
         request = self.slots[slot]
         isolated = request.attempts >= ISOLATED_FROM
@@ -576,244 +545,7 @@ class Model:
         self._watch(request.service)
         self.to_match.add(request.service)
 
-    def _start_lease(self, task: Task) -> None:
-        assert task.request is not None
-        lease_ns = task.request.service.lease_ns
-        task.lease_due = self.now + lease_ns if lease_ns else None
-
-    def _kill(self, task: Task) -> None:
-        """The token is dead and the credit back; the request, if any, is the caller's."""
-        del self.tasks[task.token]
-        worker = task.worker
-        worker.tasks.remove(task)
-        if worker.gone:
-            self._free_worker_if_over(worker)
-            return
-        self.to_serve.add(worker)
-        if worker.held == 0 and worker.mode == Mode.IDLE and worker.liveness_due is None:
-            worker.liveness_due = self.now
-
-    def _undo(self, task: Task) -> None:
-        """A task that never reached the socket: as if it had not been made."""
-        request = task.request
-        assert request is not None
-        self._kill(task)
-        request.task = None
-        self._return(request)
-
-    def _undo_unsent(self, worker: Worker) -> None:
-        for task in list(worker.tasks):
-            if not task.sent:
-                self._undo(task)
-
-    def _take_back(self, task: Task) -> None:
-        """A sent task that its worker does not work on: the attempt is not counted."""
-        request = task.request
-        self._kill(task)
-        if request is None:
-            return
-        request.task = None
-        request.attempts -= 1
-        if request.state is State.RUNNING:
-            self._return(request)
-        elif request.queue is Queue.ISOLATED and request.attempts < ISOLATED_FROM:
-            request.queue = Queue.RETURNED
-            self._isolated_left(request.service)
-            self.to_match.add(request.service)
-
-    def _leave_task(self, request: Request, tell: bool) -> None:
-        """What becomes of a task whose request ended, or is sent to another worker."""
-        task, request.task = request.task, None
-        if task is None:
-            return
-        if not task.sent or task.worker.gone:
-            self._kill(task)
-            return
-        task.request, task.lease_due = None, None
-        if tell and task.worker.tells:
-            self._act(Act.CANCEL, peer=task.worker.number, token=task.token)
-
-    def _lost(self, request: Request) -> None:
-        self.sums["losses"] += 1
-        if request.attempts >= self.attempts_max:
-            self._end(request, "failed", Code.ABORTED)
-        else:
-            self._return(request)
-
-    # -- what becomes of a request ---------------------------------------------------------------
-
-    def _wait(self, request: Request, queue: Queue) -> None:
-        request.state, request.queue, request.since = State.WAITING, queue, self.now
-        request.service.waiting.append(request)
-        self._watch(request.service)
-
-    def _return(self, request: Request) -> None:
-        isolated = request.attempts >= ISOLATED_FROM
-        self._wait(request, Queue.ISOLATED if isolated else Queue.RETURNED)
-        self.to_match.add(request.service)
-
-    def _leave_queue(self, request: Request) -> None:
-        service = request.service
-        if request.state is State.WAITING:
-            service.waiting.remove(request)
-            request.delayed_until = None
-            self._ready_left(service)
-
-    def _ready_left(self, service: Service) -> None:
-        if not service.ready:
-            service.wait_due = None
-        self._isolated_left(service)
-
-    def _end(self, request: Request, counter: str, code: Code, holder: int | None = None) -> None:
-        self._leave_task(request, tell=True)
-        self._leave_queue(request)
-        self._answered(request, counter)
-        self._act(Act.FAIL, code, slot=request.slot, peer=holder)
-
-    def _answered(self, request: Request, counter: str) -> None:
-        self.sums[counter] += 1
-        request.state, request.deadline, request.bytes = State.ANSWERED, None, 0
-
-    def _forget(self, request: Request) -> None:
-        """An ended request is freed: its answer was dropped if nobody has seen it."""
-        if request.state is State.ANSWERED:
-            self.sums["answers_dropped"] += 1
-        if request in self.kept:
-            self.kept.remove(request)
-        request.client.requests.remove(request)
-        request.service.requests -= 1
-        del self.slots[request.slot]
-        self.slot_numbers.back.append(request.slot)
-        self._act(Act.FREE, slot=request.slot)
-        self._free_service_if_unused(request.service)
-
-    def _free_service_if_unused(self, service: Service) -> None:
-        if service.pinned or service.requests or service.offers:
-            return
-        del self.services[service.number]
-        self.service_numbers.back.append(service.number)
-        self._act(Act.SERVICE_FREE, peer=service.number)
-
-    def _free_worker_if_over(self, worker: Worker) -> None:
-        if worker.gone and not worker.tasks:
-            del self.workers[worker.number]
-            self.worker_numbers.back.append(worker.number)
-            self._act(Act.WORKER_FREE, peer=worker.number)
-
-    # -- dispatch ------------------------------------------------------------------------------
-
-    def _eligible(self, service: Service, idle: bool | None = None) -> list[Worker]:
-        """Who may be sent a task of this service; of some, who was sent one longest ago first."""
-        found = [
-            w
-            for w in self.workers.values()
-            if service in w.offers and w.eligible and idle in (None, w.held == 0)
-        ]
-        return sorted(found, key=lambda w: w.sent_seq)
-
-    def _chosen(self, service: Service) -> Worker | None:
-        """An idle worker if there is one; else, of the first two busy ones, who holds less."""
-        idle = self._eligible(service, idle=True)
-        if idle:
-            return idle[0]
-        return min(self._eligible(service)[:2], key=lambda w: w.held, default=None)
-
-    def _next(self, service: Service) -> Request:
-        """The next of those that wait and are not isolated; there is one."""
-        line = [r for r in service.ready if r.queue is not Queue.ISOLATED]
-        *lower, priority = sorted({r.priority for r in line})
-        if lower and service.dispatches % LOWER_FIRST_EVERY == LOWER_FIRST_EVERY - 1:
-            priority = next((p for p in lower if p > service.turn), lower[0])
-            service.turn = priority
-        line = [r for r in line if r.priority == priority]
-        return min(line, key=lambda r: (r.queue is Queue.FRESH, r.seq))
-
-    def _match(self, service: Service) -> None:
-        while True:
-            isolated = service.queue(Queue.ISOLATED)
-            if isolated:
-                idle = self._eligible(service, idle=True)
-                if idle:
-                    self._dispatch(isolated[0], idle[0])
-                    continue
-                busy = self._eligible(service, idle=False)
-                if busy and service.reserved is None:
-                    service.reserved, busy[0].reserved_for = busy[0], service
-            worker = self._chosen(service)
-            if worker is None or len(service.ready) == len(isolated):
-                return
-            self._dispatch(self._next(service), worker)
-
-    def _dispatch(self, request: Request, worker: Worker) -> None:
-        service = request.service
-        self._leave_task(request, tell=True)
-        self._leave_queue(request)
-        request.state = State.RUNNING
-        task = Task(self.token, worker, request, isolated=request.attempts >= ISOLATED_FROM)
-        self.token = (self.token + 1) % TOKENS
-        self.tasks[task.token] = request.task = task
-        worker.tasks.append(task)
-        self.sent_seq += 1
-        worker.sent_seq = self.sent_seq
-        worker.next_offer = worker.offers.index(service) + 1
-        service.dispatches += not task.isolated
-        self.sums["redelivered"] += request.attempts >= 1
-        self._act(Act.TASK, request.attempts + 1, request.slot, worker.number, task.token)
-
-    def _serve(self, worker: Worker) -> None:
-        if worker.reserved_for is not None and worker.held == 0:
-            service, worker.reserved_for = worker.reserved_for, None
-            service.reserved = None
-            self._match(service)
-        while worker.eligible:
-            service_or_none = self._first_offer_with_work(worker)
-            if service_or_none is None:
-                return
-            self._match(service_or_none)
-
-    def _first_offer_with_work(self, worker: Worker) -> Service | None:
-        count = len(worker.offers)
-        for turn in range(count):
-            service = worker.offers[(worker.next_offer + turn) % count]
-            isolated = len(service.queue(Queue.ISOLATED))
-            takes_isolated = worker.held == 0 or service.reserved is None
-            if len(service.ready) > isolated or (isolated and takes_isolated):
-                return service
-        return None
-
-    def _unreserve(self, service: Service) -> None:
-        worker, service.reserved = service.reserved, None
-        if worker is not None:
-            worker.reserved_for = None
-            self.to_serve.add(worker)
-            if service.queue(Queue.ISOLATED):
-                self.to_match.add(service)
-
-    def _isolated_left(self, service: Service) -> None:
-        if service.reserved is not None and not service.queue(Queue.ISOLATED):
-            self._unreserve(service)
-
-    def _settle(self) -> None:
-        """Match whatever the call made matchable: services first, by number, then workers."""
-        while self.to_match or self.to_serve:
-            if self.to_match:
-                service = min(self.to_match, key=lambda s: s.number)
-                self.to_match.remove(service)
-                if self.services.get(service.number) is service:
-                    self._match(service)
-            else:
-                worker = min(self.to_serve, key=lambda w: w.number)
-                self.to_serve.remove(worker)
-                if not worker.gone:
-                    self._serve(worker)
-
     # -- time ----------------------------------------------------------------------------------
-
-    def _watch(self, service: Service) -> None:
-        """Start a service's wait if it has work, no worker, and is not yet watched."""
-        wanted = self.limits.service_wait_ns and service.ready and not service.offers
-        if wanted and service.wait_due is None:
-            service.wait_due = self.now + self.limits.service_wait_ns
 
     def tick(self, now: int, live: int) -> int | None:
         self.now = now
@@ -901,13 +633,3 @@ class Model:
         self.sums["expired_workers"] += 1
         self._act(Act.WORKER_GONE, peer=worker.number)
         self._gone(worker)
-
-    def _act(
-        self,
-        kind: Act,
-        code: int = 0,
-        slot: int | None = None,
-        peer: int | None = None,
-        token: int = 0,
-    ) -> None:
-        self.queued.append((int(kind), int(code), slot, peer, token))

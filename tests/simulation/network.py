@@ -69,7 +69,7 @@ class Link:
 
 
 class Network:
-    """All links, living and broken; a broken one stays until the broker was told of it."""
+    """All links, living and broken; a broken one stays until the broker knows of it."""
 
     def __init__(self, rng: Random, pace_ns: int, mark: int, eagain: float) -> None:
         self.rng = rng
@@ -136,9 +136,9 @@ class Network:
 
     def closed_links(self) -> list[Link]:
         """Broken links that the monitor reports now; each is reported once."""
-        told = [k for k in self.links if k.broken and k.broker_knows_at <= self.now]
-        self.links = [k for k in self.links if k not in told]
-        return told
+        known = [k for k in self.links if k.broken and k.broker_knows_at <= self.now]
+        self.links = [k for k in self.links if k not in known]
+        return known
 
     def unread(self, link: Link) -> bool:
         return bool(link.up.under_way) and link.up.under_way[0][0] <= self.now

@@ -1,4 +1,4 @@
-"""Every call on the real dispatcher and on the model, side by side, and the ledger told of it."""
+"""Every call on the real dispatcher and on the model, side by side, and the ledger notified."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CALLS = {
     "service_drop": ("s",),
     "offerable": ("services",),
     "client_room": ("now",),
-    "client_open": ("foreign", "reserve"),
+    "client_open": ("is_guide", "reserve"),
     "client_done": ("c", "done"),
     "client_lost": ("c", "grace_ns", "now"),
     "client_back": ("c",),
     "client_close": ("c", "now"),
     "request": ("c", "id", "s", "priority", "timeout_ns", "size", "internal", "now"),
     "cancel": ("c", "id", "now"),
-    "worker_open": ("mode", "liveness_ns", "tells", "live"),
+    "worker_open": ("mode", "liveness_ns", "notified", "live"),
     "worker_ready": ("w", "capacity", "services", "tokens", "how", "now", "live"),
     "worker_leave": ("w", "now"),
     "worker_gone": ("w", "now"),
@@ -108,5 +108,5 @@ def text_of(note: Note) -> str:
         result, actions = note
         return f"    = {result} {actions}"
     number, name, values = note
-    told = ", ".join(f"{key}={value}" for key, value in zip(CALLS[name], values, strict=True))
-    return f"{number}: {name}({told})"
+    shown = ", ".join(f"{key}={value}" for key, value in zip(CALLS[name], values, strict=True))
+    return f"{number}: {name}({shown})"

@@ -37,7 +37,7 @@ class Rates:
     malformed: float = 0.02  # a message that is refused as a whole
     retry: float = 0.1  # a request is sent again, open or not
     cancel: float = 0.05  # a request is cancelled
-    abandon: float = 0.02  # a foreign client closes and asks anew; a PND one says BYE
+    abandon: float = 0.02  # a Guide client closes and asks anew; a PND one says BYE
     forget_done: float = 0.2  # a packet says nothing about what is done
     spurious_eagain: float = 0.05  # a send is refused though the pipe has room
     aimed: float = 0.1  # a worker falters just when it is reserved
@@ -82,7 +82,7 @@ class Dialect:
     capacity_max: int
     liveness_ns: int  # 0: never expires
     only_idle: bool  # expires only while it holds nothing
-    tells: bool  # is told of cancelled tasks
+    notified: bool  # of cancelled tasks
     heartbeat_ns: int  # 0: sends none
     lists_tokens: bool
     many_services: bool
@@ -195,7 +195,7 @@ class Client(Peer):
             elif kind == "ended":
                 id, final = values
                 if final:
-                    assert id not in self.ended or self.pnd, "a foreign client was answered twice"
+                    assert id not in self.ended or self.pnd, "a Guide client was answered twice"
                     self.ended[id] = self.ended.get(id, 0) + 1
                 self.open.pop(id, None)
             elif kind == "busy":
@@ -354,7 +354,7 @@ class Worker(Peer):
             self.services = rng.sample(self.world.service_names, count)
             self.capacity = rng.randint(1, self.dialect.capacity_max)
         else:
-            self.tasks.clear()  # what a second READY of a foreign worker means
+            self.tasks.clear()  # what a second READY of a Guide worker means
 
     def _beat(self) -> None:
         idle_or_threaded = not self.tasks or self.dialect is PND

@@ -36,11 +36,13 @@ PLANTS = (
     # who is chosen
     step(
         "most recently used first",
-        "hand",
+        "assign",
         "$worker.sent_seq = $d.sent_seq",
         "$worker.sent_seq = <unsigned long long> 0x4000000000000000 - $d.sent_seq",
     ),
-    step("a dispatch leaves the worker's turn as it was", "hand", "$worker.sent_seq = $d.sent_seq"),
+    step(
+        "a dispatch leaves the worker's turn as it was", "assign", "$worker.sent_seq = $d.sent_seq"
+    ),
     bug("idle workers have no precedence", "next_offer", "first != NONE", "0"),
     bug(
         "whoever holds more comes first",
@@ -50,7 +52,7 @@ PLANTS = (
     ),
     step(
         "a worker's services don't take turns",
-        "hand",
+        "assign",
         "$worker.next_offer = $offer.index + 1",
         "$worker.next_offer = $offer.index",
     ),
@@ -110,7 +112,7 @@ PLANTS = (
     ),
     step(
         "others may join an isolated task",
-        "hand",
+        "assign",
         "$task.isolates = $request.attempts >= ATTEMPTS_SHARED",
         "$task.isolates = 0",
     ),
@@ -303,17 +305,17 @@ PLANTS = (
     ),
     # the leaves
     step(
-        "a removal only sinks what fills the hole",
+        "a removal only sinks what fills the gap",
         "heap_remove",
         "heap_fix(h, places, i, last)",
         "heap_down(h, places, i, last)",
     ),
     step("a list forgets its new tail", "queue_remove", "$q.tail = $link.prev"),
-    bug("whoever comes late is last", "rank_enter", "seat_of(seats, $tail).key < key", "1"),
-    bug("those who came late are forgotten", "rank_first", "$r.late.count == 0", "1"),
+    bug("whoever comes late is last", "lru_enter", "lru_entry_of(entries, $tail).key < key", "1"),
+    bug("those who came late are forgotten", "lru_first", "$r.late.count == 0", "1"),
     bug(
         "those who came late wait for all others",
-        "rank_first",
+        "lru_first",
         "node_less($r.late.nodes[0], head)",
         "0",
     ),

@@ -251,6 +251,15 @@ def test_a_line_that_crosses_a_wall_would_be_noticed(room, line, reached) -> Non
     assert crossings(POUND / room / "x.pyx", text) == {reached}
 
 
+def test_each_struct_and_enum_has_a_name_of_its_own() -> None:
+    declared: dict[str, list[str]] = {}
+    for source in COMPILED:
+        for name in re.findall(r"^cdef (?:struct|enum) (\w+):", code_of(source), re.M):
+            declared.setdefault(name, []).append(path_id(source))
+    assert "request_t" in declared
+    assert {name: paths for name, paths in declared.items() if len(paths) > 1} == {}
+
+
 def test_modules_do_not_cimport_one_another_in_a_circle() -> None:
     graph = cimports()
     assert "_dispatch/model" in graph["_dispatch/changes"]

@@ -93,34 +93,34 @@ def test_a_queue_keeps_order_and_loses_from_anywhere(leaves: Any, seed: int) -> 
         assert queue.backwards() == plain[::-1]
 
 
-# --- rank ---
+# --- lru ---
 
 
 def test_a_rank_lists_what_comes_in_order_and_heaps_what_is_late(leaves: Any) -> None:
-    rank = leaves.Rank(10)
-    assert rank.first() is None
+    lru = leaves.Lru(10)
+    assert lru.first() is None
     for key, item in ((1, 3), (5, 0), (4, 8), (5, 2), (7, 1), (2, 6)):
-        rank.enter(key, item)
-    assert rank.order() == [3, 0, 1]
-    assert rank.late() == [2, 6, 8]
+        lru.enter(key, item)
+    assert lru.order() == [3, 0, 1]
+    assert lru.late() == [2, 6, 8]
     order = []
-    while (first := rank.first()) is not None:
+    while (first := lru.first()) is not None:
         order.append(first)
-        rank.leave(first)
+        lru.leave(first)
     assert order == [3, 6, 8, 0, 2, 1]  # among equals the least number
 
 
 def test_whoever_gets_later_keys_is_never_late(leaves: Any) -> None:
     """What the LRU does with workers that answer in turn."""
-    rank = leaves.Rank(5)
+    lru = leaves.Lru(5)
     for item in (2, 0, 4, 1, 3):
-        rank.enter(-1 - item, item)
+        lru.enter(-1 - item, item)
     for key in range(20):
-        first = rank.first()
-        rank.leave(first)
-        rank.enter(key, first)
-    assert rank.order() == [4, 3, 2, 1, 0]
-    assert rank.late() == []
+        first = lru.first()
+        lru.leave(first)
+        lru.enter(key, first)
+    assert lru.order() == [4, 3, 2, 1, 0]
+    assert lru.late() == []
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -128,21 +128,21 @@ def test_a_rank_gives_the_first_whatever_comes(leaves: Any, seed: int) -> None:
     rng = random.Random(seed)
     count = rng.choice([1, 2, 5, 60])
     lateness = rng.choice([0, 3, 1000])
-    rank, keys = leaves.Rank(count), dict[int, int]()
+    lru, keys = leaves.Lru(count), dict[int, int]()
     for now in range(600):
         item = rng.randrange(count)
         if item in keys:
-            rank.leave(item)
+            lru.leave(item)
             del keys[item]
         else:
             keys[item] = now - rng.randint(0, lateness)
-            rank.enter(keys[item], item)
-        order, late = rank.order(), rank.late()
+            lru.enter(keys[item], item)
+        order, late = lru.order(), lru.late()
         assert sorted(order + late) == sorted(keys)
         assert all(keys[a] < keys[b] for a, b in itertools.pairwise(order))
         assert lateness or not late
         least = min((key, item) for item, key in keys.items())[1] if keys else None
-        assert rank.first() == least
+        assert lru.first() == least
 
 
 # --- pool ---
@@ -321,7 +321,7 @@ def test_a_routing_id_of_libzmq_is_hashed_by_its_number(leaves: Any) -> None:
 
 
 def siphash_1_3(key: bytes, seed0: int, seed1: int) -> int:
-    """SipHash with one round a word and three at the end, as its paper tells it."""
+    """SipHash with one round a word and three at the end, as its paper defines it."""
     ones = 2**64 - 1
     v = [
         seed0 ^ 0x736F6D6570736575,

@@ -1,4 +1,4 @@
-"""Programs whose threads gevent or eventlet has replaced are told so, and don't hang."""
+"""Programs whose threads gevent or eventlet has replaced get an error, and don't hang."""
 
 from __future__ import annotations
 

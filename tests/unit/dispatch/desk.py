@@ -89,10 +89,10 @@ class Desk:
         capacity: int = 1,
         mode: int = LIVENESS_NEVER,
         liveness_ns: int = 0,
-        tells: bool = True,
+        notified: bool = True,
     ) -> int:
         """Open a worker that is ready for `services`."""
-        w: int = self.worker_open(mode, liveness_ns, tells, self.live)
+        w: int = self.worker_open(mode, liveness_ns, notified, self.live)
         self.ready(w, *services, capacity=capacity)
         return w
 

@@ -125,11 +125,11 @@ def test_an_undeliverable_answer_is_dropped_and_counted(desk: Desk) -> None:
 
 
 def test_a_foreign_clients_answers_are_not_kept(desk: Desk) -> None:
-    foreign = desk.client_open(foreign=True)
-    slot = desk.ask(foreign, 1, 0, internal=True)
+    guide = desk.client_open(is_guide=True)
+    slot = desk.ask(guide, 1, 0, internal=True)
     desk.delivered(slot)
     assert desk.others == [("free", slot)]
-    assert not desk.cancel(foreign, 1, desk.now)
+    assert not desk.cancel(guide, 1, desk.now)
 
 
 # --- limits ---
@@ -202,10 +202,10 @@ def test_open_requests_of_a_client_are_bounded() -> None:
     desk = open_desk(requests_max=1, foreign_window=2)
     desk.ask(0, 1, 0)
     assert desk.refuse(0, 2, 0) == REQ_BUSY_SESSION
-    foreign = desk.client_open(foreign=True)
-    desk.ask(foreign, 1, 0)
-    desk.ask(foreign, 2, 0)
-    assert desk.refuse(foreign, 3, 0) == REQ_BUSY_SESSION
+    guide = desk.client_open(is_guide=True)
+    desk.ask(guide, 1, 0)
+    desk.ask(guide, 2, 0)
+    assert desk.refuse(guide, 3, 0) == REQ_BUSY_SESSION
     desk.cancel(0, 1, desk.now)
     desk.ask(0, 2, 0)
 

@@ -77,7 +77,7 @@ def test_cancelling_a_running_request_tells_the_worker_whose_credit_stays_taken(
 
 
 def test_a_worker_that_is_not_told_is_not_told(desk: Desk) -> None:
-    desk.worker(0, tells=False)
+    desk.worker(0, notified=False)
     slot = desk.ask(0, 1, 0)
     desk.send_all()
     desk.cancel(0, 1, desk.now)
@@ -104,8 +104,8 @@ def test_a_deadline_ends_a_request_exactly_when_it_is_due(desk: Desk, running: b
     assert desk.pass_time(49) == desk.now + 1
     assert desk.others == []
     assert desk.pass_time(1) is None
-    told = [("cancel", task.worker, task.token) for task in tasks]
-    assert desk.others == [*told, ("fail", slot, DEADLINE)]
+    cancels = [("cancel", task.worker, task.token) for task in tasks]
+    assert desk.others == [*cancels, ("fail", slot, DEADLINE)]
     assert desk.count("expired") == 1
 
 
