@@ -11,11 +11,11 @@ from pound._dispatch.model cimport (
     ACT_WORKER_GONE, REQUEST_ANSWERED, action_t)
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport KIND_CANCEL
-from .control cimport tell
+from .control cimport notify
 from .credits cimport credits_clear
 from .delivery cimport fail
 from .kinds cimport LOG_WORKER_SILENT
-from .peers cimport items_clear, log_event, peer_release, peer_rests, peer_task
+from .peers cimport cancel_heartbeat, items_clear, log_event, peer_release, peer_task
 from .records cimport slot_clear
 from .services cimport service_free
 from .state cimport broker_t, peer_t
@@ -59,7 +59,7 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
             fail(b, a.slot, a.code, a.peer)
     elif a.kind == ACT_CANCEL:
         if b.peers.of_worker[a.peer].dialect == DIALECT_PND:
-            tell(b, b.peers.of_worker[a.peer], KIND_CANCEL, a.token)
+            notify(b, b.peers.of_worker[a.peer], KIND_CANCEL, a.token)
     elif a.kind == ACT_WORKER_GONE:
         worker_silent(b, b.peers.of_worker[a.peer])
     elif a.kind == ACT_WORKER_FREE:
@@ -73,7 +73,7 @@ cdef void act_one(broker_t *b, const action_t *a) noexcept nogil:
 cdef void worker_silent(broker_t *b, peer_t *peer) noexcept nogil:
     log_event(b, LOG_WORKER_SILENT, peer, NULL, 0, 0, 0)
     peer.tasks.count = 0
-    peer_rests(b, peer)
+    cancel_heartbeat(b, peer)
 
 
 cdef void worker_free(broker_t *b, uint32_t worker) noexcept nogil:
@@ -82,7 +82,7 @@ cdef void worker_free(broker_t *b, uint32_t worker) noexcept nogil:
     peer.worker = NONE
     peer.tasks.count = 0
     credits_clear(b, peer)
-    peer_rests(b, peer)
+    cancel_heartbeat(b, peer)
     peer_release(b, peer)
 
 

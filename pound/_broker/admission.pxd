@@ -1,6 +1,6 @@
 # The door: clients, workers and requests of every dialect come in here, and nowhere else.
 #
-# A dialect reads what a peer says and judges its form. Whether it may come in is decided here and
+# A dialect reads what a peer says and checks its form. Whether it may come in is decided here and
 # in the dispatcher, by the same rules in the same order whatever the dialect. What does not come in
 # changes nothing but counters; the result says why (reasons.pxd), and the dialect has its own way
 # to say so, or none.

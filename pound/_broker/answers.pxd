@@ -5,7 +5,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from .state cimport broker_t, hole_t, peer_t, stored_t
+from .state cimport broker_t, gap_t, peer_t, stored_t
 
 
 # answer hands a worker's final answer to the dispatcher; the result is an ANS_*.
@@ -16,7 +16,7 @@ cdef int answer(
 # only make the same answer again. The result is an ANS_*.
 cdef int answer_oversized(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil
 
-# answer_bad ends a task whose answer has a bad form, likewise: why it is bad is told the client.
+# answer_bad ends a task whose answer has a bad form, likewise; `why` is in the client's ERROR.
 cdef int answer_bad(
     broker_t *b, peer_t *peer, uint64_t token, const char *why) noexcept nogil
 
@@ -27,4 +27,4 @@ cdef int answer_unstored(broker_t *b, peer_t *peer, uint64_t token) noexcept nog
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil
 
 # partial_dropped ends a request whose partial can't be queued, if its client is sent any.
-cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil
+cdef void partial_dropped(broker_t *b, uint32_t slot, gap_t why) noexcept nogil

@@ -16,7 +16,7 @@ from .kinds cimport C_PARTIALS, C_PARTIALS_DROPPED
 from .peers cimport partial_push, peer_touch
 from .records cimport stored_bytes, stored_clear, stored_fill
 from .releases cimport release
-from .state cimport ANSWER_BYTES, HOLE_MEMORY, HOLE_UNREAD, broker_t, hole_t, peer_t, stored_t
+from .state cimport ANSWER_BYTES, GAP_MEMORY, GAP_UNREAD, broker_t, gap_t, peer_t, stored_t
 
 cdef int answer(
         broker_t *b, peer_t *peer, uint64_t token, stored_t *record) noexcept nogil:
@@ -66,14 +66,14 @@ cdef int answer_instead(
 cdef void partial(broker_t *b, uint32_t slot, stored_t *record) noexcept nogil:
     cdef peer_t *peer = b.peers.of_client[b.d.requests[slot].client]
     cdef uint32_t size = <uint32_t> stored_bytes(record) + ANSWER_BYTES
-    if not streams(b, slot) or b.slots[slot].hole or overflows(b, peer, size):
+    if not streams(b, slot) or b.slots[slot].gap or overflows(b, peer, size):
         if not streams(b, slot):
             credit_grant_stored(b, slot, record)
         stored_clear(b, record)
-        partial_dropped(b, slot, HOLE_UNREAD)
+        partial_dropped(b, slot, GAP_UNREAD)
     elif partial_push(b, peer, slot, record, size):
         stored_clear(b, record)
-        partial_dropped(b, slot, HOLE_MEMORY)
+        partial_dropped(b, slot, GAP_MEMORY)
     else:
         b.counters[C_PARTIALS] += 1
         peer_touch(b, peer)
@@ -84,14 +84,14 @@ cdef bint streams(const broker_t *b, uint32_t slot) noexcept nogil:
     return b.slots[slot].dialect == DIALECT_PND or b.slots[slot].dialect == DIALECT_MDP2
 
 
-cdef void partial_dropped(broker_t *b, uint32_t slot, hole_t why) noexcept nogil:
+cdef void partial_dropped(broker_t *b, uint32_t slot, gap_t why) noexcept nogil:
     b.counters[C_PARTIALS_DROPPED] += 1
     if not streams(b, slot):
-        if why != HOLE_UNREAD:  # what it cost its worker is not known
+        if why != GAP_UNREAD:  # what it cost its worker is not known
             credit_grant_all(b, slot)
         return
-    if not b.slots[slot].hole:
-        b.slots[slot].hole = why
+    if not b.slots[slot].gap:
+        b.slots[slot].gap = why
     if b.slots[slot].dialect != DIALECT_PND:
         credit_grant_all(b, slot)
     disp_cancel(b.d, b.d.requests[slot].client, b.d.requests[slot].id, b.now)

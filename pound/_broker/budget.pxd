@@ -6,7 +6,7 @@
 #          twice.
 # Rules:   From RESERVED_PARTS on, kept answers go, oldest first: they are a cache. When that does
 #          not help new requests are refused: the rest is for the answers to those that run. Above
-#          the whole, clients that don't read lose their answers, and are told; those that have
+#          the whole, clients that don't read lose their answers, and are notified; those that have
 #          read nothing for long lose them from half of it on (unread.pxd).
 # Cost:    O(1) a turn, and what is evicted.
 # Beside:  structs and tables, bounded by their own limits; what libzmq has read and the loop not.

@@ -11,10 +11,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from .state cimport broker_t, peer_t
 
 
-cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil
-cdef void tell_error(
+cdef void notify(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil
+cdef void notify_error(
     broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
     const char *text) noexcept nogil
-cdef void tell_bye(
+cdef void notify_bye(
     broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
-cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil  # 0, or -1: it can't be told now
+cdef int notify_welcome(broker_t *b, peer_t *peer) noexcept nogil  # 0, or -1: not now

@@ -12,7 +12,7 @@ cdef enum:
     CONTROL_BYTES_MAX = 1 << 18  # small records that wait for a peer
 
 
-cdef int told(broker_t *b, peer_t *peer, int failed) noexcept nogil:
+cdef int queued(broker_t *b, peer_t *peer, int failed) noexcept nogil:
     if failed:
         b.counters[C_NO_MEMORY] += 1
         ask_again(peer)
@@ -38,29 +38,29 @@ cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
     return 0
 
 
-cdef void tell(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
+cdef void notify(broker_t *b, peer_t *peer, uint8_t kind, uint64_t id) noexcept nogil:
     if control_opens(b, peer):
-        told(b, peer, put_simple(&peer.control.records, kind, id))
+        queued(b, peer, put_simple(&peer.control.records, kind, id))
 
 
-cdef void tell_error(
+cdef void notify_error(
         broker_t *b, peer_t *peer, uint64_t id, uint16_t code, uint32_t retry_after_ms,
         const char *text) noexcept nogil:
     if control_opens(b, peer):
-        told(b, peer, put_error(
+        queued(b, peer, put_error(
             &peer.control.records, id, code, retry_after_ms, text, <uint32_t> strlen(text)))
 
 
-cdef void tell_bye(
+cdef void notify_bye(
         broker_t *b, peer_t *peer, uint16_t reason, uint32_t retry_after_ms) noexcept nogil:
     if control_opens(b, peer):
-        told(b, peer, put_bye(&peer.control.records, reason, retry_after_ms))
+        queued(b, peer, put_bye(&peer.control.records, reason, retry_after_ms))
 
 
-cdef int tell_welcome(broker_t *b, peer_t *peer) noexcept nogil:
+cdef int notify_welcome(broker_t *b, peer_t *peer) noexcept nogil:
     if not control_opens(b, peer):
         return -1
-    return told(b, peer, put_welcome(
+    return queued(b, peer, put_welcome(
         &peer.control.records, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
         b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
         b.settings.requests_max))

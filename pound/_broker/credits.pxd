@@ -1,17 +1,18 @@
 # The broker's part in the flow control of streams: CREDIT on its way from clients to workers.
 #
-# A client says how far the partials of an attempt may go; the worker that holds the attempt is told
-# so. The broker grants in place of clients whose dialect can't: when libzmq took the partial of an
-# MDP 0.2 client, and at once for what is dropped, since its client is sent no partials.
+# A client says how far the partials of an attempt may go; CREDIT goes on to the worker that holds
+# the attempt. The broker grants in place of clients whose dialect can't: when libzmq took the
+# partial of an MDP 0.2 client, and at once for what is dropped, since its client is sent no
+# partials.
 #
 # Holds:     a stream_t for each slot that a CREDIT was ever about (b.streams, by slot); in it the
-#            last credit of one attempt, and its place among those that the worker is to be told
+#            last credit of one attempt, and its place among those that the worker is to be sent
 #            (peer.credits). Only the last one is kept: a client that says CREDIT without end costs
 #            its worker one record a turn. A task that is given back goes to another worker as the
-#            same attempt: that one is told what was said before.
-# Invariant: a stream is on a list exactly while `teller` is set. One on a list may be of a task
-#            that has ended meanwhile: that is seen when it is to be told. What was told may be lost
-#            with the worker's connection: READY has it told again.
+#            same attempt: that one is sent what was said before.
+# Invariant: a stream is on a list exactly while `holder` is set. One on a list may be of a task
+#            that has ended meanwhile: that is seen when it is to be sent. What was sent may be lost
+#            with the worker's connection: READY has it sent again.
 # Cost:      O(1) a CREDIT; READY costs O(tokens) once a CREDIT was heard of.
 # Memory:    b.streams grows to the highest slot that streamed and is kept.
 
@@ -24,17 +25,17 @@ from .state cimport broker_t, peer_t, stored_t
 cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil
 # credit_grant counts partials of a request whose client knows no CREDIT as read, given attempt and
 # cost; credit_grant_stored one; credit_grant_all all that may come: its stream has a
-# hole and none of it will be sent on, so that its worker may go on without end.
+# gap and none of it will be sent on, so that its worker may go on without end.
 cdef void credit_grant(
     broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil
 cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil
 cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil
-# credit_sent has a worker that was sent a request told what was said of its attempt already.
+# credit_sent has a worker that was sent a request sent what was said of its attempt already, too.
 cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil
-# credits_again has a worker told again what its tasks may send; for its READY.
+# credits_again has the credit of its tasks sent to a worker again; for its READY.
 cdef void credits_again(
     broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil
-# credits_put appends what a worker is to be told to the packet, which has `records` already, as far
+# credits_put appends what a worker is to be sent to the packet, which has `records` already, as far
 # as it fits: how many records. *looked grows by as many of its list as were looked at; *starved:
 # there was no memory for more.
 cdef uint32_t credits_put(

@@ -28,17 +28,17 @@ cdef inline links_t stream_links(broker_t *b) noexcept nogil:
 
 cdef void unlist(broker_t *b, uint32_t slot) noexcept nogil:
     cdef stream_t *stream = &b.streams[slot]
-    if stream.teller != NULL:
-        queue_remove(&stream.teller.credits, stream_links(b), slot)
-        stream.teller = NULL
+    if stream.holder != NULL:
+        queue_remove(&stream.holder.credits, stream_links(b), slot)
+        stream.holder = NULL
 
 
-# enlist has a worker told the credit of the stream in `slot`.
+# enlist has the credit of the stream in `slot` sent to a worker.
 cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
     cdef stream_t *stream = &b.streams[slot]
-    if stream.teller != worker:
+    if stream.holder != worker:
         unlist(b, slot)
-        stream.teller = worker
+        stream.holder = worker
         queue_append(&worker.credits, stream_links(b), slot)
     peer_touch(b, worker)
 
@@ -65,8 +65,8 @@ cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
     return stream
 
 
-# teller_of returns the worker that knows CREDIT and was sent the request in `slot`; NULL: none.
-cdef peer_t *teller_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nogil:
+# holder_of returns the worker that knows CREDIT and was sent the request in `slot`; NULL: none.
+cdef peer_t *holder_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nogil:
     cdef const task_t *task = disp_sent_task(b.d, slot)
     cdef peer_t *worker
     if task == NULL or b.d.requests[slot].attempts != attempt:
@@ -82,7 +82,7 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
     if peer.client != NONE:
         slot = disp_request_of(b.d, peer.client, r.id)
     if slot != NONE:
-        worker = teller_of(b, slot, r.attempt)
+        worker = holder_of(b, slot, r.attempt)
     if worker == NULL:
         b.counters[C_CREDITS_LATE] += 1
         return
@@ -96,7 +96,7 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
 
 cdef void credit_grant(
         broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil:
-    cdef peer_t *worker = teller_of(b, slot, attempt)
+    cdef peer_t *worker = holder_of(b, slot, attempt)
     cdef stream_t *stream
     if worker == NULL:
         return
@@ -131,7 +131,7 @@ cdef uint64_t cost(const stored_t *partial) noexcept nogil:
 
 
 cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    if known(b, slot) and b.streams[slot].credit and teller_of(
+    if known(b, slot) and b.streams[slot].credit and holder_of(
             b, slot, b.streams[slot].attempt) == peer:
         enlist(b, peer, slot)
 

@@ -24,7 +24,7 @@ cdef enum:
     STALL_NS = 100_000_000   # a blocked client that read nothing for so long does not read
     READING_TIMES = 6        # those that may read: so many times undelivered_bytes_max, in all
     READING_SHARE = 4        # and never more than this part of memory_max
-    LOSSES_MAX = 1024        # losses that a client is told of, whatever else waits for it
+    LOSSES_MAX = 1024        # losses that a client is notified of, whatever else waits for it
     DEFER_BYTES = 16384      # of a peer's answers: a message of that size need not grow
 
 
@@ -48,7 +48,7 @@ cdef void fail(broker_t *b, uint32_t slot, uint16_t code, uint32_t holder) noexc
 
 
 cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
-    """Queue the answer in `slot` for its client, or account for why it can't be told.
+    """Queue the answer in `slot` for its client, or account for why it can't be delivered.
 
     The dispatcher knows its size already.
     """
@@ -63,8 +63,8 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
         log_event(b, LOG_REQUEST_UNANSWERABLE, peer, service.name, service.size,
                   load_u16(record.bytes + 16), 0)
         disp_undeliverable(b.d, slot)
-    elif b.slots[slot].hole and b.slots[slot].dialect != DIALECT_PND:
-        b.counters[C_UNDELIVERABLE] += 1  # its stream has holes, and its dialect no error
+    elif b.slots[slot].gap and b.slots[slot].dialect != DIALECT_PND:
+        b.counters[C_UNDELIVERABLE] += 1  # its stream has gaps, and its dialect no error
         disp_undeliverable(b.d, slot)
     elif overflows(b, peer, answer_size(b, slot)):
         deliver_loss(b, peer, slot)
@@ -82,7 +82,7 @@ cdef void deliver(broker_t *b, uint32_t slot) noexcept nogil:
 
 
 cdef uint32_t answer_size(const broker_t *b, uint32_t slot) noexcept nogil:
-    """Give what an answer counts for, as the dispatcher was told."""
+    """Give what an answer counts for, as the dispatcher knows it."""
     cdef uint32_t bytes = b.d.requests[slot].bytes
     if POUND_CHECKS:
         CHECK(bytes == <uint32_t> stored_bytes(&b.slots[slot].record) + ANSWER_BYTES,
@@ -139,7 +139,7 @@ cdef int overflows_now(broker_t *b, peer_t *peer, uint64_t size) noexcept nogil:
 
 
 cdef void deliver_loss(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    """A client that does not read has too much waiting: it is told of the loss, or asks again."""
+    """Drop the answer of a client that does not read: it is notified, or asks again."""
     cdef const char *text = "the answer was dropped: too many bytes waited for this client, " \
                             "which did not read (undelivered_bytes_max, memory_max)"
     b.counters[C_UNDELIVERABLE] += 1

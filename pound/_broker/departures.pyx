@@ -9,7 +9,7 @@ from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND
 from .actions cimport act
 from .admission cimport guide_ready
 from .kinds cimport LOG_WORKER_GONE, LOG_WORKER_LEFT
-from .peers cimport log_event, peer_release, peer_rests, peer_touch, route_dies, route_free
+from .peers cimport cancel_heartbeat, log_event, peer_release, peer_touch, route_dies, route_free
 from .state cimport LOST_CUT, LOST_MAX, LOST_TRIED, broker_t, peer_t, route_t
 
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
@@ -53,7 +53,7 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
 
 
 cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil:
-    peer_rests(b, peer)
+    cancel_heartbeat(b, peer)
     disp_worker_gone(b.d, peer.worker, b.now)
     act(b)
 
@@ -96,7 +96,7 @@ cdef void lost_forget(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void lost_seek(broker_t *b) noexcept nogil:
-    """Take lost workers for ready if a task waits for them: sending it tells the truth."""
+    """Count lost workers as ready if a task waits for them: sending it shows whether they are."""
     cdef uint32_t i
     cdef peer_t *peer
     b.lost.seek = 0

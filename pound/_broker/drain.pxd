@@ -4,8 +4,8 @@
 # back, helps to finish. It waits, for the whole timeout if need be, while something is left that
 # would be lost: a request that runs, that was sent to a worker before, that has a worker, or whose
 # answer is not handed over, unless its client has been away for a liveness; and any that waits of a
-# foreign client, which would never be told. Requests of PND
-# clients that no worker was sent and none could be do not hold it: BYE sends them elsewhere.
+# Guide client, which would never be notified. Requests of PND clients that no worker was sent and
+# none could be do not hold it: BYE sends them elsewhere.
 #
 # Cost: O(1) a turn while something is left, at a cursor that goes round all requests and moves on
 # when what it stands at has ended.
@@ -19,5 +19,5 @@ from .state cimport broker_t
 cdef void drain_begin(broker_t *b) noexcept nogil
 # drain_check ends the loop when nothing is left, or the time is over: then it is said what is left.
 cdef void drain_check(broker_t *b) noexcept nogil
-# farewell sends what is deferred, and tells all peers that have a word for it that the broker goes.
+# farewell sends what is deferred, and says to all peers whose dialect can that the broker goes.
 cdef void farewell(broker_t *b) noexcept nogil

@@ -7,14 +7,14 @@ from pound._base.pool cimport NONE
 from pound._dispatch.model cimport REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, request_t
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND
 from pound._wire.writer cimport BYE_GOING
-from .control cimport tell_bye
+from .control cimport notify_bye
 from .flush cimport flush, flush_deferred
 from .kinds cimport LOG_DRAINED, LOG_DRAINING, LOG_UNFINISHED
 from .peers cimport log_event, peer_touch
 from .state cimport LABEL_MAX, OWE_DISCONNECT, broker_t, peer_t
 
 cdef enum:
-    RETRY_GOING_MS = 1000    # told to clients and workers when the broker goes away
+    RETRY_GOING_MS = 1000    # for clients and workers when the broker goes away
 
 
 cdef void drain_begin(broker_t *b) noexcept nogil:
@@ -94,7 +94,7 @@ cdef void farewell(broker_t *b) noexcept nogil:
     for i in range(b.peers.all.count):
         peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL and not peer.dead and peer.dialect == DIALECT_PND:
-            tell_bye(b, peer, BYE_GOING, RETRY_GOING_MS)
+            notify_bye(b, peer, BYE_GOING, RETRY_GOING_MS)
     flush(b)
     for i in range(b.peers.all.count):
         peer = <peer_t *> b.peers.all.at[i]

@@ -17,7 +17,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
     "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
     "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "why", "")),
     "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
-    "route_struck": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
+    "route_ignored": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
     "request_failed": (
         logging.WARNING,
         "request failed",

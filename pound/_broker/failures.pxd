@@ -10,7 +10,7 @@ cdef enum:
 
 
 # failure_code gives the code of a request that the dispatcher ended with `code`: a stream with a
-# hole has one of its own.
+# gap has one of its own.
 cdef uint16_t failure_code(const slot_t *slot, uint16_t code) noexcept nogil
 
 # failure_text writes the sentence and returns its length. `holder` is the worker that had the

@@ -8,18 +8,18 @@ from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.format cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL)
 from pound._wire.writer cimport CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED
-from .state cimport HOLE_BAD, HOLE_UNREAD, broker_t, peer_t, slot_t
+from .state cimport GAP_BAD, GAP_UNREAD, broker_t, peer_t, slot_t
 
 cdef enum:
     SENTENCE_PART = 128      # bytes of a part of a sentence
 
 
 cdef uint16_t failure_code(const slot_t *slot, uint16_t code) noexcept nogil:
-    if slot.hole == 0:
+    if slot.gap == 0:
         return code
-    if slot.hole == HOLE_BAD:
+    if slot.gap == GAP_BAD:
         return CODE_INTERNAL
-    return CODE_RESOURCE_EXHAUSTED if slot.hole == HOLE_UNREAD else CODE_DATA_LOSS
+    return CODE_RESOURCE_EXHAUSTED if slot.gap == GAP_UNREAD else CODE_DATA_LOSS
 
 
 cdef int failure_text(

@@ -2,7 +2,7 @@
 #
 # A refused send is decided here, after the dispatcher spoke: a full pipe or a closed connection
 # undoes the worker's unsent tasks, uncounted; a client's answers stay queued, in order.
-# Answers that _actions has deferred are sent when they are due or the peer is touched for something
+# Answers that delivery has deferred are sent when they are due or the peer is touched for something
 # else.
 # Cost: O(what is sent). Bodies of attached parts are shared with libzmq, not copied.
 
@@ -23,5 +23,5 @@ cdef void flush_blocked(broker_t *b) noexcept nogil
 # flush_deferred makes the peers dirty whose deferred answers are due by `until`.
 cdef void flush_deferred(broker_t *b, int64_t until) noexcept nogil
 
-# send_version tells the route of a packet of another version which one is spoken here.
+# send_version answers a packet of another version: which one is spoken here.
 cdef void send_version(broker_t *b, route_t *route) noexcept nogil

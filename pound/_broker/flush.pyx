@@ -74,7 +74,7 @@ cdef void flush(broker_t *b) noexcept nogil:
         elif peer.dialect == DIALECT_PND:
             flush_packets(b, peer)
         else:
-            flush_foreign(b, peer)
+            flush_guide(b, peer)
 
 
 cdef void flush_blocked(broker_t *b) noexcept nogil:
@@ -115,7 +115,7 @@ cdef void tasks_undo(broker_t *b, peer_t *peer) noexcept nogil:
 cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
     """A send to the peer was refused: undo its tasks, keep its answers.
 
-    A route that is closing is judged once its last messages are read, and not before.
+    A route that is closing is given up once its last messages are read, and not before.
     """
     peer.owed &= <uint8_t> ~OWE_HEARTBEAT
     if how == BLOCKED:
@@ -326,13 +326,13 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
     return image
 
 
-# slot_fetch fetches a request; image_fetch then what is stored under it, or a partial.
+# slot_fetch fetches a request; record_fetch then what is stored under it, or a partial.
 cdef void slot_fetch(broker_t *b, uint32_t slot) noexcept nogil:
     fetch(&b.d.requests[slot])
     fetch(&b.slots[slot])
 
 
-cdef void image_fetch(const stored_t *record) noexcept nogil:
+cdef void record_fetch(const stored_t *record) noexcept nogil:
     if record.bytes != NULL:
         fetch(record.bytes)
         fetch(record.bytes + LINE)
@@ -347,7 +347,7 @@ cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
         if load.tasks + AHEAD < peer.tasks.count:
             slot_fetch(b, task[AHEAD].slot)
             fetch(&b.d.tasks[b.d.requests[task[AHEAD // 2].slot].task])
-            image_fetch(&b.slots[task[AHEAD // 2].slot].record)
+            record_fetch(&b.slots[task[AHEAD // 2].slot].record)
         if disp_unsent(b.d, task.slot, task.token):
             image = load_put(b, load, &b.slots[task.slot].record)
             if image == NULL:
@@ -370,7 +370,7 @@ cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
         item = item_at(peer, load.items)
         if load.items + AHEAD < peer.items_count:
             slot_fetch(b, item_at(peer, load.items + AHEAD).slot)
-            image_fetch(item_record(b, item_at(peer, load.items + AHEAD // 2)))
+            record_fetch(item_record(b, item_at(peer, load.items + AHEAD // 2)))
         if item_lives(b, item):
             image = load_put(b, load, item_record(b, item))
             if image == NULL:
@@ -412,10 +412,10 @@ cdef void send_version(broker_t *b, route_t *route) noexcept nogil:
         send_packet(b, route, 0)
 
 
-# -- the foreign dialects ---------------------------------------------------------------------
+# -- the Guide's dialects ---------------------------------------------------------------------
 
-cdef void flush_foreign(broker_t *b, peer_t *peer) noexcept nogil:
-    """Send all that waits for a foreign peer, one message for each."""
+cdef void flush_guide(broker_t *b, peer_t *peer) noexcept nogil:
+    """Send all that waits for a Guide peer, one message for each."""
     cdef sent_t how = flush_owed(b, peer)
     cdef uint32_t i
     if how == SENT:
@@ -447,7 +447,7 @@ cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
-    """Tell a worker that the broker is alive, or that it is not known."""
+    """Send a worker a heartbeat, or that it is not known."""
     cdef sent_t how = SENT
     if peer.owed & OWE_DISCONNECT:
         how = send_short(b, peer, TELL_DISCONNECT)

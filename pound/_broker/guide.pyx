@@ -1,4 +1,4 @@
-"""What foreign peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
+"""What the Guide's peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -19,13 +19,13 @@ from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_REFUSED_FOREIGN, LOG_REQUESTS_REFUSED, LOG_WORKER_LEAVES,
     LOG_WORKER_READY)
 from .peers cimport (
-    log_event, peer_address, peer_open, peer_rests, peer_touch, route_attach, route_native)
+    cancel_heartbeat, log_event, peer_address, peer_open, peer_touch, route_attach, route_native)
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
 from .records cimport frames_bytes, store_partial, store_reply
 from .state cimport (
-    HOLE_BAD, HOLE_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
+    GAP_BAD, GAP_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
     slot_t, stored_t)
-from .violations cimport strike
+from .violations cimport violation
 
 cdef enum:
     DISCONNECT_NS = 1000000000  # the Guide's workers answer it at once with READY: not more often
@@ -33,9 +33,9 @@ cdef enum:
     ENVELOPE_BYTES_MAX = 65536  # addresses of up to 255 bytes: no chain of hops is so long
 
 
-cdef void foreign_message(
+cdef void guide_message(
         broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil:
-    cdef peer_t *peer = foreign_peer(b, route, m)
+    cdef peer_t *peer = guide_peer(b, route, m)
     if peer == NULL:
         return
     if m.said == SAID_REQUEST:
@@ -56,14 +56,14 @@ cdef void foreign_message(
         worker_gone(b, peer)
 
 
-# foreign_peer returns the peer of the route, made on its first message; NULL: no memory, or the
+# guide_peer returns the peer of the route, made on its first message; NULL: no memory, or the
 # route belongs to a PND session, whose peer does not speak another dialect.
-cdef peer_t *foreign_peer(broker_t *b, route_t *route, const message_t *m) noexcept nogil:
+cdef peer_t *guide_peer(broker_t *b, route_t *route, const message_t *m) noexcept nogil:
     cdef peer_t *peer = route.peer
     if peer != NULL:
         if peer.dialect != DIALECT_PND:
             return peer
-        strike(b, route, m.dialect, "a foreign message on the route of a PND session")
+        violation(b, route, m.dialect, "a message of another dialect on the route of a PND session")
         return NULL
     peer = peer_open(b, m.dialect)
     if peer == NULL:
@@ -73,7 +73,7 @@ cdef peer_t *foreign_peer(broker_t *b, route_t *route, const message_t *m) noexc
     return peer
 
 
-cdef void foreign_bad(
+cdef void guide_bad(
         broker_t *b, route_t *route, const message_t *m, const char *why) noexcept nogil:
     cdef peer_t *peer = route.peer
     if peer == NULL or peer.dialect == DIALECT_PND or peer.worker == NONE or not m.token_sound:
@@ -94,10 +94,10 @@ cdef void request(
     memset(&a, 0, sizeof(arrival_t))
     a.page = page_of(m.service, m.service_size)
     if frames_bytes(&b.incoming, 1, m.envelope) > ENVELOPE_BYTES_MAX:
-        strike(b, route, m.dialect, "an envelope of more than 64 KiB")
+        violation(b, route, m.dialect, "an envelope of more than 64 KiB")
         return
     if m.parts == 0 and a.page == PAGE_NONE:
-        strike(b, route, m.dialect, bad_text(BAD_FRAMES))
+        violation(b, route, m.dialect, bad_text(BAD_FRAMES))
         return
     peer.guide.next_request += 1
     a.id = peer.guide.next_request
@@ -113,13 +113,13 @@ cdef void request(
     else:
         result = admit(b, peer, &a)
     if result == REFUSED_BODY:
-        strike(b, route, m.dialect, "a body larger than body_bytes_max or frames_max")
+        violation(b, route, m.dialect, "a body larger than body_bytes_max or frames_max")
     elif result != REQ_ACCEPTED:
         refused(b, peer, m, result)
 
 
 # refused says in the log, at most twice a minute for a peer, that a request did not come in: its
-# dialect has no way to be told.
+# dialect has no ERROR.
 cdef void refused(broker_t *b, peer_t *peer, const message_t *m, int why) noexcept nogil:
     cdef const service_name_t *default = &b.services.at[b.services.unnamed]
     if why < REFUSED_DRAINING:
@@ -148,7 +148,7 @@ cdef void worker_speaks(broker_t *b, peer_t *peer, const message_t *m) noexcept 
     if peer.dialect != m.dialect:
         if peer.worker != NONE:
             session_end(b, peer)
-        peer_rests(b, peer)
+        cancel_heartbeat(b, peer)
         peer.dialect = m.dialect
     peer.guide.delimited = m.delimited
     if m.said == SAID_READY or m.said == SAID_HEARTBEAT:
@@ -170,7 +170,7 @@ cdef void ready(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
 
 
 # ready_refused leaves a READY unanswered: the Guide's workers answer DISCONNECT with a new
-# connection and READY, at once and for ever. Heartbeats of the worker are not answered either;
+# connection and READY, at once and forever. Heartbeats of the worker are not answered either;
 # after some silence it comes again.
 cdef void ready_refused(broker_t *b, peer_t *peer) noexcept nogil:
     if known(b, peer):
@@ -178,7 +178,7 @@ cdef void ready_refused(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
-    """Tell an MDP worker that it is not known here; others have no word for it."""
+    """Send DISCONNECT to an MDP worker that is not known; other dialects have none."""
     if peer.guide.refused:
         return
     if peer.guide.disconnect_sent and b.now - peer.guide.disconnect_sent < DISCONNECT_NS:
@@ -205,7 +205,7 @@ cdef void final(
     cdef stored_t record
     cdef int dead = 1
     if not m.token_sound:
-        strike(b, route, m.dialect, "an answer whose address is not one that the broker gave")
+        violation(b, route, m.dialect, "an answer whose address is not one that the broker gave")
     elif peer.worker == NONE:
         b.counters[C_ANSWERS_UNKNOWN] += 1
     elif frames_bytes(&b.incoming, m.body + 1, m.parts) > b.settings.body_bytes_max:
@@ -230,7 +230,7 @@ cdef void part(
     disp_heard(b.d, peer.worker, b.now, live_now(b))
     act(b)
     if not m.token_sound:
-        strike(b, route, m.dialect, "a partial whose address is not one that the broker gave")
+        violation(b, route, m.dialect, "a partial whose address is not one that the broker gave")
         return
     if frames_bytes(&b.incoming, m.body + 1, m.parts) > b.settings.body_bytes_max:
         b.counters[C_BAD_RECORDS] += 1
@@ -247,14 +247,14 @@ cdef void part(
         slot.partials += 1
         partial(b, number, &record)
     else:
-        partial_dropped(b, number, HOLE_MEMORY)
+        partial_dropped(b, number, GAP_MEMORY)
 
 
-# part_bad ends a request whose partial can't be taken: what follows would have a hole.
+# part_bad ends a request whose partial can't be taken: what follows would have a gap.
 cdef void part_bad(broker_t *b, peer_t *peer, uint64_t token) noexcept nogil:
     cdef uint32_t slot = disp_partial(b.d, peer.worker, token)
     if slot != NONE:
-        partial_dropped(b, slot, HOLE_BAD)
+        partial_dropped(b, slot, GAP_BAD)
 
 
 cdef void heartbeat(broker_t *b, peer_t *peer) noexcept nogil:

@@ -4,13 +4,13 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP
-from .peers cimport peer_beats, peer_touch
+from .peers cimport peer_touch, schedule_heartbeat
 from .state cimport OWE_HEARTBEAT, broker_t, peer_t
 
 cdef void heartbeats_start(broker_t *b, peer_t *peer) noexcept nogil:
     cdef int64_t interval_ns = interval_of(b, peer)
     if interval_ns:
-        peer_beats(b, peer, interval_ns // 2)
+        schedule_heartbeat(b, peer, interval_ns // 2)
 
 
 # interval_of returns how often a silent worker of this dialect is sent a heartbeat; 0: never.

@@ -1,4 +1,4 @@
-# What is looked after once a second: what nobody is told by an event.
+# What is checked once a second, since no event reports it.
 #
 # Each look has a bounded number of rows and goes on where the one before ended.
 #

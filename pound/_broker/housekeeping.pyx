@@ -1,4 +1,4 @@
-"""What is looked after once a second (see housekeeping.pxd)."""
+"""What is checked once a second (see housekeeping.pxd)."""
 
 from libc.stdint cimport int64_t, uint32_t, uint8_t
 

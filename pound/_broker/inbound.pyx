@@ -3,7 +3,6 @@
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
 
 from pound._base.hints cimport unlikely
 from pound._base.pool cimport NONE
@@ -11,20 +10,21 @@ from pound._dispatch.dispatcher cimport disp_client_back
 from pound._wire.dialects cimport (
     BAD_VERSION, DIALECT_NONE, FRONTEND, SAID_BAD, SAID_PACKET, bad_text, dialect_read, message_t)
 from pound._zmq.libzmq cimport (
-    ETERM, ZMQ_DONTWAIT, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
-    ZMQ_SRCFD, zmq, zmq_msg_t)
+    ETERM, ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_SRCFD,
+    zmq, zmq_msg_t)
+from pound._zmq.receive cimport monitor_next, receive_now
 from .actions cimport act, live_now
 from .departures cimport route_lost
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
-from .guide cimport foreign_bad, foreign_message
-from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_MESSAGES_IN, C_STRUCK_MESSAGES
+from .guide cimport guide_bad, guide_message
+from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_IGNORED_MESSAGES, C_MESSAGES_IN
 from .outgoing cimport OUTGOING_MAX
 from .peers cimport (
     connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
     peer_unblock, route_closing, route_find, route_open, route_settle)
 from .pnd cimport packet_message
-from .state cimport ROUTE_ID_MAX, STRIKES_MAX, broker_t, route_t, socket_t
-from .violations cimport strike, strike_off, strikes_left
+from .state cimport ROUTE_ID_MAX, VIOLATIONS_MAX, broker_t, route_t, socket_t
+from .violations cimport ignore_route, violation, violations_left
 
 cdef enum:
     ACCEPT_FAILED = 0x0040   # ZMQ_EVENT_ACCEPT_FAILED; its value is errno
@@ -72,7 +72,7 @@ cdef int read_frames(broker_t *b, socket_t *s, uint32_t *frames) noexcept nogil:
             s.cut_route = NULL
             return 1
         msg = &b.incoming.frames[frames[0]]
-        size = zmq.msg_recv(msg, s.socket, ZMQ_DONTWAIT)
+        size = receive_now(msg, s.socket)
         if size < 0:
             return -1 if zmq.errnum() == ETERM else 0
         b.incoming.frame_views[frames[0]].data = <const uint8_t *> zmq.msg_data(msg)
@@ -91,7 +91,7 @@ cdef int cut(broker_t *b, socket_t *s) noexcept nogil:
     cdef uint32_t _
     zmq.msg_init(&msg)
     for _ in range(CUT_FRAMES):
-        size = zmq.msg_recv(&msg, s.socket, ZMQ_DONTWAIT)
+        size = receive_now(&msg, s.socket)
         if size < 0:
             result = -1 if zmq.errnum() == ETERM else 0
             break
@@ -108,11 +108,11 @@ cdef int cut(broker_t *b, socket_t *s) noexcept nogil:
     return result
 
 
-# deafen strikes off for good the sender of a message of more frames than any dialect's has.
+# deafen ignores for good the sender of a message of more frames than any dialect's has.
 cdef void deafen(broker_t *b, route_t *route) noexcept nogil:
     route.deaf = 1
-    route.strikes = STRIKES_MAX
-    strike_off(b, route, DIALECT_NONE, "a message of more frames than any dialect has")
+    route.violations = VIOLATIONS_MAX
+    ignore_route(b, route, DIALECT_NONE, "a message of more frames than any dialect has")
 
 
 cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
@@ -124,8 +124,8 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
         return
     if unlikely(s.cutting):
         s.cut_route = NULL if route.hop else route
-    if route.strikes >= STRIKES_MAX and strikes_left(b, route) >= STRIKES_MAX:
-        b.counters[C_STRUCK_MESSAGES] += 1
+    if route.violations >= VIOLATIONS_MAX and violations_left(b, route) >= VIOLATIONS_MAX:
+        b.counters[C_IGNORED_MESSAGES] += 1
         return
     dialect_read(b.incoming.frame_views + 1, frames - 1, side, &m)
     route.hop |= m.envelope > 1
@@ -134,7 +134,7 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
     elif m.said == SAID_PACKET:
         packet_message(b, route, frames - 2)
     else:
-        foreign_message(b, route, &m, frames - 1)
+        guide_message(b, route, &m, frames - 1)
 
 
 cdef void bad(broker_t *b, route_t *route, const message_t *m, uint32_t frames) noexcept nogil:
@@ -148,8 +148,8 @@ cdef void bad(broker_t *b, route_t *route, const message_t *m, uint32_t frames) 
     else:
         snprintf(why, WHY_ROOM, "%s", bad_text(m.error))
     route.hop |= through_hop(b, route.side, frames)
-    strike(b, route, m.dialect, why)
-    foreign_bad(b, route, m, why)
+    violation(b, route, m.dialect, why)
+    guide_bad(b, route, m, why)
 
 
 # through_hop says whether a client's message came by a proxy: an address before an empty frame.
@@ -215,7 +215,7 @@ cdef int elsewhere(broker_t *b, route_t *route, int fd) noexcept nogil:
 
 
 cdef void revive(broker_t *b, route_t *route) noexcept nogil:
-    """A foreign peer with an explicit id is back."""
+    """A Guide peer with an explicit id is back."""
     route.alive = 1
     route_settle(b, route)
     if route.peer == NULL:
@@ -251,22 +251,12 @@ cdef bint is_open(const socket_t *s, int fd) noexcept nogil:
 # -- connections ------------------------------------------------------------------------------
 
 cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
-    cdef zmq_msg_t msg
     cdef void *monitor = b.sides[side].monitor
-    cdef const uint8_t *data
+    cdef zmq_msg_t msg
     cdef uint16_t event
     cdef uint32_t value
-    cdef int more
     zmq.msg_init(&msg)
-    while zmq.msg_recv(&msg, monitor, ZMQ_DONTWAIT) >= 0:
-        if zmq.msg_size(&msg) != 6:
-            continue
-        data = <const uint8_t *> zmq.msg_data(&msg)
-        memcpy(&event, data, 2)
-        memcpy(&value, data + 2, 4)
-        more = zmq.msg_more(&msg)
-        while more and zmq.msg_recv(&msg, monitor, ZMQ_DONTWAIT) >= 0:
-            more = zmq.msg_more(&msg)
+    while monitor_next(monitor, &msg, &event, &value):
         if event == ZMQ_EVENT_ACCEPTED:
             connection_opened(b, side, <int> value)
             descriptors_accepted(b, side, <int> value)

@@ -57,7 +57,7 @@ cdef void put_text(buffer_t *out, const char *text) noexcept nogil:
 
 
 # utf8_size gives the length of the UTF-8 sequence of 2..4 bytes that begins at data, as far as its
-# form tells; 0: there is none.
+# form shows; 0: there is none.
 cdef uint32_t utf8_size(const uint8_t *data, uint32_t left) noexcept nogil:
     cdef uint32_t size = 2 if 0xC2 <= data[0] < 0xE0 else 3
     cdef uint32_t i

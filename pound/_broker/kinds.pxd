@@ -19,11 +19,11 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_BAD_RECORDS            # sound records with a wrong value
     C_UNKNOWN_RECORDS        # records of a kind that does not exist, skipped
     C_UNKNOWN_VERSIONS       # packets of another version
-    C_STRUCK_MESSAGES        # dropped unread, since their route was struck off
-    C_STRUCK_ROUTES
+    C_IGNORED_MESSAGES       # dropped unread, since their route is ignored
+    C_IGNORED_ROUTES
     C_RESERVED_SERVICES      # READYs and requests that named a service of the broker's own
     C_ONE_PART_REFUSED
-    C_REFUSED_FOREIGN        # by a limit; their dialect has no way to be told
+    C_REFUSED_FOREIGN        # by a limit; their dialect has no ERROR
     C_FAILED_FOREIGN         # errors that the client's dialect has no answer for
     C_REFUSED_DRAINING
     C_STALE_REQUESTS         # sent again by a client that had said it was done with them
@@ -32,9 +32,9 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_PARTIALS_DROPPED       # for clients whose dialect has none
     C_CREDITS_LATE           # CREDITs of attempts that were over, or never were
     C_UNDELIVERABLE          # answers dropped: their client did not read, or was gone
-    C_ANSWERS_DEFERRED               # answers that might wait, so that more leave together
-    C_SENDS_BLOCKED                # sends refused because the peer's pipe was full
-    C_SENDS_UNREACHABLE            # sends refused because the peer's connection was closed
+    C_ANSWERS_DEFERRED       # answers that might wait, so that more leave together
+    C_SENDS_BLOCKED          # sends refused because the peer's pipe was full
+    C_SENDS_UNREACHABLE      # sends refused because the peer's connection was closed
     C_CLOSED_CONNECTIONS
     C_UNROUTED_CONNECTIONS   # of them, those that never sent a message by a route of their own
     C_DISCONNECTS            # MDP DISCONNECTs sent
@@ -42,7 +42,7 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_LOGS_DROPPED
     C_CONTROL_DROPPED        # small records for a peer that does not read
     C_SESSIONS_REFUSED       # requests and READYs of clients and workers above sessions_max
-    C_TASKS_HELD_LONG              # tasks that a worker has held for long, as far as they were told
+    C_TASKS_HELD_LONG        # tasks that a worker has held for long, as far as logged
     C_UNREAD_CLIENTS         # times that a client lost all that it had not read
     C_NO_MEMORY
     C_TURNS
@@ -58,14 +58,14 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_COUNT
 
 cpdef enum:                  # what the loop logs
-    LOG_HELD_BACK = 0        # tells that lines of a kind were held back
+    LOG_HELD_BACK = 0        # lines of a kind were held back
     LOG_WORKER_READY
     LOG_WORKER_GONE
     LOG_WORKER_LEFT          # after its BYE
     LOG_WORKER_SILENT
     LOG_WORKER_LEAVES
     LOG_BAD_MESSAGE
-    LOG_ROUTE_STRUCK
+    LOG_ROUTE_IGNORED
     LOG_REQUEST_FAILED
     LOG_REQUEST_UNANSWERABLE
     LOG_SERVICE_WAITING

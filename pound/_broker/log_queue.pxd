@@ -6,8 +6,8 @@
 #
 # Rate: of one key (a kind and whom it is about) at most `lines` lines in a window; other events
 # are counted, and the next line of the key, at the latest the one that `logs_sweep` puts when the
-# window is over, tells how many (`repeated`). Of one kind at most LOG_BURST lines at once and
-# LOG_RATE a second afterwards, whatever peers call themselves; an entry of LOG_HELD_BACK tells how
+# window is over, says how many (`repeated`). Of one kind at most LOG_BURST lines at once and
+# LOG_RATE a second afterwards, whatever peers call themselves; an entry of LOG_HELD_BACK says how
 # many others there were.
 #
 # Invariant: head - tail <= LOGS_MAX; the putter writes `head`, the taker `tail`. An event is in a
@@ -49,7 +49,7 @@ cdef struct log_key_t:
 cdef struct log_rate_t:      # of a kind
     int64_t credit_ns        # time saved up: a line costs a second / LOG_RATE
     int64_t filled_at
-    int64_t told_at
+    int64_t logged_at
     uint64_t held_back
 
 cdef struct logs_t:

@@ -99,7 +99,7 @@ cdef log_key_t *row_of(logs_t *q, int64_t now, uint64_t key) noexcept nogil:
     return oldest
 
 
-# write_row puts a line for the row's last event, which tells of those before it.
+# write_row puts a line for the row's last event, which counts those before it.
 cdef void write_row(logs_t *q, int64_t now, log_key_t *row) noexcept nogil:
     cdef log_t *event = &row.last
     if not pay(&q.rates[event.kind], now):
@@ -136,7 +136,7 @@ cdef void enqueue(logs_t *q, const log_t *event) noexcept nogil:
 
 
 cdef void logs_sweep(logs_t *q, int64_t now, int ends) noexcept nogil:
-    cdef log_t told
+    cdef log_t queued
     cdef log_rate_t *rate
     cdef uint32_t i
     for i in range(LOG_KEYS):
@@ -146,18 +146,18 @@ cdef void logs_sweep(logs_t *q, int64_t now, int ends) noexcept nogil:
             write_row(q, now, &q.keys[i])
     for i in range(LOG_KINDS_MAX):
         rate = &q.rates[i]
-        if rate.held_back and (ends or now - rate.told_at >= WINDOW_NS):
-            memset(&told, 0, sizeof(log_t))
-            told.kind = LOG_HELD_BACK
-            told.number = i
-            told.other = <int64_t> rate.held_back
+        if rate.held_back and (ends or now - rate.logged_at >= WINDOW_NS):
+            memset(&queued, 0, sizeof(log_t))
+            queued.kind = LOG_HELD_BACK
+            queued.number = i
+            queued.other = <int64_t> rate.held_back
             rate.held_back = 0
-            rate.told_at = now
-            enqueue(q, &told)
+            rate.logged_at = now
+            enqueue(q, &queued)
 
 
 cdef void logs_close(logs_t *q, int64_t now) noexcept nogil:
-    """logs_close puts what is still untold; afterwards the logging thread ends."""
+    """logs_close puts what has no line yet; afterwards the logging thread ends."""
     logs_sweep(q, now, 1)
     write_release(&q.closed, 1)
     all_seen()

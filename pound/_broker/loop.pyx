@@ -22,7 +22,7 @@ from .inbound cimport monitor_drain, receive
 from .kinds cimport (
     C_BYTES_IN, C_LOGS_DROPPED, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOG_PAUSE)
 from .log_queue cimport logs_dropped
-from .peers cimport log_event, peers_bury
+from .peers cimport log_event, peers_free_dead
 from .state cimport COMMAND_DRAIN, COMMAND_STOP, LOST_TRIED, broker_t, socket_t
 
 cdef extern from "sched.h" nogil:
@@ -70,7 +70,7 @@ cdef void turn(broker_t *b) noexcept nogil:
     if b.lost.tried_at == b.now:
         lost_tried(b)
     b.loop.due = next_due(b)
-    peers_bury(b)
+    peers_free_dead(b)
     drain_check(b)
     publish(b)
 
@@ -144,8 +144,8 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
     return wait_ns
 
 
-# unread says whether the frontend is left unread: too much waits, clients can't be told, and the
-# configuration would rather have them wait in their own queues.
+# unread says whether the frontend is left unread: too much waits, its clients have no ERROR, and
+# the configuration would rather have them wait in their own queues.
 cdef int unread(broker_t *b) noexcept nogil:
     return (b.settings.overflow_blocks and b.sides[FRONTEND].natives == 0
             and (b.d.counters.waiting >= b.d.limits.waiting_max
@@ -218,8 +218,8 @@ cdef void reap_closed_routes(broker_t *b, uint8_t side) noexcept nogil:
         lost_seek(b)
 
 
-# lost_tried notes which connections may be those of the workers that were just tried: libzmq tells
-# of a connection before it takes a message for it, so all of them are known now.
+# lost_tried notes which connections may be those of the workers that were just tried: libzmq
+# reports a connection before it takes a message for it, so all of them are known now.
 cdef void lost_tried(broker_t *b) noexcept nogil:
     cdef uint32_t i
     monitor_drain(b, BACKEND)

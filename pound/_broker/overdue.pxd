@@ -1,6 +1,6 @@
 # Tasks that a worker has held for long: a handler that hangs, and nobody else would say so.
 #
-# The reports look at some workers in each round, and at the oldest task of each. It is told once,
+# The reports look at some workers in each round, and at the oldest task of each. It is logged once,
 # and of one worker one task in OVERDUE_AGAIN_NS.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -16,10 +16,10 @@ cdef enum:
     OVERDUE_AGAIN_NS = 30_000_000_000
 
 
-cdef inline void overdue_tell(
+cdef inline void overdue_log(
     broker_t *b, uint32_t w, peer_t *peer, int64_t held_ms
 ) noexcept nogil:
-    """overdue_tell logs a worker's oldest task, unless that was done."""
+    """overdue_log logs a worker's oldest task, unless that was done."""
     cdef uint32_t t = b.d.workers[w].tasks.head
     cdef uint64_t token = b.d.tasks[t].token
     cdef uint32_t r = b.d.tasks[t].request
@@ -50,4 +50,4 @@ cdef inline void overdue_report(broker_t *b) noexcept nogil:
             continue
         held_ms = disp_held_ms(b.d, w, b.now)
         if held_ms >= b.settings.held_long_ms:
-            overdue_tell(b, w, b.peers.of_worker[w], held_ms)
+            overdue_log(b, w, b.peers.of_worker[w], held_ms)

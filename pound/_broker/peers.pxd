@@ -22,7 +22,7 @@ cdef int array_room(void **array, uint32_t *room, uint32_t index, size_t size) n
 cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil
 cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil
 cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil
-cdef void peers_bury(broker_t *b) noexcept nogil
+cdef void peers_free_dead(broker_t *b) noexcept nogil
 cdef void peer_block(broker_t *b, peer_t *peer, int64_t delay_ns) noexcept nogil
 
 # peer_stalled says whether a blocked peer has read nothing for `ns`, as far as can be seen. A look
@@ -38,8 +38,8 @@ cdef void peer_label(peer_t *peer, const uint8_t *label, size_t size) noexcept n
 
 # peer_address makes the address that the message in b.incoming.frames came from the peer's label.
 cdef void peer_address(broker_t *b, peer_t *peer) noexcept nogil
-cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
-cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil
+cdef void schedule_heartbeat(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil
+cdef void cancel_heartbeat(broker_t *b, peer_t *peer) noexcept nogil
 
 # For the functions below, where a queue is full, a partial is dropped, or a large ring is empty.
 cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil

@@ -118,7 +118,7 @@ cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
         names_remove(&b.peers.sessions, peer.pnd.session, 16)
     while peer.routes != NULL:
         route_free(b, peer.routes)
-    peer_rests(b, peer)
+    cancel_heartbeat(b, peer)
     peer.dead = 1
     peer.next_dead = b.peers.dead
     b.peers.dead = peer
@@ -135,7 +135,7 @@ cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil:
     free(peer)
 
 
-cdef void peers_bury(broker_t *b) noexcept nogil:
+cdef void peers_free_dead(broker_t *b) noexcept nogil:
     """Free the dead peers that no list names any more."""
     cdef peer_t *peer = b.peers.dead
     cdef peer_t *after
@@ -232,9 +232,9 @@ cdef int tasks_grow(broker_t *b, peer_t *peer) noexcept nogil:
     return 0
 
 
-cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil:
+cdef void schedule_heartbeat(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil:
     """Set the worker's next heartbeat to one interval from now: the last of its dialect."""
-    peer_rests(b, peer)
+    cancel_heartbeat(b, peer)
     peer.heartbeat.scheduled = 1
     peer.heartbeat.due = b.now + interval_ns
     peer.heartbeat.next = NULL
@@ -246,7 +246,7 @@ cdef void peer_beats(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept no
     b.heartbeats.last[peer.dialect] = peer
 
 
-cdef void peer_rests(broker_t *b, peer_t *peer) noexcept nogil:
+cdef void cancel_heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
     """Take the peer off its dialect's list of heartbeats."""
     if not peer.heartbeat.scheduled:
         return
@@ -398,7 +398,7 @@ cdef void route_free(broker_t *b, route_t *route) noexcept nogil:
 
 
 cdef void route_closing(broker_t *b, route_t *route) noexcept nogil:
-    """Put the route on its side's closing list: judged once its last messages are read."""
+    """Put the route on its side's closing list: it is given up once its last messages are read."""
     cdef socket_t *s = &b.sides[route.side]
     if route.closing:
         return
@@ -410,7 +410,7 @@ cdef void route_closing(broker_t *b, route_t *route) noexcept nogil:
 
 
 cdef void route_settle(broker_t *b, route_t *route) noexcept nogil:
-    """Take the route off the closing list: it has been judged."""
+    """Take the route off the closing list."""
     cdef route_t **link = &b.sides[route.side].closing
     if not route.closing:
         return

@@ -31,7 +31,7 @@ from .admission cimport (
     admit, admit_worker, arrival_t, client_of, ready_t, service_to_offer, services_drop,
     worker_refused)
 from .answers cimport answer, answer_oversized, answer_unstored, partial, partial_dropped
-from .control cimport tell, tell_bye, tell_error, tell_welcome
+from .control cimport notify, notify_bye, notify_error, notify_welcome
 from .credits cimport credit_grant, credit_heard, credits_again
 from .departures cimport lost_forget, session_end
 from .flush cimport send_version
@@ -46,8 +46,8 @@ from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED, reason_of)
 from .records cimport frames_bytes, store_record
 from .releases cimport release
-from .state cimport HOLE_BAD, HOLE_LOST, HOLE_MEMORY, broker_t, peer_t, route_t, slot_t, stored_t
-from .violations cimport strike
+from .state cimport GAP_BAD, GAP_LOST, GAP_MEMORY, broker_t, peer_t, route_t, slot_t, stored_t
+from .violations cimport violation
 
 cdef enum:
     SERVICES_MAX = 64        # that one worker may offer
@@ -58,7 +58,7 @@ cdef enum:
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
     RETRY_SLOW_MS = 1000     # what fills the broker leaves in its own time
-    PACKET_BYTES_AT_FIRST = 1 << 20  # of peers that were not told WELCOME yet
+    PACKET_BYTES_AT_FIRST = 1 << 20  # of peers that were sent no WELCOME yet
 
 
 cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
@@ -75,7 +75,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         b.counters[C_UNKNOWN_VERSIONS] += 1
         send_version(b, route)
     if error != WIRE_OK:
-        strike(b, route, DIALECT_PND, wire_error_text(error))
+        violation(b, route, DIALECT_PND, wire_error_text(error))
         return
     route_native(b, route)
     peer = session_peer(b, route, packet.session)
@@ -96,11 +96,11 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         b.counters[C_RECORDS_IN] += 1
         record_acts(b, route, peer, &record)
     if unlikely(gone) and not peer.pnd.forgotten and not serves(b, peer):
-        tell_unknown(b, peer)  # its answers may have counted, but no task will follow
+        notify_unknown(b, peer)  # its answers may have counted, but no task will follow
 
 
-# oversized strikes the route of a packet of several records that is larger than packet_bytes_max:
-# 1: it did, and none of them is looked at. A peer that does not know the limit, or was told it less
+# oversized is a violation of a packet of several records that is larger than packet_bytes_max:
+# 1: it did, and none of them is looked at. A peer that does not know the limit, or was sent it less
 # than a heartbeat ago, goes by the protocol's default one.
 cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
     cdef const uint8_t *data = b.incoming.frame_views[1].data
@@ -111,7 +111,7 @@ cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
             route.welcomed and b.now - route.welcomed_at >= b.settings.heartbeat_ns):
         return 0
     session_peer(b, route, data + 8)
-    strike(b, route, DIALECT_PND, "a packet of several records above packet_bytes_max")
+    violation(b, route, DIALECT_PND, "a packet of several records above packet_bytes_max")
     return 1
 
 
@@ -161,7 +161,7 @@ cdef void record_acts(
 cdef void refuse(
         broker_t *b, peer_t *peer, uint64_t id, uint16_t code, const char *text) noexcept nogil:
     b.counters[C_BAD_RECORDS] += 1
-    tell_error(b, peer, id, code, 0, text)
+    notify_error(b, peer, id, code, 0, text)
 
 
 # -- sessions ---------------------------------------------------------------------------------
@@ -193,20 +193,21 @@ cdef peer_t *session_peer(
 
 
 cdef void welcome(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
-    route.welcomed = tell_welcome(b, peer) == 0
+    route.welcomed = notify_welcome(b, peer) == 0
     route.welcomed_at = b.now
     peer.pnd.forgotten = 0
 
 
-# tell_unknown asks a peer for HELLO or READY. From then on it waits for WELCOME, as on a new route.
-cdef void tell_unknown(broker_t *b, peer_t *peer) noexcept nogil:
+# notify_unknown asks a peer for HELLO or READY. From then on it waits for WELCOME, as on a new
+# route.
+cdef void notify_unknown(broker_t *b, peer_t *peer) noexcept nogil:
     peer.pnd.forgotten = 1
     if peer.route != NULL:
         peer.route.ready = 0
-    tell_bye(b, peer, BYE_UNKNOWN, 0)
+    notify_bye(b, peer, BYE_UNKNOWN, 0)
 
 
-# known_again says WELCOME to a peer that was told that it is unknown, and greeted.
+# known_again says WELCOME to a peer that was sent BYE 0, and greeted.
 cdef void known_again(broker_t *b, route_t *route, peer_t *peer) noexcept nogil:
     if peer.pnd.forgotten:
         welcome(b, route, peer)
@@ -250,7 +251,7 @@ cdef void bye(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         peer.tasks.count = 0
         disp_worker_leave(b.d, peer.worker, b.now)
         act(b)
-        tell_bye(b, peer, BYE_AGREED, 0)
+        notify_bye(b, peer, BYE_AGREED, 0)
     if peer.client != NONE:
         disp_client_close(b.d, peer.client, b.now)
         act(b)
@@ -265,12 +266,12 @@ cdef int serves(const broker_t *b, const peer_t *peer) noexcept nogil:
 cdef void heartbeat(broker_t *b, const route_t *route, peer_t *peer) noexcept nogil:
     if serves(b, peer):
         if not route.ready:  # there was no memory for its READY
-            tell_unknown(b, peer)
+            notify_unknown(b, peer)
         return
     if peer.client != NONE and not route.ready:
-        tell(b, peer, KIND_HEARTBEAT, 0)
+        notify(b, peer, KIND_HEARTBEAT, 0)
     else:  # it is neither client nor worker, or a client that was a worker, too
-        tell_unknown(b, peer)
+        notify_unknown(b, peer)
 
 
 # -- clients ----------------------------------------------------------------------------------
@@ -321,10 +322,10 @@ cdef uint64_t record_bytes(broker_t *b, const record_t *r) noexcept nogil:
 
 
 cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noexcept nogil:
-    """Tell a client what became of a request that was not accepted as a new one."""
+    """Answer a client's request that was not accepted as a new one: what became of it."""
     cdef char text[WORDS_ROOM]
     if result == REQ_HELD:
-        tell(b, peer, KIND_ACCEPTED, r.id)
+        notify(b, peer, KIND_ACCEPTED, r.id)
     elif result == REQ_STALE:
         b.counters[C_STALE_REQUESTS] += 1
     elif result == REFUSED_BODY or result == REFUSED_ONE_PART:
@@ -332,15 +333,15 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
     elif result == REFUSED_DURABLE:
         refuse(b, peer, r.id, CODE_UNIMPLEMENTED, reason_of(result))
     elif result == REFUSED_DRAINING:
-        tell_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS, reason_of(result))
+        notify_error(b, peer, r.id, CODE_UNAVAILABLE, RETRY_DRAINING_MS, reason_of(result))
     elif result == REFUSED_RESERVED:
         snprintf(text, WORDS_ROOM, "the broker has no service '%.*s' of its own",
                  <int> r.service_size, <const char *> r.service)
-        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
+        notify_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
     elif result == REQ_NO_SERVICE:
-        tell_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
+        notify_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
     elif result != REQ_ANSWERED and result != REQ_KEPT:
-        tell_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, retry_after(result), reason_of(result))
+        notify_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, retry_after(result), reason_of(result))
 
 
 # retry_after says when a refused request is to come again, in ms: a full queue moves on in far less
@@ -421,7 +422,7 @@ cdef int ready_sound(broker_t *b, peer_t *peer, const record_t *r) noexcept nogi
 cdef int ready_services(
         broker_t *b, peer_t *peer, const record_t *r, uint32_t *services, uint32_t *count
         ) noexcept nogil:
-    """Read the label and look up the services; 0: one can't be offered, and the peer was told."""
+    """Read the label and look up the services; 0: one is refused, and the peer notified."""
     cdef const uint8_t *at = r.body
     cdef const uint8_t *end = r.body + r.body_size
     cdef part_t name
@@ -461,7 +462,7 @@ cdef uint64_t *ready_tokens(broker_t *b, const record_t *r) noexcept nogil:
 cdef void answers_nothing(broker_t *b, peer_t *peer) noexcept nogil:
     b.counters[C_ANSWERS_UNKNOWN] += 1
     if peer.client == NONE and not peer.pnd.forgotten:
-        tell_unknown(b, peer)
+        notify_unknown(b, peer)
 
 
 cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -497,7 +498,7 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
                "the partial is larger than the broker takes (body_bytes_max)")
         slot = disp_partial(b.d, peer.worker, r.id)
         if slot != NONE:
-            partial_dropped(b, slot, HOLE_BAD)
+            partial_dropped(b, slot, GAP_BAD)
         return
     slot = disp_partial(b.d, peer.worker, r.id)
     if slot == NONE or (b.slots[slot].dialect == DIALECT_MDP2 and not follows(b, slot, r)):
@@ -505,7 +506,7 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     if store_record(b, &record, r) == 0:
         partial(b, slot, &record)
     else:
-        partial_dropped(b, slot, HOLE_MEMORY)
+        partial_dropped(b, slot, GAP_MEMORY)
 
 
 # follows says whether a partial for an MDP 0.2 client is the next one: that dialect has no numbers.
@@ -516,7 +517,7 @@ cdef bint follows(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil:
         s.partial_attempt = b.d.requests[slot].attempts
         s.partials = 0
     if r.sequence > s.partials:
-        partial_dropped(b, slot, HOLE_LOST)
+        partial_dropped(b, slot, GAP_LOST)
     if r.sequence != s.partials:
         credit_grant(b, slot, r.attempt, partial_cost(
             record_bytes(b, r) - (0 if r.flags & FLAG_ATTACHED else 4 * <uint64_t> r.parts),

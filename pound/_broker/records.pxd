@@ -34,14 +34,14 @@ cdef void attached_close(const stored_t *record) noexcept nogil
 cdef int stored_failed(broker_t *b, stored_t *record) noexcept nogil
 
 
-cdef inline size_t image_room(const stored_t *record) noexcept nogil:
-    """image_room gives the bytes before a record's attached parts: a multiple of 8."""
+cdef inline size_t bytes_room(const stored_t *record) noexcept nogil:
+    """bytes_room gives the bytes before a record's attached parts: a multiple of 8."""
     return (<size_t> record.size + 7) // 8 * 8
 
 
 cdef inline zmq_msg_t *stored_attached(const stored_t *record) noexcept nogil:
     """stored_attached gives a record's attached parts: as many as it says."""
-    return <zmq_msg_t *> (record.bytes + image_room(record))
+    return <zmq_msg_t *> (record.bytes + bytes_room(record))
 
 
 cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
@@ -57,7 +57,7 @@ cdef inline size_t stored_block(const stored_t *record) noexcept nogil:
     """stored_block gives the bytes of what a record's image lies in."""
     if record.attached == 0:
         return record.size
-    return image_room(record) + record.attached * sizeof(zmq_msg_t)
+    return bytes_room(record) + record.attached * sizeof(zmq_msg_t)
 
 
 cdef inline int stored_fill(
@@ -110,7 +110,7 @@ cdef int store_scratch(broker_t *b, stored_t *record) noexcept nogil
 # frames_bytes sums the sizes of `count` frames from `first` on.
 cdef uint64_t frames_bytes(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil
 
-# store_request, store_reply and store_partial fill *out with the record of a foreign body,
+# store_request, store_reply and store_partial fill *out with the record of a Guide body,
 # the frames from `first` on; 0, or -1.
 cdef int store_request(
     broker_t *b, stored_t *out, const uint8_t *service, uint32_t size, uint32_t first,

@@ -82,7 +82,7 @@ cdef uint64_t frames_bytes(const incoming_t *m, uint32_t first, uint32_t count) 
     return size
 
 
-# attaches says whether a foreign body is worth attaching: when one of its frames is.
+# attaches says whether a Guide body is worth attaching: when one of its frames is.
 cdef int attaches(const incoming_t *m, uint32_t first, uint32_t count) noexcept nogil:
     cdef uint32_t i
     for i in range(first, first + count):

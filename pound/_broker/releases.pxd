@@ -8,8 +8,8 @@
 # that leaves can't get it again: what it gives back waits as if it had not been sent.
 #
 # The number of releases is kept with the request's record; the words of the last one, for a client
-# that can be told, in the place of the envelope, which a PND client does not have. One line in
-# LOG_AGAIN_NS tells of a service's releases.
+# whose dialect has an ERROR, in the place of the envelope, which a PND client does not have. One
+# line in LOG_AGAIN_NS reports a service's releases.
 #
 # Cost:   O(log n) a release; nothing for other requests.
 # Memory: WORDS_MAX bytes of a released request, freed with its slot.

@@ -54,8 +54,8 @@ cdef int64_t delay_of(
     return min(BACKOFF_NS << min(max(beyond - 1, <int64_t> 0), <int64_t> 8), BACKOFF_NS_MAX)
 
 
-# words_keep keeps the words of a release for its client, if they can be told; without memory those
-# before are as good.
+# words_keep keeps the words of a release for its client, if its dialect has an ERROR; without
+# memory those before are as good.
 cdef void words_keep(slot_t *slot, const record_t *r) noexcept nogil:
     cdef const uint8_t *at = r.body if r != NULL else NULL
     cdef envelope_t *kept

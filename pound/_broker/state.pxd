@@ -4,8 +4,8 @@
 #   slot    a request's number in the dispatcher; `slots[slot]` owns its stored record
 #   client, worker, service   the dispatcher's numbers; `client_peer`, `worker_peer` and `services`
 #           map them back
-#   peer    a program at the other end: one PND session, or one foreign routing id. Freed at the end
-#           of the turn in which it has neither route, client nor worker any more
+#   peer    a program at the other end: one PND session, or one routing id of a Guide peer. Freed at
+#           the end of the turn in which it has neither route, client nor worker any more
 #   route   a ZeroMQ routing id on one socket; belongs to one peer; owned by its side's table
 #   item    one thing to be sent to a client, in order: an answer (kept in its slot) or a partial
 #           (owned by the item); in a ring of its peer's
@@ -29,7 +29,7 @@ from .outgoing cimport outgoing_t
 
 cdef enum:
     LABEL_MAX = 64           # bytes of a label, as PROTOCOL allows; longer ones are cut
-    STRIKES_MAX = 100        # malformed messages; then a route is not listened to for a while
+    VIOLATIONS_MAX = 100        # malformed messages; then a route is ignored for a while
     ANSWER_BYTES = 256       # what a kept or queued answer costs beside its record: bounded with it
     RESERVE_MAX = 32         # descriptors kept for those on this machine
     COUNTERS = 64            # room in the published statistics
@@ -51,28 +51,28 @@ cdef struct envelope_t:      # what goes before the answer, as inline parts
 
 cdef struct slot_t:          # 32 bytes: two in a cache line
     stored_t record          # the request until its final answer, then that answer
-    envelope_t *envelope     # foreign client; owned; NULL: see below. PND: see releases.pxd
+    envelope_t *envelope     # Guide client; owned; NULL: see below. PND: see releases.pxd
     uint32_t partials        # sequence of the next partial from a worker that does not number them
     uint8_t partial_attempt  # the attempt that `partials` counts in
     uint8_t dialect          # the client's
-    uint8_t form             # FORM_*, of a foreign client
-    uint8_t hole             # HOLE_*: a partial is missing, so it ends with an error
+    uint8_t form             # FORM_*, of a Guide client
+    uint8_t gap             # GAP_*: a partial is missing, so it ends with an error
 
-cdef enum form_t:            # bits: how a foreign client is answered
+cdef enum form_t:            # bits: how a Guide client is answered
     FORM_DELIMITED = 1       # without envelope: behind one empty frame
     FORM_WORKER_NUMBERS = 2  # MDP 0.2: see message_t
 
-cdef enum hole_t:            # why a partial was dropped
-    HOLE_UNREAD = 1          # the client did not read those before
-    HOLE_MEMORY
-    HOLE_BAD                 # the worker sent one of a bad form or size
-    HOLE_LOST                # it never came
+cdef enum gap_t:            # why a partial was dropped
+    GAP_UNREAD = 1          # the client did not read those before
+    GAP_MEMORY
+    GAP_BAD                 # the worker sent one of a bad form or size
+    GAP_LOST                # it never came
 
 cdef struct stream_t:        # how far the partials of a task may go (credits.pxd)
     uint64_t seq             # of the request
     uint64_t credit          # what they may cost in all; 0: nothing was said yet
     uint64_t taken           # what the client took, if it knows no CREDIT
-    peer_t *teller           # the worker in whose `credits` it is; NULL: none
+    peer_t *holder           # the worker in whose `credits` it is; NULL: none
     link_t link
     uint8_t attempt
 
@@ -99,17 +99,17 @@ cdef struct route_t:
     uint64_t seen            # its order among all routes by first message
     uint32_t number          # in its side's table
     int fd                   # of its connection; -1 when it has none that is known
-    uint16_t strikes
+    uint16_t violations
     int64_t heard_at         # liveness ns of its last message; only while it has no connection
-    int64_t struck_at        # when the last strike was; each second since then forgives one
-    uint64_t struck_for      # hash of the last strike's reason
-    uint8_t struck           # it was struck off once: said in the log, and counted
+    int64_t violated_at      # when the last violation was; each second since then forgives one
+    uint64_t violation_reason  # hash of the last one's reason
+    uint8_t ignored          # it was ignored once: logged, and counted
     uint8_t deaf             # it sent a message that no dialect has: never listened to again
-    uint8_t hop              # it carries the messages of several peers: never struck off
+    uint8_t hop              # it carries the messages of several peers: never ignored
     uint8_t side
     uint8_t alive            # its connection has not been seen to close
     uint8_t closing          # on the side's closing list
-    uint8_t welcomed         # its session was told WELCOME here, and need not be told again
+    uint8_t welcomed         # its session was sent WELCOME here, and needs no other
     int64_t welcomed_at      # when that was tried last
     uint8_t ready            # PND worker: READY was read on this route
     uint8_t native           # a worker or a PND peer spoke here: it counts among `natives`
@@ -117,7 +117,7 @@ cdef struct route_t:
     uint8_t size
     uint8_t id[ROUTE_ID_MAX]
 
-cdef enum owed_t:            # small things a peer is told at the next flush
+cdef enum owed_t:            # small things a peer is sent at the next flush
     OWE_HEARTBEAT = 1
     OWE_DISCONNECT = 2
 
@@ -260,7 +260,7 @@ cdef struct socket_t:
     uint8_t is_inproc        # bound for inproc: a route without a connection may be of this process
     uint8_t cutting          # in the midst of a message whose rest is dropped
     uint64_t cut             # frames of it that were read
-    route_t *cut_route       # its sender, to be struck off; NULL: gone, or a proxy
+    route_t *cut_route       # its sender, to be ignored; NULL: gone, or a proxy
 
 cdef struct settings_t:
     int64_t heartbeat_ns

@@ -1,7 +1,7 @@
 # Routes without a connection that can be watched: every peer has an end, theirs too.
 #
 # Of inproc peers and of those that speak ZMTP 1.0 or 2.0 (random bytes may) messages name no
-# descriptor, so no event tells that they are gone. Some are looked at each second:
+# descriptor, so no event reports that they are gone. Some are looked at each second:
 #   PND        is sent a heartbeat: a send to one that is gone is refused
 #   others     can't be sent anything that they would not take for an answer. One that has nothing
 #              open and nothing unread and was silent for client_grace is forgotten; should it

@@ -24,7 +24,7 @@ cdef uint32_t rows(const broker_t *b, uint32_t count) noexcept nogil:
     return min(count, ROWS + count // <uint32_t> rounds)
 
 
-# idle says whether a foreign peer that was silent for client_grace may be forgotten.
+# idle says whether a Guide peer that was silent for client_grace may be forgotten.
 cdef int idle(const broker_t *b, const peer_t *peer) noexcept nogil:
     if peer.items_count or peer.tasks.count:
         return 0

@@ -6,14 +6,14 @@ from libc.string cimport memset, strlen
 from pound._wire.dialects cimport (
     DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP)
 from .kinds cimport (
-    C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP, C_STRUCK_ROUTES,
-    LOG_BAD_MESSAGE, LOG_ROUTE_STRUCK)
+    C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP, C_IGNORED_ROUTES,
+    LOG_BAD_MESSAGE, LOG_ROUTE_IGNORED)
 from .peers cimport log_event, log_reason, peer_address
-from .state cimport STRIKES_MAX, broker_t, peer_t, route_t
+from .state cimport VIOLATIONS_MAX, broker_t, peer_t, route_t
 
-cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
+cdef void violation(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
     cdef uint64_t reason = log_reason(<const uint8_t *> why, strlen(why))
-    cdef bint another = reason != route.struck_for
+    cdef bint another = reason != route.violation_reason
     b.counters[C_BAD_MESSAGES] += 1
     if dialect == DIALECT_PND:
         b.counters[C_BAD_PND] += 1
@@ -25,26 +25,27 @@ cdef void strike(broker_t *b, route_t *route, uint8_t dialect, const char *why) 
         b.counters[C_BAD_MDP1] += 1
     elif dialect == DIALECT_MDP2:
         b.counters[C_BAD_MDP2] += 1
-    route.struck_for = reason
-    route.strikes = strikes_left(b, route) + 1
-    route.struck_at = b.now
-    if route.hop and route.strikes >= STRIKES_MAX:
-        route.strikes = STRIKES_MAX - 1
-    if route.strikes >= STRIKES_MAX:
-        strike_off(b, route, dialect, why)
-    elif route.strikes == 1 or another:
-        strike_log(b, route, LOG_BAD_MESSAGE, dialect, why)
+    route.violation_reason = reason
+    route.violations = violations_left(b, route) + 1
+    route.violated_at = b.now
+    if route.hop and route.violations >= VIOLATIONS_MAX:
+        route.violations = VIOLATIONS_MAX - 1
+    if route.violations >= VIOLATIONS_MAX:
+        ignore_route(b, route, dialect, why)
+    elif route.violations == 1 or another:
+        violation_log(b, route, LOG_BAD_MESSAGE, dialect, why)
 
 
-cdef void strike_off(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
-    if route.struck:
+cdef void ignore_route(
+        broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
+    if route.ignored:
         return
-    route.struck = 1
-    b.counters[C_STRUCK_ROUTES] += 1
-    strike_log(b, route, LOG_ROUTE_STRUCK, dialect, why)
+    route.ignored = 1
+    b.counters[C_IGNORED_ROUTES] += 1
+    violation_log(b, route, LOG_ROUTE_IGNORED, dialect, why)
 
 
-cdef void strike_log(
+cdef void violation_log(
         broker_t *b, route_t *route, uint8_t kind, uint8_t dialect, const char *why
         ) noexcept nogil:
     """Log a bad message; a route that has no peer yet is known by its address."""
@@ -57,8 +58,8 @@ cdef void strike_log(
     log_event(b, kind, peer, <const uint8_t *> why, strlen(why), dialect, 0)
 
 
-cdef uint16_t strikes_left(broker_t *b, route_t *route) noexcept nogil:
-    cdef int64_t seconds = (b.now - route.struck_at) // 1_000_000_000
+cdef uint16_t violations_left(broker_t *b, route_t *route) noexcept nogil:
+    cdef int64_t seconds = (b.now - route.violated_at) // 1_000_000_000
     if route.deaf:
-        return STRIKES_MAX
-    return <uint16_t> (route.strikes - seconds) if seconds < route.strikes else 0
+        return VIOLATIONS_MAX
+    return <uint16_t> (route.violations - seconds) if seconds < route.violations else 0

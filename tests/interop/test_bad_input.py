@@ -181,7 +181,7 @@ def test_bad_messages_are_counted_by_dialect(served: Rig, own: Own) -> None:
 
 @pytest.mark.parametrize("side", ["frontend", "backend"])
 def test_after_100_strikes_a_route_is_not_heard(served: Rig, own: Own, side: str) -> None:
-    struck = served.stat("struck_messages")
+    struck = served.stat("ignored_messages")
     sender = own(Peer(getattr(served, side)))
     good = [b"", C1, SERVICE, b"q"]
     sender.send(good)
@@ -193,7 +193,7 @@ def test_after_100_strikes_a_route_is_not_heard(served: Rig, own: Own, side: str
     sender.send([b"", C1])
     for _ in range(3):
         sender.send(good)
-    served.wait_stat("struck_messages", struck + 3)
+    served.wait_stat("ignored_messages", struck + 3)
     assert sender.poll(QUIET) is None
     serves(served)
 
@@ -209,11 +209,11 @@ def test_a_struck_peer_starts_anew_on_a_new_connection(served: Rig, own: Own) ->
 
 def test_strikes_are_forgiven_with_time(served: Rig, own: Own) -> None:
     """A peer that was silenced and mended is heard again, and need not reconnect."""
-    struck = served.stat("struck_routes")
+    struck = served.stat("ignored_routes")
     sender = own(DealerClient(served.frontend))
     for _ in range(100):
         sender.send([b""])
-    served.wait_stat("struck_routes", struck + 1)
+    served.wait_stat("ignored_routes", struck + 1)
 
     def heard() -> bool:
         sender.ask([b"q"])

@@ -49,7 +49,7 @@ def test_message_of_millions_of_frames_holds_nobody_up(rig: Rig, own: Own, side:
         client = own(ReqClient(rig.frontend))
         sender = threading.Thread(target=lambda: (send_frames(giant, [b"x"], MILLIONS), over.set()))
         sender.start()
-        while not (over.is_set() and rig.stat("struck_routes")):
+        while not (over.is_set() and rig.stat("ignored_routes")):
             begun = time.monotonic()
             assert client.request([b"q"]) == digest([b"q"])
             slowest = max(slowest, time.monotonic() - begun)
@@ -57,21 +57,21 @@ def test_message_of_millions_of_frames_holds_nobody_up(rig: Rig, own: Own, side:
         rig.wait_stat("bad_messages", 1)
         assert slowest < 5.0
         assert client.request([b"q"]) == digest([b"q"])
-        before = rig.stat("struck_messages")
+        before = rig.stat("ignored_messages")
         giant.send([b"", b"MDPC01", b"work", b"q"])
-        rig.wait_stat("struck_messages", before + 1)
+        rig.wait_stat("ignored_messages", before + 1)
 
 
 def test_its_sender_is_struck_for_good(rig: Rig, own: Own) -> None:
     """Time forgives bad messages, but not this."""
     giant = own(DealerClient(rig.frontend))
     send_frames(giant, [b"x"], NO_DIALECTS)
-    rig.wait_stat("struck_routes", 1)
+    rig.wait_stat("ignored_routes", 1)
     begun, asked = time.monotonic(), 0
     while time.monotonic() - begun < 1.5:  # a second forgives one strike
         giant.ask([b"q"])
         asked += 1
-        rig.wait_stat("struck_messages", asked)
+        rig.wait_stat("ignored_messages", asked)
     assert rig.stat("accepted") == 0
 
 
@@ -96,7 +96,7 @@ def test_long_message_is_an_ordinary_bad_one(rig: Rig, own: Own, count: int) -> 
     rig.wait_stat("bad_messages", 1)
     with Serving(lambda: WORKERS["req"](rig.backend), digest):
         assert sender.request([b"q"]) == digest([b"q"])
-    assert rig.stat("struck_routes") == 0
+    assert rig.stat("ignored_routes") == 0
 
 
 def test_messages_around_a_long_one_are_whole(rig: Rig, own: Own) -> None:
