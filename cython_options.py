@@ -15,6 +15,8 @@ DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
+    # No module needs the GIL: what threads share has a lock, an atomic or a critical section.
+    "freethreading_compatible": True,
 }
 JOBS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # Entities of one array are seen as structs and as bytes.

@@ -45,6 +45,7 @@ cdef class ClientEngine(Engine):
         self, mailbox_t *box, object service, object timeout, object priority
     ) except NULL
     cdef uint64_t post_submit(self, submit_t *submit) except 0  # the number of the first request
+    cdef uint64_t post_numbered(self, submit_t *submit) noexcept
     cdef uint64_t post_to(self, ReplyQueue queue, submit_t *submit) except 0
     cdef int await_answer(self, ReplyQueue queue) except -1
     cdef int cancel_some(self, const uint64_t *numbers, uint32_t count) except -1

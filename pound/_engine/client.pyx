@@ -220,6 +220,7 @@ cdef class ReplyQueue:
                     timeout_ns = max(0, until - clock_now())
         return came
 
+    @cython.critical_section
     cdef int hold(self, ClientEngine engine, uint32_t requests) except -1:
         """hold has the client keep this box until so many more requests have ended."""
         if self.open and self.keeper is not engine.awaited:
@@ -229,11 +230,15 @@ cdef class ReplyQueue:
         self.open += requests
         return 0
 
+    @cython.critical_section
     cdef int let_go(self, uint32_t requests) except -1:
+        keeper = self.keeper
         self.open -= requests
-        if self.open == 0 and self.keeper is not None:
-            self.keeper.discard(self)
+        if self.open == 0 and keeper is not None:
             self.keeper = None
+            keeper.discard(self)  # the section is left while this waits: it may be held again
+            if self.open:
+                keeper.add(self)
         return 0
 
     cdef list tell(self, mail_t *mails):
@@ -396,6 +401,15 @@ cdef class ClientEngine(Engine):
 
     cdef uint64_t post_submit(self, submit_t *submit) except 0:
         """post_submit posts the requests; returns the number of the first, the others follow."""
+        cdef uint64_t first = self.post_numbered(submit)
+        if first == 0:
+            submit_free(submit)
+            raise self.closed_error()
+        return first
+
+    @cython.critical_section
+    cdef uint64_t post_numbered(self, submit_t *submit) noexcept:
+        """post_numbered posts them in the order of their numbers; 0: the client is closed."""
         cdef uint64_t first = self.next_number
         cdef mail_t *mail = submit.first
         while mail != NULL:
@@ -403,10 +417,7 @@ cdef class ClientEngine(Engine):
             self.next_number += 1
             mail = mail.next
         submit.since = clock_now()
-        if engine_post(&self.e, &submit.command) < 0:
-            submit_free(submit)
-            raise self.closed_error()
-        return first
+        return first if engine_post(&self.e, &submit.command) == 0 else 0
 
     cdef uint64_t post_to(self, ReplyQueue queue, submit_t *submit) except 0:
         """post_to posts requests whose answers are taken from the queue, which is held for them."""
@@ -430,7 +441,6 @@ cdef class ClientEngine(Engine):
         cdef uint8_t wants = WANTS_STREAM if stream else WANTS_ANSWER if full else WANTS_BODY
         cdef submit_t *submit = self.new_submit(
             &self.mailbox if queue is None else &queue.mailbox, service, timeout, priority)
-        cdef uint64_t number
         try:
             submit_add(submit, <void *> tag, body, meta, wants)
         except BaseException:
@@ -438,9 +448,12 @@ cdef class ClientEngine(Engine):
             raise
         if stream:
             submit.stream = &(<StreamState> tag).stream
-        number = self.post_submit(submit) if queue is None else self.post_to(queue, submit)
-        Py_INCREF(tag)
-        return number
+        Py_INCREF(tag)  # the answer may be taken, and the reference with it, before this returns
+        try:
+            return self.post_submit(submit) if queue is None else self.post_to(queue, submit)
+        except BaseException:
+            Py_DECREF(tag)
+            raise
 
     def submit_many(self, ReplyQueue queue not None, first_tag, service, bodies, timeout, priority):
         """Ask with each of `bodies` by one wake-up; tags count up from `first_tag`."""
@@ -456,9 +469,14 @@ cdef class ClientEngine(Engine):
         except BaseException:
             submit_free(submit)
             raise
-        number = self.post_to(queue, submit)
         for tag in tags:
             Py_INCREF(tag)
+        try:
+            number = self.post_to(queue, submit)
+        except BaseException:
+            for tag in tags:
+                Py_DECREF(tag)
+            raise
         return range(number, number + len(tags))
 
     def ask(self, service, body, timeout, priority, meta, bint full):
@@ -469,7 +487,10 @@ cdef class ClientEngine(Engine):
         cdef uint64_t number
         if self.on_events_thread():
             raise RuntimeError("a callback of a future can't wait for an answer: use submit()")
-        queue = self.queues.pop() if self.queues else ReplyQueue()
+        try:
+            queue = self.queues.pop()
+        except IndexError:
+            queue = ReplyQueue()
         submit = self.new_submit(&queue.mailbox, service, timeout, priority)
         try:
             submit_add(submit, NULL, body, meta, WANTS_ANSWER if full else WANTS_BODY)

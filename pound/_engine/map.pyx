@@ -94,9 +94,7 @@ cdef class Map:
         return self
 
     def __next__(self):
-        if self.busy:
-            raise ValueError("the answers of a map are for one thread at a time")
-        self.busy = True
+        self.enter()
         try:
             return self.step()
         except BaseException:
@@ -107,13 +105,19 @@ cdef class Map:
 
     def close(self):
         """Cancel what is open; the iteration is over."""
-        if self.busy:
-            raise ValueError("the answers of a map are for one thread at a time")
-        self.busy = True
+        self.enter()
         try:
             self.end()
         finally:
             self.busy = False
+
+    @cython.critical_section
+    cdef int enter(self) except -1:
+        """enter keeps other threads out until `busy` is false again."""
+        if self.busy:
+            raise ValueError("the answers of a map are for one thread at a time")
+        self.busy = True
+        return 0
 
     cdef object step(self):
         """step returns the next answer, and asks ahead."""

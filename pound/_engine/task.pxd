@@ -46,7 +46,6 @@ cdef struct held_task_t:
     held_task_t *older       # among the running or the stale
     held_task_t *newer
     held_task_t *chain       # in its bucket
-    void *handle             # its Python Task, borrowed; read and written under the GIL
     uint64_t token
     int64_t deadline         # ns, monotonic; 0: none
     body_t body              # the request's, until its handler took it

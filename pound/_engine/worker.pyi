@@ -89,11 +89,14 @@ class WorkerEngine(Engine):
     def undelivered(self) -> int:
         """Answers that no broker took until the end of the drain."""
     # -- for an event loop ------------------------------------------------------------------
-    def take_tasks(self) -> list[Task[Any]]:
-        """Return the tasks that wait for their handler; each is to be answered or failed once."""
+    def take_tasks(self) -> list[tuple[int, Task[Any]]]:
+        """Return the tasks that wait for their handler; each is to be answered or failed once.
 
-    def take_cancelled(self) -> list[Task[Any]]:
-        """Return the tasks that were taken and that nobody waits for any more, each once."""
+        A task has a number while it exists.
+        """
+
+    def take_cancelled(self) -> list[int]:
+        """Return the numbers of taken tasks that nobody waits for any more, each once."""
 
     def answer(self, task: Task[Any], value: Body | Answer[Any] | None) -> None:
         """Answer `task` with what its handler returned; a wrong value fails it."""

@@ -291,14 +291,13 @@ cdef class WorkerEngine(Engine):
         handle.task = task
         handle.request = task.body
         memset(&task.body, 0, sizeof(body_t))
-        task.handle = <void *>handle
         handle.sent_meta = body_meta(&handle.request) if handle.request.flags & FLAG_META else {}
         return handle
 
     # -- an event loop in the place of handler threads --------------------------------------
 
     def take_tasks(self):
-        """Return the tasks that wait for their handler; each is to be answered or failed once."""
+        """Return the tasks that wait for their handler, each with its number."""
         cdef held_task_t *task = handoff_take_all(&self.w.handoff)
         cdef held_task_t *following
         cdef list taken = []
@@ -311,7 +310,7 @@ cdef class WorkerEngine(Engine):
                 elif self.refuses_parts(task):
                     handoff_answer(&self.w.handoff, task)
                 else:
-                    taken.append(self.handle_of(task))
+                    taken.append((<size_t>task, self.handle_of(task)))
                     task_drop(task)
             except ProtocolError as error:
                 answer_words(task, CODE_INVALID_ARGUMENT, str(error))
@@ -324,14 +323,13 @@ cdef class WorkerEngine(Engine):
         return taken
 
     def take_cancelled(self):
-        """Return the tasks that were taken and that nobody waits for any more, each once."""
+        """Return the numbers of taken tasks that nobody waits for any more, each once."""
         cdef held_task_t *task = handoff_take_cancelled(&self.w.handoff)
         cdef held_task_t *following
         cdef list cancelled = []
         while task != NULL:
             following = task.next_notified
-            if task.handle != NULL:
-                cancelled.append(<object>task.handle)
+            cancelled.append(<size_t>task)
             task_drop(task)
             task = following
         return cancelled
@@ -528,15 +526,15 @@ cdef class Task:
 
     def __dealloc__(self):
         if self.task != NULL:
-            self.task.handle = NULL
             task_drop(self.task)
         body_clear(&self.request)
 
     @property
     def parts(self):
         """The body's parts."""
-        if self.split is None:
-            self.split = body_parts(&self.request, self.engine.share)
+        with cython.critical_section(self):
+            if self.split is None:
+                self.split = body_parts(&self.request, self.engine.share)
         return self.split
 
     @property

@@ -86,7 +86,7 @@ class Worker(Unpicklable):
 
     Notes
     -----
-    Signs of life need neither the loop nor the GIL. A handler that blocks the loop delays the
+    Heartbeats need neither the loop nor the GIL. A handler that blocks the loop delays the
     other tasks, not those.
 
     Examples
@@ -130,7 +130,7 @@ class Worker(Unpicklable):
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
         self._binding: Binding[WorkerEngine] | None = None
-        self._running: dict[worker_engine.Task[Any], asyncio.Task[None]] = {}
+        self._running: dict[int, tuple[worker_engine.Task[Any], asyncio.Task[None]]] = {}
         self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task[Any]]] = []
 
     # -- serving ----------------------------------------------------------------------------
@@ -180,7 +180,8 @@ class Worker(Unpicklable):
         serving = self._bound().engine
         seconds = self._drain_timeout if timeout is None else timeout
         self._leave(seconds)
-        if asyncio.current_task() in self._running.values():
+        current = asyncio.current_task()
+        if any(running is current for _, running in self._running.values()):
             return False
         ended = await self._binding.ended(seconds + CLOSE_WITHIN)
         return ended and serving.given_back + serving.undelivered == 0
@@ -224,15 +225,16 @@ class Worker(Unpicklable):
     def _on_events(self, mails: list[Any]) -> None:
         """Cancel the handlers that nobody waits for, begin those of new tasks."""
         binding = self._bound()
-        for taken in binding.engine.take_cancelled():
-            running = self._running.get(taken)
-            if running is not None and self._handlers[taken.service].is_async:
-                running.cancel()
-        for taken in binding.engine.take_tasks():
+        for number in binding.engine.take_cancelled():
+            if number in self._running:
+                taken, running = self._running[number]
+                if self._handlers[taken.service].is_async:
+                    running.cancel()
+        for number, taken in binding.engine.take_tasks():
             if taken.cancelled:
                 _fail(binding.engine, taken, Cancelled("cancelled before it began"))
             else:
-                self._running[taken] = binding.loop.create_task(self._work(taken))
+                self._running[number] = taken, binding.loop.create_task(self._work(number, taken))
         waiters, self._no_room = self._no_room, []
         for waiter, taken in waiters:
             if waiter.done():
@@ -242,7 +244,7 @@ class Worker(Unpicklable):
             else:
                 self._no_room.append((waiter, taken))
 
-    async def _work(self, taken: worker_engine.Task[Any]) -> None:
+    async def _work(self, number: int, taken: worker_engine.Task[Any]) -> None:
         """Run the handler of a task; whatever it does, the answer is owed."""
         serving = self._bound().engine
         try:
@@ -257,14 +259,14 @@ class Worker(Unpicklable):
             raise
         except BaseException as error:  # SystemExit too
             kind = type(error)  # isinstance would ask the exception
-            if issubclass(kind, GeneratorExit) and not _runs(self._running[taken]):
+            if issubclass(kind, GeneratorExit) and not _runs(self._running[number][1]):
                 _stopped(serving, taken, error)
                 raise
             _fail(serving, taken, error)
             if issubclass(kind, KeyboardInterrupt) and _from_keyboard():
                 raise
         finally:
-            del self._running[taken]
+            del self._running[number]
 
     async def _room(self, taken: worker_engine.Task[Any]) -> None:
         """Wait until there may be room for a partial of the task, or its deadline has passed."""
