@@ -7,6 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find pound -name "*.p[yx][xd]" -o -name "*.h") cython_options.py setup.py
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILD_EXT := $(BIN)/python setup.py --quiet build_ext --inplace
+# gevent is not made for a free-threaded Python; what is missing is skipped.
+LOOPS = $(shell $(BIN)/python -c 'import sys; print("" if "t" in sys.abiflags else ",loops")')
 # The interpreters that get wheels.
 PYTHONS ?= $(PYTHON)
 # Budgets of the long runs.
@@ -31,7 +33,7 @@ help:            ## list the targets
 
 .venv/tools: .venv/made pyproject.toml pound/_version.py
 	$(PIP) install "setuptools>=77" "cython>=3.1"
-	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint,docs]"
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[test,lint,docs$(LOOPS)]"
 	touch $@
 
 .venv/bench: .venv/tools
