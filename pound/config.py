@@ -293,7 +293,7 @@ class Config:
     io_threads: int = _key(1, "count", "I/O threads of libzmq.", 1, 64)
 
     heartbeat: float = _key(
-        1.0, "seconds", "PND peers send a sign of life at least this often.", 0.01, 3600
+        1.0, "seconds", "PND peers send something at least this often.", 0.01, 3600
     )
     liveness: int = _key(5, "count", "A PND peer silent for this many heartbeats is gone.", 1, 1000)
     ppp_heartbeat: float = _key(1.0, "seconds", "As heartbeat, for PPP workers.", 0.01, 3600)
@@ -317,7 +317,7 @@ class Config:
     service_wait: float = _key(
         30.0,
         "seconds",
-        "How long a request waits for a service that no worker offers; 0: for ever.",
+        "How long a request waits for a service that no worker offers; 0: no limit.",
         0,
         1e9,
     )

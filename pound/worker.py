@@ -83,7 +83,7 @@ class Worker(Unpicklable):
 
     Notes
     -----
-    Signs of life leave from a thread that needs no GIL: a handler may hold it for as long as it
+    Heartbeats leave from a thread that needs no GIL: a handler may hold it for as long as it
     likes. So they tell that the process lives, not that its handlers get on; a handler that hangs
     is found by the `lease` that the broker may be given for its service.
 
