@@ -12,7 +12,7 @@ from pound._version import __version__
 if TYPE_CHECKING:
     from pound import aio, errors
     from pound.broker import Broker
-    from pound.client import Answer, Client, Partial
+    from pound.client import Answer, Client, Partial, Stream
     from pound.config import Config, ServiceConfig
     from pound.errors import (
         AttemptsExhausted,
@@ -67,6 +67,7 @@ __all__ = [
     "Release",
     "RequestError",
     "ServiceConfig",
+    "Stream",
     "Task",
     "TaskFailed",
     "Unauthenticated",
@@ -86,6 +87,7 @@ if not TYPE_CHECKING:
         "Partial": "client",
         "Config": "config",
         "ServiceConfig": "config",
+        "Stream": "client",
         "Task": "worker",
         "Worker": "worker",
     }

@@ -15,7 +15,7 @@ import reprlib
 import signal
 import threading
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -29,6 +29,11 @@ from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
 from pound.config import Config, check_names
 from pound.errors import BindError, ClosedError, ForkError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pound._settings import Settings
 
 # Of a frame above the largest body or packet, before libzmq cuts the peer: the sizes of 65,535
 # inline parts, which do not count as body, and what else a packet has.
@@ -55,8 +60,8 @@ class Broker(Unpicklable):
     context : zmq.Context, optional
         The context of a program that embeds the broker, so that its clients and workers may use
         ``inproc://`` endpoints. By default the broker has one of its own.
-    **settings : Any
-        Fields of `Config`, in place of those of `config`.
+    **settings
+        The keyword arguments of `Config`, in place of the values of `config`.
 
     Raises
     ------
@@ -86,7 +91,7 @@ class Broker(Unpicklable):
         config: Config | None = None,
         *,
         context: zmq.Context[Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         check_threads("broker")
         self.config = _configured(config, settings)
@@ -355,7 +360,7 @@ class Broker(Unpicklable):
             )
 
 
-def _configured(config: Config | None, settings: dict[str, Any]) -> Config:
+def _configured(config: Config | None, settings: Settings) -> Config:
     """Return the configuration of a broker from its arguments."""
     if config is not None and not isinstance(config, Config):
         raise TypeError(
@@ -363,4 +368,4 @@ def _configured(config: Config | None, settings: dict[str, Any]) -> Config:
             " name: Broker(frontend='tcp://127.0.0.1:5555', backend='tcp://127.0.0.1:5556')"
         )
     check_names(settings)
-    return dataclasses.replace(config or Config(), **settings)
+    return dataclasses.replace(config or Config(), **settings)  # type: ignore[arg-type]

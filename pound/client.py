@@ -15,29 +15,26 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-import zmq
-
-from pound._base.threads import check_threads
 from pound._base.unpicklable import RESULT, Unpicklable
-from pound._engine.checks import check_context, check_endpoints, check_rates, label_bytes
 from pound._engine.client import ClientEngine, ReplyQueue, StreamState
+from pound._engine.client_options import ClientBase
 from pound._engine.map import Map
 from pound._engine.progress import shown
 from pound._engine.values import Answer, P, Partial
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from pound._engine.client_options import ClientOptions
     from pound._engine.values import Body, Part
 
-__all__ = ["Answer", "Client", "Partial"]
+__all__ = ["Answer", "Client", "Partial", "Stream"]
 
-DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
 CLOSE_WITHIN = 5.0  # seconds; a close needs milliseconds
 T = TypeVar("T")
 
 
-class Client(Unpicklable, Generic[P]):
+class Client(ClientBase[P]):
     """A client of one broker, or of the first of several that answers.
 
     May be used by any number of threads at once; all their requests share one connection. After
@@ -96,52 +93,28 @@ class Client(Unpicklable, Generic[P]):
 
     _noun = "a pound.Client"
 
-    @overload
-    def __init__(
-        self: Client[bytes],
-        endpoints: str | Sequence[str] = ...,
-        *,
-        context: zmq.Context[Any] | None = ...,
-        overflow: Literal["wait", "raise"] = ...,
-        heartbeat: float = ...,
-        liveness: int = ...,
-        label: str | None = ...,
-        copy: Literal[True] = ...,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Client[Part],
-        endpoints: str | Sequence[str] = ...,
-        *,
-        context: zmq.Context[Any] | None = ...,
-        overflow: Literal["wait", "raise"] = ...,
-        heartbeat: float = ...,
-        liveness: int = ...,
-        label: str | None = ...,
-        copy: bool,
-    ) -> None: ...
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
-        *,
-        context: zmq.Context[Any] | None = None,
-        overflow: Literal["wait", "raise"] = "wait",
-        heartbeat: float = 1.0,
-        liveness: int = 5,
-        label: str | None = None,
-        copy: bool = True,
-    ) -> None:
-        check_threads("client")
-        if overflow not in ("wait", "raise"):
-            raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
-        self._engine = ClientEngine(
-            check_endpoints(endpoints),
-            check_context(context),
-            *check_rates(heartbeat, liveness),
-            label_bytes(label),
-            overflow == "wait",
-            share=not copy,
-        )
+    if TYPE_CHECKING:  # the type of what comes in; for the rest see ClientBase
+
+        @overload
+        def __init__(
+            self: Client[bytes],
+            endpoints: str | Sequence[str] = ...,
+            *,
+            copy: Literal[True] = ...,
+            **options: Unpack[ClientOptions],
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Client[Part],
+            endpoints: str | Sequence[str] = ...,
+            *,
+            copy: bool,
+            **options: Unpack[ClientOptions],
+        ) -> None: ...
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    def _made(self) -> None:
+        self._engine = self._make(-1)
         self._engine.start()
         self._close = weakref.finalize(self, _close, self._engine)
 
@@ -398,9 +371,19 @@ class Client(Unpicklable, Generic[P]):
     # -- the life of the client -------------------------------------------------------------
 
     def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this client; True when it has.
+        """Wait until a broker has welcomed this client.
 
         Not needed before asking: requests wait for the broker by themselves.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default there is no limit.
+
+        Returns
+        -------
+        bool
+            Whether one has.
 
         Raises
         ------
@@ -447,7 +430,10 @@ class _Asked(Unpicklable, Future[T]):
 
 
 class Stream(Unpicklable, Generic[P]):
-    """An iterator over the partials of one answer; one thread reads at a time, any may close."""
+    """The partials of one answer, to iterate over; made by `Client.stream`.
+
+    One thread reads at a time, any may close.
+    """
 
     _noun = "a Stream"
     _remedy = RESULT

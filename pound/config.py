@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pound._wire.names import NAME_BYTES_MAX, RESERVED_PREFIXES
 from pound.errors import ConfigError
@@ -27,6 +27,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pound._settings import Settings
 
 ENVIRONMENT_PREFIX = "POUND_"
 SIDES = ("frontend", "backend")
@@ -270,13 +275,17 @@ class ServiceConfig:
             raise ConfigError(f"one_part: {self.one_part!r} is neither true nor false")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a broker; a value that is out of range raises ConfigError.
 
     Every field is a key of ``pound.toml``; docs/configuration.md lists them with units and
     meaning. Text is accepted for every value, as in the environment.
     """
+
+    if TYPE_CHECKING:  # what may be given, beside what the fields then are
+
+        def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
     frontend: tuple[str, ...] = _key(
         ("tcp://127.0.0.1:5555",), "endpoints", "Where clients (and MDP workers) connect."
@@ -430,7 +439,13 @@ class Config:
         return _remade, ({**values, "services": dict(self.services)},)
 
     def memory_bytes(self) -> int:
-        """Return `memory_max`, or what it is by default."""
+        """Return how many bytes the broker may hold.
+
+        Returns
+        -------
+        int
+            `memory_max`, or what it is by default.
+        """
         least = BODIES_HELD * self.body_bytes_max
         return self.memory_max or min(max(2 * self.waiting_bytes_max, least), 1 << 62)
 

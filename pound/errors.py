@@ -72,6 +72,11 @@ class MultipartError(PoundError, ValueError):
     and `map_full` give any number of them. So does ``parts`` of a `Task`, an `Answer` or a
     `Partial`, whose ``body`` is one part.
 
+    Parameters
+    ----------
+    message : str
+    parts : iterable of bytes
+
     Attributes
     ----------
     parts : list of bytes

@@ -9,38 +9,26 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import zmq
+from typing import TYPE_CHECKING
 
 from pound._base.signals import handled
-from pound._base.threads import check_threads
-from pound._base.unpicklable import Unpicklable
-from pound._engine.checks import (
-    BACKEND_PORT,
-    check_context,
-    check_endpoints,
-    check_rates,
-    check_seconds,
-    label_bytes,
-)
-from pound._engine.handlers import Handler, check_capacity, check_services
-from pound._engine.worker import AGREE_WITHIN, LAST_WORDS, Task, WorkerEngine
+from pound._engine.handlers import Call, Handler
+from pound._engine.worker import AGREE_WITHIN, LAST_WORDS, Task
+from pound._engine.worker_options import WorkerBase
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Task", "Worker"]
 
-DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
 CLOSE_WITHIN = LAST_WORDS + AGREE_WITHIN + 5.0  # seconds for the engine's end after a drain
 LOOK_UP_EVERY = 0.5  # seconds
 
 
-class Worker(Unpicklable):
+class Worker(WorkerBase[Handler]):
     """A worker that offers services to one broker, or to the first of several that answers.
 
     Parameters
@@ -97,32 +85,11 @@ class Worker(Unpicklable):
 
     _noun = "a pound.Worker"
 
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
-        services: Mapping[str, Handler] | None = None,
-        *,
-        capacity: int = 1,
-        context: zmq.Context[Any] | None = None,
-        label: str | None = None,
-        heartbeat: float = 1.0,
-        liveness: int = 5,
-        drain_timeout: float = 25.0,
-        copy: bool = True,
-    ) -> None:
-        check_threads("worker")
-        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
+    _coroutines = False
+
+    def _made(self, calls: Mapping[str, Call]) -> None:
         self._started = False
-        self._signals = 0
-        self._engine = WorkerEngine(
-            check_endpoints(endpoints, BACKEND_PORT),
-            check_context(context),
-            *check_rates(heartbeat, liveness),
-            label_bytes(label),
-            check_services(services or {}),
-            check_capacity(capacity),
-            share=not copy,
-        )
+        self._engine = self._make(-1)
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -178,7 +145,17 @@ class Worker(Unpicklable):
         self.drain(0.0)
 
     def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this worker; True when it has.
+        """Wait until a broker has welcomed this worker.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default there is no limit.
+
+        Returns
+        -------
+        bool
+            Whether one has.
 
         Raises
         ------

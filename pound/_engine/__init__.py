@@ -3,29 +3,31 @@
 One thread without the GIL owns the socket of a client or worker. May import `_base`, `_wire` and
 `_zmq`; its Python modules `pound.errors` and `pound._logging`.
 
-cancels       the ids of cancelled requests, until the broker has answered them
-checks        checks of arguments that clients and workers share
-client        a client's handle: bodies in, answers out
-client_rules  a client's rules: a request from its submission to its one answer
-client_state  the state of a client's rules, and its commands
-endpoints     which endpoint, and which address of its name, is in use
-engine        the thread: a turn, sleeping and waking, commands, log lines
-handlers      what a worker offers: names of services, and how each handler is called
-handoff       what a worker's engine and its handlers hand to each other
-link          which broker to talk to: handshake, silence, change of endpoint (decisions only)
-mailbox       bodies between Python and C; what the engine hands to Python
-map           `Client.map`
-outbox        packets on their way out
-pace          how much of a service a client sends to a broker that refused some
-partials      for how long a handler waits before its next partial
-progress      a bar on a terminal
-reach         why an endpoint is not reached
-requests      a client's requests, and the place of each
-socket        the DEALER socket of a link
-streams       how far the workers of a client's streams may go
-task          a task with its answers, and the queues of both
-values        answers, partials and META as Python values
-waits         what a client's requests wait for, in words
-worker        a worker's handle, `Task`, the loop of a handler's thread
-worker_rules  a worker's rules: its tasks from TASK to the answer
+cancels         the ids of cancelled requests, until the broker has answered them
+checks          checks of arguments that clients and workers share
+client          a client's handle: bodies in, answers out
+client_options  the constructor of both clients: names, types, defaults and checks
+client_rules    a client's rules: a request from its submission to its one answer
+client_state    the state of a client's rules, and its commands
+endpoints       which endpoint, and which address of its name, is in use
+engine          the thread: a turn, sleeping and waking, commands, log lines
+handlers        what a worker offers: names of services, and how each handler is called
+handoff         what a worker's engine and its handlers hand to each other
+link            which broker to talk to: handshake, silence, change of endpoint (decisions only)
+mailbox         bodies between Python and C; what the engine hands to Python
+map             `Client.map`
+outbox          packets on their way out
+pace            how much of a service a client sends to a broker that refused some
+partials        for how long a handler waits before its next partial
+progress        a bar on a terminal
+reach           why an endpoint is not reached
+requests        a client's requests, and the place of each
+socket          the DEALER socket of a link
+streams         how far the workers of a client's streams may go
+task            a task with its answers, and the queues of both
+values          answers, partials and META as Python values
+waits           what a client's requests wait for, in words
+worker          a worker's handle, `Task`, the loop of a handler's thread
+worker_options  the constructor of both workers: names, types, defaults and checks
+worker_rules    a worker's rules: its tasks from TASK to the answer
 """

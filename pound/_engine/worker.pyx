@@ -586,6 +586,13 @@ cdef class Task:
         Waits while the client has not read what was sent before: a stream goes as fast as it is
         read, some 64 KiB to 1 MiB ahead.
 
+        Parameters
+        ----------
+        body : bytes-like or sequence of bytes-like
+            A sequence is a body of several parts.
+        meta : dict of str to str, optional
+            Sent along.
+
         Raises
         ------
         Cancelled
@@ -609,6 +616,18 @@ cdef class Task:
             raise Cancelled(UNWANTED)
 
     def progress(self, done, total=None):
-        """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
+        """Report how far the work is: an empty partial with META ``progress``: ``done/total``.
+
+        Parameters
+        ----------
+        done : float
+        total : float, optional
+            Without it META is ``done`` alone.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits for the answer any more, as `cancelled` says.
+        """
         told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
         self.partial(b"", {"progress": told})

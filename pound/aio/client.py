@@ -24,28 +24,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
-import zmq
-
-from pound._base.threads import check_threads
 from pound._base.unpicklable import RESULT, Unpicklable
-from pound._engine.checks import (
-    check_context,
-    check_endpoints,
-    check_rates,
-    check_whole,
-    label_bytes,
-)
+from pound._engine.checks import check_whole
 from pound._engine.client import ClientEngine, StreamState
+from pound._engine.client_options import ClientBase
 from pound._engine.progress import shown_async
 from pound._engine.values import Answer, P, Partial, service_name
 from pound.aio._loop import Binding
-from pound.client import DEFAULT_FRONTEND
 from pound.errors import ClosedError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from pound._engine.client import Event
+    from pound._engine.client_options import ClientOptions
     from pound._engine.values import Body, Part
 
     Ask: TypeAlias = Callable[[Body], asyncio.Future[Any]]
@@ -53,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Stream"]
 
 
-class Client(Unpicklable, Generic[P]):
+class Client(ClientBase[P]):
     """A client of one broker, or of the first of several that answers, for one event loop.
 
     It belongs to the loop that it is first used on, and connects then.
@@ -84,50 +76,27 @@ class Client(Unpicklable, Generic[P]):
 
     _noun = "a pound.aio.Client"
 
-    @overload
-    def __init__(
-        self: Client[bytes],
-        endpoints: str | Sequence[str] = ...,
-        *,
-        context: zmq.Context[Any] | None = ...,
-        overflow: Literal["wait", "raise"] = ...,
-        heartbeat: float = ...,
-        liveness: int = ...,
-        label: str | None = ...,
-        copy: Literal[True] = ...,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Client[Part],
-        endpoints: str | Sequence[str] = ...,
-        *,
-        context: zmq.Context[Any] | None = ...,
-        overflow: Literal["wait", "raise"] = ...,
-        heartbeat: float = ...,
-        liveness: int = ...,
-        label: str | None = ...,
-        copy: bool,
-    ) -> None: ...
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
-        *,
-        context: zmq.Context[Any] | None = None,
-        overflow: Literal["wait", "raise"] = "wait",
-        heartbeat: float = 1.0,
-        liveness: int = 5,
-        label: str | None = None,
-        copy: bool = True,
-    ) -> None:
-        check_threads("client")
-        if overflow not in ("wait", "raise"):
-            raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
-        checked = (
-            check_endpoints(endpoints), check_context(context), *check_rates(heartbeat, liveness)
-        )  # fmt: skip
-        label_bytes(label)
-        waits = overflow == "wait"
-        self._make = lambda fd: ClientEngine(*checked, label_bytes(label), waits, not copy, fd)
+    if TYPE_CHECKING:  # the type of what comes in; for the rest see ClientBase
+
+        @overload
+        def __init__(
+            self: Client[bytes],
+            endpoints: str | Sequence[str] = ...,
+            *,
+            copy: Literal[True] = ...,
+            **options: Unpack[ClientOptions],
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Client[Part],
+            endpoints: str | Sequence[str] = ...,
+            *,
+            copy: bool,
+            **options: Unpack[ClientOptions],
+        ) -> None: ...
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    def _made(self) -> None:
         self._binding: Binding[ClientEngine] | None = None
         self._closed = False
 
@@ -311,9 +280,19 @@ class Client(Unpicklable, Generic[P]):
     # -- the life of the client -------------------------------------------------------------
 
     async def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this client; True when it has.
+        """Wait until a broker has welcomed this client.
 
         Not needed before asking: requests wait for the broker by themselves.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default there is no limit.
+
+        Returns
+        -------
+        bool
+            Whether one has.
 
         Raises
         ------

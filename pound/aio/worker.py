@@ -19,32 +19,21 @@ from collections.abc import (
     Generator,
     Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 
-import zmq
-
 from pound._base.signals import SIGNALS, Handlers, installed, not_inherited, restore
-from pound._base.threads import check_threads
 from pound._base.unpicklable import TASK, Unpicklable
 from pound._engine import worker as worker_engine
-from pound._engine.checks import (
-    BACKEND_PORT,
-    check_context,
-    check_endpoints,
-    check_rates,
-    check_seconds,
-    label_bytes,
-)
-from pound._engine.handlers import AsyncHandler, check_capacity, check_services, is_async
+from pound._engine.handlers import AsyncHandler, Call, is_async
 from pound._engine.values import Answer, P
 from pound._engine.worker import WorkerEngine
+from pound._engine.worker_options import WorkerBase
 from pound.aio._loop import Binding
 from pound.errors import Cancelled, ClosedError, Release
-from pound.worker import CLOSE_WITHIN, DEFAULT_BACKEND
+from pound.worker import CLOSE_WITHIN
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,7 +47,7 @@ _TOLD: dict[asyncio.AbstractEventLoop, tuple[Handlers, list[Callable[[], None]]]
 CANCELLED_WITHIN = 1.0  # seconds; the broker says the same as the clock
 
 
-class Worker(Unpicklable):
+class Worker(WorkerBase[AsyncHandler]):
     """A worker whose handlers run on one event loop.
 
     It belongs to the loop that it is started on, and serves once.
@@ -99,36 +88,10 @@ class Worker(Unpicklable):
 
     _noun = "a pound.aio.Worker"
 
-    def __init__(
-        self,
-        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
-        services: Mapping[str, AsyncHandler] | None = None,
-        *,
-        capacity: int = 1,
-        context: zmq.Context[Any] | None = None,
-        label: str | None = None,
-        heartbeat: float = 1.0,
-        liveness: int = 5,
-        drain_timeout: float = 25.0,
-        copy: bool = True,
-    ) -> None:
-        check_threads("worker")
-        checked = (
-            check_endpoints(endpoints, BACKEND_PORT), check_context(context),
-            *check_rates(heartbeat, liveness),
-        )  # fmt: skip
-        label_bytes(label)
-        most = check_capacity(capacity)
-        calls = check_services(services or {}, coroutines=True)
-        self._handlers = {
-            service: _Handler(*call)
-            for service, call in zip(services or {}, calls.values(), strict=True)
-        }
-        self._make = lambda fd: WorkerEngine(
-            *checked, label_bytes(label), calls, most, not copy, fd
-        )
-        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
-        self._signals = 0
+    _coroutines = True
+
+    def _made(self, calls: Mapping[str, Call]) -> None:
+        self._handlers = {service: _Handler(*call) for service, call in calls.items()}
         self._binding: Binding[WorkerEngine] | None = None
         self._running: dict[int, tuple[worker_engine.Task[Any], asyncio.Task[None]]] = {}
         self._no_room: list[tuple[asyncio.Future[None], worker_engine.Task[Any]]] = []
@@ -191,7 +154,17 @@ class Worker(Unpicklable):
         await self.drain(0.0)
 
     async def wait_connected(self, timeout: float | None = None) -> bool:
-        """Wait until a broker has welcomed this worker; True when it has.
+        """Wait until a broker has welcomed this worker.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default there is no limit.
+
+        Returns
+        -------
+        bool
+            Whether one has.
 
         Raises
         ------
@@ -380,6 +353,13 @@ class Task(Unpicklable, Generic[P]):
         Waits while the client has not read what was sent before: a stream goes as fast as it is
         read, some 64 KiB to 1 MiB ahead.
 
+        Parameters
+        ----------
+        body : bytes-like or sequence of bytes-like
+            A sequence is a body of several parts.
+        meta : dict of str to str, optional
+            Sent along.
+
         Raises
         ------
         Cancelled
@@ -394,7 +374,19 @@ class Task(Unpicklable, Generic[P]):
             await self._worker._room(self._taken)
 
     async def progress(self, done: float, total: float | None = None) -> None:
-        """Tell how far the work is: an empty partial with META ``progress``: ``done/total``."""
+        """Report how far the work is: an empty partial with META ``progress``: ``done/total``.
+
+        Parameters
+        ----------
+        done : float
+        total : float, optional
+            Without it META is ``done`` alone.
+
+        Raises
+        ------
+        Cancelled
+            Nobody waits for the answer any more, as `cancelled` says.
+        """
         told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
         await self.partial(b"", {"progress": told})
 

@@ -99,6 +99,17 @@ on_loop = pound.aio.Worker(
     services={"echo": echo, "coroutine": coroutine, "streams": streams_on_loop},
 )
 
+# -- brokers
+
+config = pound.Config(frontend="tcp://127.0.0.1:*", lease="500ms", body_bytes_max="1MiB")
+with pound.Broker(
+    config, backend=["tcp://127.0.0.1:*"], heartbeat=0.5, insecure=False, log_level="debug",
+    services={"slow": pound.ServiceConfig(lease=5.0), "picky": {"one_part": True}},
+) as broker:
+    assert_type(broker.config.lease, float)
+    assert_type(broker.stats()["accepted"], int)
+    pound.Client(broker.frontend_endpoints)
+
 # -- what is wrong is seen, each line for its own reason
 
 def text(body: bytes) -> str:
@@ -109,6 +120,9 @@ pound.Worker(services={"coroutine": coroutine})  # type: ignore[dict-item]
 pound.Worker(endpoint="tcp://a:1")  # type: ignore[call-arg]
 pound.Client(endpoint="tcp://a:1")  # type: ignore[call-overload]
 pound.Client(heartbeat="1")  # type: ignore[call-overload]
+pound.Broker(fronted="tcp://a:1")  # type: ignore[call-arg]
+pound.Broker(heartbeat=b"1")  # type: ignore[arg-type]
+pound.Config(log_level="loud")  # type: ignore[arg-type]
 pound.Client().request(b"body", "service")  # type: ignore[arg-type]
 pound.Client().request("service", b"body", 5.0)  # type: ignore[call-arg]
 pound.Client().request("service", "body")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import re
 from contextlib import suppress
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pound._settings import Settings
 from pound.cli import main
 from pound.cli.config import as_text
 from pound.config import Config, Key, ServiceConfig, ignored_variables, is_loopback, keys
@@ -35,6 +37,26 @@ def test_defaults_are_the_guides_ports_on_loopback() -> None:
     assert config.backend == ("tcp://127.0.0.1:5556",)
     assert not config.insecure
     assert dict(config.services) == {}
+
+
+def test_the_types_of_settings_are_those_of_the_keys() -> None:
+    """What a type checker takes is declared apart from what the values are; this is the link."""
+    types = {
+        "endpoints": "Endpoints",
+        "seconds": "Seconds",
+        "count": "Count",
+        "size": "Count",
+        "flag": "Flag",
+        "name": "str",
+    }
+    told = {
+        name: kind.__forward_arg__.replace('"', "'")
+        for name, kind in Settings.__annotations__.items()
+    }
+    assert list(told) == [field.name for field in dataclasses.fields(Config)]
+    for name, key in keys().items():
+        choices = ", ".join(repr(choice) for choice in key.choices)
+        assert told[name] == types.get(key.kind, f"Literal[{choices}]"), name
 
 
 def test_later_sources_win_and_are_named(tmp_path: Path) -> None:

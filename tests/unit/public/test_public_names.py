@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import pydoc
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import pound
 import pound.aio
+from pound._engine.client_options import ClientOptions
 from tests.support import clean_environ
 
 
@@ -74,3 +80,65 @@ def test_errors_cross_processes_with_what_they_say() -> None:
     error = pickle.loads(pickle.dumps(pound.Busy("too much", retry_after=2.0)))
     assert type(error) is pound.Busy
     assert (str(error), error.code, error.retry_after) == ("too much", 8, 2.0)
+
+
+# -- what help() says -----------------------------------------------------------------------
+
+MADE_FOR_THE_CALLER = {"pound.Stream", "pound.Task", "pound.aio.Stream", "pound.aio.Task"}
+
+
+def described() -> Iterator[tuple[str, Any]]:
+    """Yield every public class that has arguments of its own, and every public method."""
+    for home in (pound, pound.aio):
+        for name in home.__all__:
+            kind = getattr(home, name)
+            if not inspect.isclass(kind):
+                continue
+            full = f"{home.__name__}.{name}"
+            own = not issubclass(kind, Exception) or "__init__" in vars(kind)
+            if own and full not in MADE_FOR_THE_CALLER | {"pound.Config"}:  # its keys have a page
+                yield full, kind
+            for method, static in vars(kind).items():
+                if not method.startswith("_") and callable(getattr(kind, method)):
+                    yield f"{full}.{method}", getattr(static, "__func__", static)
+
+
+def section(doc: str, title: str) -> str:
+    """Return what a numpydoc section holds, empty if there is none."""
+    parts = re.split(r"^(\w+)\n-+$", inspect.cleandoc(doc), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title, "")
+
+
+@pytest.mark.parametrize(("name", "described"), [pytest.param(*d, id=d[0]) for d in described()])
+def test_a_docstring_names_every_argument_and_what_is_returned(name: str, described: Any) -> None:
+    doc = described.__doc__
+    assert doc, f"{name} has no docstring"
+    signature = inspect.signature(described)
+    heads = re.findall(r"^\S.*", section(doc, "Parameters"), re.MULTILINE)
+    names = {name.strip(" *") for head in heads for name in head.partition(" :")[0].split(",")}
+    assert names == set(signature.parameters) - {"self", "cls"}, name
+    returned = signature.return_annotation
+    if not inspect.isclass(described) and returned not in (inspect.Signature.empty, "None", None):
+        assert section(doc, "Returns"), f"{name} does not say what it returns"
+
+
+@pytest.mark.parametrize("kind", [pound.Client, pound.Worker, pound.aio.Client, pound.aio.Worker])
+def test_help_shows_every_option_with_its_default(kind: type) -> None:
+    shown = pydoc.render_doc(kind, renderer=pydoc.plaintext)
+    for option in (
+        "endpoints: 'str | Sequence[str]' = 'tcp://",
+        "heartbeat: 'float' = 1.0",
+        "liveness: 'int' = 5",
+        "label: 'str | None' = None",
+        "copy: 'bool' = True",
+    ):
+        assert option in shown
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\) got .* 'endpoint'"):
+        kind(endpoint="tcp://127.0.0.1:1")
+
+
+def test_the_options_of_a_client_are_those_that_its_type_names() -> None:
+    parameters = inspect.signature(pound.Client).parameters
+    options = {name: p.annotation for name, p in parameters.items()}
+    typed = {name: kind.__forward_arg__ for name, kind in ClientOptions.__annotations__.items()}
+    assert {"endpoints": options["endpoints"], **typed, "copy": "bool"} == options
