@@ -1,7 +1,8 @@
-# What follows from a decision: the dispatcher's actions carried out on peers, slots and queues.
+# The dispatcher's actions, carried out on peers, slots and queues.
 #
-# Nothing here sends: what is to be sent is queued at its peer, which is put on the dirty list.
-# Rule: `act` is called after every call of the dispatcher, before the next one from a new input.
+# Nothing here sends. What is to be sent is queued at its peer, and the peer is put on the dirty
+# list.
+# Rule: call `act` after every call of the dispatcher, before a call that acts on new input.
 
 from libc.stdint cimport int64_t
 

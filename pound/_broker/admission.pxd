@@ -1,9 +1,9 @@
-# The door: clients, workers and requests of every dialect come in here, and nowhere else.
+# The door: clients, workers and requests of every dialect enter here, and nowhere else.
 #
-# A dialect reads what a peer says and checks its form. Whether it may come in is decided here and
-# in the dispatcher, by the same rules in the same order whatever the dialect. What does not come in
-# changes nothing but counters; the result says why (reasons.pxd), and the dialect has its own way
-# to say so, or none.
+# A dialect parses what a peer sends and checks its form. Whether it is admitted is decided here and
+# in the dispatcher, by the same rules in the same order for every dialect. What is refused changes
+# only counters. The result is the reason (reasons.pxd); the dialect sends it in its own way, or has
+# none.
 #
 # Cost:   that of the dispatcher's decision, and one copy of what is kept.
 # Memory: what is kept of a request is owned by its slot, or freed here.

@@ -1,7 +1,7 @@
-# What workers answer, in any dialect: final answers and partials, handed to the dispatcher.
+# Final answers and partials of workers, of any dialect, handed to the dispatcher.
 #
-# A stored_t is owned by the caller until `answer` or `partial` takes it, which they always do: they
-# store it or free it.
+# The caller owns a stored_t until it calls `answer` or `partial`. They always take it: they store
+# it or free it.
 
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -1,15 +1,16 @@
 # One budget of bytes for all that the broker holds: memory_max.
 #
-# Parts:   requests that wait or run; answers and partials that wait for their clients; kept
-#          answers; what libzmq holds of the messages that were sent (_zmq/pipes.pxd); small
-#          records. An attached body that a worker is being sent, or that is kept while sent, counts
-#          twice.
-# Rules:   From RESERVED_PARTS on, kept answers go, oldest first: they are a cache. When that does
-#          not help new requests are refused: the rest is for the answers to those that run. Above
-#          the whole, clients that don't read lose their answers, and are notified; those that have
-#          read nothing for long lose them from half of it on (unread.pxd).
+# Parts:   open requests; answers and partials that wait for their clients; kept answers; what
+#          libzmq holds of sent messages (_zmq/pipes.pxd); small records. An attached body counts
+#          twice while it is sent to a worker, or sent and kept.
+# Rules:   the last one of RESERVED_PARTS is for the answers to requests that run. When it is
+#          reached, kept answers are evicted, oldest first: they are a cache. If that is not enough,
+#          new requests are refused. Above the whole, clients that don't read lose their answers and
+#          are notified. Clients that have read nothing for long lose theirs from half of it on
+#          (unread.pxd).
 # Cost:    O(1) a turn, and what is evicted.
-# Beside:  structs and tables, bounded by their own limits; what libzmq has read and the loop not.
+# Not in:  structs and tables, which have limits of their own; what libzmq has read and the loop has
+#          not.
 
 from .state cimport broker_t
 

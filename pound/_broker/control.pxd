@@ -1,7 +1,7 @@
-# Small PND records, which carry no body: what a peer is notified of at the next flush.
+# Small PND records, which carry no body: they notify a peer at the next flush.
 #
-# Nothing that a peer is owed is dropped while it reads: when much waits for it, nothing more is
-# read until that has been sent. A peer that does not read is asked to ask again (ask_again).
+# Nothing is dropped while the peer reads: when much waits for it, the loop reads nothing more until
+# that has been sent. A peer that does not read is made to ask again (ask_again).
 #
 # Cost:   amortised O(1) a record.
 # Memory: peer.control.records, bounded for peers that do not read.

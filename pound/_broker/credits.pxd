@@ -1,19 +1,18 @@
-# The broker's part in the flow control of streams: CREDIT on its way from clients to workers.
+# The broker's part in the flow control of streams: it forwards CREDIT from clients to workers.
 #
-# A client says how far the partials of an attempt may go; CREDIT goes on to the worker that holds
-# the attempt. The broker grants in place of clients whose dialect can't: when libzmq took the
-# partial of an MDP 0.2 client, and at once for what is dropped, since its client is sent no
-# partials.
+# A client's CREDIT bounds the partials of an attempt; it goes to the worker that holds the attempt.
+# Some clients can't send one, so the broker grants for them: when libzmq has taken the partial of
+# an MDP 0.2 client, and at once for partials that are dropped, since their client is sent none.
 #
-# Holds:     a stream_t for each slot that a CREDIT was ever about (b.streams, by slot); in it the
-#            last credit of one attempt, and its place among those that the worker is to be sent
-#            (peer.credits). Only the last one is kept: a client that says CREDIT without end costs
-#            its worker one record a turn. A task that is given back goes to another worker as the
-#            same attempt: that one is sent what was said before.
-# Invariant: a stream is on a list exactly while `holder` is set. One on a list may be of a task
-#            that has ended meanwhile: that is seen when it is to be sent. What was sent may be lost
-#            with the worker's connection: READY has it sent again.
-# Cost:      O(1) a CREDIT; READY costs O(tokens) once a CREDIT was heard of.
+# Holds:     a stream_t for each slot that ever had a CREDIT (b.streams, by slot): the last credit
+#            of one attempt, and its place in the list of its worker (peer.credits). Only the last
+#            one is kept, so a client that sends CREDIT endlessly costs its worker one record a
+#            turn. A task that is given back is the same attempt for the next worker, which is sent
+#            the same credit.
+# Invariant: a stream is on a list exactly while `holder` is set. Its task may have ended meanwhile:
+#            that is checked when it is sent. A credit may be lost with the worker's connection;
+#            READY has it sent again.
+# Cost:      O(1) a CREDIT; READY costs O(tokens) once there was a CREDIT.
 # Memory:    b.streams grows to the highest slot that streamed and is kept.
 
 from libc.stdint cimport uint32_t, uint64_t, uint8_t

@@ -1,4 +1,4 @@
-# Answers on their way to their client's queue, and what becomes of those that find no room there.
+# Answers queued for their clients, and what happens to those that find no room.
 #
 # Nothing here carries out the dispatcher's actions: the caller does (actions.pxd).
 

@@ -1,8 +1,8 @@
-# Peers that go: their routes, their roles, and REQ workers that may come back without a word.
+# Peers that leave: their routes, their roles, and REQ workers that may return silently.
 #
 # A lost worker is an idle REQ worker with an id of its own whose connection was cut. It may
-# reconnect under that id, and would not say so: while a task waits for it, it counts as ready,
-# since sending the task shows whether it is there.
+# reconnect under that id without a message. So while a task waits for it, it counts as ready:
+# sending the task shows whether it is there.
 
 from .state cimport broker_t, peer_t, route_t
 

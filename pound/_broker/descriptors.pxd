@@ -1,13 +1,13 @@
-# Descriptors: what the broker does when the process has few left for connections.
+# What the broker does when the process runs out of descriptors for connections.
 #
-# The kernel gives the lowest free number, so a connection whose number is within `reserve` of the
-# limit says that no more than that many are left. Such a connection is closed at once, unless its
-# peer is on this machine: then it stays for RESERVE_NS, long enough for an operator's question, and
-# beyond that only if there is room again. Of the last numbers none is kept, or libzmq could not
-# accept, and would try again without a pause.
+# The kernel gives the lowest free number. A connection with a number within `reserve` of the limit
+# means that no more than that many are left. It is closed at once, unless its peer is on this
+# machine: then it may stay for RESERVE_NS, long enough for an operator's question, and for longer
+# only if there is room again. The last numbers are never kept: libzmq could not accept, and would
+# retry in a busy loop.
 #
-# When accept fails all the same, the spare descriptor is given up: the connection is accepted,
-# closed and the spare opened again. So what waits in the kernel's queue goes, and nobody spins.
+# When accept fails nevertheless, the spare descriptor is given up, the connection is accepted and
+# closed, and the spare is opened again. That empties the kernel's queue without a busy loop.
 #
 # Invariant: `fd` of a guest is a connection that was accepted under it and not seen to close.
 # Cost:      nothing while there is room; O(RESERVE_MAX) a turn with guests.

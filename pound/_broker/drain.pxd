@@ -1,18 +1,21 @@
-# The end of a broker: what it waits for, its last words, and what is left undone.
+# The end of a broker: what it waits for, what it sends last, and what is left undone.
 #
-# While it drains it takes no new requests. READY counts as ever, since a worker that comes, or is
-# back, helps to finish. It waits, for the whole timeout if need be, while something is left that
-# would be lost: a request that runs, that was sent to a worker before, that has a worker, or whose
-# answer is not handed over, unless its client has been away for a liveness; and any that waits of a
-# Guide client, which would never be notified. Requests of PND clients that no worker was sent and
-# none could be do not hold it: BYE sends them elsewhere.
+# While it drains it takes no new requests. READY is accepted, since a worker helps to finish. The
+# broker waits, for the whole timeout if need be, while anything would be lost:
+#   - a request that runs, that was sent to a worker before, or that has a worker
+#   - an answer that is not handed over, unless its client has been away for a liveness
+#   - any waiting request of a Guide client, which could never be notified
 #
-# Cost: O(1) a turn while something is left, at a cursor that goes round all requests and moves on
-# when what it stands at has ended.
-# The sockets stay bound until they are closed. zmq_unbind closes the accepted connections, too, and
-# drops what libzmq has not sent by them, whatever ZMQ_LINGER says (4.3.5); zmq_close sends it
-# first. Whoever connects in between is not read. DISCONNECT goes last, since MDP workers answer it
-# by a new connection.
+# It does not wait for requests of PND clients that have no worker and never had one: BYE makes
+# their clients send them to another broker.
+#
+# The sockets stay bound until they are closed. zmq_unbind also closes the accepted connections, and
+# drops what libzmq has not sent by them, whatever ZMQ_LINGER is (4.3.5); zmq_close sends it first.
+# Whoever connects in between is not read. DISCONNECT is sent last, since MDP workers answer it with
+# a new connection.
+#
+# Cost: O(1) a turn while something is left: a cursor goes round the requests, and moves on when the
+# one it points at has ended.
 
 from .state cimport broker_t
 

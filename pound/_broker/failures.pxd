@@ -1,4 +1,4 @@
-# Why a request failed that no worker answered: the code and the sentence that its client is sent.
+# Why a request failed that no worker answered: the code and the sentence of the client's ERROR.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t, uint32_t

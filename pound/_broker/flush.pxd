@@ -1,9 +1,10 @@
 # The end of a turn: each touched peer is sent what waits for it, in as few messages as possible.
 #
-# A refused send is decided here, after the dispatcher spoke: a full pipe or a closed connection
-# undoes the worker's unsent tasks, uncounted; a client's answers stay queued, in order.
-# Answers that delivery has deferred are sent when they are due or the peer is touched for something
-# else.
+# A refused send is handled here, after the dispatcher has decided. A full pipe or a closed
+# connection takes back the worker's unsent tasks, uncounted. A client's answers stay queued, in
+# order. Deferred answers (delivery.pxd) are sent when they are due, or with anything else that
+# their peer is sent.
+#
 # Cost: O(what is sent). Bodies of attached parts are shared with libzmq, not copied.
 
 from libc.stdint cimport int64_t

@@ -1,4 +1,4 @@
-# What the Guide's clients and workers say, in calls of the dispatcher.
+# The messages of the Guide's clients and workers, translated to calls of the dispatcher.
 
 from libc.stdint cimport uint32_t
 

@@ -1,9 +1,9 @@
-# Heartbeats that workers are owed, one list for each dialect: its workers by when they are due.
+# Heartbeats that workers are sent: a list for each dialect, ordered by when they are due.
 #
-# A worker is looked at twice in its dialect's interval. One that was sent anything since the last
-# look needs no heartbeat; so no silence outlasts the interval.
+# Each worker is checked twice in its dialect's interval. One that was sent anything since the last
+# check needs no heartbeat, so no silence outlasts the interval.
 #
-# Cost: O(1) a worker and look, and a turn.
+# Cost: O(1) a check, and O(dialects) a turn.
 
 from libc.stdint cimport int64_t
 

@@ -1,6 +1,6 @@
 # What is checked once a second, since no event reports it.
 #
-# Each look has a bounded number of rows and goes on where the one before ended.
+# Each check looks at a bounded number of rows, and continues where the last one ended.
 #
 # Cost: O(rows) a second.
 

@@ -1,9 +1,10 @@
-# What peers say: one ZeroMQ message at a time, from frames to calls of the dispatcher.
+# Input: one ZeroMQ message at a time, from frames to calls of the dispatcher.
 #
-# A message of broken form changes nothing but counters (and its route's violations); a sound record
-# with a wrong value is answered with an ERROR and the others act. Message frames are owned by
-# b.incoming.frames; attached bodies are moved out of it, small ones copied. Frames that have no
-# memory of their own stay there until the next message overwrites them.
+# A malformed message changes only counters, and its route's violations. In a sound packet a record
+# with a wrong value is answered with an ERROR, and the other records act.
+#
+# Memory: b.incoming owns the frames. Attached bodies are moved out of it, small ones are copied.
+# Frames without memory of their own stay there until the next message overwrites them.
 
 from libc.stdint cimport uint8_t
 

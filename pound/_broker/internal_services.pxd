@@ -1,7 +1,7 @@
 # The broker's own services: pound.status, pound.services, pound.workers (JSON) and MMI (RFC 8).
 #
-# Answered inside the loop, without Python: a page has at most PAGE_ROWS rows, and `after` for more.
-# No session, routing id or token is ever on a page; what peers chose is escaped.
+# They are answered in the loop, without Python. A page has at most PAGE_ROWS rows, and `after` asks
+# for more. No page shows a session, routing id or token; what peers chose is escaped.
 
 from libc.stdint cimport uint32_t, uint8_t
 

@@ -1,7 +1,7 @@
-# What the loop counts and logs: each kind is declared here, and nowhere else.
+# What the loop counts and logs. Each kind is declared here, once.
 #
-# The names that pages, logs and `Broker.stats()` have for them are these in small letters, without
-# the prefix (names.py); tests compare the documentation with those.
+# Pages, logs and `Broker.stats()` use these names in lower case without the prefix (names.py).
+# Tests compare the documentation with them.
 
 
 cpdef enum:                  # what the loop itself counts; the dispatcher has its own

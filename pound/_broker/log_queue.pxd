@@ -1,14 +1,14 @@
-# Events of the broker on their way to a log: their rate, and the queue between two threads.
+# Events of the broker on their way to a log: rate limits, and the queue between two threads.
 #
 # The loop's thread puts, the logging thread takes. Neither waits for the other, and the loop takes
-# no GIL: when the queue is full, because the log's reader stopped or the GIL is held, an event is
-# counted instead of kept.
+# no GIL. When the queue is full, because the log's reader has stopped or the GIL is held, an event
+# is counted instead of kept.
 #
-# Rate: of one key (a kind and whom it is about) at most `lines` lines in a window; other events
-# are counted, and the next line of the key, at the latest the one that `logs_sweep` puts when the
-# window is over, says how many (`repeated`). Of one kind at most LOG_BURST lines at once and
-# LOG_RATE a second afterwards, whatever peers call themselves; an entry of LOG_HELD_BACK says how
-# many others there were.
+# Rate: a key is a kind and whom it is about. A key has at most `lines` lines in a window. Its other
+# events are counted, and its next line says how many (`repeated`); `logs_sweep` writes that line at
+# the latest when the window ends. A kind has at most LOG_BURST lines at once and LOG_RATE a second
+# afterwards, whatever peers call themselves; an entry of LOG_HELD_BACK says how many others there
+# were.
 #
 # Invariant: head - tail <= LOGS_MAX; the putter writes `head`, the taker `tail`. An event is in a
 #            line, in the `repeated` of a later one, in `held_back` or in `dropped`.

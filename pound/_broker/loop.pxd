@@ -1,6 +1,6 @@
-# The broker's loop. A turn reads what has come, lets the timers fire, and sends what follows.
+# The broker's loop. A turn reads the input, fires the timers and sends the output.
 #
-# One thread runs it, without the GIL. Other threads give a command and read what is published,
+# One thread runs it, without the GIL. Other threads give a command and read the published counters,
 # both without a lock.
 
 from .state cimport broker_t

@@ -1,15 +1,15 @@
-# One message on its way out: put together whole, then sent or dropped whole. Nothing of it is sent
-# before all of it is there: libzmq would take the next message for the rest of it.
+# One outgoing message: assembled completely, then sent or dropped. Nothing is sent before it is
+# complete, or libzmq would take the next message for the rest of it.
 #
 # Holds:     `count` frames in use of `room` at `frames`; `starved` when one found no memory.
 # Invariant: count <= room, count <= OUTGOING_MAX; the first `count` frames are initialised.
 # Bound:     a client's envelope is part of a message that came within frames_max (at most 65,535);
-#            a head has HEAD_MAX frames; a body has the 65,535 parts that PND's count allows: one
-#            that was kept inline may go to a peer that takes each part in a frame of its own.
+#            a prefix has HEAD_MAX frames; a body has the 65,535 parts that PND's count allows. A
+#            body that was kept inline may go to a peer that takes each part in a frame of its own.
 # Cost:      amortised O(1) a frame (room doubles).
-# Memory:    `frames` is malloc'd and owned by whoever owns the struct; a zeroed struct is empty.
-#            Room beyond OUTGOING_KEPT is given back after the message. A zmq_msg_t may be moved by
-#            its bytes, as zmq_msg_move does.
+# Memory:    `frames` is malloc'd and owned by the struct's owner; a zeroed struct is empty. Room
+#            beyond OUTGOING_KEPT is freed after the message. A zmq_msg_t may be moved by its bytes,
+#            as zmq_msg_move does.
 
 from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport free, realloc

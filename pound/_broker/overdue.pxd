@@ -1,7 +1,7 @@
-# Tasks that a worker has held for long: a handler that hangs, and nobody else would say so.
+# Tasks that a worker has held for long: a handler that hangs is reported by nobody else.
 #
-# The reports look at some workers in each round, and at the oldest task of each. It is logged once,
-# and of one worker one task in OVERDUE_AGAIN_NS.
+# Each round looks at some workers, and at the oldest task of each. A task is logged once, and one
+# task of a worker in OVERDUE_AGAIN_NS.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

@@ -1,7 +1,7 @@
 # Who is connected: peers, routes, connections, and the queues of what they are to be sent.
 #
-# Bookkeeping only: nothing here sends a message or calls the dispatcher. Every call is
-# O(1) but for those that walk one peer's routes or free one peer's queue.
+# Bookkeeping only: nothing here sends a message or calls the dispatcher. Every call is O(1), except
+# those that walk one peer's routes or free one peer's queue.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 

@@ -1,4 +1,4 @@
-# What PND peers say: the records of one packet, in calls of the dispatcher.
+# The records of one PND packet, translated to calls of the dispatcher.
 
 from libc.stdint cimport uint32_t
 

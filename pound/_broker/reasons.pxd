@@ -1,5 +1,5 @@
-# Why a request, a name or a READY does not come in: each result in words, with the limit and what
-# to do. Sent to whoever's dialect has an ERROR, and logged for others.
+# Why a request, a service name or a READY is refused: each reason in words, with the limit and the
+# remedy. PND peers are sent them; for other peers they are logged.
 
 from pound._dispatch.model cimport (
     REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,

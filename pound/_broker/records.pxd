@@ -1,14 +1,12 @@
-# What is kept of the messages that came: records, and what was attached to them.
+# The records that are kept, and the frames attached to them.
 #
-# The frames of the message that is being read are b.incoming.frames, the routing id first;
-# attaching moves a frame out of there.
+# A record is kept as PND has it, ready to be sent: its bytes in one block, behind them the
+# zmq_msg_t's of its attached parts, whose data stay libzmq's. A slot has one record, and what else
+# its answer needs. Records are made from the message being read, b.incoming, whose first frame is
+# the routing id; attaching moves a frame out of it.
 #
-# A record is kept as PND has it, ready to be sent: an image in one block, behind it the zmq_msg_t's
-# of its attached parts, whose bytes stay libzmq's. A slot has one record, and what else the answer
-# needs.
-#
-# Invariant: a record with an image is counted (C_IMAGES), and owned by one stored_t alone.
-# Cost:      one copy of an image; nothing for the bytes of attached parts.
+# Invariant: a record with bytes is counted (C_IMAGES), and owned by one stored_t alone.
+# Cost:      one copy of the bytes; nothing for attached parts.
 # Memory:    blocks of the broker's free list (_base/freelist.pxd).
 
 from libc.stddef cimport size_t

@@ -1,15 +1,15 @@
 # Tasks that their workers give back (ERROR 14): where they go, and when.
 #
-# A release says "not here, not now". Without a time of its own (retry_after 0) the task goes to
-# another worker that could take it at once, as many times as the service has other workers,
-# RELEASES_FREE_MAX at most. If there is none, and from then on, it is held back for BACKOFF_NS, and
-# for twice as long each further time, up to BACKOFF_NS_MAX. With a time it is held back for so
-# long, RETRY_NS_MIN at least. So no request goes round in a loop, whatever its workers do. A worker
-# that leaves can't get it again: what it gives back waits as if it had not been sent.
+# A release means "not here, not now". Without a delay of its own (retry_after 0) the task goes to
+# another worker that can take it at once, as often as the service has other workers,
+# RELEASES_FREE_MAX times at most. If there is none, and after that, it is delayed by BACKOFF_NS,
+# and by twice as long each further time, up to BACKOFF_NS_MAX. A delay of its own is at least
+# RETRY_NS_MIN. So no request is passed round in a busy loop, whatever its workers do. What a
+# leaving worker gives back waits as if it had not been sent.
 #
-# The number of releases is kept with the request's record; the words of the last one, for a client
-# whose dialect has an ERROR, in the place of the envelope, which a PND client does not have. One
-# line in LOG_AGAIN_NS reports a service's releases.
+# The number of releases is kept with the request's record. For PND clients the words of the last
+# one are kept in the place of the envelope, which these clients do not have. A service's releases
+# are logged once in LOG_AGAIN_NS.
 #
 # Cost:   O(log n) a release; nothing for other requests.
 # Memory: WORDS_MAX bytes of a released request, freed with its slot.

@@ -1,7 +1,7 @@
-# The services' names: which number stands for which name.
+# The names of services, and their numbers.
 #
 # Cost:   O(length of the name).
-# Memory: names are copies, owned by b.services.at; a name and its number live until the dispatcher
+# Memory: names are copies, owned by b.services.at. A name and its number live until the dispatcher
 #         frees the number (ACT_SERVICE_FREE).
 
 from libc.stdint cimport int64_t, uint32_t, uint8_t

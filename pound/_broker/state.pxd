@@ -2,17 +2,17 @@
 #
 # Numbers and owners
 #   slot    a request's number in the dispatcher; `slots[slot]` owns its stored record
-#   client, worker, service   the dispatcher's numbers; `client_peer`, `worker_peer` and `services`
-#           map them back
-#   peer    a program at the other end: one PND session, or one routing id of a Guide peer. Freed at
-#           the end of the turn in which it has neither route, client nor worker any more
+#   client, worker, service   the dispatcher's numbers; `peers.of_client`, `peers.of_worker` and
+#           `services.at` map them back
+#   peer    a program at the other end: one PND session, or one routing id of a Guide peer. It is
+#           freed at the end of the turn in which it has no route, client or worker left
 #   route   a ZeroMQ routing id on one socket; belongs to one peer; owned by its side's table
 #   item    one thing to be sent to a client, in order: an answer (kept in its slot) or a partial
 #           (owned by the item); in a ring of its peer's
 #
-# Everything is allocated by malloc (peers by posix_memalign) and owned by the struct that lists it,
-# except where a comment says otherwise. Only the loop's thread touches any of it; `published` and
-# `logs` are the exceptions.
+# All memory is allocated by malloc (peers by posix_memalign) and owned by the struct that lists it,
+# except where a comment says otherwise. Only the loop's thread touches it, except `published`,
+# `logs`, `loop.command` and `loop.wake_in`.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 

@@ -1,15 +1,16 @@
-# Routes without a connection that can be watched: every peer has an end, theirs too.
+# Routes without a connection that can be watched.
 #
-# Of inproc peers and of those that speak ZMTP 1.0 or 2.0 (random bytes may) messages name no
-# descriptor, so no event reports that they are gone. Some are looked at each second:
-#   PND        is sent a heartbeat: a send to one that is gone is refused
-#   others     can't be sent anything that they would not take for an answer. One that has nothing
-#              open and nothing unread and was silent for client_grace is forgotten; should it
-#              speak again, its message makes it anew
-#   workers    whose dialect has heartbeats end by silence. A plain one is silent by its nature: it
+# Messages of inproc peers and of those that use ZMTP 1.0 or 2.0 (random bytes may) name no
+# descriptor, so no event reports that the peer has gone. Some of these routes are checked each
+# second:
+#   PND        a heartbeat is sent: a send to a peer that has gone is refused
+#   others     can be sent nothing that they would not take for an answer. One that has nothing open
+#              and nothing unread and was silent for client_grace is forgotten; its next message
+#              makes it anew
+#   workers    end by silence if their dialect has heartbeats. A plain one is silent by nature: it
 #              ends when a send is refused
-# When clients or workers were refused since there are too many, all of them are looked at, and
-# silent ones with waiting requests and idle plain workers make room, too.
+# After clients or workers were refused since there are too many, all routes are checked, and silent
+# clients with waiting requests and idle plain workers are forgotten, too.
 #
 # Cost: O(routes) in ROUND_S seconds, or in client_grace if that is less.
 

@@ -1,17 +1,17 @@
-# Answers that nobody reads, given up before anybody is refused for want of memory.
+# Clients that never read: their answers are dropped before memory_max refuses any request.
 #
 # Each client has its bound (undelivered_bytes_max), but many that never read have as many bounds,
-# most of it in libzmq's pipes. So once what waits unread is a quarter of memory_max, who reads is
-# watched; and while half of memory_max is held, clients that have read nothing for as long as a
-# silent worker is given (heartbeat and liveness) lose all that they have not read, those who have
-# most first, until less is held. Their connections are cut: nothing else empties a pipe.
+# most of it in libzmq's pipes. Once a quarter of memory_max waits unread, reading is watched. While
+# half of memory_max is held, clients that have read nothing for as long as a worker may be silent
+# (heartbeat and liveness) lose all that they have not read, largest first, until less is held.
+# Their connections are cut: nothing else empties a pipe.
 #
-# Who reads, however slowly, loses nothing: bytes that its system acknowledges, or that leave its
-# pipe, are seen. Of peers without a connection that can be watched (sweep.pxd) little is seen:
-# they have client_grace. A pause of the broker's own counts against nobody.
+# A client that reads, however slowly, loses nothing: bytes that its system acknowledges, or that
+# leave its pipe, are seen. Little is seen of peers without a connection that can be watched
+# (sweep.pxd): they have client_grace. A pause of the broker's own counts against nobody.
 #
-# Cost: nothing while less than a quarter is unread; else O(peers) and a system call for each client
-#       with something unread, in LOOK_AGAIN_NS.
+# Cost: nothing while less than a quarter is unread; else O(peers), and a system call for each
+#       client with something unread, in LOOK_AGAIN_NS.
 
 from libc.stdint cimport uint64_t
 
