@@ -17,9 +17,11 @@ SIM_SEED ?= 0
 FUZZ_EXAMPLES ?= 200000
 CHAOS_MINUTES ?= 10
 CHAOS_SEED ?= 0
+# What `make cov` runs.
+COV_TESTS ?= tests/unit tests/integration
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test quick bench bench-quick bench-python bench-micro profile debug annotate \
+.PHONY: help build demo test cov quick bench bench-quick bench-python bench-micro profile debug annotate \
 	sanitize soak chaos lint types docs wheel wheels-all dist-check sim-long fuzz-long clean
 
 help:            ## list the targets
@@ -42,6 +44,10 @@ help:            ## list the targets
 
 .venv/bench-python: .venv/tools
 	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[bench-python]"
+	touch $@
+
+.venv/cov: .venv/tools
+	POUND_UNBUILT=1 $(PIP) install --no-build-isolation --editable ".[cov]"
 	touch $@
 
 .venv/wheel: .venv/tools
@@ -83,6 +89,11 @@ profile: build .venv/bench ## flame graphs of the broker and of a Python worker 
 	$(BIN)/python -m bench.runner.profile --out build/profile
 
 # --- what a developer wants
+
+cov: build .venv/cov ## what the tests run of the Python sources: a report, and build/cov/html
+	rm -rf build/cov && mkdir -p build/cov
+	$(BIN)/coverage run -m pytest $(COV_TESTS); status=$$?; \
+		$(BIN)/coverage combine --quiet; $(BIN)/coverage html --quiet; $(BIN)/coverage report; exit $$status
 
 debug:           ## all tests with the O(n) invariant checks compiled in
 	rm -f build/built
