@@ -1,7 +1,7 @@
 """The dispatcher: which worker gets a request, and how the request ends.
 
 Decisions only: no socket, no clock and no Python object, so that the simulation runs the same code
-as the broker. May import `_base`.
+as the broker. May import `_base`, and of `_wire` the error codes.
 
 admission   which requests are accepted; what is known of a repeated one
 audit       a recount of every invariant, after each call when built with `POUND_DEBUG=1`

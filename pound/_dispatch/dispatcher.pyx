@@ -41,6 +41,7 @@ from pound._base.index cimport index_fetch, index_guess
 from pound._base.links cimport queue_append, queue_init
 from pound._base.pool cimport NONE, pool_take
 from pound._base.table cimport mix
+from pound._wire.codes cimport CODE_CANCELLED
 from .admission cimport known_result, refusal, request_accept, request_make
 from .audit cimport audit
 from .changes cimport (
@@ -60,9 +61,6 @@ from .model cimport (
     request_t, worker_t)
 from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
 from .timers cimport delay_over, due, expire, next_due, silence, wait_over
-
-cdef enum:
-    CODE_CANCELLED = 1       # PND's error code
 
 
 cdef void finish(dispatcher_t *d) noexcept nogil:

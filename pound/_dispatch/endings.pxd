@@ -15,6 +15,7 @@ from libc.stdlib cimport free
 from pound._base.hints cimport fetch
 from pound._base.index cimport index_free, index_guess
 from pound._base.pool cimport NONE, pool_give
+from pound._wire.codes cimport CODE_ABORTED
 from .changes cimport (
     act, blocked_places, credit_give, credit_take, disarm, grace_places, lease_start,
     liveness_places, offer_drop, request_free, request_return, request_stop, reservation_break,
@@ -25,7 +26,6 @@ from .model cimport (
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
 
 cdef enum:
-    CODE_ABORTED = 10        # PND's error code: attempts used up
     FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
 
 

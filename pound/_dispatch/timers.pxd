@@ -12,6 +12,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from pound._base.check cimport CHECK
 from pound._base.heap cimport heap_push, heap_remove, heap_t, heap_top
 from pound._base.pool cimport NONE
+from pound._wire.codes cimport CODE_DEADLINE_EXCEEDED, CODE_NOT_FOUND
 from .changes cimport (
     act, arm, disarm, liveness_places, queue_enter, queue_leave, queue_places, returned_where,
     service_await, service_unmatched, wait_places)
@@ -19,10 +20,6 @@ from .endings cimport request_fail, worker_end
 from .model cimport (
     ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t, timers_t,
     worker_t)
-
-cdef enum:
-    CODE_DEADLINE = 4        # PND's error codes
-    CODE_NO_SERVICE = 5
 
 
 cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
@@ -35,7 +32,7 @@ cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
     if d.requests[r].state == REQUEST_RUNNING:
         holder = d.tasks[d.requests[r].task].worker
     d.counters.expired += 1
-    request_fail(d, r, CODE_DEADLINE, holder)
+    request_fail(d, r, CODE_DEADLINE_EXCEEDED, holder)
 
 
 cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -68,7 +65,7 @@ cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end)
     while r != NONE:
         if wait_end(d, r) <= d.now:
             d.counters.failed += 1
-            request_fail(d, r, CODE_NO_SERVICE)
+            request_fail(d, r, CODE_NOT_FOUND)
         else:
             next_end = min(next_end, wait_end(d, r))
             key = h.nodes[0].key
@@ -95,7 +92,7 @@ cdef inline void wait_over(dispatcher_t *d, uint32_t s) noexcept nogil:
                 next_end = min(next_end, wait_end(d, r))
                 break
             d.counters.failed += 1
-            request_fail(d, r, CODE_NO_SERVICE)
+            request_fail(d, r, CODE_NOT_FOUND)
         if service.returned[p].count > 0:
             service.filled |= 1 << p
     next_end = wait_fail_heap(d, &service.isolated, next_end)

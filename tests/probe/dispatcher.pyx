@@ -24,9 +24,7 @@ from pound._dispatch.model cimport (
     REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
     REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE, TASK_SENT,
     action_t, dispatcher_t, request_t, service_t, worker_t)
-
-cdef enum:
-    CODE_RELEASE = 14        # PND's error code
+from pound._wire.codes cimport CODE_UNAVAILABLE
 
 # Python's copies of the C constants, whose names can't be assigned here.
 globals().update(
@@ -230,7 +228,7 @@ cdef class Dispatcher:
     ):
         cdef uint32_t slot
         self.worker_number(w)
-        if code == CODE_RELEASE:
+        if code == CODE_UNAVAILABLE:
             result = disp_release(
                 self.d, w, token, delay_ns, elsewhere, now, live, &slot)
         else:
