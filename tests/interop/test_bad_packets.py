@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from tests.peers.mdp1 import Mdp1Client
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
+from tests.support import wait_until
 
 SESSION = b"0123456789abcdef"
 GOOD = wire.request(1, [b"q"])
@@ -322,7 +324,11 @@ def test_refused_ready_leaves_no_services(served: Rig, own: Own) -> None:
     serves(served)
 
 
-def test_peer_above_sessions_max_leaves_no_service(rig_of: Callable[..., Rig], own: Own) -> None:
+def test_peer_above_sessions_max_leaves_no_service(
+    rig_of: Callable[..., Rig], own: Own, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that does not come in is logged, whatever its dialect."""
+    caplog.set_level(logging.INFO, "pound")
     rig = rig_of(sessions_max=1)
     worker, client = own(PndWorker(rig.backend, heartbeat=BEAT)), own(PndClient(rig.frontend))
     client.welcome()
@@ -336,6 +342,10 @@ def test_peer_above_sessions_max_leaves_no_service(rig_of: Callable[..., Rig], o
     own(Peer(rig.frontend)).send([b"", b"MDPC01", b"fresh", b"q"])
     rig.wait_stat("refused_foreign", 1)
     assert rig.stat("services") == known
+    (line,) = wait_until(lambda: [line for line in caplog.messages if "worker refused" in line])
+    assert 'service="fresh too"' in line
+    assert "sessions_max" in line
+    rig.wait_stat("sessions_refused", 3)
 
 
 def test_the_broker_speaks_of_itself_above_sessions_max(
