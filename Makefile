@@ -146,6 +146,7 @@ docs: build      ## the documentation site, build/docs/html; a warning fails
 
 sim-long: build  ## the simulation with many seeds (SIM_SEEDS), from SIM_SEED on
 	$(BIN)/python -m tests.simulation --seed $(SIM_SEED) --seeds $(SIM_SEEDS)
+	$(BIN)/python -m tests.simulation.links --seed $(SIM_SEED) --seeds $(SIM_SEEDS)
 
 fuzz-long: build ## the fuzz tests with many examples (FUZZ_EXAMPLES)
 	POUND_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/fuzz

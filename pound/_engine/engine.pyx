@@ -319,8 +319,7 @@ cdef bint has_welcome(const packet_t *packet) noexcept nogil:
 # (`current`), and passes the other ones on.
 cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) noexcept nogil:
     if record.kind == KIND_WELCOME:
-        if current:
-            link_welcome(&e.link, record, now)
+        if current and link_welcome(&e.link, record, now):
             e.rules.welcomed(e, now)
         return
     if record.kind == KIND_ERROR and record.id == 0:

@@ -1,7 +1,7 @@
 # The rules of a link: how a client or worker finds a broker, keeps it, and leaves it for another.
 #
 # Decisions only. Events come in with the time (`now`, ns, monotonic); what is to be done comes out
-# as actions, in order. socket.pyx carries them out over libzmq, tests/simulation/link.py over a
+# as actions, in order. socket.pyx carries them out over libzmq, tests/simulation/links.py over a
 # modelled network.
 #
 # The life of a link: an endpoint is opened. HELLO or READY is sent as soon as a connection stands,
@@ -15,7 +15,8 @@
 #   epoch) or the endpoint is left. Whoever sent something before the next WELCOME sends it again
 #   after it: a broken connection may have lost it.
 # - An endpoint is given TURN_PAUSE_NS at least, and one that is the only one and said BYE is left
-#   alone for as long as it asked: turning can't become a storm.
+#   alone for as long as it asked; greetings that are answered by BYE 0 are as far apart: nothing can
+#   become a storm.
 # - Silence counts from the last packet or the opening; a pause of our own process is no silence.
 #
 # Memory: the endpoints are owned; reasons are static texts.
@@ -93,6 +94,7 @@ cdef struct link_state_t:
     int64_t woke_at            # when the last turn began
     int64_t resting_until
     int64_t greet_at           # FAR: no greeting is due
+    int64_t greeted_at         # on this connection; 0: not yet
     int64_t opened_at
     const char *lost           # why the broker was lost last, static; NULL: never found
     link_action_t actions[ACTIONS_MAX]
@@ -181,6 +183,7 @@ cdef inline void lose(link_state_t *l, const char *reason) noexcept nogil:
 # link_close closes the socket, if there is one.
 cdef inline void link_close(link_state_t *l) noexcept nogil:
     l.up = l.welcomed = 0
+    l.greeted_at = 0
     l.lives += 1
     if l.is_open:
         act(l, LINK_CLOSE, NULL)
@@ -205,6 +208,11 @@ cdef inline void link_open_failed(link_state_t *l, int64_t now) noexcept nogil:
     rest(l, now + REST_NS)
 
 
+# has_others says whether there is anything else to try.
+cdef inline bint has_others(const link_state_t *l) noexcept nogil:
+    return l.endpoints.count > 1 or endpoint_is_name(&l.endpoints)
+
+
 # turn leaves this endpoint for another address of its name, for the next one, or for itself when it
 # is the only one.
 cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
@@ -219,24 +227,36 @@ cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept
 
 # --- events: the connection ----------------------------------------------------------------
 
+# link_disconnected: a broker that turns us away twice, by closing soon after its WELCOME, has no
+# room for us; another one may have.
 cdef inline void link_disconnected(link_state_t *l, int64_t now) noexcept nogil:
+    cdef bint before = l.brief
+    cdef bint brief = l.welcomed and now - l.welcomed_at < BRIEF_NS
     l.up = 0
-    l.brief = l.brief or (l.welcomed and now - l.welcomed_at < BRIEF_NS)
+    l.greeted_at = 0
+    l.brief = before or brief
     lose(l, b"disconnected")
+    if before and brief and has_others(l):
+        turn(l, now, b"disconnected")
+        l.brief = 1
 
 
-# link_forgotten greets anew: the broker does not know us, or not by this route.
+# link_forgotten greets anew: the broker does not know us, or not by this route. If that answers a
+# greeting, the next one is not sent at once: the two would do nothing else.
 cdef inline void link_forgotten(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
+    cdef bint answers = l.greeted_at != 0 and not l.welcomed
     lose(l, reason)
-    l.resting_until = 0
-    l.reopen = not l.is_open
-    l.greet_at = now
+    if l.is_open:
+        l.resting_until = 0
+        l.reopen = 0
+        l.greet_at = max(now, l.greeted_at + TURN_PAUSE_NS) if answers else now
 
 
 # link_connected: a connection stands. If it is not the socket's first one, what the socket did not
 # take is dropped, or it would be sent before the greeting.
 cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.up = 1
+    l.greeted_at = 0
     l.handshakes += 1
     if l.handshakes > 1:
         act(l, LINK_DROP, NULL)
@@ -245,7 +265,7 @@ cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
 
 # link_refused: libzmq failed to connect, and will try again.
 cdef inline void link_refused(link_state_t *l, int64_t now) noexcept nogil:
-    if l.handshakes == 0 and (l.endpoints.count > 1 or endpoint_is_name(&l.endpoints)):
+    if l.handshakes == 0 and has_others(l):
         turn(l, now, b"refused")
 
 
@@ -265,8 +285,12 @@ cdef inline bint link_packet(link_state_t *l, const uint8_t *epoch, int64_t now)
     return had
 
 
-cdef inline void link_welcome(link_state_t *l, const record_t *record, int64_t now) noexcept nogil:
+# link_welcome: 1: the link is welcomed. 0: the WELCOME came by a connection that has broken since,
+# and was read late.
+cdef inline bint link_welcome(link_state_t *l, const record_t *record, int64_t now) noexcept nogil:
     cdef int64_t heartbeat = record.heartbeat_ms * <int64_t>1000000
+    if l.greeted_at == 0:
+        return 0
     if not l.welcomed:
         l.welcomed_at = now
         if not l.brief:
@@ -286,20 +310,21 @@ cdef inline void link_welcome(link_state_t *l, const record_t *record, int64_t n
     l.rates.silence = l.rates.heartbeat * l.rates.own_liveness
     if l.rates.follows:
         l.rates.silence = heartbeat * min(max(record.liveness, 1), WELCOME_LIVENESS_MAX)
+    return 1
 
 
 # link_bye: BYE 0 greets again; BYE 1 turns to the next endpoint, or to this one after a while.
 cdef inline void link_bye(
     link_state_t *l, uint16_t code, uint32_t retry_after_ms, int64_t now
 ) noexcept nogil:
+    cdef int64_t away
     if code == BYE_UNKNOWN:
         link_forgotten(l, now, b"unknown to it")
     elif code == BYE_GOING and l.endpoints.count > 1:
         turn(l, now, b"bye")
-    elif code == BYE_GOING and retry_after_ms:
-        rest(l, now + link_jitter(l, retry_after_ms * <int64_t>1000000))
     elif code == BYE_GOING:
-        rest(l, now + link_jitter(l, REST_NS))
+        away = retry_after_ms * <int64_t>1000000 if retry_after_ms else REST_NS
+        rest(l, max(now + link_jitter(l, away), l.opened_at + TURN_PAUSE_NS))
 
 
 # --- events: time --------------------------------------------------------------------------
@@ -342,6 +367,7 @@ cdef inline int64_t link_next_due(const link_state_t *l) noexcept nogil:
 cdef inline bint link_greets(link_state_t *l, int64_t now) noexcept nogil:
     if now < l.greet_at:
         return 0
+    l.greeted_at = now
     l.greet_at = FAR if l.welcomed else now + link_jitter(l, GREETING_NS)
     return 1
 

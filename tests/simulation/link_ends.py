@@ -1,0 +1,397 @@
+"""The shell of a link, for the simulation (links.py): what socket.pyx and engine.pyx do.
+
+Beside it, what the rules should do is computed once more, for the invariants.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .invariants import must
+from .link_broker import NEVER, Broker
+from .network import MS, SECOND, Link, Record
+
+if TYPE_CHECKING:
+    from .links import World
+
+PAUSE_NS = 250 * MS  # that an endpoint is given at least (K2)
+RETRY_NS = 100 * MS  # libzmq's first try again; it doubles up to a second
+GREETING_NS, GREETING_MAX_NS = 750 * MS, 1250 * MS  # between two greetings
+SPIN = 50  # turns without time between them
+RESOLVED_NS = 300 * MS  # until addresses of a name are known
+
+Make = Callable[..., Any]
+
+
+@dataclass
+class Socket:
+    """What libzmq does for one socket: connects, tries again, tells by the monitor."""
+
+    target: tuple[str, bool]
+    next_try: int
+    first: bool = True  # it has had no connection yet
+    interval: int = RETRY_NS
+    link: Link | None = None
+    old: deque[Link] = field(default_factory=deque)  # broken, perhaps not read to the end
+    events: deque[str] = field(default_factory=deque)
+    refused: deque[tuple[Record, ...]] = field(default_factory=deque)
+
+    def due(self, now: int) -> int:
+        heads = [
+            link.down.under_way[0][0]
+            for link in (*self.old, self.link)
+            if link is not None and link.down.under_way
+        ]
+        if self.link is not None and self.link.broken:
+            heads.append(self.link.peer_knows_at)
+        return now if self.events else min([self.next_try, *heads])
+
+    def advance(self, end: End) -> None:
+        """Notice a broken connection, or try to connect."""
+        now, rng = end.world.now, end.world.rng
+        link = self.link
+        if link is not None and link.broken and now >= link.peer_knows_at:
+            self.old.append(link)
+            self.link = None
+            self.events.append("disconnected")
+            self.next_try, self.interval = now + RETRY_NS, RETRY_NS
+        if self.link is None and now >= self.next_try:
+            broker = end.world.reach(self.target)
+            if broker == "nobody" or (isinstance(broker, Broker) and not broker.alive):
+                self.events.append("refused")
+                self.interval = min(2 * self.interval, SECOND)
+                self.next_try = now + self.interval
+            elif not isinstance(broker, Broker) or now < broker.stopped_until:
+                self.next_try = now + SECOND // 2  # pending, as the handshake is
+            else:
+                self.link = end.world.network.connect(end)
+                self.link.broker = broker  # type: ignore[attr-defined]
+                self.events.append("connected")
+                self.next_try, self.first = NEVER, False
+                if rng.random() < end.world.lossy:
+                    self.link.breaks_at = now + rng.randrange(50 * MS)
+
+    def receive(self, now: int) -> tuple[Record, ...] | None:
+        while self.old:
+            message = self.old[0].down.take(now)
+            if message is not None:
+                return message
+            self.old.popleft()  # what it had not brought by then is lost
+        return None if self.link is None else self.link.down.take(now)
+
+    def push(self, end: End) -> bool:
+        """Offer the refused messages again; whether another one is taken."""
+        if self.link is None:
+            return False
+        while self.refused:
+            if not self._send(end, self.refused[0]):
+                return False
+            self.refused.popleft()
+        return True
+
+    def send(self, end: End, message: tuple[Record, ...]) -> None:
+        if self.refused or not self._send(end, message):
+            self.refused.append(message)
+
+    def _send(self, end: End, message: tuple[Record, ...]) -> bool:
+        world = end.world
+        if self.link is None:
+            return False
+        if len(self.link.up) >= world.mark:
+            return False
+        if world.rng.random() < world.eagain:
+            if world.rng.random() < 0.1:
+                world.network.break_link(self.link)
+            return False
+        world.network.send_up(self.link, message)
+        return True
+
+
+class End:
+    """A client or a worker: the turns of the engine, as in ``_engine/engine.pyx``."""
+
+    def __init__(self, world: World, name: str, follows: bool, make: Make) -> None:
+        rng = world.rng
+        self.world, self.name, self.follows = world, name, follows
+        self.heartbeat = world.heartbeat
+        self.liveness = rng.choice((3, 5))
+        self.brokers = rng.sample(world.brokers, rng.randint(1, len(world.brokers)))
+        self.endpoints = [world.endpoint(broker, rng) for broker in self.brokers]
+        self.rules = make(
+            self.endpoints, self.heartbeat, self.liveness, follows, rng.getrandbits(64)
+        )
+        self.socket: Socket | None = None
+        self.stalled_until = 0
+        self.planned, self.woke_at, self.wakes_at = 0, 0, world.now
+        self.spins, self.turned_at = 0, -1
+        self.commands = 0
+        self.open: dict[int, list[Any]] = {}  # number: bytes, whether it is to be sent
+        self.epoch = b""
+        # what the invariants compare with
+        self.opened_at = self.heard_at = -NEVER
+        self.rates = (self.heartbeat, self.heartbeat * self.liveness)  # heartbeat, silence
+        self.said_at = self.beaten_at = self.blocked_at = self.welcomed_at = -NEVER
+        self.greeted_at: int | None = None
+        self.beats_by = NEVER
+        self.least = GREETING_NS  # until the next greeting
+        self.welcomed = False  # before the last record
+        self.found = False
+        self.limits = (67108864, 1048576, 1024, 65536)
+        self.changed_at = world.now
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def bound(self) -> int:
+        """Within which a broker that serves is reached, whatever was before (K1)."""
+        world = self.world
+        slowest = max(broker.heartbeat * broker.liveness for broker in world.brokers)
+        silence = max(self.heartbeat * self.liveness, slowest)
+        targets = sum(world.targets_of(endpoint) for endpoint in self.endpoints)
+        return 2 * targets * (silence + 2 * SECOND) + world.retry_ms * 2 * MS + 3 * SECOND
+
+    def start(self) -> None:
+        self.rules.open(self.world.now)
+        self.act()
+        self._sleep()
+
+    # -- the shell
+
+    def due(self) -> int:
+        at = self.wakes_at
+        if self.socket is not None:
+            at = min(at, self.socket.due(self.world.now))
+        return max(at, self.stalled_until)
+
+    def turn(self) -> None:
+        now = self.world.now
+        self.spins = self.spins + 1 if now == self.turned_at else 0
+        self.turned_at = now
+        must(self.spins < SPIN, "K2", f"{self} turns without time")
+        stalled = now > self.wakes_at + MS
+        must(stalled or now <= self.beats_by + MS, "K3", f"{self} sleeps past its heartbeat")
+        self._note_pause(now)
+        self.rules.wake(self.planned, now)
+        self._program()
+        self._watch(now)
+        self._read(now)
+        before, reopens = self.rules.lives, self.rules.reopens
+        self.rules.tick(now)
+        if self.rules.lives != before and not reopens:
+            silent = now - self.heard_at
+            must(silent >= self.rates[1], "K6", f"{self} leaves though silent for {silent} ns only")
+        self.act()
+        self._flush(now)
+        self._resolve(now)
+        self._compare(now)
+        self._sleep()
+
+    def _note_pause(self, now: int) -> None:
+        pause = now - self.woke_at - self.planned - self.rates[0]
+        if self.woke_at and pause > 0:
+            self.heard_at += pause
+        self.woke_at = now
+
+    def _sleep(self) -> None:
+        now = self.world.now
+        due = self.rules.next_due()
+        if not self.rules.wants_out:
+            due = min(due, self.rules.next_beat())
+        elif self.socket is not None and self.socket.link is not None:
+            due = min(due, now + 5 * MS)  # until the pipe has room again
+        self.planned = min(max(due - now, 0), 3600 * SECOND)
+        self.wakes_at = now + self.planned + self.world.rng.choice((0, 0, MS))
+        if self.world.rng.random() < 0.01:
+            self.wakes_at = now + self.world.rng.randrange(self.planned + 1)  # by a command
+
+    def _watch(self, now: int) -> None:
+        while self.socket is not None:
+            self.socket.advance(self)
+            if not self.socket.events:
+                return
+            socket, event = self.socket, self.socket.events.popleft()
+            if event != "refused":
+                self.greeted_at = None
+            getattr(self.rules, event)(now)
+            self.act()
+            leaves = event == "refused" and socket.first and self.world.others(self.endpoints)
+            must(not leaves or self.socket is not socket, "K1", f"{self} stays though refused")
+
+    def _read(self, now: int) -> None:
+        while self.socket is not None:
+            message = self.socket.receive(now)
+            if message is None:
+                return
+            (_, epoch), *records = message
+            if self.rules.welcomed:
+                self.heard_at = now
+            life = self.rules.lives
+            self.welcomed = self.rules.welcomed
+            changed = self.rules.packet(epoch, now)
+            must(changed == (self.epoch not in (b"", epoch)), "K1", f"{self} knows its epoch")
+            self.epoch = epoch
+            if changed:
+                self._forgotten()
+                self.act()
+            for record in records:
+                self._take(record, now, self.rules.lives == life)
+            self.act()
+
+    def _take(self, record: Record, now: int, current: bool) -> None:
+        kind, *values = record
+        if kind == "welcome" and current:
+            self._welcome(now, *values)
+        elif kind == "bye":
+            if current:
+                self.welcomed = self.rules.welcomed
+                self.rules.bye(*values, now)
+                self._forgotten()
+        elif kind == "agreed" and self.follows:
+            self.welcomed = self.rules.welcomed
+            self.rules.forgotten(now)
+            self._forgotten()
+        elif kind == "done":
+            self.open.pop(values[0], None)
+
+    def _forgotten(self) -> None:
+        """The next greeting may come at once, if this was no answer to one."""
+        self.least = min(self.least, 0 if self.welcomed else PAUSE_NS)
+
+    def _welcome(self, now: int, heartbeat_ms: int, liveness: int, limits: Any) -> None:
+        if not self.rules.welcome(heartbeat_ms, liveness, limits, now):
+            return
+        self.welcomed_at = now
+        told = heartbeat_ms * MS or self.heartbeat
+        heartbeat = min(self.heartbeat, told)
+        self.rates = (heartbeat, told * liveness if self.follows else heartbeat * self.liveness)
+        self.heard_at = now
+        self.limits = limits
+        must(self.rules.limits() == limits, "K8", f"{self} knows the limits of its broker")
+        for command in self.open.values():
+            command[1] = True
+
+    def _flush(self, now: int) -> None:
+        beats = now >= self.rules.next_beat()
+        if beats:
+            self.rules.beat(now)
+        ready = self.socket is not None and self.rules.up and self.socket.push(self)
+        self.rules.wants_out = not ready
+        if not ready or self.socket is None:
+            self.blocked_at = now
+            return
+        packets: list[list[Record]] = [[]]
+        if self.rules.greets(now):
+            since = NEVER if self.greeted_at is None else now - self.greeted_at
+            must(since >= self.least, "K5", f"{self} greets again after {since} ns")
+            self.greeted_at, self.least = now, GREETING_NS
+            packets[0].append(("greeting", 0, 0))
+        if self.rules.welcomed and not self.rules.resting(now):
+            self._collect(packets)
+        if beats and self.rules.welcomed:
+            packets[-1].append(("heartbeat", 0, 0))
+            self.beaten_at = now
+        for packet in packets:
+            if packet:
+                self.said_at = now
+                self.rules.said(now)
+                self.socket.send(self, tuple(packet))
+        self.rules.wants_out = bool(self.socket.refused)
+
+    def _collect(self, packets: list[list[Record]]) -> None:
+        for number, command in self.open.items():
+            size, wanted = command
+            if not wanted:
+                continue
+            command[1] = False
+            packet = packets[-1]
+            if packet and not self.rules.allows(sum(r[2] for r in packet), 0, size, 0):
+                packets.append([])
+            packets[-1].append(("command", number, size))
+
+    def _program(self) -> None:
+        if len(self.open) < 8 and self.world.rng.random() < self.world.busy:
+            self.commands += 1
+            self.open[self.commands] = [self.world.rng.choice((40, 100, 200)), True]
+        if self.follows and self.world.fault_at == NEVER and self.world.rng.random() < 0.05:
+            self.rules.greet_again(self.world.now)
+            self.least = 0
+
+    def _resolve(self, now: int) -> None:
+        if not self.rules.welcomed and now - self.changed_at > RESOLVED_NS:
+            for i, endpoint in enumerate(self.endpoints):
+                found = self.world.addresses.get(endpoint)
+                if found:
+                    self.rules.found(i, found)
+
+    def act(self) -> None:
+        now = self.world.now
+        for kind, _, reason, brief in self.rules.actions():
+            if kind == "open":
+                self._open(now)
+            elif kind == "close":
+                self._close()
+            elif kind == "drop" and self.socket is not None:
+                self.socket.refused.clear()
+            elif kind == "found":
+                must(not self.found, "K7", f"{self} found a broker twice")
+                self.found = True
+            elif kind == "lost":
+                must(self.found or brief, "K7", f"{self} lost ({reason}) what it had not found")
+                self.found = False
+        if not self.rules.welcomed:
+            self.found = False
+
+    def _open(self, now: int) -> None:
+        since = now - self.opened_at
+        must(since >= PAUSE_NS, "K2", f"{self} opens again after {since} ns")
+        self.opened_at = self.heard_at = now
+        self.greeted_at = None
+        if self.world.rng.random() < self.world.unopened:
+            self.socket = None
+            self.rules.open_failed(now)
+            return
+        self.socket = Socket(self.rules.target(), now + self.world.rng.randrange(2 * MS))
+
+    def _close(self) -> None:
+        if self.socket is not None and self.socket.link is not None:
+            self.world.network.break_link(self.socket.link)
+        self.socket = None
+
+    # -- what must hold
+
+    def _compare(self, now: int) -> None:
+        if self.socket is not None and not self.rules.reopens:
+            silent = now - self.heard_at
+            must(silent < self.rates[1], "K6", f"{self} stays though silent for {silent} ns")
+        must(self.rules.up or not self.rules.welcomed, "K1", f"{self} is welcomed by nobody")
+        waits = self.rules.up and not self.rules.welcomed and not self.rules.wants_out
+        if waits and not self.rules.reopens:
+            since = NEVER if self.greeted_at is None else now - self.greeted_at
+            must(since < GREETING_MAX_NS, "K5", f"{self} has not greeted for {since} ns")
+        self.beats_by = NEVER
+        if self.rules.welcomed and not self.rules.wants_out:
+            since = self.said_at if self.follows else self.heard_at
+            since = max(since, self.beaten_at, self.blocked_at, self.welcomed_at)
+            self.beats_by = since + self.rates[0]
+            must(now < self.beats_by, "K3", f"{self} has sent no heartbeat")
+
+    def check(self) -> None:
+        """After a quiet time: it is where it should be."""
+        serving = [broker for broker in self.brokers if self.world.serves(self, broker)]
+        if not serving:
+            return
+        link = self.socket.link if self.socket is not None else None
+        there = link is not None and not link.broken and self.rules.welcomed and self.rules.up
+        must(there, "K1", f"{self} has reached nobody; there are", [b.index for b in serving])
+        assert link is not None
+        broker: Broker = link.broker  # type: ignore[attr-defined]
+        # One that turns others away by now has kept it.
+        kept = broker.turns_away and broker.alive and broker not in self.world.dark
+        must(broker in serving or kept, "K1", f"{self} stays with broker {broker.index}")
+        must(broker.sessions.get(self) is link, "K1", f"broker {broker.index} knows {self}")
+        must(self.found, "K7", f"{self} has found a broker and does not say so")
+        must(not self.open, "K4", f"{self} has open commands", [*self.open])
