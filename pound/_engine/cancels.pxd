@@ -1,7 +1,7 @@
-# The ids of cancelled requests: told to the broker once, and again on a WELCOME, since a CANCEL may
-# be lost with its connection, until the broker's answer is heard.
+# The ids of cancelled requests: sent to the broker once, and again on each WELCOME, since a CANCEL
+# may be lost with its connection, until the broker's answer has come.
 #
-# ids[head..sent) were told, ids[sent..tail) are to be told; 0 stands where an answer was heard.
+# ids[head..sent) were sent, ids[sent..tail) are to be sent; 0 stands where an answer has come.
 # Invariant: head <= sent <= tail <= room; at most CANCELS_MAX sent ids are remembered.
 # Cost:      amortized O(1); an answer that comes out of turn is searched among those remembered.
 # Memory:    one array, owned, that doubles and never shrinks.
@@ -45,14 +45,14 @@ cdef inline int cancels_reserve(cancels_t *c) noexcept nogil:
 
 
 cdef inline void cancels_add(cancels_t *c, uint64_t id) noexcept nogil:
-    """cancels_add has a CANCEL told; without memory it isn't, and the broker answers for nobody."""
+    """cancels_add has a CANCEL sent; without memory it is not, and the answer is dropped."""
     if cancels_reserve(c) == 0:
         c.ids[c.tail] = id
         c.tail += 1
 
 
 cdef inline uint64_t cancels_next(cancels_t *c) noexcept nogil:
-    """cancels_next gives the next id to be told, which then counts as told; 0: none is left."""
+    """cancels_next gives the next id to be sent, which then counts as sent; 0: none is left."""
     cdef uint64_t id = 0
     while c.sent < c.tail and id == 0:
         id = c.ids[c.sent]
@@ -63,7 +63,7 @@ cdef inline uint64_t cancels_next(cancels_t *c) noexcept nogil:
 
 
 cdef inline void cancels_again(cancels_t *c) noexcept nogil:
-    """cancels_again has every remembered CANCEL told once more."""
+    """cancels_again has every remembered CANCEL sent once more."""
     c.sent = c.head
 
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments that the ends have; each returns the argument as it is used.
+"""Checks of the arguments of clients and workers; each returns the argument as it is used.
 
 What is refused is told by its name and value, and by what would do.
 """

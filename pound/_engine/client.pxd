@@ -18,7 +18,7 @@ cdef class ReplyQueue:
     cdef int hold(self, ClientEngine engine, uint32_t requests) except -1
     cdef int let_go(self, uint32_t requests) except -1
     cdef list tell(self, mail_t *mails)
-    # await_mail waits until there is some, `timeout_ns` < 0: for ever; 0: timed out. Signals raise.
+    # await_mail waits until there is some, `timeout_ns` < 0: no limit; 0: timed out. Signals raise.
     cdef int await_mail(self, int64_t timeout_ns) except -1
 
 

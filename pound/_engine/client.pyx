@@ -110,7 +110,7 @@ cdef int64_t nanoseconds(double seconds) noexcept:
 # --- mails as values
 
 cdef object mail_error(mail_t *mail):
-    """mail_error returns the exception that a mail tells of."""
+    """mail_error returns the exception that a mail reports."""
     words = b" ".join(body_parts(&mail.body, False)).decode(errors="replace")
     if mail.code == 0:
         return ClosedError(words)

@@ -65,7 +65,7 @@ cdef enum:
 cdef uint64_t live_requests = 0    # of the whole process
 
 
-# --- telling the caller --------------------------------------------------------------------
+# --- delivering ----------------------------------------------------------------------------
 
 # deliver_all lets the mails go that are on their way.
 cdef void deliver_all(client_state_t *a) noexcept nogil:
@@ -89,7 +89,7 @@ cdef void deliver(client_state_t *a, mailbox_t *box, mail_t *mail) noexcept nogi
     a.delivery_count += 1
 
 
-# fail_mail makes the mail of an end the mail of a failure, and sends it on its way.
+# fail_mail makes a request's final mail the mail of a failure, and delivers it.
 cdef void fail_mail(
     client_state_t *a, mailbox_t *box, mail_t *end, uint16_t code, const char *why
 ) noexcept nogil:
@@ -101,13 +101,13 @@ cdef void fail_mail(
     deliver(a, box, end)
 
 
-# end takes the request out of its place and gives the mail of its end; what is left is to tell it.
+# end takes the request out of its place and returns its final mail, which is to be delivered.
 cdef mail_t *end(client_state_t *a, uint32_t r) noexcept nogil:
     add_relaxed(&live_requests, -1)
     return request_end(&a.requests, r)
 
 
-# fail ends the request on our side and has the broker told so.
+# fail ends the request on our side and sends the broker a CANCEL.
 cdef void fail(client_state_t *a, uint32_t r, uint16_t code, const char *why) noexcept nogil:
     cdef client_request_t *request = &a.requests.all[r]
     cdef mailbox_t *box = request.box
@@ -197,7 +197,7 @@ cdef void run_leave(engine_t *e, engine_command_t *command) noexcept nogil:
 
 # --- the engine's calls: out ---------------------------------------------------------------
 
-# fits tells whether the broker takes such a body; one that it does not take is failed.
+# fits says whether the broker takes such a body; a request that exceeds a limit fails.
 cdef bint fits(client_state_t *a, uint32_t r, const broker_limits_t *limits) noexcept nogil:
     cdef char why[SENTENCE]
     if limits_excess(limits, &a.requests.all[r].body, why, SENTENCE) == 0:
@@ -238,7 +238,7 @@ cdef int64_t collect_again(
     return budget
 
 
-# is_eager tells whether a request may be sent before WELCOME, which it then counts against.
+# is_eager says whether a request may be sent before WELCOME, and counts it against that budget.
 cdef bint is_eager(client_state_t *a, const client_request_t *request) noexcept nogil:
     a.eager_bytes -= <int64_t> request.body.bytes + RECORD_BYTES
     return a.eager_bytes >= 0
@@ -387,7 +387,7 @@ cdef void take_error(
     deliver(a, box, mail)
 
 
-# partial_order tells whether a partial is the next one of its stream: 1; 0: it is passed over;
+# partial_order says whether a partial is the next one of its stream: 1; 0: it is passed over;
 # -1: some before it are missing.
 cdef int partial_order(client_request_t *request, const record_t *record) noexcept nogil:
     cdef stream_state_t *stream = request.stream
@@ -548,7 +548,7 @@ cdef int64_t client_next_beat(engine_t *e) noexcept nogil:
     return link_next_beat(&e.link)
 
 
-# client_finished tells whether BYE has arrived, or has nowhere to go.
+# client_finished says whether BYE has arrived, or has nowhere to go.
 cdef int client_finished(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     if a.leave_by == FAR:

@@ -1,6 +1,6 @@
-# The endpoints of an end: which one, and which address of its name, is tried now.
+# The endpoints of a client or worker: which one, and which address of its name, is in use.
 #
-# libzmq takes only the first address that a name resolves to, of the family that it is told. So a
+# libzmq takes only the first address that a name resolves to, of the family that is set. So a
 # name is tried as IPv4, then as IPv6, then at each of its addresses, as far as they are known; then
 # comes the next endpoint. A name is resolved by whoever looks why no broker is reached, on a thread
 # of its own (_reach): that may take seconds, and the engine's thread has deadlines to keep.

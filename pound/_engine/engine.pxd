@@ -69,7 +69,7 @@ cdef struct engine_t:
     char trouble[TROUBLE]                 # guarded, too: why no broker is reached; empty: unknown
     int wake_in                           # written to wake the thread; open as long as the handle
     int wake_out                          # in the thread's poll set
-    uint8_t connected                     # told to Python
+    uint8_t connected                     # as last reported to Python
     int64_t alone_since                   # no broker has welcomed us since then
     int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
@@ -104,7 +104,7 @@ cdef class Engine:
     cdef object events_thread             # None: an event loop calls `events()`
     cdef readonly object connected        # a threading.Event: a broker has welcomed us
     cdef object settled                   # another: `connected` is set, or it never will be again
-    cdef object looker                    # the thread that looks why no broker is reached, or None
+    cdef object looker                    # the thread that finds out why, or None
     cdef dict reported                    # endpoint: (reason, when it was logged)
     cdef uint8_t started
     cdef uint8_t has_ended                # MAIL_CLOSED was taken: no more events will come

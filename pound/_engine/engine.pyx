@@ -342,7 +342,7 @@ cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
 
 # --- the Python face -----------------------------------------------------------------------
 
-CERTAIN_AFTER = 0.9             # seconds without a broker; before that only what is certain is told
+CERTAIN_AFTER = 0.9             # seconds without a broker until what is likely is logged, too
 DESCRIPTORS_MIN = 14            # of a context, a socket, its monitor and a connection
 LOG_TROUBLE_EVERY = 30.0               # seconds between two lines with the same reason
 HEARTBEAT_MAX, LIVENESS_MAX = 86400.0 * 30, 1000  # so that no sum of times overflows
@@ -590,7 +590,7 @@ cdef class Engine:
 
     @property
     def ended(self):
-        """Whether the engine's last word was taken: no more news will come."""
+        """Whether the engine's last word was taken: no more events will come."""
         return self.has_ended != 0
 
     def events(self):
@@ -664,7 +664,7 @@ cdef int link_make(Engine self, double heartbeat, object liveness, bint follows)
     return 0
 
 
-# event_note acts on news of the engine's own.
+# event_note acts on events of the engine's own.
 cdef void event_note(Engine self, mail_t *mail):
     if mail.kind == MAIL_LOG:
         event_log(self, mail)
@@ -710,7 +710,7 @@ cdef void event_log(Engine self, mail_t *mail) noexcept:
     log_event(self.logger, level, event, **fields)
 
 
-# event_log_rest says how many lines were held back that no line told of.
+# event_log_rest says how many lines were held back that no line counted.
 cdef void event_log_rest(Engine self) noexcept:
     untold = self.repeats.held_back()
     if untold:

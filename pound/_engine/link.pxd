@@ -15,8 +15,8 @@
 #   epoch) or the endpoint is left. Whoever sent something before the next WELCOME sends it again
 #   after it: a broken connection may have lost it.
 # - An endpoint is given TURN_PAUSE_NS at least, and one that is the only one and said BYE is left
-#   alone for as long as it asked; greetings that are answered by BYE 0 are as far apart: nothing can
-#   become a storm.
+#   alone for as long as it asked; greetings that are answered by BYE 0 are that far apart, too:
+#   nothing can become a storm.
 # - Silence counts from the last packet or the opening; a pause of our own process is no silence.
 #
 # Memory: the endpoints are owned; reasons are static texts.

@@ -1,7 +1,7 @@
 # Mail: bodies, and what the engine's thread and Python's threads hand to each other.
 #
 # body_t     a body in C: inline parts as they are on the wire, or attached messages.
-# mail_t     one thing that Python is told: an answer, a partial, an error, an event of the link.
+# mail_t     one thing that goes to Python: an answer, a partial, an error, an event of the link.
 # mailbox_t  a queue of mails with one taker at a time and any number of putters.
 #
 # Invariant: a request's tag travels to exactly one final mail (MAIL_REPLY or MAIL_ERROR); the taker
@@ -111,7 +111,7 @@ cdef void mailbox_put(mailbox_t *box, mail_t *mail) noexcept nogil
 # mailbox_put_all appends a chain that ends in `last` by one lock and at most one wake-up.
 cdef void mailbox_put_all(mailbox_t *box, mail_t *first, mail_t *last) noexcept nogil
 cdef mail_t *mailbox_take(mailbox_t *box) noexcept nogil         # the whole chain, or NULL
-# mailbox_wait waits for mail, `timeout_ns` < 0: for ever. 1: there is some; 0: timed out;
+# mailbox_wait waits for mail, `timeout_ns` < 0: without limit. 1: there is some; 0: timed out;
 # -1: a signal came (the caller runs PyErr_CheckSignals under the GIL and waits again).
 cdef int mailbox_wait(mailbox_t *box, int64_t timeout_ns) noexcept nogil
 

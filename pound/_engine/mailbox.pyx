@@ -325,7 +325,7 @@ cdef bint has_mail(mailbox_t *box) noexcept nogil:
     return has
 
 
-# wait_us rounds up to what a lock of Python takes; -1: for ever.
+# wait_us rounds up to what a lock of Python takes; -1: no limit.
 cdef long long wait_us(int64_t ns) noexcept nogil:
     if ns < 0:
         return -1

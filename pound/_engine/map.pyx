@@ -27,7 +27,7 @@ cdef enum:
     FILLS = 4                      # of a window
     BATCH_MAX = 256                # bodies; more are not asked with any faster
     WINDOW_MAX = 1 << 24
-    SLOW_NS = 1000000              # of asking ahead, after which an answer has a right to be told
+    SLOW_NS = 1000000              # of sending ahead, after which an answer that has come is next
 
 
 @cython.final

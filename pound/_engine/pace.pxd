@@ -6,7 +6,7 @@
 # the broker takes all that come. What may not be sent yet is *parked* in a queue of its service's
 # own, where it holds up no others.
 #
-# Services are told apart by the hash of their names, and a row belongs to one of them while it has
+# Services are known by the hash of their names, and a row belongs to one of them while it has
 # requests. Only where a client asks for some dozens at the same time may two share a row.
 # Invariant: `open` counts the row's requests that are with the broker, `users` all of them.
 # Cost:      O(1) a request; a refused one costs the broker one message in each PACE_MORE_NS or so.
@@ -54,7 +54,7 @@ cdef inline uint8_t pace_find(const pace_t *paces, uint64_t name) noexcept nogil
 
 
 cdef inline bint pace_takes(const pace_t *pace) noexcept nogil:
-    """pace_takes tells whether one more may be sent."""
+    """pace_takes says whether one more may be sent."""
     return pace.open < pace.most
 
 

@@ -57,7 +57,7 @@ cdef void room_give(handoff_t *h, const answer_t *a) noexcept nogil:
             ring(h)
 
 
-# dead says that nobody wants the task's answer any more; under the lock.
+# dead says that nobody waits for the task's answer any more; under the lock.
 cdef inline bint dead(const handoff_t *h, const held_task_t *task) noexcept nogil:
     return task.cancelled or h.over
 

@@ -1,11 +1,9 @@
-"""Why an endpoint is not reached: what libzmq, which tries again for ever, does not say.
+"""Why an endpoint is not reached: what libzmq, which tries again without end, does not say.
 
-Asked by an end that no broker has welcomed. It resolves and connects once, as libzmq does, beside
-its own socket; that may take seconds, so it runs on a thread of its own. The sentence is for a
-person: it names the endpoint and what to look at. It also finds the addresses of a name that has
-several of one family, of which libzmq tries only the first.
-
-Python's `socket` costs 2 ms of a start: it is imported where it is needed.
+Asked by a client or worker that no broker has welcomed. It resolves and connects once, as libzmq
+does, beside its own socket; that may take seconds, so it runs on a thread of its own. The sentence
+is for a person: it names the endpoint and what to look at. It also finds the addresses of a name
+that has several of one family, of which libzmq tries only the first.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 ADDRESSES_MAX = 64  # of a name that are tried
-CONNECT_S = 2.0  # a host that does not answer within this is told as such
+CONNECT_S = 2.0  # a host that does not answer within this counts as silent
 
 
 class Trouble(NamedTuple):
@@ -121,7 +119,7 @@ def _reach_tcp(address: str) -> None:
     import socket
 
     with socket.create_connection(_host_and_port(address), CONNECT_S):
-        return  # whatever listens is told nothing, and takes it for a client that went away
+        return  # whatever listens is sent nothing, and takes it for a client that went away
 
 
 def _reach_ipc(path: str) -> None:

@@ -84,7 +84,7 @@ cdef struct client_request_t:
     stream_state_t *stream     # NULL: only the final answer is wanted
     shared_name_t *service     # shared
     body_t body
-    uint64_t credit            # told to the worker of this attempt; 0: nothing yet
+    uint64_t credit            # sent to the worker of this attempt; 0: nothing yet
     uint64_t skipped           # cost of this attempt's partials, without a stream
     uint64_t number            # the caller's name of it
     uint64_t id                # on the wire; 0: not sent, or not since the broker was busy
@@ -116,7 +116,7 @@ cdef struct requests_t:
 
 
 cdef inline bint is_own(const shared_name_t *service) noexcept nogil:
-    """is_own tells whether a name is of a service that the broker answers itself."""
+    """is_own says whether a name is of a service that the broker answers itself."""
     return ((service.size >= 6 and memcmp(service.name, b"pound.", 6) == 0)
             or (service.size >= 4 and memcmp(service.name, b"mmi.", 4) == 0))
 

@@ -126,7 +126,7 @@ cdef void configure(link_socket_t *s) noexcept nogil:
         set_option(s.socket, ZMQ_IPV6, 1)
 
 
-# watch_start makes the monitor's socket; -1: zmq_errno tells why not.
+# watch_start makes the monitor's socket; -1: zmq_errno says why.
 cdef int watch_start(link_socket_t *s) noexcept nogil:
     cdef char name[64]
     snprintf(name, sizeof(name), b"inproc://pound-link-%llx-%llx",

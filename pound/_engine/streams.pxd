@@ -1,12 +1,12 @@
 # A client's side of flow control: a stream goes as fast as it is read.
 #
-# Both ends count what the partials of an attempt cost (partial_cost of _wire/format.pxd). The
-# worker goes as far as STREAM_FIRST of its own accord, and then as far as the client's last CREDIT
-# says: what was read, and a window more. CREDIT is said when a quarter of what was granted is used
-# up, so that a short stream costs none. Partials of a plain request, which nobody reads, count as
-# read when they come.
+# Client and worker count what the partials of an attempt cost (partial_cost of _wire/format.pxd).
+# The worker goes as far as STREAM_FIRST of its own accord, and then as far as the client's last
+# CREDIT says: what was read, and a window more. CREDIT is sent when a quarter of what was granted
+# is used up, so that a short stream costs none. Partials of a plain request, which nobody reads,
+# count as read when they come.
 # Invariant: a reader that has read all it was given has granted at least three quarters of a window
-#            more, or is about to: no stream stands still because both ends wait.
+#            more, or is about to: no stream is deadlocked.
 #            CREDIT is of one attempt; on WELCOME it is said again, since the last one may be lost.
 # Cost:      O(1) a partial; a command and a record for each quarter of a window.
 # Memory:    none of its own; what it bounds are the partials that were not read: STREAM_FIRST to
@@ -27,7 +27,7 @@ cdef void stream_looked(requests_t *q, uint32_t r) noexcept nogil
 cdef int stream_read(stream_state_t *stream, uint64_t bytes) noexcept nogil
 # stream_begin begins an attempt: what was read of an earlier one makes no room in it.
 cdef void stream_begin(client_request_t *request, uint8_t attempt) noexcept nogil
-# stream_skip passes a partial over that nobody wants, stream_again one whose number came before in
+# stream_skip passes a partial over that nobody reads, stream_again one whose number came before in
 # this attempt (its worker sends it again, or gave the task back to another one): for their worker
 # they were read.
 cdef void stream_skip(

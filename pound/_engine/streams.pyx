@@ -39,7 +39,7 @@ cdef uint64_t window(const requests_t *q) noexcept nogil:
     return min(max(share, <uint64_t> STREAM_FIRST), <uint64_t> WINDOW_MAX)
 
 
-# credit writes how far the worker of a request may go, unless it was told that already.
+# credit writes how far the worker of a request may go, unless that was sent already.
 cdef void credit(outbox_t *out, requests_t *q, client_request_t *request) noexcept nogil:
     cdef stream_state_t *stream = request.stream
     cdef uint8_t attempt = request.attempt if stream == NULL else stream.attempt

@@ -79,7 +79,7 @@ cdef void note_long(client_state_t *a, const client_request_t *request) noexcept
     memcpy(row.name, service.name, service.size)
 
 
-# is_long tells whether a request is one of those that a service's line counts.
+# is_long says whether a request is one of those that a service's line counts.
 cdef bint is_long(
     const client_state_t *a, const long_wait_t *row, const client_request_t *q, int64_t now
 ) noexcept nogil:

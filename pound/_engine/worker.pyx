@@ -53,7 +53,7 @@ cdef enum:
 
 cdef double SECOND = 1e9             # ns
 cdef double RELEASED_EVERY = 30.0    # seconds between two log lines of a service's releases
-cdef double RETRY_MS_MAX = 4294967295.0  # that ERROR can tell
+cdef double RETRY_MS_MAX = 4294967295.0  # that ERROR can say
 
 LOGGER = logging.getLogger("pound.worker")
 LAST_WORDS = LAST_WORDS_MS / 1000
@@ -88,7 +88,7 @@ cdef class WorkerEngine(Engine):
         self.released = {}
 
     def __dealloc__(self):
-        if self.born == forks():  # in a child the lock may be held for ever
+        if self.born == forks():  # in a child the lock may never be released
             worker_free(&self.w)
 
     def start(self):
@@ -238,7 +238,7 @@ cdef class WorkerEngine(Engine):
         try:
             if isinstance(error, Release):
                 return self.release(task, error)
-            if task.cancelled and isinstance(error, Cancelled):  # it was told so: no failure
+            if task.cancelled and isinstance(error, Cancelled):  # as `cancelled` said: no failure
                 if task.deadline and clock_now() >= task.deadline:  # seen before the broker did
                     return answer_words(
                         task, CODE_DEADLINE_EXCEEDED, "its deadline has passed")
@@ -256,7 +256,7 @@ cdef class WorkerEngine(Engine):
         return 0
 
     cdef int release(self, held_task_t *task, object error) except -1:
-        """Give the task back; a line in 30 s tells of a service's."""
+        """Give the task back; a service's are logged once in 30 s."""
         cdef double now = clock_now() / SECOND
         cdef double after = error.after or 0.0
         name = self.names[task.service]

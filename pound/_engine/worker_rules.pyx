@@ -29,7 +29,7 @@ from .task cimport (
 cdef enum:
     MILLISECOND = 1000000            # ns
     GREETING_EVERY_MS = 1000         # between two BYEs until the broker agrees
-    SENT_BYTES_MAX = 16 << 20        # of answers kept until a sign of life follows them
+    SENT_BYTES_MAX = 16 << 20        # of answers kept until a packet of the broker follows them
     SENT_MAX = 4096
     TURN_BYTES = 4 << 20             # packed in one turn at most, so that tasks are read in between
     BUCKETS_MIN = 16
@@ -393,12 +393,12 @@ cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
     running_outdate(w)
 
 
-# owes says that a task is not answered yet, or no sign of life has followed its answer.
+# owes says that a task is not answered yet, or no packet has followed its answer.
 cdef inline bint owes(const worker_state_t *w) noexcept nogil:
     return w.running.count > 0 or w.unsent.count > 0 or w.sent.count > 0
 
 
-# last_words is when a worker that leaves ends whatever is still to be said.
+# last_words is when a worker that leaves ends, whatever is still to be sent.
 cdef inline int64_t last_words(const worker_state_t *w) noexcept nogil:
     return after(w.drain.until, <int64_t>LAST_WORDS_MS * MILLISECOND)
 
