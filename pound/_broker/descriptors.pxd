@@ -26,7 +26,8 @@ cdef void descriptors_limit(broker_t *b) noexcept nogil
 cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil
 # descriptors_cut has libzmq find a connection closed: with it goes what was not sent by it yet.
-cdef void descriptors_cut(int fd) noexcept nogil
+# libzmq's thread may have closed it, and its number be another's by now: nothing happens then.
+cdef void descriptors_cut(broker_t *b, uint8_t side, int fd) noexcept nogil
 # descriptors_failed has libzmq accept and lose the connection for which it had no descriptor.
 cdef void descriptors_failed(broker_t *b, int error) noexcept nogil
 # descriptors_tick lets the guests go whose time is over; the monitors have been read.

@@ -1,7 +1,7 @@
 """Descriptors that are few (see descriptors.pxd for the rules)."""
 
 from libc.errno cimport EMFILE, ENFILE
-from libc.stdint cimport INT64_MAX, uint8_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint64_t
 
 from pound._zmq.accept cimport accept_survives
 from .kinds cimport C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT
@@ -15,6 +15,7 @@ cdef extern from *:
     #include <string.h>
     #include <sys/resource.h>
     #include <sys/socket.h>
+    #include <sys/stat.h>
     #include <unistd.h>
 
     static int limit_of_descriptors(void) {
@@ -26,6 +27,19 @@ cdef extern from *:
     }
 
     static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+    /* mark_of tells a connection from all others that have its number at another time; 0: what has
+     * it is none. A listener that were shut down would abort libzmq. */
+    static uint64_t mark_of(int fd) {
+        struct stat status;
+        int listens = 0;
+        socklen_t size = sizeof(listens);
+        if (fstat(fd, &status) || !S_ISSOCK(status.st_mode)
+                || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) || listens) {
+            return 0;
+        }
+        return status.st_ino ? (uint64_t)status.st_ino : 1;
+    }
 
     static void cut(int fd) { shutdown(fd, SHUT_RDWR); }
 
@@ -58,6 +72,7 @@ cdef extern from *:
     """
     int limit_of_descriptors() nogil
     int spare_open() nogil
+    uint64_t mark_of(int fd) nogil
     void cut(int fd) nogil
     int is_free(int like, int below) nogil
     int is_near(int fd) nogil
@@ -96,6 +111,8 @@ cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
     cdef descriptors_t *d = &b.descriptors
     cdef int i
     descriptors_closed(b, fd)
+    if fd < b.sides[side].connections_room:
+        b.sides[side].connections[fd].mark = mark_of(fd)
     if fd < d.limit - d.reserve:
         return
     log_event(b, LOG_DESCRIPTORS_SHORT, NULL, NULL, 0, fd, d.limit)
@@ -108,16 +125,20 @@ cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
                 d.guests_count += 1
                 d.look_at = min(d.look_at, d.guests[i].until)
                 return
-    turn_away(b, fd)
+    turn_away(b, side, fd)
 
 
-cdef void turn_away(broker_t *b, int fd) noexcept nogil:
+cdef void turn_away(broker_t *b, uint8_t side, int fd) noexcept nogil:
     b.counters[C_TURNED_AWAY] += 1
-    cut(fd)
+    descriptors_cut(b, side, fd)
 
 
-cdef void descriptors_cut(int fd) noexcept nogil:
-    cut(fd)
+cdef void descriptors_cut(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef uint64_t mark = 0
+    if fd < b.sides[side].connections_room:
+        mark = b.sides[side].connections[fd].mark
+    if mark and mark_of(fd) == mark:
+        cut(fd)
 
 
 cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil:
@@ -157,4 +178,4 @@ cdef void descriptors_tick(broker_t *b) noexcept nogil:
         guest.fd = -1
         d.guests_count -= 1
         if not is_free(b.loop.wake_out, d.limit - d.reserve):
-            turn_away(b, fd)
+            turn_away(b, guest.side, fd)

@@ -238,6 +238,7 @@ cdef struct connection_t:    # by descriptor: at most one is open on it
     route_t *route           # the route that its messages came under; NULL until one came
     int64_t opened_at        # when it was accepted
     uint64_t order           # among all connections
+    uint64_t mark            # of its socket (descriptors.pxd); 0: not known
     uint8_t reported         # as silent
     uint8_t open
 

@@ -58,7 +58,7 @@ cdef void give_up(broker_t *b, peer_t *peer, uint64_t unread, int64_t since_ns) 
     act(b)
     peer.reading.progress_at = b.now
     if peer.route != NULL and peer.route.alive and not peer.route.closing and peer.route.fd >= 0:
-        descriptors_cut(peer.route.fd)
+        descriptors_cut(b, peer.route.side, peer.route.fd)
 
 
 # connections_known reads every event: a descriptor may be another connection's by now. What a
