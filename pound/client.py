@@ -341,7 +341,7 @@ class Client(ClientBase[P]):
     ) -> Stream[P]:
         """Ask, and iterate over the answer partial by partial.
 
-        The last partial has ``final`` set and is the handler's return reply. When the task is
+        The last partial has ``final`` set and is the handler's return value. When the task is
         lost with its worker and runs again, the partials begin anew with a higher ``attempt``.
         The worker goes as fast as the partials are read, at most 1 MiB ahead.
         Leaving the iteration early cancels the request, and so does ``close()``, which any

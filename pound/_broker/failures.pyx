@@ -96,7 +96,8 @@ cdef int unserved_text(
                         what, lost, workers, either(workers == 1, "s", ""))
     if attempts:
         return snprintf(text, room, "%s: %sno other offers this service %s", what, lost, wait)
-    return snprintf(text, room, "%s: no worker offers this service %s", what, wait)
+    return snprintf(text, room, "%s: no worker offers this service %s; `pound services` lists "
+                    "those that are offered", what, wait)
 
 
 cdef const char *either(int first, const char *this, const char *that) noexcept nogil:

@@ -392,7 +392,8 @@ cdef object solid(object part):
     if PyBytes_CheckExact(part):
         return part
     if not PyObject_CheckBuffer(part):
-        raise TypeError(f"a part of a body is bytes-like, not {type(part).__name__}")
+        hint = ": encode the text first" if isinstance(part, str) else ""
+        raise TypeError(f"a part of a body is bytes-like, not {type(part).__name__}{hint}")
     view = memoryview(part)
     if view.nbytes >= PART_ATTACHED_FROM and view.c_contiguous:
         if view.readonly or isinstance(part, Frame):

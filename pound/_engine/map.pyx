@@ -71,6 +71,8 @@ cdef class Map:
             raise RuntimeError("it was initialised before")
         self.engine = engine
         service_name(service)      # refused here, not at the first answer
+        if isinstance(bodies, (bytes, bytearray, memoryview, str)):
+            raise TypeError(f"bodies is an iterable of bodies, not one {type(bodies).__name__}")
         self.service, self.bodies = service, iter(bodies)
         self.timeout, self.priority = timeout, priority
         self.wants = WANTS_ANSWER if full else WANTS_BODY

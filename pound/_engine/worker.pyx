@@ -226,7 +226,10 @@ cdef class WorkerEngine(Engine):
             result, meta = result._given, result.meta
         elif not PyBytes_CheckExact(result):
             refuse_deferred(result)
-        body_fill(&task.answer.body, b"" if result is None else result, meta)
+        try:
+            body_fill(&task.answer.body, b"" if result is None else result, meta)
+        except TypeError as error:
+            raise TypeError(f"the handler's return value: {error}") from None
         self.check_body(&task.answer.body)
         task.answer.kind = KIND_REPLY
         return 0
@@ -464,7 +467,10 @@ cdef int send_item(Task task, object item) except -1:
     meta = None
     if isinstance(item, Answer):
         item, meta = item._given, item.meta
-    task.partial(b"" if item is None else item, meta)
+    try:
+        task.partial(b"" if item is None else item, meta)
+    except TypeError as error:
+        raise TypeError(f"an item of the handler's generator: {error}") from None
     return 0
 
 

@@ -29,6 +29,7 @@ SOUND = frozenset({
     "released", "waiting_bytes", "kept", "kept_bytes", "answers_evicted", "answers_deferred",
     "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "partials", "turns",
     "peers", "routes", "queued", "images", "closed_connections", "disconnects", "clients",
+    "unrouted_connections",  # whoever only looks whether the port is open leaves one
     "workers", "services", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 })  # fmt: skip
 # The worst of the others first.

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -36,6 +37,9 @@ def load_handler(spec: str) -> Callable[..., Any]:
     module_name, separator, path = spec.partition(":")
     if not separator or not module_name or not path:
         raise click.BadParameter(f"{spec!r} is not of the form MODULE:HANDLER")
+    plain = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+    if plain != module_name:
+        raise click.BadParameter(f"{spec!r} names a file, not a module: use {plain}:{path}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -46,7 +50,9 @@ def load_handler(spec: str) -> Callable[..., Any]:
         raise click.BadParameter(f"there is no module {module_name!r}") from None
     for name in path.split("."):
         if not hasattr(handler, name):
-            raise click.BadParameter(f"{module_name!r} has no {path!r}")
+            near = get_close_matches(name, dir(handler), n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise click.BadParameter(f"{module_name!r} has no {path!r}{hint}")
         handler = getattr(handler, name)
     if not callable(handler):
         raise click.BadParameter(f"{spec!r} is not callable")

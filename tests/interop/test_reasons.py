@@ -13,6 +13,7 @@ import pound
 from tests.support import wait_until
 
 Connect = Callable[..., Any]
+LISTED = "; `pound services` lists those that are offered"
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def words_of(future: Any, kind: type[pound.RequestError] = pound.DeadlineExceede
 
 def test_no_worker_offers_the_service(client: Any) -> None:
     words = words_of(client.submit("nobody", b"", timeout=0.05))
-    assert words == "deadline exceeded: no worker offers this service now"
+    assert words == f"deadline exceeded: no worker offers this service now{LISTED}"
 
 
 def test_every_worker_is_busy(broker: Any, client: Any, worker: Any) -> None:
@@ -102,7 +103,8 @@ def test_nobody_came_within_service_wait(
     broker = start_broker(service_wait=0.05)
     with pound.Client(broker.frontend_endpoints[0]) as client:
         words = words_of(client.submit("nobody", b""), pound.NoSuchService)
-        assert words == "given up: no worker offers this service within the broker's service_wait"
+        wait = "within the broker's service_wait"
+        assert words == f"given up: no worker offers this service {wait}{LISTED}"
         held = connect(zmq.REQ, broker.backend_endpoints[0])
         held.send(b"READY")
         future = client.submit("", b"")

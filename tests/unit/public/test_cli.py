@@ -81,6 +81,8 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
         (["call", "s", "--priority", "10"], "0<=x<=9"),
         (["worker", "nowhere"], "MODULE:HANDLER"),
         (["worker", "no.such.module:x"], "there is no module"),
+        (["worker", "./work.py:x"], "names a file, not a module: use work:x"),
+        (["worker", "os.path:joi"], "has no 'joi': did you mean 'join'?"),
         (["worker", "json:nothing"], "has no 'nothing'"),
         (["worker", "json:__name__"], "not callable"),
         (["demo", "/no/such/folder"], "does not exist"),

@@ -207,6 +207,14 @@ def test_a_failing_iterable_fails_the_map_and_cancels(client, broker):
     assert next(answers, None) is None
 
 
+@pytest.mark.parametrize("one", [b"abc", bytearray(b"abc"), memoryview(b"abc"), "abc"])
+def test_one_body_is_no_iterable_of_bodies(client, one):
+    with pytest.raises(
+        TypeError, match=f"bodies is an iterable of bodies, not one {type(one).__name__}"
+    ):
+        client.map("s", one)
+
+
 def test_what_is_no_body_fails_the_map(client):
     with pytest.raises(TypeError, match="bytes-like"):
         list(client.map("echo", ["text"]))
