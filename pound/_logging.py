@@ -490,6 +490,13 @@ class _ProgramHandler(logging.Handler):
         """Have no lock: the other handler does what is needed."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass on a line that passes the filters; logging's own needs a lock from 3.13 on."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a line on."""
         logger: logging.Logger | None = logging.getLogger(record.name)
