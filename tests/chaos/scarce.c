@@ -42,7 +42,7 @@ static int meant(const void *caller) {
         return 0;
     if (strstr(info.dli_fname, "libzmq"))
         return plan->zmq;
-    return strstr(info.dli_fname, "/pound/_") && !strstr(info.dli_fname, "/_dispatcher.");
+    return strstr(info.dli_fname, "/pound/_") && !strstr(info.dli_fname, "/_dispatch/");
 }
 
 static int refused(size_t size, const void *caller) {
