@@ -467,10 +467,7 @@ cdef int send_item(Task task, object item) except -1:
     meta = None
     if isinstance(item, Answer):
         item, meta = item._given, item.meta
-    try:
-        task.partial(b"" if item is None else item, meta)
-    except TypeError as error:
-        raise TypeError(f"an item of the handler's generator: {error}") from None
+    task.partial(b"" if item is None else item, meta)
     return 0
 
 
