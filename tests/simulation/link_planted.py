@@ -107,13 +107,6 @@ PLANTS = (
         "int64_t",
     ),
     bug(
-        "a client sends heartbeats only when it was quiet itself",
-        "link_next_beat",
-        "l.said_at if l.rates.follows else l.heard_at",
-        "l.said_at",
-        "int64_t",
-    ),
-    bug(
         "the heartbeat of the broker does not count",
         "link_welcome",
         "min(l.rates.own_heartbeat, heartbeat)",

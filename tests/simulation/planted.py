@@ -20,6 +20,7 @@ from .plants import PLANTS, Plant
 
 ROOMS = ("_base", "_dispatch")
 MAIN = "_dispatch/dispatcher.pyx"
+CODES = "_wire/codes.pxd"
 API = "planted_dispatcher"
 """the module that Python calls the copy through: tests/probe/dispatcher.pyx under another name"""
 SEEDS, STEPS = 60, 500
@@ -103,6 +104,8 @@ def mutate(sources: Path, target: Path) -> None:
         for source in [*(sources / room).glob("*.pxd"), *(sources / room).glob("*.h")]:
             shutil.copy(source, package / room)
         (package / room / "__init__.py").touch()
+    (package / CODES).parent.mkdir()
+    shutil.copy(sources / CODES, package / CODES)
     shutil.copy(sources / MAIN, package / MAIN)
     shutil.copy(sources.parent / "cython_options.py", target)
     (package / "__init__.py").touch()
