@@ -11,9 +11,11 @@ import pytest
 import zmq
 
 from tests.interop.rig import Own, Rig
+from tests.peers import pnd_wire as wire
 from tests.peers.base import Body, Serving
 from tests.peers.catalogue import BEAT, SERVICE, WORKERS
 from tests.peers.mdp1 import Mdp1AsyncClient
+from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_worker import PndWorker
 from tests.support import Process, wait_until
 
@@ -36,19 +38,39 @@ NARROW: dict[int, int] = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}  # takes in next to n
 class Narrow(Mdp1AsyncClient):
     options = NARROW
 
+    def beat(self) -> None:
+        """Send nothing: Majordomo's clients have no heartbeats."""
+
+
+class NarrowClientAndWorker(PndClient):
+    """Sends as a client and as a worker should, and reads nothing."""
+
+    options = NARROW
+
+    def hello(self) -> None:
+        super().hello()
+        self.put(wire.ready(1, [b"another"]))
+
+    def beat(self) -> None:
+        self.put(wire.Record(wire.HEARTBEAT))
+
 
 def answer(body: Body) -> Body:
     return [LARGE] if body == [b"large"] else body
 
 
+@pytest.mark.parametrize("form", [Narrow, NarrowClientAndWorker])
 def test_clients_that_never_read_shut_nobody_out(
-    rig_of: Callable[..., Rig], own: Own, caplog: pytest.LogCaptureFixture
+    rig_of: Callable[..., Rig],
+    own: Own,
+    caplog: pytest.LogCaptureFixture,
+    form: type[Narrow] | type[NarrowClientAndWorker],
 ) -> None:
     """Those that take nothing lose their answers; one that reads slowly, and others, none."""
     rig = rig_of(**PATIENT)
     innocent = own(Mdp1AsyncClient(rig.frontend, service=SERVICE))
     slow = own(Narrow(rig.frontend, service=SERVICE))
-    deaf = [own(Narrow(rig.frontend, service=SERVICE)) for _ in range(DEAF)]
+    deaf = [own(form(rig.frontend, service=SERVICE)) for _ in range(DEAF)]
 
     read_at = time.monotonic()
     left = UNREAD
@@ -58,10 +80,11 @@ def test_clients_that_never_read_shut_nobody_out(
         if left and time.monotonic() - read_at > READS_EVERY:
             assert slow.take() == [LARGE]
             read_at, left = time.monotonic(), left - 1
+            for peer in deaf:
+                peer.beat()
         return rig.stat("held_bytes") < MEMORY * 5 // 8
 
     with Serving(lambda: WORKERS["pnd"](rig.backend), answer):
-        rig.wait_stat("workers", 1)
         for _ in range(UNREAD):
             slow.ask([b"large"])
         for number in range(ROUNDS * DEAF // 10):
