@@ -128,6 +128,7 @@ class End:
         self.planned, self.woke_at, self.wakes_at = 0, 0, world.now
         self.spins, self.turned_at = 0, -1
         self.commands = 0
+        self.asks_at = NEVER  # the program, whatever the link waits for
         self.open: dict[int, list[Any]] = {}  # number: bytes, whether it is to be sent
         self.epoch = b""
         # what the invariants compare with
@@ -162,7 +163,7 @@ class End:
     # -- the shell
 
     def due(self) -> int:
-        at = self.wakes_at
+        at = min(self.wakes_at, self.asks_at)
         if self.socket is not None:
             at = min(at, self.socket.due(self.world.now))
         return max(at, self.stalled_until)
@@ -206,7 +207,9 @@ class End:
         self.planned = min(max(due - now, 0), 3600 * SECOND)
         self.wakes_at = now + self.planned + self.world.rng.choice((0, 0, MS))
         if self.world.rng.random() < 0.01:
-            self.wakes_at = now + self.world.rng.randrange(self.planned + 1)  # by a command
+            self.wakes_at = now + self.world.rng.randrange(self.planned + 1)  # for nothing
+        if self.asks_at == NEVER and self.world.rng.random() < self.world.busy:
+            self.asks_at = now + self.world.rng.randrange(self.planned + 1)
 
     def _watch(self, now: int) -> None:
         while self.socket is not None:
@@ -313,9 +316,11 @@ class End:
             packets[-1].append(("command", number, size))
 
     def _program(self) -> None:
-        if len(self.open) < 8 and self.world.rng.random() < self.world.busy:
-            self.commands += 1
-            self.open[self.commands] = [self.world.rng.choice((40, 100, 200)), True]
+        if self.world.now >= self.asks_at:
+            self.asks_at = NEVER
+            if self.world.busy and len(self.open) < 8:
+                self.commands += 1
+                self.open[self.commands] = [self.world.rng.choice((40, 100, 200)), True]
         if self.follows and self.world.fault_at == NEVER and self.world.rng.random() < 0.05:
             self.rules.greet_again(self.world.now)
             self.least = 0
