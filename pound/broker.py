@@ -132,16 +132,16 @@ class Broker(Unpicklable):
             raise BindError(error.strerror) from error
         context = self._given_context or zmq.Context(io_threads=self.config.io_threads)
         try:
-            self._open(context)
+            core = self._core = self._open(context)
         except BaseException:
             self._close(0, context)
             raise
         self._thread = threading.Thread(
-            target=self._run, args=(context,), name="pound-broker", daemon=True
+            target=self._run, args=(core, context), name="pound-broker", daemon=True
         )
         self._thread.start()
         threading.Thread(
-            target=self._log, args=(self._core,), name="pound-broker-log", daemon=True
+            target=self._log, args=(core,), name="pound-broker-log", daemon=True
         ).start()
 
     def drain(self, timeout: float | None = None) -> bool:
@@ -238,9 +238,7 @@ class Broker(Unpicklable):
 
     # -- the loop's thread --------------------------------------------------------------------
 
-    def _run(self, context: zmq.Context[Any]) -> None:
-        core = self._core
-        assert core is not None
+    def _run(self, core: Core, context: zmq.Context[Any]) -> None:
         # A signal handled here could interrupt libzmq between two frames of a message.
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -253,7 +251,6 @@ class Broker(Unpicklable):
                 core.farewell()
         except BaseException:
             log_event(LOGGER, logging.ERROR, "the broker's loop failed", exc_info=True)
-            raise
         finally:
             core.close_logs()
             with self._lock:
@@ -281,7 +278,7 @@ class Broker(Unpicklable):
 
     # -- sockets ------------------------------------------------------------------------------
 
-    def _open(self, context: zmq.Context[Any]) -> None:
+    def _open(self, context: zmq.Context[Any]) -> Core:
         core = Core(self.config, __version__)
         for side, (name, urls) in enumerate(
             (("frontend", self.config.frontend), ("backend", self.config.backend))
@@ -297,7 +294,7 @@ class Broker(Unpicklable):
             self._monitors[1],
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
         )
-        self._core = core
+        return core
 
     def _make_router(self, context: zmq.Context[Any], side: int) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = context.socket(zmq.ROUTER)

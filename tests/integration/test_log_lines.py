@@ -308,6 +308,20 @@ class Core(pound.broker.Core):
         raise RuntimeError("a defect")
 pound.broker.Core = Core
 """
+LOOP_FAILS_FIRST = f"""
+{LOOP_FAILS}
+import threading
+closed, start, close = threading.Event(), threading.Thread.start, pound.Broker._close
+def starts(self):
+    start(self)
+    if self.name == "pound-broker":
+        assert closed.wait(10)
+def closes(self, *rest):
+    close(self, *rest)
+    closed.set()
+threading.Thread.start, pound.Broker._close = starts, closes
+"""
+LOOP_FAILED = "ERROR the broker's loop failed\n(?:    .*\n)+    RuntimeError: a defect"
 
 
 @drives("broker ended by itself", "the broker's loop failed")
@@ -315,14 +329,16 @@ pound.broker.Core = Core
     ("patch", "said"),
     [
         (LOOP_STOPS, "ERROR broker ended by itself"),
-        (LOOP_FAILS, "ERROR the broker's loop failed\n(?:    .*\n)+    RuntimeError: a defect"),
+        (LOOP_FAILS, LOOP_FAILED),
+        (LOOP_FAILS_FIRST, LOOP_FAILED),
     ],
-    ids=["ended", "failed"],
+    ids=["ended", "failed", "failed before it is logged"],
 )
 def test_loop_that_ends_untold(spawn: Callable[..., Process], patch: str, said: str) -> None:
     process = spawn([sys.executable, "-c", SERVE.format(patch=patch)])
     assert process.wait() == 1
     line(process, said)
+    assert "Exception in thread" not in process.stderr  # it is reported once
 
 
 @drives("systemd not told")
