@@ -60,15 +60,20 @@ build/built: .venv/tools $(SOURCES)
 
 build: build/built   ## the extensions, in place
 
+# What unit tests look through; a test that has to build it has a minute for that.
+build/probes: build/built $(wildcard tests/probe/*.p*)
+	$(BIN)/python tests/probe/setup.py
+	@touch $@
+
 # --- what a visitor wants
 
 demo: build      ## the main job on real files: kill a worker, lose nothing
 	$(BIN)/pound demo
 
-test: build      ## all tests, short forms of the long ones: ten minutes
+test: build build/probes ## all tests, short forms of the long ones: ten minutes
 	$(BIN)/python -m pytest
 
-quick: build     ## unit tests without the linters and the site, side by side: half a minute
+quick: build build/probes ## unit tests without the linters and the site, side by side: half a minute
 	$(BIN)/python -m pytest -n 4 tests/unit \
 		--ignore tests/unit/test_lint.py --ignore tests/unit/test_site.py
 
@@ -97,7 +102,7 @@ cov: build .venv/cov ## what the tests run of the Python sources: a report, and 
 
 debug:           ## all tests with the O(n) invariant checks compiled in
 	rm -f build/built
-	POUND_DEBUG=1 $(MAKE) build
+	POUND_DEBUG=1 $(MAKE) build build/probes
 	$(BIN)/python -m pytest; status=$$?; rm -f build/built; exit $$status
 
 # A finding ends its process; libasan also writes it to a file, since that process may be one whose
@@ -108,7 +113,7 @@ debug:           ## all tests with the O(n) invariant checks compiled in
 SANITIZED := $(CURDIR)/build/sanitized
 sanitize:        ## unit tests, simulation, interoperation under the address and UB sanitizers
 	rm -rf build/built $(SANITIZED) && mkdir -p $(SANITIZED)
-	POUND_DEBUG=1 POUND_SANITIZE=1 $(MAKE) build
+	POUND_DEBUG=1 POUND_SANITIZE=1 $(MAKE) build build/probes
 	POUND_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/finding \
 	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so.6)" \
@@ -135,9 +140,8 @@ lint: build      ## ruff, cython-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/cython-lint pound tests bench
 
-types: build     ## mypy strict, and the stubs against the built modules
+types: build build/probes ## mypy strict, and the stubs against the built modules
 	$(BIN)/mypy
-	$(BIN)/python tests/probe/setup.py
 	$(BIN)/python -m mypy.stubtest --allowlist tests/unit/stubtest-allow.txt --ignore-unused-allowlist \
 		$(subst /,.,$(basename $(shell find pound tests/probe -name "*.pyi")))
 
