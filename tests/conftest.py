@@ -96,11 +96,14 @@ def context() -> Iterator[zmq.Context[Any]]:
 
 
 @pytest.fixture
-def connect(context: zmq.Context[Any]) -> Callable[..., zmq.Socket[Any]]:
+def connect(context: zmq.Context[Any]) -> Iterator[Callable[..., zmq.Socket[Any]]]:
     """``connect(kind, endpoint, identity=None)``: a socket that never waits for ever."""
+    # A context refers weakly to its sockets: one that the test lets go would warn.
+    sockets: list[zmq.Socket[Any]] = []
 
     def make(kind: int, endpoint: str, identity: bytes | None = None) -> zmq.Socket[Any]:
         socket = context.socket(kind)
+        sockets.append(socket)
         socket.linger = 0
         socket.rcvtimeo = socket.sndtimeo = RECEIVE_MS
         if identity is not None:
@@ -108,7 +111,9 @@ def connect(context: zmq.Context[Any]) -> Callable[..., zmq.Socket[Any]]:
         socket.connect(endpoint)
         return socket
 
-    return make
+    yield make
+    for socket in sockets:
+        socket.close()
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ class WithoutReaders(asyncio.SelectorEventLoop):
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
-    need("module:uvloop")
     import uvloop
 
     return uvloop.new_event_loop()
@@ -39,6 +38,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 @pytest.fixture(params=LOOPS)
 def make_loop(request: pytest.FixtureRequest) -> Iterator[Callable[[], Any]]:
     """``make_loop()``: a new loop of one of the kinds."""
+    if request.param == "uvloop":
+        need("module:uvloop")  # before a test has made a coroutine, or a thread
     loops: list[asyncio.AbstractEventLoop] = []
 
     def make() -> asyncio.AbstractEventLoop:

@@ -131,8 +131,8 @@ def clients(run_pound: RunPound, served: Served) -> int:
 @pytest.mark.parametrize("command", [["demo"], ["call", "x"], ["call", "x", "--map"], ["status"]])
 def test_ctrl_c_ends_every_command_without_a_word(spawn: Spawn, command: list[str]) -> None:
     at = [] if command == ["demo"] else ["--connect", NOBODY]
-    # The program tells when it is past the imports: a signal before is Python's own to tell.
-    code = ("import sys; from pound.cli import main; print('here', flush=True);"
+    # The command says when it runs: before that, a signal is Python's own to report.
+    code = ("from pound.cli import main; main.callback = lambda: print('here', flush=True);"
             f" main({[*command, *at]!r}, prog_name='pound')")  # fmt: skip
     process = spawn([sys.executable, "-c", code])
     process.wait_line("here")

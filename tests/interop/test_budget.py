@@ -201,17 +201,16 @@ def test_from_three_quarters_of_the_memory_on_requests_are_refused(
     rig.ready(worker)
     client = own(PndClient(rig.frontend))
     client.welcome()
-    refused: FailedError | None = None
-    while refused is None:
+    asked = 0
+    while not rig.stat("refused"):
         client.ask([bytes(LARGE)])
-        rig.wait_stat("refused", rig.stat("refused"))
-        client.pump(0.02)
-        refused = next((a for _, a in client.answers if isinstance(a, FailedError)), None)
-    assert refused.code == 8
-    assert "memory_max" in str(refused)
+        asked += 1
+        wait_until(lambda: rig.stat("accepted") + rig.stat("refused") == asked)  # noqa: B023
+    with pytest.raises(FailedError, match="memory_max") as refused:
+        client.take()
+    assert refused.value.code == 8
     running = rig.stat("running")
-    assert running >= 3
-    client.answers.clear()
+    assert running == asked - 1 >= 3
     for _ in range(running):
         worker.answer(worker.task(), [bytes(LARGE)])
     for _ in range(running):

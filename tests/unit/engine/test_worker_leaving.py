@@ -244,8 +244,12 @@ def test_answers_that_libzmq_still_refuses_are_kept(context, listen):
     broker.expect(READY)
     tokens = set(range(1, count + 1))
     broker.say(*map(task, tokens))
-    wait_for(lambda: len(done) == count and worker._engine.held == 0)
-    broker.say(record(HEARTBEAT))  # the last: the worker gives this route up
+
+    def answered() -> bool:
+        broker.say(record(HEARTBEAT))  # the last one when all are: the worker gives this route up
+        return len(done) == count and worker._engine.held == 0
+
+    wait_for(answered)
     wait_for(lambda: not worker.wait_connected(0))
     route = broker.route
     ready = broker.seek(READY, lambda said: said.route != route)
