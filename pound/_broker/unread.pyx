@@ -19,8 +19,8 @@ cdef enum:
     LOOK_AGAIN_NS = 250_000_000
 
 
-# unread_bytes says how much a client has not read, as far as it is counted; 0 for others. If it is a
-# worker, too, that includes the tasks in its pipe: they return once it is back without them.
+# unread_bytes says how much a client has not read, as far as it is counted; 0 for others. If it is
+# a worker, too, that includes the tasks in its pipe: they return once it is back without them.
 cdef uint64_t unread_bytes(const peer_t *peer) noexcept nogil:
     if peer == NULL or peer.dead or peer.client == NONE:
         return 0
