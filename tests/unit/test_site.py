@@ -58,3 +58,25 @@ def test_links_lead_to_the_site() -> None:
 def test_the_site_is_built_without_a_warning(ahead: subprocess.CompletedProcess[str]) -> None:
     need("module:furo")
     assert ahead.returncode == 0, ahead.stdout
+
+
+@pytest.mark.ahead("docs.site", "build/docs")
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Sphinx has left this Python behind")
+def test_the_api_page_shows_each_signature_once(ahead: subprocess.CompletedProcess[str]) -> None:
+    need("module:furo")
+    assert ahead.returncode == 0, ahead.stdout
+    page = (ROOT / "build" / "docs" / "html" / "api.html").read_text()
+    found = re.findall(
+        r'<dt class="sig sig-object py"(?: id="([^"]*)")?>(.*?)</dt>', page, re.DOTALL
+    )
+    shown = {name: " ".join(re.sub(r"<[^>]+>", "", text).split()) for name, text in found}
+    assert len(found) == len(shown), "a second signature has no name of its own"
+    for name in ("pound.Client", "pound.aio.Client"):
+        assert "overflow: Literal[" in shown[name]
+        assert "self" not in shown[name]
+    for name in ("pound.Worker", "pound.aio.Worker"):
+        assert "drain_timeout: float = 25.0" in shown[name]
+    for name in ("pound.Stream", "pound.Task", "pound.aio.Stream", "pound.aio.Task"):
+        assert "(" not in shown[name]
+    assert not [name for name in shown if name.endswith(("__init__", "__new__"))]
