@@ -12,7 +12,7 @@ from pound._version import __version__
 if TYPE_CHECKING:
     from pound import aio, errors
     from pound.broker import Broker
-    from pound.client import Answer, Client, Partial, Stream
+    from pound.client import Answer, Body, Client, Partial, Stream
     from pound.config import Config, ServiceConfig
     from pound.errors import (
         AttemptsExhausted,
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
-    from pound.worker import Task, Worker
+    from pound.worker import Handler, Task, Worker
 
 __all__ = [
     "Answer",
     "AttemptsExhausted",
     "BindError",
+    "Body",
     "Broker",
     "Busy",
     "Cancelled",
@@ -55,6 +56,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "ForkError",
+    "Handler",
     "InternalError",
     "InvalidRequest",
     "MultipartError",
@@ -83,9 +85,11 @@ if not TYPE_CHECKING:
     _HOMES = {
         "Broker": "broker",
         "Answer": "client",
+        "Body": "client",
         "Client": "client",
         "Partial": "client",
         "Config": "config",
+        "Handler": "worker",
         "ServiceConfig": "config",
         "Stream": "client",
         "Task": "worker",

@@ -19,7 +19,7 @@ from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
 from pound._base.pool cimport NONE
 from pound._base.seqlock cimport command_give, seqlock_read
-from pound._base.wake cimport wake_open, wake_ring
+from pound._base.wake cimport signals_leave, wake_open, wake_ring
 from pound._broker.descriptors cimport descriptors_open
 from pound._broker.drain cimport farewell
 from pound._broker.kinds cimport C_COUNT
@@ -40,7 +40,7 @@ cdef enum:
     BESIDE_BODY = 1 << 20    # bytes of a request's record and envelope, at most
 
 
-# --- the handle ------------------------------------------------------------------------------
+# --- with the GIL ----------------------------------------------------------------------------
 
 cdef int64_t ns(object seconds):
     return <int64_t> (seconds * 1e9)
@@ -202,8 +202,9 @@ cdef class Core:
         s.readable = s.monitor_readable = 1
 
     def run(self):
-        """Turn until the loop has ended."""
+        """Turn until the loop has ended; no signal is handled on this thread any more."""
         with nogil:
+            signals_leave()
             loop_run(self.b)
 
     def farewell(self):

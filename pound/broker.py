@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import reprlib
-import signal
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -130,19 +129,20 @@ class Broker(Unpicklable):
             check_descriptors(DESCRIPTORS_MIN + 2 * max(0, more), "broker")
         except OSError as error:
             raise BindError(error.strerror) from error
-        context = self._given_context or zmq.Context(io_threads=self.config.io_threads)
+        if self._given_context is None:
+            context = zmq.Context(io_threads=self.config.io_threads)
+        else:  # its destroy() would close on another thread the sockets that it knows of
+            context = zmq.Context.shadow(self._given_context)
         try:
             core = self._core = self._open(context)
         except BaseException:
             self._close(0, context)
             raise
-        self._thread = threading.Thread(
-            target=self._run, args=(core, context), name="pound-broker", daemon=True
-        )
-        self._thread.start()
-        threading.Thread(
-            target=self._log, args=(core,), name="pound-broker-log", daemon=True
-        ).start()
+        try:
+            self._start_threads(core, context)
+        except BaseException:  # the machine has no more threads
+            self._close(0, context)
+            raise
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more requests, finish what can be finished, tell the peers and end.
@@ -238,10 +238,23 @@ class Broker(Unpicklable):
 
     # -- the loop's thread --------------------------------------------------------------------
 
+    def _start_threads(self, core: Core, context: zmq.Context[Any]) -> None:
+        loop = threading.Thread(
+            target=self._run, args=(core, context), name="pound-broker", daemon=True
+        )
+        logs = threading.Thread(
+            target=self._log, args=(core,), name="pound-broker-log", daemon=True
+        )
+        try:
+            logs.start()
+            loop.start()
+        except BaseException:
+            core.close_logs()
+            self._core = None
+            raise
+        self._thread = loop
+
     def _run(self, core: Core, context: zmq.Context[Any]) -> None:
-        # A signal handled here could interrupt libzmq between two frames of a message.
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         linger = 0
         try:
             core.run()

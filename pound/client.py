@@ -20,15 +20,15 @@ from pound._engine.client import ClientEngine, ReplyQueue, StreamState
 from pound._engine.client_options import ClientBase
 from pound._engine.map import Map
 from pound._engine.progress import shown
-from pound._engine.values import Answer, P, Partial
+from pound._engine.values import Answer, Body, P, Partial
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from pound._engine.client_options import ClientOptions
-    from pound._engine.values import Body, Part
+    from pound._engine.values import Part
 
-__all__ = ["Answer", "Client", "Partial", "Stream"]
+__all__ = ["Answer", "Body", "Client", "Partial", "Stream"]
 
 CLOSE_WITHIN = 5.0  # seconds; a close needs milliseconds
 T = TypeVar("T")

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pound._base.addresses import split_endpoint
 from pound._wire.names import NAME_BYTES_MAX, RESERVED_PREFIXES
 from pound.errors import ConfigError
 
@@ -632,21 +633,11 @@ def _check_different(endpoints: Sequence[str]) -> None:
 
 def _check_endpoint(endpoint: str, insecure: bool) -> None:
     """Raise ConfigError unless `endpoint` can be bound, and safely so or by permission."""
-    transport, separator, address = endpoint.partition("://")
-    if not separator or not address or transport not in ("tcp", "ipc", "inproc"):
-        raise ConfigError(
-            f"{endpoint!r} is no endpoint: tcp://ADDRESS:PORT, ipc://PATH, inproc://NAME"
-        )
-    if transport != "tcp":
-        return
-    host, separator, port = address.rpartition(":")
-    if not separator or not (port == "*" or (port.isdecimal() and int(port) <= 65535)):
-        raise ConfigError(f"{endpoint!r} has no port: a number up to 65535, or * for any free one")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ConfigError(
-            f"{endpoint!r} is ambiguous: an IPv6 address stands in brackets, as in tcp://[::1]:5555"
-        )
-    if not insecure and not is_loopback(host):
+    try:
+        transport, host, _ = split_endpoint(endpoint)
+    except ValueError as error:
+        raise ConfigError(f"{endpoint!r} {error}") from None
+    if transport == "tcp" and not insecure and not is_loopback(host):
         raise ConfigError(
             f"{endpoint!r} is reachable from other machines, and nothing is encrypted or "
             "authenticated: bind loopback, or allow it with --insecure (insecure = true)"
@@ -659,13 +650,12 @@ def is_loopback(host: str) -> bool:
     Parameters
     ----------
     host : str
-        An address as in an endpoint: IPv6 may stand in brackets. A name other than
-        ``localhost`` may be any interface, so it is not loopback.
+        A name other than ``localhost`` may be any interface, so it is not loopback.
     """
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -274,3 +274,8 @@ def error_for(code: int, message: str = "", retry_after: float = 0.0) -> Request
         An instance of the class of `code`, ready to be raised.
     """
     return _BY_CODE.get(code, TaskFailed)(message, code, retry_after)
+
+
+def error_name(code: int) -> str:
+    """Return the name of the class of a code, for log lines."""
+    return _BY_CODE.get(code, TaskFailed).__name__

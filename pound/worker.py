@@ -22,7 +22,7 @@ from pound._engine.worker_options import WorkerBase
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Task", "Worker"]
+__all__ = ["Handler", "Task", "Worker"]
 
 CLOSE_WITHIN = LAST_WORDS + AGREE_WITHIN + 5.0  # seconds for the engine's end after a drain
 LOOK_UP_EVERY = 0.5  # seconds
@@ -130,11 +130,14 @@ class Worker(WorkerBase[Handler]):
         -------
         bool
             True if every task was finished and its answer sent; so it is when it was never started.
+            False at once when a handler of this worker calls, whose own task is to be finished.
         """
         if not self._started:
             return True
         seconds = self._drain_timeout if timeout is None else timeout
         self._engine.leave(seconds)
+        if self._engine.on_handler_thread():
+            return False
         if not self._engine.on_events_thread() and self._engine.join(seconds + CLOSE_WITHIN):
             atexit.unregister(self._stop_at_exit)
         left = self._engine.given_back + self._engine.undelivered

@@ -2,6 +2,7 @@
 
 May import the C library and `pound.errors`.
 
+addresses    what an endpoint may look like
 array        arrays that grow and begin at a cache line
 atomics.h    counters, random numbers and lists that threads share without a lock
 buffer       a growable run of bytes
@@ -12,6 +13,7 @@ heap         numbers ordered by a key
 hints        prefetching, likely and unlikely branches
 index        64-bit keys that mostly follow one another → numbers
 links        intrusive lists
+locks        mutexes and conditions
 lru          numbers by a key that mostly rises
 pool         numbered entities in an array, and their free list
 seqlock      counters published to other threads without a lock
@@ -19,5 +21,5 @@ signals      signals act only in the process that installed their handlers
 table        hash tables
 threads      whether threads are the operating system's
 unpicklable  objects that belong to one process say so
-wake         how a thread waits and is woken; the count of forks
+wake         how a thread waits and is woken
 """

@@ -1,4 +1,4 @@
-/* How a thread waits and is woken, and the count of forks.
+/* How a thread waits and is woken.
  *
  * A wake pair is one eventfd on Linux, a pipe elsewhere. Ringing never blocks: a pair that is full
  * will wake its reader anyway.
@@ -11,7 +11,6 @@
 #endif
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -82,7 +81,8 @@ static inline void wait_for(struct pollfd *fds, int count, int64_t ns) {
 }
 
 /* signals_leave keeps signals from this thread, as libzmq does from its own: one that came here
- * would not interrupt the main thread, which is to run its handler. Faults stay where they are. */
+ * would not interrupt the main thread, which is to run its handler, and might interrupt libzmq
+ * between two frames of a message. Faults stay where they are: faulthandler shows them. */
 static inline void signals_leave(void) {
     sigset_t signals;
 
@@ -93,17 +93,6 @@ static inline void signals_leave(void) {
     sigdelset(&signals, SIGILL);
     sigdelset(&signals, SIGSEGV);
     pthread_sigmask(SIG_BLOCK, &signals, 0);
-}
-
-static uint32_t forks_counted;
-
-static void forks_count(void) {
-    forks_counted++;
-}
-
-/* forks_watch: 0, or an error: no memory. */
-static inline int forks_watch(void) {
-    return pthread_atfork(0, 0, forks_count);
 }
 
 #endif

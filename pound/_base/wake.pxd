@@ -13,3 +13,4 @@ cdef extern from "pound/_base/wake.h" nogil:
     void wake_ring(int wake_in)
     void wake_drain(int wake_out)
     void wait_for(pollfd *fds, int count, int64_t ns)
+    void signals_leave()

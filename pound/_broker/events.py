@@ -7,6 +7,7 @@ from typing import Any
 
 from pound._broker.names import DIALECTS, LOG_KINDS, REASONS
 from pound._logging import LOGGER, write_event
+from pound.errors import error_name
 
 EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
     "held_back": (logging.WARNING, "log lines held back", ("", "", "event", "lines")),
@@ -71,6 +72,8 @@ def write(
     fields.pop("", None)
     if "dialect" in fields:
         fields["dialect"] = DIALECTS[fields["dialect"]]
+    if "code" in fields:
+        fields["error"] = error_name(number)
     if isinstance(fields.get("why"), int):
         fields["why"] = REASONS[number]
     if kind == "held_back":

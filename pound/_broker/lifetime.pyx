@@ -23,7 +23,7 @@ from .state cimport broker_t, peer_t, route_t, socket_t
 cdef broker_t *broker_new() noexcept nogil:
     cdef broker_t *b = <broker_t *> calloc(1, sizeof(broker_t))
     if b != NULL:
-        b.loop.wake_in = b.loop.wake_out = -1
+        b.loop.wake_in = b.loop.wake_out = b.descriptors.spare = -1
     return b
 
 

@@ -10,7 +10,8 @@ client_options  the constructor of both clients: names, types, defaults and chec
 client_rules    a client's rules: a request from its submission to its one answer
 client_state    the state of a client's rules, and its commands
 endpoints       which endpoint, and which address of its name, is in use
-engine          the thread: a turn, sleeping and waking, commands, log lines
+engine          the thread: a turn, sleeping and waking, commands
+handle          what both handles share: threads, the context, log lines
 handlers        what a worker offers: names of services, and how each handler is called
 handoff         what a worker's engine and its handlers hand to each other
 link            which broker to talk to: handshake, silence, change of endpoint (decisions only)

@@ -8,21 +8,19 @@ from __future__ import annotations
 import math
 import operator
 import os
-import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import zmq
 
+from pound._base.addresses import PORT_MAX, is_ipv6, split_endpoint
 from pound.errors import ConfigError
 
 LABEL_BYTES_MAX = 64
 BACKEND_PORT = 5556
 FRONTEND_PORT = 5555
-PORT_MAX = 65535
 SECONDS_MAX = 1e9  # 30 years: who gives more has no limit in mind
-ENDPOINT = re.compile(r"tcp://.+:(?P<port>[0-9]{1,5})|ipc://.+|inproc://.+")
 
 
 def check_endpoints(endpoints: str | Sequence[str], port: int = FRONTEND_PORT) -> tuple[str, ...]:
@@ -65,6 +63,9 @@ def _meant(endpoint: object, given: object, port: int) -> str:
     if text.endswith(":*"):
         return "; the line that `pound serve` prints when it is ready has the real port"
     address = text.strip().rpartition("/")[2].removeprefix("tcp:")
+    host, _, last = address.rpartition(":")
+    if is_ipv6(host):
+        address = f"[{host}]:{last}"
     guess = f"tcp://127.0.0.1:{address}" if address.isdecimal() else f"tcp://{address}"
     guess = guess if ":" in address or address.isdecimal() else f"{guess}:{port}"
     known = "/" not in text or ":" in address or text.startswith("tcp://")  # else a file's path
@@ -72,16 +73,15 @@ def _meant(endpoint: object, given: object, port: int) -> str:
 
 
 def _is_endpoint(endpoint: object) -> bool:
+    """Tell whether something can be connected to."""
     if not isinstance(endpoint, str) or "\0" in endpoint:
         return False
     try:
         os.fsencode(endpoint)
-    except UnicodeEncodeError:
+        transport, host, port = split_endpoint(endpoint)
+    except ValueError:  # UnicodeEncodeError is one
         return False
-    match = ENDPOINT.fullmatch(endpoint)
-    if endpoint.startswith("tcp://*:"):
-        return False
-    return match is not None and 1 <= int(match["port"] or 1) <= PORT_MAX
+    return transport != "tcp" or (host != "*" and port != "*" and int(port) > 0)
 
 
 def check_seconds(name: str, given: float, zero: bool = False) -> float:

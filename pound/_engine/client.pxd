@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .client_state cimport client_state_t, submit_t
-from .engine cimport Engine
+from .handle cimport Engine
 from .mailbox cimport mail_t, mailbox_t
 from .requests cimport stream_state_t
 

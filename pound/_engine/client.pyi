@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, final
 import zmq
 from typing_extensions import Self, disjoint_base
 
-from pound._engine.engine import Engine
+from pound._engine.handle import Engine
 from pound._engine.values import Answer, Body, Part, Partial
 
 # (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
@@ -36,8 +36,8 @@ class ReplyQueue:
 
 @disjoint_base
 class ClientEngine(Engine):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         endpoints: tuple[str, ...],
         context: zmq.Context[Any] | None,
         heartbeat: float,
@@ -46,7 +46,7 @@ class ClientEngine(Engine):
         waits: bool,
         share: bool = False,
         events_fd: int = -1,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def share(self) -> bool: ...
     def submit(

@@ -14,14 +14,15 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from pound._base.clock cimport clock_ns
+from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._wire.format cimport CODE_INTERNAL, partial_cost
 from .client_rules cimport (
     client_free, client_init, client_live, run_cancel, run_leave, run_look, run_submit)
 from .client_state cimport (
     REFUSAL, WANTS_ANSWER, WANTS_BODY, WANTS_STREAM, cancel_t, look_t, submit_t)
-from .engine cimport (
-    Engine, clock_now, engine_command_t, engine_post, forks, pthread_mutex_lock,
-    pthread_mutex_unlock)
+from .engine cimport engine_command_t, engine_post
+from .handle cimport Engine, forks
 from .link cimport FAR
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts, body_text,
@@ -54,7 +55,7 @@ cdef bint stay_awake(mailbox_t *box, int64_t now) noexcept nogil:
     while now < until and mailbox_wait(box, 0) == 0:
         before = now
         sched_yield()
-        now = clock_now()
+        now = clock_ns()
     return now - before < LATE_NS
 
 
@@ -73,7 +74,7 @@ cdef void drain(mailbox_t *box, uint32_t open) noexcept nogil:
             mail = next
 
 
-# --- the Python face -----------------------------------------------------------------------
+# --- with the GIL --------------------------------------------------------------------------
 
 import logging
 from collections import deque
@@ -208,7 +209,7 @@ cdef class ReplyQueue:
         return 0
 
     cdef int await_mail(self, int64_t timeout_ns) except -1:
-        cdef int64_t until = clock_now() + timeout_ns
+        cdef int64_t until = clock_ns() + timeout_ns
         cdef int came = -1
         self.check()
         while came < 0:
@@ -217,7 +218,7 @@ cdef class ReplyQueue:
             if came < 0:
                 PyErr_CheckSignals()
                 if timeout_ns >= 0:
-                    timeout_ns = max(0, until - clock_now())
+                    timeout_ns = max(0, until - clock_ns())
         return came
 
     @cython.critical_section
@@ -344,16 +345,14 @@ cdef void submit_free(submit_t *submit):
 cdef class ClientEngine(Engine):
     """The engine of a client."""
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(
+        self, endpoints, context, heartbeat, liveness, bytes label not None, bint waits,
+        bint share=False, int events_fd=-1,
+    ):
         self.next_number = 1
         self.queues = []
         self.awaited = set()
-
-    def __init__(
-        self, endpoints, context, heartbeat, liveness, bytes label, bint waits, bint share=False,
-        int events_fd=-1,
-    ):
-        super().__init__(endpoints, context, heartbeat, liveness, False, LOGGER, events_fd)
+        self.make(endpoints, context, heartbeat, liveness, False, LOGGER, events_fd)
         client_init(&self.a, &self.e.rules)
         self.share = share
         self.a.waits = waits
@@ -416,7 +415,7 @@ cdef class ClientEngine(Engine):
             mail.number = self.next_number
             self.next_number += 1
             mail = mail.next
-        submit.since = clock_now()
+        submit.since = clock_ns()
         return first if engine_post(&self.e, &submit.command) == 0 else 0
 
     cdef uint64_t post_to(self, ReplyQueue queue, submit_t *submit) except 0:
@@ -518,7 +517,7 @@ cdef class ClientEngine(Engine):
 
     cdef int await_answer(self, ReplyQueue queue) except -1:
         """await_answer waits for one answer, awake at first if the last one was quick."""
-        cdef int64_t began = clock_now()
+        cdef int64_t began = clock_ns()
         cdef bint punctual
         if self.quick and not self.awake and began >= self.awake_from:
             self.awake = True
@@ -526,9 +525,9 @@ cdef class ClientEngine(Engine):
                 punctual = stay_awake(&queue.mailbox, began)
             self.awake = False
             if not punctual:
-                self.awake_from = clock_now() + SLEEPY_NS
+                self.awake_from = clock_ns() + SLEEPY_NS
         queue.await_mail(-1)
-        self.quick = clock_now() - began < QUICK_NS
+        self.quick = clock_ns() - began < QUICK_NS
         return 0
 
     cdef int cancel_some(self, const uint64_t *numbers, uint32_t count) except -1:

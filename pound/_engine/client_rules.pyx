@@ -15,7 +15,9 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset, strlen
 
+from pound._base.clock cimport clock_ns
 from pound._base.links cimport queue_append
+from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.pool cimport NONE
 from pound._wire.format cimport (
     BYE_GOING, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT,
@@ -25,8 +27,7 @@ from pound._wire.reader cimport part_next, part_t, record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
-from .engine cimport (
-    clock_now, engine_command_t, engine_t, pthread_mutex_lock, pthread_mutex_unlock, rules_t)
+from .engine cimport engine_command_t, engine_t, rules_t
 from .link cimport FAR, broker_limits_t, link_greets, link_jitter, link_next_beat, link_resting
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
@@ -191,7 +192,7 @@ cdef void run_look(engine_t *e, engine_command_t *command) noexcept nogil:
 # run_leave has BYE said and the engine finish.
 cdef void run_leave(engine_t *e, engine_command_t *command) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
-    a.leave_by = clock_now() + a.leave_within
+    a.leave_by = clock_ns() + a.leave_within
     free(command)
 
 

@@ -14,16 +14,13 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._base.locks cimport pthread_mutex_t
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .link cimport link_state_t
-from .mailbox cimport mail_t, mailbox_t, pthread_mutex_t
+from .mailbox cimport mail_t, mailbox_t
 from .outbox cimport outbox_t
 from .socket cimport link_socket_t
-
-cdef extern from "pthread.h" nogil:
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef struct engine_t                      # defined below
 cdef struct engine_command_t                     # defined below
@@ -74,7 +71,6 @@ cdef struct engine_t:
     int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
 
-cdef int64_t clock_now() noexcept nogil                 # ns, monotonic (as Python's time.monotonic)
 # engine_post has command.run called on the engine's thread, in order: 0; -1: the engine has ended
 # and the caller keeps the command. Any thread, no GIL needed.
 cdef int engine_post(engine_t *e, engine_command_t *command) noexcept nogil
@@ -86,30 +82,3 @@ cdef void engine_log(
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
 # engine_run turns until the end has finished, then closes everything: the body of the thread.
 cdef void engine_run(engine_t *e) noexcept nogil
-
-# forks counts the forks that made this process from its parents (pthread_atfork): whoever remembers
-# another number was made before a fork.
-cdef uint32_t forks() noexcept nogil
-
-cdef class Engine:
-    # The Python handle, base of ClientEngine and WorkerEngine: context, threads, mailbox.
-    # A subclass fills e.rules in its __init__, after this one's.
-    cdef engine_t e
-    cdef mailbox_t mailbox                # the main mailbox; e.main points to it
-    cdef uint32_t born                    # forks() when made
-    cdef object context, thread, logger, endpoints
-    cdef object repeats                   # which lines of the log were written a moment ago
-    cdef str noun                         # what the program calls us: client, worker
-    cdef object own_context
-    cdef object events_thread             # None: an event loop calls `events()`
-    cdef readonly object connected        # a threading.Event: a broker has welcomed us
-    cdef object settled                   # another: `connected` is set, or it never will be again
-    cdef object looker                    # the thread that finds out why, or None
-    cdef dict reported                    # endpoint: (reason, when it was logged)
-    cdef uint8_t started
-    cdef uint8_t has_ended                # MAIL_CLOSED was taken: no more events will come
-    cdef int check(self) except -1        # ForkError in a child, ClosedError after the end
-    # take_events takes all mails, logs what is to be logged, and returns the chain of the others.
-    cdef mail_t *take_events(self)
-    # deliver handles the chain, never empty, and frees it; on the events thread or in events().
-    cdef void deliver(self, mail_t *mails)

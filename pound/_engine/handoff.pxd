@@ -14,13 +14,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from posix.unistd cimport write
 
+from pound._base.locks cimport pthread_cond_t, pthread_mutex_t
 from .engine cimport engine_command_t, engine_t
-from .mailbox cimport pthread_mutex_t
 from .task cimport answers_t, held_task_t, task_queue_t
-
-cdef extern from "pthread.h" nogil:
-    ctypedef struct pthread_cond_t:
-        pass
 
 cdef struct handoff_t        # defined below
 

@@ -3,22 +3,14 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
+from pound._base.locks cimport (
+    condition_init, condition_wait, pthread_cond_broadcast, pthread_cond_destroy,
+    pthread_cond_signal, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock)
 from .engine cimport engine_command_t, engine_post, engine_t
 from .link cimport FAR
-from .mailbox cimport pthread_mutex_t
 from .task cimport (
     answer_free, answers_put, answers_t, held_task_t, task_keep, task_queue_t, tasks_append)
-
-cdef extern from "pthread.h" nogil:
-    int pthread_mutex_init(pthread_mutex_t *lock, void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *lock)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int pthread_cond_init(pthread_cond_t *condition, void *attributes)
-    int pthread_cond_destroy(pthread_cond_t *condition)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
-    int pthread_cond_signal(pthread_cond_t *condition)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
 
 cdef enum:
     GATHER_NS = 100000               # for answers to share a packet, while tasks wait for handlers
@@ -74,7 +66,7 @@ cdef int handoff_wait(handoff_t *h) noexcept nogil:
     if h.waiting.count == 0:
         h.threads.idle += 1
         while not (h.threads.granted or h.over):
-            pthread_cond_wait(&h.work, &h.lock)
+            condition_wait(&h.work, &h.lock, FAR)
         h.threads.idle -= 1
         woken = -1 if h.over else 1
         h.threads.granted = 0
@@ -213,7 +205,8 @@ cdef void handoff_init(
     handoff_t *h, engine_t *engine, uint32_t capacity, int fd
 ) noexcept nogil:
     pthread_mutex_init(&h.lock, NULL)
-    pthread_cond_init(&h.work, NULL)
+    condition_init(&h.work)
+    condition_init(&h.room)
     h.engine = engine
     h.notice.command.run = noticed
     h.notice.handoff = h

@@ -13,12 +13,9 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._base.locks cimport pthread_mutex_t
 from pound._wire.reader cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
-
-cdef extern from "pthread.h" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -34,7 +31,7 @@ cdef enum mail_kind:
     MAIL_CLOSED              # the engine has ended; nothing follows in its main mailbox
     MAIL_ALONE               # no broker has welcomed us: number (ms), code (a connection stands)
 
-cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOGS of engine.pyx
+cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOGS of handle.pyx
     LOG_BROKER_FOUND = 1     # texts: endpoint
     LOG_BROKER_LOST          # texts: endpoint, reason
     LOG_CANNOT_CONNECT       # texts: endpoint, error
@@ -115,7 +112,7 @@ cdef mail_t *mailbox_take(mailbox_t *box) noexcept nogil         # the whole cha
 # -1: a signal came (the caller runs PyErr_CheckSignals under the GIL and waits again).
 cdef int mailbox_wait(mailbox_t *box, int64_t timeout_ns) noexcept nogil
 
-# --- the Python face: with the GIL
+# --- with the GIL
 
 # body_fill makes a C body of Python's: `body` bytes-like or a sequence of those, `meta` a mapping
 # or None. If any part has ATTACH_FROM bytes the parts are attached, and read-only buffers (bytes,

@@ -1,7 +1,7 @@
 """Mail: bodies, and what the engine's thread and Python's threads hand to each other.
 
-The rules are in `mailbox.pxd`. Everything up to the Python face runs without the GIL, on any
-thread; below it bodies become Python objects and Python objects become bodies.
+The rules are in `mailbox.pxd`. What comes first runs without the GIL, on any thread;
+below it bodies become Python objects and Python objects become bodies.
 """
 
 cimport cython
@@ -17,6 +17,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from pound._base.check cimport CHECK
+from pound._base.clock cimport clock_ns
+from pound._base.locks cimport (
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock)
 from pound._wire.format cimport FLAG_ATTACHED, FLAG_META, PART_ATTACHED_FROM, load_u32
 from pound._wire.writer cimport part_next, part_put, part_t
 from pound._zmq.libzmq cimport zmq
@@ -25,7 +28,7 @@ from collections.abc import Sequence
 
 from zmq import Frame
 
-from .values import decode_meta, encode_meta
+from .values import all_parts, decode_meta, encode_meta
 
 cdef extern from "pound/_base/atomics.h" nogil:
     ctypedef struct pound_shared_t:
@@ -37,15 +40,6 @@ cdef extern from "pound/_base/atomics.h" nogil:
     void ringing_begin(uint32_t *ringing)
     void ringing_end(uint32_t *ringing)
     uint32_t ringing_read(uint32_t *ringing)
-
-cdef extern from "pound/_base/clock.h" nogil:
-    int64_t clock_ns()
-
-cdef extern from "pthread.h" nogil:
-    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -70,7 +64,6 @@ cdef extern from "pythread.h" nogil:
         PyThread_type_lock lock, long long microseconds, int interruptible)
 
 cdef enum:
-    PARTS_MAX = 65535          # a record counts its parts in a u16
     LOG_MAILS_MAX = 256
     WAIT_US_MAX = 3600000000   # at a time; a lock of Python counts no more than a C long long
 
@@ -332,7 +325,7 @@ cdef long long wait_us(int64_t ns) noexcept nogil:
     return WAIT_US_MAX if ns >= WAIT_US_MAX * <int64_t>1000 else (ns + 999) // 1000
 
 
-# --- the Python face -----------------------------------------------------------------------
+# --- with the GIL --------------------------------------------------------------------------
 
 @cython.final
 cdef class Part:
@@ -360,10 +353,7 @@ cdef int body_fill(body_t *body, object given, object meta) except -1:
         return 0
     parts = split(given)
     if meta:
-        parts.insert(0, encode_meta(meta))
-    if len(parts) > PARTS_MAX:
-        raise ValueError(
-            f"a body of {len(parts)} parts; at most {PARTS_MAX} travel in one record")
+        parts = all_parts([encode_meta(meta), *parts])
     body.flags = FLAG_META if meta else 0
     try:
         if any(size_of(part) >= PART_ATTACHED_FROM for part in parts):
@@ -384,7 +374,7 @@ cdef list split(object given):
         return [solid(given)]
     if not isinstance(given, Sequence):
         raise TypeError(f"a body is bytes-like or a sequence of those, not {type(given).__name__}")
-    return [solid(part) for part in given]
+    return [solid(part) for part in all_parts(given)]
 
 
 # solid returns one part as something that nobody will change: itself, a view of it, or a copy.

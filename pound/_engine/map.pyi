@@ -8,8 +8,8 @@ from pound._engine.values import Body
 
 @final
 class Map:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         engine: ClientEngine,
         service: str,
         bodies: Iterable[Body],
@@ -17,7 +17,7 @@ class Map:
         timeout: float | None,
         priority: int,
         full: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...  # as the client of `engine` says
     def close(self) -> None: ...

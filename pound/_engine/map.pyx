@@ -15,9 +15,9 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from pound._base.clock cimport clock_ns
 from .client cimport ClientEngine, ReplyQueue, drain, mail_value, submit_add, submit_free
 from .client_state cimport WANTS_ANSWER, WANTS_BODY, submit_t
-from .engine cimport clock_now
 from .mailbox cimport mail_free, mail_t, mailbox_take, released_drop
 
 from .checks import check_whole
@@ -63,12 +63,10 @@ cdef class Map:
     cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
     cdef bint busy                 # a thread is inside
 
-    def __init__(
+    def __cinit__(
         self, ClientEngine engine not None, service, bodies, window, timeout, priority,
         bint full=False,
     ):
-        if self.answers != NULL:
-            raise RuntimeError("it was initialised before")
         self.engine = engine
         service_name(service)      # refused here, not at the first answer
         if isinstance(bodies, (bytes, bytearray, memoryview, str)):
@@ -148,10 +146,10 @@ cdef class Map:
 
     cdef int ask_ahead(self) except -1:
         """ask_ahead fills the window; bodies that take their time don't hold up an answer."""
-        cdef int64_t began = clock_now()
+        cdef int64_t began = clock_ns()
         while self.bodies is not None and self.room():
             self.ask_batch(min(self.room(), self.batch))
-            if clock_now() - began >= SLOW_NS:
+            if clock_ns() - began >= SLOW_NS:
                 self.sort(mailbox_take(&self.box.mailbox))
                 if self.answers[self.told % self.window] != NULL:
                     break

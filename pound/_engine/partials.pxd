@@ -21,9 +21,6 @@ cdef enum partial_t:
     PARTIAL_GIVEN
     PARTIAL_DROPPED          # nobody listens
 
-# room_init makes the condition that handlers wait for; its clock is the monotonic one.
-cdef void room_init(handoff_t *h) noexcept nogil
-
 # --- for handlers; any thread
 
 # partial_give gives a partial and takes over its body, or drops it. It waits for room and for

@@ -2,38 +2,16 @@
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, timespec
 
+from pound._base.clock cimport clock_ns
+from pound._base.locks cimport (
+    condition_wait, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
 from pound._wire.writer cimport KIND_PARTIAL, partial_cost
-from .engine cimport clock_now, engine_post
-from .handoff cimport handoff_t, notices, pthread_cond_t, ring, rings
-from .mailbox cimport body_clear, body_t, pthread_mutex_t
+from .engine cimport engine_post
+from .handoff cimport handoff_t, notices, ring, rings
+from .link cimport FAR
+from .mailbox cimport body_clear, body_t
 from .task cimport answer_new, answer_size, answer_t, answers_put, held_task_t
-
-cdef extern from "pthread.h" nogil:
-    ctypedef struct pthread_condattr_t:
-        pass
-    int pthread_condattr_init(pthread_condattr_t *attributes)
-    int pthread_condattr_setclock(pthread_condattr_t *attributes, int clock)
-    int pthread_condattr_destroy(pthread_condattr_t *attributes)
-    int pthread_mutex_lock(pthread_mutex_t *lock)
-    int pthread_mutex_unlock(pthread_mutex_t *lock)
-    int pthread_cond_init(pthread_cond_t *condition, pthread_condattr_t *attributes)
-    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
-    int pthread_cond_timedwait(
-        pthread_cond_t *condition, pthread_mutex_t *lock, const timespec *until)
-    int pthread_cond_broadcast(pthread_cond_t *condition)
-
-cdef enum:
-    SECOND = 1000000000              # ns
-
-
-cdef void room_init(handoff_t *h) noexcept nogil:
-    cdef pthread_condattr_t monotonic
-    pthread_condattr_init(&monotonic)
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC)
-    pthread_cond_init(&h.room, &monotonic)
-    pthread_condattr_destroy(&monotonic)
 
 
 cdef void room_take(handoff_t *h, const answer_t *a) noexcept nogil:
@@ -71,23 +49,17 @@ cdef inline bint full(const handoff_t *h, const held_task_t *task) noexcept nogi
 
 # expired notes that a task is past its deadline: nobody waits for it; under the lock.
 cdef inline void expired(held_task_t *task) noexcept nogil:
-    if task.deadline and clock_now() >= task.deadline:
+    if task.deadline and clock_ns() >= task.deadline:
         task.cancelled = 1
 
 
 # await_room waits until a partial of the task need not wait any more; under the lock.
 cdef void await_room(handoff_t *h, held_task_t *task) noexcept nogil:
-    cdef timespec until
-    until.tv_sec = task.deadline // SECOND
-    until.tv_nsec = task.deadline % SECOND
     h.blocked += 1
     while full(h, task):
         task.waits = 1
-        if task.deadline:
-            pthread_cond_timedwait(&h.room, &h.lock, &until)
-            expired(task)
-        else:
-            pthread_cond_wait(&h.room, &h.lock)
+        condition_wait(&h.room, &h.lock, task.deadline if task.deadline else FAR)
+        expired(task)
     h.blocked -= 1
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pound._base.addresses import split_endpoint
+
 ADDRESSES_MAX = 64  # of a name that are tried
 CONNECT_S = 2.0  # a host that does not answer within this counts as silent
 
@@ -61,9 +63,9 @@ def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
             reason = "inproc needs the broker's zmq.Context: give it as context"
         return Trouble(endpoint, reason, True)
     try:
-        (_reach_ipc if transport == "ipc" else _reach_tcp)(address)
+        _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
     except socket.gaierror as error:
-        host = _host_and_port(address)[0]
+        host = _host_and_port(endpoint)[0]
         words = (error.strerror or str(error)).lower()
         return Trouble(endpoint, f"the name {host!r} does not resolve: {words}", True)
     except ConnectionRefusedError:
@@ -94,7 +96,7 @@ def addresses_of(endpoint: str) -> list[str]:
         return []
     source, semicolon, _ = address.rpartition(";")
     try:
-        host, port = _host_and_port(address)
+        host, port = _host_and_port(endpoint)
         if ":" in host or not any(map(str.isalpha, host)):
             return []  # it is an address already
         import socket
@@ -110,15 +112,15 @@ def addresses_of(endpoint: str) -> list[str]:
     return [f"tcp://{source}{semicolon}{host}:{port}" for host in hosts[:ADDRESSES_MAX]]
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(";")[2].rpartition(":")  # SOURCE;HOST:PORT is allowed
-    return host.strip("[]"), int(port)
+def _host_and_port(endpoint: str) -> tuple[str, int]:
+    _, host, port = split_endpoint(endpoint)
+    return host, int(port)
 
 
-def _reach_tcp(address: str) -> None:
+def _reach_tcp(endpoint: str) -> None:
     import socket
 
-    with socket.create_connection(_host_and_port(address), CONNECT_S):
+    with socket.create_connection(_host_and_port(endpoint), CONNECT_S):
         return  # whatever listens is sent nothing, and takes it for a client that went away
 
 

@@ -5,19 +5,19 @@ libzmq does not say in band that it lost or renewed a connection: the socket's m
 were not read yet: answers, and the broker's BYE.)
 """
 
-from libc.errno cimport EINTR
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset, strchr, strlen
+from libc.string cimport memset, strchr, strlen
 
 from pound._wire.reader cimport packet_open, packet_t
 from pound._wire.writer cimport wire_error_text
 from pound._zmq.libzmq cimport (
-    ZMQ_DEALER, ZMQ_DONTWAIT, ZMQ_EVENT_CONNECT_RETRIED, ZMQ_EVENT_DISCONNECTED,
+    ZMQ_DEALER, ZMQ_EVENT_CONNECT_RETRIED, ZMQ_EVENT_DISCONNECTED,
     ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENTS, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_PAIR, ZMQ_POLLIN,
     ZMQ_POLLOUT, ZMQ_RCVHWM, ZMQ_RECONNECT_IVL, ZMQ_RECONNECT_IVL_MAX, ZMQ_SNDHWM, zmq, zmq_msg_t)
+from pound._zmq.receive cimport monitor_next, receive_now
 from .endpoints cimport endpoint_name, endpoint_target
 from .link cimport (
     LINK_CLOSE, LINK_DROP, LINK_LOG_FOUND, LINK_LOG_LOST, LINK_OPEN, draw, link_action_t,
@@ -172,12 +172,15 @@ cdef void log_failure(link_socket_t *s) noexcept nogil:
 # --- events --------------------------------------------------------------------------------
 
 cdef void socket_watch(link_socket_t *s, int64_t now) noexcept nogil:
-    cdef int event
+    cdef zmq_msg_t message
+    cdef uint16_t event
+    cdef uint32_t value
+    zmq.msg_init(&message)
     while s.monitor_readable and s.monitor != NULL:
-        event = monitor_event(s)
-        if event == 0:
+        if not monitor_next(s.monitor, &message, &event, &value):
+            outbox_failed(s.outbox)
             s.monitor_readable = 0
-            return
+            break
         if event == ZMQ_EVENT_DISCONNECTED:
             link_disconnected(s.link, now)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
@@ -185,32 +188,7 @@ cdef void socket_watch(link_socket_t *s, int64_t now) noexcept nogil:
         elif event == ZMQ_EVENT_CONNECT_RETRIED:
             link_refused(s.link, now)
         socket_act(s, now)
-
-
-# monitor_event reads one event of the monitor; 0: there is none.
-cdef int monitor_event(link_socket_t *s) noexcept nogil:
-    cdef zmq_msg_t message
-    cdef uint16_t event = 0
-    cdef bint first = True
-    cdef bint more = True
-    zmq.msg_init(&message)
-    while more and receive(s, s.monitor, &message) >= 0:
-        if first and zmq.msg_size(&message) >= 2:
-            memcpy(&event, zmq.msg_data(&message), 2)  # in the machine's own order
-        first = False
-        more = zmq.msg_more(&message)
     zmq.msg_close(&message)
-    return event
-
-
-# receive reads one frame: its size, or -1: there is none.
-cdef int receive(link_socket_t *s, void *socket, zmq_msg_t *message) noexcept nogil:
-    cdef int size = zmq.msg_recv(message, socket, ZMQ_DONTWAIT)
-    while size < 0 and zmq.errnum() == EINTR:
-        size = zmq.msg_recv(message, socket, ZMQ_DONTWAIT)
-    if size < 0:
-        outbox_failed(s.outbox)
-    return size
 
 
 cdef int socket_read(link_socket_t *s, packet_t *packet) noexcept nogil:
@@ -234,7 +212,8 @@ cdef int read_message(link_socket_t *s) noexcept nogil:
             outbox_starve(s.outbox)
             return 0
         zmq.msg_init(&s.heard[s.heard_count])
-        if receive(s, s.socket, &s.heard[s.heard_count]) < 0:
+        if receive_now(&s.heard[s.heard_count], s.socket) < 0:
+            outbox_failed(s.outbox)
             zmq.msg_close(&s.heard[s.heard_count])
             s.readable = 0
             s.outbox.touched = 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pound._engine.checks import as_bytes
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as Defaulted
 
     Body: TypeAlias = Buffer | Sequence[Buffer]  # what callers and handlers may give
+else:
+    Buffer = bytes | bytearray | memoryview
+    Body = Buffer | Sequence[Buffer]
+
+PROGRESS = "progress"  # the key of META by which a partial says how far the work is
+PARTS_MAX = 65535  # of a body: a record counts them in 16 bits
 
 # What they get. With ``copy=False`` a part of 4096 bytes and more is a memoryview.
 Part: TypeAlias = bytes | memoryview
@@ -45,7 +52,7 @@ class _Parts(Generic[P]):
         """The body's parts, in a list of their own."""
         given: Any = self._given
         one = not isinstance(given, (list, tuple)) and is_buffer(given)
-        return [given] if one else list(given)
+        return [given] if one else all_parts(given)
 
     @property
     def body(self) -> P:
@@ -164,6 +171,22 @@ def is_buffer(given: object) -> bool:
     return True
 
 
+def all_parts(given: Iterable[P]) -> list[P]:
+    """Return the parts of a body of several in a list of their own.
+
+    Raises
+    ------
+    ValueError
+        They are more than one record can carry, perhaps without end.
+    """
+    parts = list(islice(given, PARTS_MAX + 1))
+    if len(parts) > PARTS_MAX:
+        raise ValueError(
+            f"a body of more than {PARTS_MAX} parts, META's included: no more travel in one record"
+        )
+    return parts
+
+
 def one_part(parts: list[P]) -> P:
     """Return the one part of a body, or an empty one if it has none.
 
@@ -207,6 +230,11 @@ def service_name(service: str) -> bytes:
             f"a service name of {len(name)} bytes; at most {NAME_BYTES_MAX} are allowed"
         )
     return name
+
+
+def progress_meta(done: float, total: float | None) -> dict[str, str]:
+    """Return the META of a partial that says how far the work is."""
+    return {PROGRESS: f"{done:g}" if total is None else f"{done:g}/{total:g}"}
 
 
 def encode_meta(meta: Mapping[str, str]) -> bytes:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint8_t
 
-from .engine cimport Engine
+from .handle cimport Engine
 from .mailbox cimport body_t
 from .task cimport held_task_t
 from .worker_rules cimport worker_state_t
@@ -18,8 +18,10 @@ cdef class WorkerEngine(Engine):
     cdef uint8_t wants[SERVICES_MAX]     # the handler wants the Task
     cdef bint share                      # large bodies are memoryviews
     cdef uint32_t threads                # ever made
+    cdef set thread_ids                  # of those that run
     cdef bint drains                     # and the log says so
     cdef dict released                   # by service: when it was logged, how many since
+    cdef int serve(self) except -1
     cdef int perform(self, held_task_t *task) except -1
     cdef int call(self, held_task_t *task) except -1
     cdef bint refuses_parts(self, held_task_t *task) except -1

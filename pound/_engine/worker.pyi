@@ -4,9 +4,9 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, final
 
 import zmq
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
-from pound._engine.engine import Engine
+from pound._engine.handle import Engine
 from pound._engine.values import Answer, P
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _Handler: TypeAlias = tuple[Callable[[Any], object], bool]
 class Task(Generic[P]):
     """One delivery of a request to this worker; what a handler is called with."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Raise TypeError: a Task comes from its worker."""
 
     @classmethod
@@ -59,8 +59,8 @@ class WorkerEngine(Engine):
     `events`, `take_cancelled` and `take_tasks`.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         endpoints: tuple[str, ...],
         context: zmq.Context[Any] | None,
         heartbeat: float,
@@ -70,10 +70,13 @@ class WorkerEngine(Engine):
         capacity: int,
         share: bool = False,
         events_fd: int = -1,
-    ) -> None: ...
+    ) -> Self: ...
     def start(self) -> None: ...
     def work(self) -> None:
         """Run handlers until the engine has ended: the body of a handler thread."""
+
+    def on_handler_thread(self) -> bool:
+        """Tell whether the caller runs in a handler."""
 
     def leave(self, seconds: float) -> None:
         """Take no more tasks, finish the held ones within `seconds`, then end."""

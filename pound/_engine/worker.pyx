@@ -9,18 +9,18 @@ handler returns or raises becomes one answer, whatever happens: no exception lea
 whatever class, and none is raised while another one is handled that is not its own.
 """
 
-# --- the Python face
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint16_t
 from libc.math cimport ceil
 from libc.string cimport memset, strlen
 
+from pound._base.clock cimport clock_ns
 from pound._wire.writer cimport (
     CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
     FLAG_META, KIND_ERROR, KIND_REPLY)
-from .engine cimport Engine, clock_now, engine_log, forks
+from .engine cimport engine_log
+from .handle cimport Engine, forks
 from .handoff cimport (
     handoff_answer, handoff_take, handoff_take_all, handoff_take_cancelled, handoff_thread_lost,
     handoff_wait)
@@ -44,7 +44,7 @@ from types import GenericAlias
 from pound._base.unpicklable import TASK
 from pound._logging import log_event
 from pound.errors import Cancelled, ProtocolError, Release
-from .values import Answer, one_part
+from .values import Answer, one_part, progress_meta
 
 cdef enum:
     WORDS_BYTES_MAX = 4096           # of an error's sentence
@@ -59,6 +59,7 @@ LOGGER = logging.getLogger("pound.worker")
 LAST_WORDS = LAST_WORDS_MS / 1000
 AGREE_WITHIN = AGREE_WITHIN_MS / 1000
 UNWANTED = "nobody waits for it any more"
+cdef object MADE = object()          # what a Task is made with, so that nobody else makes one
 
 
 def live():
@@ -69,11 +70,11 @@ def live():
 cdef class WorkerEngine(Engine):
     """The engine of a worker: the tasks it holds, and the threads that run their handlers."""
 
-    def __init__(
+    def __cinit__(
         self, endpoints, context, heartbeat, liveness, label, services, capacity, share=False,
         events_fd=-1,
     ):
-        super().__init__(endpoints, context, heartbeat, liveness, True, LOGGER, events_fd)
+        self.make(endpoints, context, heartbeat, liveness, True, LOGGER, events_fd)
         if len(services) > SERVICES_MAX:
             raise ValueError(f"at most {SERVICES_MAX} services")
         if worker_init(&self.w, &self.e, capacity, self.e.main.fd) < 0:
@@ -86,6 +87,7 @@ cdef class WorkerEngine(Engine):
             self.wants[place] = wants
         self.share = share
         self.released = {}
+        self.thread_ids = set()
 
     def __dealloc__(self):
         if self.born == forks():  # in a child the lock may never be released
@@ -112,7 +114,7 @@ cdef class WorkerEngine(Engine):
         """Take no more tasks, finish the held ones within `seconds`, then end."""
         self.check_fork()
         cdef double ns = max(seconds, 0.0) * SECOND
-        cdef int64_t now = clock_now()
+        cdef int64_t now = clock_ns()
         if self.started and not self.e.closed and not self.drains:
             self.drains = 1
             engine_log(&self.e, LOG_DRAINING, self.w.running.count, 0, NULL, 0)
@@ -146,6 +148,18 @@ cdef class WorkerEngine(Engine):
 
     def work(self):
         """Run handlers until the engine has ended: the body of a handler thread."""
+        number = threading.get_ident()
+        self.thread_ids.add(number)
+        try:
+            self.serve()
+        finally:
+            self.thread_ids.discard(number)
+
+    def on_handler_thread(self):
+        """Tell whether the caller runs in a handler."""
+        return threading.get_ident() in self.thread_ids
+
+    cdef int serve(self) except -1:
         cdef held_task_t *task
         cdef bint woken = False, alone = False
         cdef int64_t begun, took = -1
@@ -157,11 +171,11 @@ cdef class WorkerEngine(Engine):
             if task != NULL:
                 if alone:
                     self.spawn()
-                begun = clock_now()
+                begun = clock_ns()
                 self.perform(task)
                 if self.born != forks():  # the handler came back in a child, too: its last thread
-                    return
-                took = clock_now() - begun
+                    return 0
+                took = clock_ns() - begun
                 done += 1
                 if done % YIELD_EVERY == 0:
                     released_drop()
@@ -173,7 +187,7 @@ cdef class WorkerEngine(Engine):
             with nogil:
                 how = handoff_wait(&self.w.handoff)
             if how < 0:
-                return
+                return 0
             woken = how
 
     cdef int perform(self, held_task_t *task) except -1:
@@ -242,7 +256,7 @@ cdef class WorkerEngine(Engine):
             if isinstance(error, Release):
                 return self.release(task, error)
             if task.cancelled and isinstance(error, Cancelled):  # as `cancelled` said: no failure
-                if task.deadline and clock_now() >= task.deadline:  # seen before the broker did
+                if task.deadline and clock_ns() >= task.deadline:  # seen before the broker did
                     return answer_words(
                         task, CODE_DEADLINE_EXCEEDED, "its deadline has passed")
                 return answer_words(task, CODE_CANCELLED, sentence(error))
@@ -260,7 +274,7 @@ cdef class WorkerEngine(Engine):
 
     cdef int release(self, held_task_t *task, object error) except -1:
         """Give the task back; a service's are logged once in 30 s."""
-        cdef double now = clock_now() / SECOND
+        cdef double now = clock_ns() / SECOND
         cdef double after = error.after or 0.0
         name = self.names[task.service]
         words = sentence(error) or "given back"
@@ -288,7 +302,7 @@ cdef class WorkerEngine(Engine):
 
     cdef Task handle_of(self, held_task_t *task):
         """Return the Python Task of a task, which takes over the request's body."""
-        cdef Task handle = Task.__new__(Task)
+        cdef Task handle = Task.__new__(Task, MADE)
         task_keep(task)
         handle.engine = self
         handle.task = task
@@ -515,8 +529,9 @@ cdef class Task:
         deadline passed, or the broker was restarted. A handler that runs long should look.
     """
 
-    def __init__(self):
-        raise TypeError("a Task comes from its worker")
+    def __cinit__(self, made=None):
+        if made is not MADE:
+            raise TypeError("a Task comes from its worker")
 
     @classmethod
     def __class_getitem__(cls, parts):
@@ -581,7 +596,7 @@ cdef class Task:
         """Seconds until the deadline, not below 0; None if there is no deadline."""
         if not self.task.deadline:
             return None
-        return max(0.0, (self.task.deadline - clock_now()) / SECOND)
+        return max(0.0, (self.task.deadline - clock_ns()) / SECOND)
 
     def partial(self, body, meta=None):
         """Send a partial of the answer ahead of the final one.
@@ -632,5 +647,4 @@ cdef class Task:
         Cancelled
             Nobody waits for the answer any more, as `cancelled` says.
         """
-        told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
-        self.partial(b"", {"progress": told})
+        self.partial(b"", progress_meta(done, total))

@@ -20,7 +20,7 @@ from .mailbox cimport (
     LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_UNDELIVERED, body_clear, body_read, body_text)
 from .outbox cimport (
     outbox_bye, outbox_error, outbox_flushed, outbox_partial, outbox_ready, outbox_reply, outbox_t)
-from .partials cimport room_give, room_init, room_take, take_credit
+from .partials cimport room_give, room_take, take_credit
 from .task cimport (
     TASK_GONE, TASK_RUNNING, TASK_STALE, answer_free, answer_new, answer_size, answer_t,
     answers_drop, answers_pop, answers_put, answers_t, held_add, held_drop, held_remove,
@@ -470,7 +470,6 @@ cdef int worker_init(worker_state_t *w, engine_t *engine, uint32_t capacity, int
     if w.buckets == NULL:
         return -1
     handoff_init(&w.handoff, engine, capacity, fd)
-    room_init(&w.handoff)
     w.mask = buckets - 1
     w.capacity = capacity
     w.drain.until = w.drain.bye_at = w.drain.idle_since = FAR

@@ -6,8 +6,9 @@ uvloop are tried, on Linux; macOS is expected to work. A loop without ``add_read
 default one) is woken by a thread instead, which is untried there.
 """
 
+from pound._engine.handlers import AsyncHandler as Handler
 from pound._engine.values import Answer, Partial
 from pound.aio.client import Client, Stream
 from pound.aio.worker import Task, Worker
 
-__all__ = ["Answer", "Client", "Partial", "Stream", "Task", "Worker"]
+__all__ = ["Answer", "Client", "Handler", "Partial", "Stream", "Task", "Worker"]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from pound._engine.engine import Engine
+from pound._engine.handle import Engine
 from pound.errors import ClosedError
 
 E = TypeVar("E", bound=Engine)

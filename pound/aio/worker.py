@@ -28,7 +28,7 @@ from pound._base.signals import SIGNALS, Handlers, installed, not_inherited, res
 from pound._base.unpicklable import TASK, Unpicklable
 from pound._engine import worker as worker_engine
 from pound._engine.handlers import AsyncHandler, Call, is_async
-from pound._engine.values import Answer, P
+from pound._engine.values import Answer, P, progress_meta
 from pound._engine.worker import WorkerEngine
 from pound._engine.worker_options import WorkerBase
 from pound.aio._loop import Binding
@@ -348,47 +348,26 @@ class Task(Unpicklable, Generic[P]):
         return self._taken.cancelled
 
     async def partial(self, body: Body, meta: Mapping[str, str] | None = None) -> None:
-        """Send a partial of the answer ahead of the final one.
-
-        Waits while the client has not read what was sent before: a stream goes as fast as it is
-        read, some 64 KiB to 1 MiB ahead.
+        """Send a partial of the answer, as `pound.Task.partial` does; it raises what that does.
 
         Parameters
         ----------
-        body : bytes-like or sequence of bytes-like
-            A sequence is a body of several parts.
-        meta : dict of str to str, optional
-            Sent along.
-
-        Raises
-        ------
-        Cancelled
-            Nobody waits for the answer any more, as `cancelled` says.
-        TypeError
-            `body` is not bytes-like or a sequence of those.
-        ValueError
-            The partial exceeds a limit of the broker.
+        body, meta
+            As those of `pound.Task.partial`.
         """
         serving = self._worker._bound().engine
         while not serving.try_partial(self._taken, body, meta):
             await self._worker._room(self._taken)
 
     async def progress(self, done: float, total: float | None = None) -> None:
-        """Report how far the work is: an empty partial with META ``progress``: ``done/total``.
+        """Report how far the work is, as `pound.Task.progress` does; it raises what that does.
 
         Parameters
         ----------
-        done : float
-        total : float, optional
-            Without it META is ``done`` alone.
-
-        Raises
-        ------
-        Cancelled
-            Nobody waits for the answer any more, as `cancelled` says.
+        done, total
+            As those of `pound.Task.progress`.
         """
-        told = f"{done:g}" if total is None else f"{done:g}/{total:g}"
-        await self.partial(b"", {"progress": told})
+        await self.partial(b"", progress_meta(done, total))
 
 
 class _Handler:

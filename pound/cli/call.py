@@ -13,6 +13,7 @@ import click
 import pound
 from pound._engine.checks import as_bytes
 from pound._engine.progress import Progress
+from pound._engine.values import PROGRESS
 from pound.cli.common import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -24,7 +25,7 @@ from pound.cli.common import (
     connect_option,
 )
 from pound.cli.lines import Lines, Pipeline, pipe
-from pound.cli.waiting import explained
+from pound.cli.waiting import Explanation, explained
 
 
 @click.command(short_help="Send one request, or one for each line, and print the answers.")
@@ -35,6 +36,11 @@ from pound.cli.waiting import explained
     "each_line",
     is_flag=True,
     help="Send each line of the file BODY (default: stdin) as a request of its own.",
+)
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="Write each partial answer as a line, as soon as it comes.",
 )
 @click.option(
     "--window",
@@ -63,6 +69,7 @@ def call(
     service: str,
     body: str | None,
     each_line: bool,
+    stream: bool,
     window: int,
     timeout: float | None,
     priority: int,
@@ -73,6 +80,11 @@ def call(
     BODY is sent as UTF-8; - reads it from stdin; without it the body is empty. An answer of
     several parts is written one part a line.
 
+    With --stream what a generator yields is written, one item a line, as soon as it comes, then
+    what it returns, unless that is empty; the parts of one item are separated by tabs. How far the
+    work is, if the handler says so, goes to stderr. Without --stream a line on stderr says how many
+    items were left out.
+
     With --map each line of input is the body of a request, and each answer is written as a line,
     as soon as its turn in the order of the input has come; the parts of one answer are separated
     by tabs. A bar on stderr shows how far it is when stderr is a terminal and stdout is not. The
@@ -81,14 +93,19 @@ def call(
     If no answer comes within a second, a line on stderr says what is waited for. Exits with 10 if
     the task failed, 11 if there is no such service, 12 if the deadline passed.
     """
+    if each_line and stream:
+        raise click.UsageError("--map and --stream exclude each other")
     if each_line:
         ctx.exit(_map(service, body, window, timeout, priority, endpoints))
     try:
         payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
         with client_of(endpoints) as client, explained(client, service) as explanation:
             explanation.begin()
-            answer = client.request_full(service, payload, timeout=timeout, priority=priority)
-        _write(answer.parts)
+            partials = client.stream(service, payload, timeout=timeout, priority=priority)
+            if stream:
+                _write_stream(partials, explanation)
+            else:
+                _write(_final(partials).parts)
     except pound.RequestError as error:
         complain(str(error))
         ctx.exit(_exit_code(error))
@@ -100,6 +117,32 @@ def _exit_code(error: pound.RequestError) -> int:
     if isinstance(error, pound.NoSuchService):
         return EXIT_NO_SERVICE
     return EXIT_DEADLINE if isinstance(error, pound.DeadlineExceeded) else EXIT_FAILED
+
+
+def _final(partials: pound.Stream) -> pound.Partial:
+    """Return the last partial, the answer; say how many before it are not shown."""
+    passed = 0
+    for partial in partials:
+        if partial.final:
+            break
+        passed = (passed if partial.sequence else 0) + (PROGRESS not in partial.meta)
+    if passed:
+        complain(f"{passed} partial answers came before this one: --stream writes them")
+    return partial
+
+
+def _write_stream(partials: pound.Stream, explanation: Explanation) -> None:
+    """Write each partial as it comes; say where the work began anew."""
+    attempt = 0
+    for partial in partials:
+        explanation.end()
+        if 0 < attempt < partial.attempt:
+            complain("the task was lost with its worker; what follows is of its next attempt")
+        attempt = partial.attempt
+        if PROGRESS in partial.meta:
+            complain(f"progress: {partial.meta[PROGRESS]}")
+        elif not partial.final or any(partial.parts):
+            _write_lines([b"\t".join(partial.parts)])
 
 
 def _write(parts: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,23 @@ def hold(task: pound.Task) -> bytes:
     while not path.exists() and not task.cancelled:
         time.sleep(0.005)
     return b"released"
+
+
+def stages(task: pound.Task) -> bytes:
+    """Say how far it is, and give two partials and an answer."""
+    task.progress(1, 2)
+    task.partial([b"a", b"b"])
+    task.partial(b"\x1b[31m")
+    return b"end"
+
+
+def again(task: pound.Task) -> bytes:
+    """Give a partial, and lose the worker in the first attempt."""
+    task.partial(b"attempt %d" % task.attempt)
+    if task.attempt == 1:
+        Path(task.body.decode()).touch()
+        threading.Event().wait()
+    return b""
 
 
 def count(body: bytes) -> Iterator[bytes]:

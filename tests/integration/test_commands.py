@@ -75,6 +75,54 @@ def test_call_and_its_exit_codes(
     assert b"the broker has no service 'pound.absent' of its own" in absent.stderr
 
 
+def test_a_call_writes_what_a_service_streams(
+    serve: Serve, offer: Callable[..., Process], run_pound: RunPound
+) -> None:
+    served = serve()
+    for handler in ("count", "stages", "fail"):
+        offer(served, handler)
+    at = ("--connect", served.frontend, "--timeout", "15")
+    counted = run_pound("call", "count", "3", "--stream", *at)
+    assert (counted.stdout, counted.stderr) == (b"0\n1\n2\n", b"")
+    staged = run_pound("call", "stages", "--stream", *at)
+    assert staged.stdout == b"a\tb\n\x1b[31m\nend\n"
+    assert staged.stderr == b"pound: progress: 1/2\n"
+    assert run_pound("call", "fail", "--stream", *at).returncode == 10
+    assert run_pound("call", "count", "--stream", "--map", *at).returncode == 2
+
+
+def test_a_call_that_is_no_stream_says_what_it_leaves_out(
+    serve: Serve, offer: Callable[..., Process], run_pound: RunPound
+) -> None:
+    served = serve()
+    for handler in ("count", "stages"):
+        offer(served, handler)
+    at = ("--connect", served.frontend, "--timeout", "15")
+    left_out = b"pound: %d partial answers came before this one: --stream writes them\n"
+    counted = run_pound("call", "count", "3", *at)
+    assert (counted.stdout, counted.stderr) == (b"", left_out % 3)
+    staged = run_pound("call", "stages", *at)
+    assert (staged.stdout, staged.stderr) == (b"end", left_out % 2)
+
+
+def test_a_streaming_call_says_where_the_work_begins_anew(
+    serve: Serve, offer: Callable[..., Process], spawn: Spawn, tmp_path: Path
+) -> None:
+    served = serve()
+    first = offer(served, "again")
+    begun = tmp_path / "begun"
+    call = spawn(
+        pound_command("call", "again", str(begun), "--stream", "--connect", served.frontend)
+    )
+    wait_until(begun.exists)
+    wait_until(lambda: "attempt 1" in call.stdout)
+    first.signal(signal.SIGKILL)
+    offer(served, "again")
+    assert call.wait() == 0
+    assert call.stdout == "attempt 1\nattempt 2\n"
+    assert "lost with its worker" in call.stderr
+
+
 def test_call_past_its_deadline_exits_with_12(serve: Serve, run_pound: RunPound) -> None:
     served = serve()
     late = run_pound("call", "absent", "--timeout", "0.2", "--connect", served.frontend)

@@ -22,7 +22,7 @@ import zmq
 
 import pound
 from pound._broker import events as broker_events
-from pound._engine import engine
+from pound._engine import handle
 from tests.interop.rig import WILDCARD, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
@@ -174,7 +174,8 @@ def test_request_past_its_deadline(broker: Served, own: Own) -> None:
     client.ask([b"q"], b"nobody", timeout_ms=50)
     line(
         broker.process,
-        "WARNING request failed client=tests:0 service=nobody code=4 attempts=0.*",
+        "WARNING request failed client=tests:0 service=nobody code=4 attempts=0"
+        " error=DeadlineExceeded.*",
     )
 
 
@@ -183,7 +184,8 @@ def test_client_that_cannot_be_told(broker: Served, own: Own) -> None:
     own(Mdp1AsyncClient(broker.frontend, service=b"nobody")).ask([b"q"])
     line(
         broker.process,
-        "WARNING error has no form in the client's dialect client=.* service=nobody code=5.*",
+        "WARNING error has no form in the client's dialect client=.* service=nobody code=5"
+        " error=NoSuchService.*",
     )
 
 
@@ -403,7 +405,7 @@ def test_worker_that_is_refused(
     first.ready()
     line(broker.process, "INFO worker ready.*")
     command = pound_command("worker", f"{HANDLERS}:echo", "--connect", broker.backend)
-    line(spawn(command), "ERROR refused code=8 words=.*sessions_max.*")
+    line(spawn(command), "ERROR refused code=8 words=.*sessions_max.* error=Busy")
 
 
 @drives("request waiting")
@@ -474,7 +476,7 @@ def test_every_line_is_driven() -> None:
 def test_every_line_is_documented() -> None:
     """The events of the tables of broker and engine, and those that the code names in place."""
     events = {event for _, event, _ in broker_events.EVENTS.values()}
-    events |= {event for _, event, _, _ in engine.LOGS.values()}
+    events |= {event for _, event, _, _ in handle.LOGS.values()}
     for source in [*(ROOT / "pound").rglob("*.py"), *(ROOT / "pound").rglob("*.pyx")]:
         text = source.read_text()
         events |= set(re.findall(r"_event\(\s*[\w.]+, logging\.[A-Z]+,\s*\"([^\"]+)\"", text))

@@ -29,16 +29,44 @@ def test_what_is_no_context_is_refused() -> None:
         pound.Broker(context=5)  # type: ignore[arg-type]
 
 
-def test_a_host_may_end_its_context_under_the_broker() -> None:
+@pytest.mark.parametrize("end", ["term", "destroy"])
+def test_a_host_may_end_its_context_under_the_broker(end: str) -> None:
+    """destroy() closes the sockets that it knows of: the broker's are not among them."""
     context: zmq.Context[Any] = zmq.Context()
     broker = pound.Broker(frontend="inproc://clients", backend="inproc://workers", context=context)
     broker.start()
-    ending = threading.Thread(target=context.term, daemon=True)
+    assert context._sockets is not None
+    assert not context._sockets
+    ending = threading.Thread(target=getattr(context, end), daemon=True)
     ending.start()
     ending.join(WAIT_S)
     assert not ending.is_alive()
     assert broker.wait(WAIT_S)
     assert not broker.running
+
+
+@pytest.mark.parametrize("name", ["pound-broker", "pound-broker-log"])
+def test_a_broker_that_gets_no_thread_gives_back_its_endpoints(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        broker = pound.Broker(frontend="tcp://127.0.0.1:*", backend="tcp://127.0.0.1:*")
+        with pytest.raises(RuntimeError, match="new thread"):
+            broker.start()
+    assert not broker.running
+    assert broker.drain()
+    with pound.Broker(
+        frontend=broker.frontend_endpoints[0], backend=broker.backend_endpoints[0]
+    ) as second:
+        assert second.running
 
 
 def test_a_blocked_client_is_tried_again_every_few_milliseconds(

@@ -6,8 +6,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pound._engine.engine cimport (
-    Engine, clock_now, engine_command_t, engine_log, engine_post, engine_t, forks)
+from pound._base.clock cimport clock_ns
+from pound._engine.engine cimport engine_command_t, engine_log, engine_post, engine_t
+from pound._engine.handle cimport Engine, forks
 from pound._engine.link cimport (
     FAR, broker_limits_t, link_greets, link_jitter, link_state_t)
 from pound._engine.mailbox cimport (
@@ -129,7 +130,7 @@ def put_and_forget(int rounds):
         thread.join()
 
 
-# --- the Python face: an engine ---------------------------------------------------------------
+# --- an engine -------------------------------------------------------------------------------
 
 cdef struct counts_t:
     body_t label
@@ -231,8 +232,11 @@ cdef class Probe(Engine):
     cdef counts_t counts
     cdef list delivered
 
-    def __init__(self, *args, label=b"probe", reply=None, beat=None):
-        super().__init__(*args)
+    def __cinit__(
+        self, endpoints, context, heartbeat, liveness, follows, logger, events_fd=-1, *,
+        label=b"probe", reply=None, beat=None,
+    ):
+        self.make(endpoints, context, heartbeat, liveness, follows, logger, events_fd)
         memset(&self.counts, 0, sizeof(counts_t))
         body_fill(&self.counts.label, label, None)
         if reply is not None:
@@ -305,4 +309,4 @@ cdef class Probe(Engine):
 
 
 def now():
-    return clock_now()
+    return clock_ns()

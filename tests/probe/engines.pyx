@@ -1,6 +1,7 @@
 # A hand on the engine of a client or a worker, for tests only.
 
-from pound._engine.engine cimport Engine, engine_command_t, engine_post, engine_t
+from pound._engine.engine cimport engine_command_t, engine_post, engine_t
+from pound._engine.handle cimport Engine
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

@@ -14,7 +14,7 @@ import pytest
 
 from pound._broker import events as broker_events
 from pound._broker import names
-from pound._engine import engine
+from pound._engine import handle
 from pound.cli import main
 from pound.config import Config, ServiceConfig
 from tests.support import ROOT
@@ -221,7 +221,7 @@ def test_every_log_event_of_the_python_sources_is_documented() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     sources = sorted((ROOT / "pound").rglob("*.py"))
     events = [event for source in sources for event in events_of(source)]
-    events += [event for _, event, _, _ in engine.LOGS.values()]
+    events += [event for _, event, _, _ in handle.LOGS.values()]
     assert len(events) > 8
     for event in events:
         assert f"`{event}`" in text, event

@@ -13,7 +13,7 @@ from tests.support import need
 ROOT = Path(__file__).parents[2]
 PROBES = sorted((ROOT / "tests" / "probe").glob("*.pyi"))
 STUBS = sorted([*(ROOT / "pound").rglob("*.pyi"), *PROBES])
-FACES = ("def ", "class ", "cdef class ", "cpdef ")
+PUBLIC = ("def ", "class ", "cdef class ", "cpdef ")
 ALLOWED = ("--allowlist", "tests/unit/stubtest-allow.txt", "--ignore-unused-allowlist")
 
 
@@ -68,5 +68,5 @@ def test_the_stubs_tell_the_truth_about_the_built_modules(ahead: Ended) -> None:
 def test_every_compiled_module_that_python_imports_has_a_stub() -> None:
     """A .pyx with public Python names (a `def`, a class) needs a .pyi; a pure leaf does not."""
     for source in sorted((ROOT / "pound").rglob("*.pyx")):
-        faces = [line for line in source.read_text().splitlines() if line.startswith(FACES)]
-        assert not faces or source.with_suffix(".pyi").exists(), f"{source.name}: {faces[0]}"
+        names = [line for line in source.read_text().splitlines() if line.startswith(PUBLIC)]
+        assert not names or source.with_suffix(".pyi").exists(), f"{source.name}: {names[0]}"

@@ -206,3 +206,27 @@ def test_an_interrupt_ends_the_wait_and_cancels_the_request(client, broker):
         signal.signal(signal.SIGALRM, old)
     asked = broker.expect(REQUEST)
     assert broker.expect(CANCEL).id == asked.id
+
+
+class Long(list):
+    """A list that lies about what it holds; the test fails where it is read without bound."""
+
+    def __iter__(self):
+        for _ in range(200_000):
+            yield b""
+        pytest.fail("read without bound")
+
+
+def test_a_body_is_read_as_far_as_a_record_can_carry(client):
+    words = "a body of more than 65535 parts"
+    for given in (Long(), [b""] * 65536):
+        with pytest.raises(ValueError, match=words):
+            client.submit("", given)
+        with pytest.raises(ValueError, match=words):
+            client.stream("", given)
+        with pytest.raises(ValueError, match=words):
+            list(client.map("", [given]))
+        with pytest.raises(ValueError, match=words):
+            _ = pound.Answer(given).parts
+    with pytest.raises(ValueError, match=words):
+        client.submit("", [b""] * 65535, meta={"k": "v"})

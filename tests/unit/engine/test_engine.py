@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import zmq
 
-from pound._engine import engine
+from pound._engine import handle
 from pound.errors import ClosedError, ForkError
 from tests import probe
 from tests.support import ROOT, WAIT_S, wait_until
@@ -102,7 +102,7 @@ def test_what_is_no_body_is_refused(ends: Any) -> None:
             ends.Body(given)
     with pytest.raises(TypeError, match="meta maps str to str"):
         ends.Body(b"", {"a": 1})
-    with pytest.raises(ValueError, match="65536 parts"):
+    with pytest.raises(ValueError, match="65535 parts"):
         ends.Body([b""] * 65535, {"a": "b"})
     assert ends.Body([b""] * 65535).facts() == (False, 65535, 0)
 
@@ -403,7 +403,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
     assert [str(entry.msg) for entry in caplog.records] == [
         'malformed packet dropped error="version at byte 0"',
         'malformed packet dropped error="short at byte 0"',
-        r"refused code=16 words=no\x0aentry",
+        r"refused code=16 words=no\x0aentry error=Unauthenticated",
         f"broker found endpoint={broker.endpoint}",
         f'broker lost endpoint={broker.endpoint} reason="unknown to it"',
         "epoch changed stale=1",
@@ -413,7 +413,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
 
 def test_every_event_of_an_engine_is_in_the_handbook() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
-    for _, event, numbers, texts in engine.LOGS.values():
+    for _, event, numbers, texts in handle.LOGS.values():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{event}`"))
         for field in [*(name for name, _ in numbers), *texts]:
             assert f"`{field}`" in row, (event, field)

@@ -444,6 +444,26 @@ def test_a_broker_that_never_agrees_does_not_hold_the_worker(serve, broker, gate
     assert told == [True]
 
 
+@pytest.mark.parametrize("leave", ["drain", "stop"])
+def test_a_handler_that_ends_its_worker_does_not_wait_for_itself(broker, leave):
+    told = []
+
+    def last(body):
+        told.append(getattr(worker, leave)())
+        return b"last"
+
+    worker = pound.Worker(broker.endpoint, {"echo": last}, drain_timeout=60.0)
+    worker.start()
+    broker.greet(heartbeat_ms=60_000, liveness=3)
+    broker.expect(READY)
+    broker.say(task(1))
+    if leave == "drain":
+        assert broker.seek(REPLY).id == 1
+        broker.say(bye(2))
+    wait_for(lambda: told and not worker._engine.alive())
+    assert told == [False if leave == "drain" else None]
+
+
 def test_a_worker_without_a_broker_leaves_at_once(gate):
     worker = pound.Worker("tcp://127.0.0.1:1", {"echo": gate}, drain_timeout=60.0)
     with worker:

@@ -138,6 +138,8 @@ def test_malformed_endpoints_are_refused(endpoints, words):
         ("tcp:/host:5555", "tcp://host:5555"),
         ("tcp://host", "tcp://host:5555"),
         (b"tcp://host:1", "tcp://host:1"),
+        ("tcp://::1:5555", r"tcp://\[::1\]:5555"),
+        ("fe80::1%eth0:5555", r"tcp://\[fe80::1%eth0\]:5555"),
     ],
 )
 def test_what_was_meant_by_a_malformed_endpoint_is_guessed(endpoints, guess):
@@ -171,7 +173,15 @@ def test_half_a_character_is_refused_and_bytes_of_a_command_line_are_kept(client
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["tcp://host:1", "tcp://[::1]:65535", "ipc:///a/b:99999", "inproc://name:99999"]
+    "endpoint",
+    [
+        "tcp://host:1",
+        "tcp://[::1]:65535",
+        "tcp://[fe80::1%eth0]:1",
+        "tcp://eth0;10.0.0.1:7",
+        "ipc:///a/b:99999",
+        "inproc://name:99999",
+    ],
 )
 def test_endpoints_of_any_transport_are_taken(endpoint):
     assert check_endpoints(endpoint) == (endpoint,)

@@ -12,6 +12,7 @@ import pytest
 from tests.support import ROOT, need
 
 TYPED = """
+import functools
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 
@@ -99,6 +100,37 @@ on_loop = pound.aio.Worker(
     services={"echo": echo, "coroutine": coroutine, "streams": streams_on_loop},
 )
 
+# -- handlers that are kept
+
+handlers: dict[str, pound.Handler] = {"echo": echo, "upper": bytes.upper, "lambda": lambda b: b}
+handlers["views"] = views
+handlers |= {"streams": streams, "answers": answers}
+pound.Worker(services=handlers)
+on_loop = pound.aio.Worker(services=handlers)
+coroutines: dict[str, pound.aio.Handler] = {"coroutine": coroutine, "echo": echo, **handlers}
+coroutines["streams"] = streams_on_loop
+pound.aio.Worker("tcp://a:1", coroutines)
+
+class Resize:
+    def __call__(self, body: bytes) -> list[bytes]:
+        return [body]
+    def method(self, task: pound.Task) -> None: ...
+
+def logged(handler: pound.Handler) -> pound.Handler:
+    return lambda body: handler(body)
+
+def join(separator: bytes, body: bytes) -> bytes:
+    return separator + body
+
+resize: pound.Handler = Resize()
+handlers |= {"resize": resize, "method": Resize().method, "logged": logged(echo)}
+handlers["partial"] = functools.partial(join, b",")
+
+def send(client: pound.Client, body: pound.Body) -> bytes:
+    return client.request("echo", body)
+
+send(pound.Client(), [b"a", memoryview(b"b")])
+
 # -- brokers
 
 config = pound.Config(frontend="tcp://127.0.0.1:*", lease="500ms", body_bytes_max="1MiB")
@@ -117,6 +149,8 @@ def text(body: bytes) -> str:
 
 pound.Worker(services={"text": text})  # type: ignore[dict-item]
 pound.Worker(services={"coroutine": coroutine})  # type: ignore[dict-item]
+handlers["coroutine"] = coroutine  # type: ignore[assignment]
+pound.Worker(services=coroutines)  # type: ignore[arg-type]
 pound.Worker(endpoint="tcp://a:1")  # type: ignore[call-arg]
 pound.Client(endpoint="tcp://a:1")  # type: ignore[call-overload]
 pound.Client(heartbeat="1")  # type: ignore[call-overload]

@@ -92,7 +92,7 @@ def described() -> Iterator[tuple[str, Any]]:
     for home in (pound, pound.aio):
         for name in home.__all__:
             kind = getattr(home, name)
-            if not inspect.isclass(kind):
+            if not inspect.isclass(kind) or hasattr(kind, "__origin__"):  # an alias is none
                 continue
             full = f"{home.__name__}.{name}"
             own = not issubclass(kind, Exception) or "__init__" in vars(kind)

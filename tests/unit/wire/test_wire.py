@@ -411,7 +411,7 @@ def test_only_a_request_becomes_a_task() -> None:
         wire.as_task(vectors.record("REPLY"), 1, 1, 1)
 
 
-# --- the faces ---
+# --- what Python calls ---
 
 
 def test_a_repr_shows_neither_session_nor_body() -> None:

@@ -1,9 +1,6 @@
-import logging
 import threading
-from collections.abc import Sequence
 from typing import Any
 
-import zmq
 from typing_extensions import disjoint_base
 
 from pound._engine.reach import Trouble
@@ -22,16 +19,6 @@ class Engine:
     def connected(self) -> threading.Event: ...
     @property
     def ended(self) -> bool: ...
-    def __init__(
-        self,
-        endpoints: Sequence[str],
-        context: zmq.Context[Any] | None,
-        heartbeat: float,
-        liveness: int,
-        follows: bool,
-        logger: logging.Logger,
-        events_fd: int = -1,
-    ) -> None: ...
     @property
     def trouble(self) -> str: ...
     def look(self, seconds: float, answers: bool) -> None: ...
