@@ -136,6 +136,65 @@ def test_it_does_not_start_without_room_for_its_peers(spawn: Callable[..., Any])
         assert "Traceback" not in process.stderr
 
 
+# A guest's number becomes another socket's before its time is over; libzmq has its own back later.
+STOLEN = """
+import logging, os, resource, socket, sys
+import pound
+from tests.support import wait_until
+
+few, reserve = 64, 16  # a quarter, as in _broker/descriptors.pyx
+guest = few - reserve
+resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
+broker = pound.Broker(frontend="tcp://127.0.0.1:*", backend="tcp://127.0.0.1:*")
+broker.start()
+port = int(broker.frontend_endpoints[0].rpartition(":")[2])
+mine, theirs = socket.socketpair()
+theirs.setblocking(False)
+kept = os.dup(mine.fileno())
+raw = socket.socket()
+while os.dup(mine.fileno()) < guest - 1:
+    pass
+
+def turned_away():
+    return broker.stats()["turned_away"]
+
+short = []  # once the broker has read that the guest came
+handler = logging.Handler()
+handler.emit = short.append
+logging.getLogger("pound").addHandler(handler)
+raw.connect(("127.0.0.1", port))
+wait_until(lambda: short, interval=0)
+if turned_away():
+    sys.exit("late")
+os.dup2(guest, kept)
+os.dup2(mine.fileno(), guest)
+wait_until(turned_away)
+try:
+    theirs.recv(1)
+except BlockingIOError:
+    print("open")
+else:
+    print("cut")
+os.dup2(kept, guest)
+broker.stop()
+"""
+
+
+def test_a_descriptor_that_is_anothers_by_now_is_not_cut(spawn: Callable[..., Any]) -> None:
+    """A guest has a moment; a machine that is too slow for it is asked again.
+
+    Swapped after the cut, libzmq's own descriptor fails, and libzmq aborts.
+    """
+
+    def steal() -> str:
+        process = spawn([sys.executable, "-c", STOLEN])
+        late = process.wait() == -signal.SIGABRT or process.stderr.endswith("late\n")
+        assert late or process.popen.returncode == 0, process.stderr
+        return "" if late else str(process.stdout)
+
+    assert wait_until(steal) == "open\n"
+
+
 CLIENTS = """
 import os, resource, sys
 import pound
