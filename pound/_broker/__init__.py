@@ -24,13 +24,15 @@ inbound            one message at a time: its route, its dialect; the monitor's 
 internal_services  the broker's own services: `pound.*` and MMI
 kinds              what the loop counts and logs, each kind declared once
 lifetime           making and freeing the broker's data
+log_events         events put for the log: what each is about
 log_queue          events for the log: their rate, and the queue to the logging thread
 loop               one turn after another: wait, read, timers, flush, publish
 names              Python's names of these, derived
 outgoing           one message on its way out, however many frames it has
 overdue            tasks that a worker has held for long
-peers              bookkeeping of peers, routes, connections, and of what they are to be sent
+peers              who is connected: peers, routes, connections
 pnd                what PND peers say, in calls of the dispatcher
+queues             what waits to be sent to a peer, and when it is sent
 reasons            why something is refused, in words
 records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back

@@ -14,8 +14,11 @@ from pound._wire.writer cimport KIND_CANCEL
 from .control cimport notify
 from .credits cimport credits_clear
 from .delivery cimport fail
+from .heartbeats cimport cancel_heartbeat
 from .kinds cimport LOG_WORKER_SILENT
-from .peers cimport cancel_heartbeat, items_clear, log_event, peer_release, peer_task
+from .log_events cimport log_event
+from .peers cimport peer_release
+from .queues cimport items_clear, peer_task
 from .records cimport slot_clear
 from .services cimport service_free
 from .state cimport broker_t, peer_t

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from pound._base.array cimport array_room
 from pound._base.hints cimport fetch
 from pound._base.pool cimport NONE
 from pound._dispatch.changes cimport request_find
@@ -24,7 +25,7 @@ from .internal_services cimport (
 from .kinds cimport (
     C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED,
     C_TURNS, LOG_WORKER_READY, LOG_WORKER_REFUSED)
-from .peers cimport array_room, log_event
+from .log_events cimport log_event
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
     REFUSED_WORKERS)

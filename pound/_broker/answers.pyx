@@ -13,7 +13,7 @@ from .actions cimport act, live_now
 from .credits cimport credit_grant_all, credit_grant_stored
 from .delivery cimport deliver, overflows
 from .kinds cimport C_PARTIALS, C_PARTIALS_DROPPED
-from .peers cimport partial_push, peer_touch
+from .queues cimport partial_push, peer_touch
 from .records cimport stored_bytes, stored_clear, stored_fill
 from .releases cimport release
 from .state cimport ANSWER_BYTES, GAP_MEMORY, GAP_UNREAD, broker_t, gap_t, peer_t, stored_t

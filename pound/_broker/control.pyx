@@ -5,7 +5,7 @@ from libc.string cimport strlen
 
 from pound._wire.writer cimport put_bye, put_error, put_simple, put_welcome
 from .kinds cimport C_CONTROL_DROPPED, C_NO_MEMORY
-from .peers cimport ask_again, control_counts, peer_touch
+from .queues cimport ask_again, control_counts, peer_touch
 from .state cimport broker_t, peer_t
 
 cdef enum:

@@ -3,6 +3,7 @@
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t, uint8_t
 from libc.string cimport memset
 
+from pound._base.array cimport array_room
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_request, disp_request_of, disp_sent_task
@@ -13,7 +14,7 @@ from pound._wire.writer cimport (
     put_credit, record_t)
 from pound._zmq.libzmq cimport zmq
 from .kinds cimport C_CREDITS_LATE, C_NO_MEMORY
-from .peers cimport array_room, peer_touch
+from .queues cimport peer_touch
 from .records cimport stored_attached
 from .state cimport broker_t, peer_t, stored_t, stream_t
 

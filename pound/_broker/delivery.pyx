@@ -13,9 +13,10 @@ from .failures cimport FAILURE_BYTES, failure_code, failure_text
 from .kinds cimport (
     C_ANSWERS_DEFERRED, C_FAILED_FOREIGN, C_UNDELIVERABLE, C_UNDELIVERED_BYTES, LOG_REQUEST_FAILED,
     LOG_REQUEST_UNANSWERABLE)
-from .peers cimport (
-    ask_again, item_at, item_lives, item_pop, item_push, log_event, peer_defer, peer_stalled,
-    peer_taken, peer_touch)
+from .log_events cimport log_event
+from .queues cimport (
+    ask_again, item_at, item_lives, item_pop, item_push, peer_defer, peer_stalled, peer_taken,
+    peer_touch)
 from .records cimport store_scratch, stored_bytes, stored_clear
 from .state cimport ANSWER_BYTES, broker_t, item_t, peer_t, service_name_t, stored_t
 

@@ -8,8 +8,11 @@ from pound._dispatch.dispatcher cimport disp_client_close, disp_client_lost, dis
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND
 from .actions cimport act
 from .admission cimport guide_ready
+from .heartbeats cimport cancel_heartbeat
 from .kinds cimport LOG_WORKER_GONE, LOG_WORKER_LEFT
-from .peers cimport cancel_heartbeat, log_event, peer_release, peer_touch, route_dies, route_free
+from .log_events cimport log_event
+from .peers cimport peer_release, route_dies, route_free
+from .queues cimport peer_touch
 from .state cimport LOST_CUT, LOST_MAX, LOST_TRIED, broker_t, peer_t, route_t
 
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:

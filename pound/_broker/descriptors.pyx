@@ -5,7 +5,7 @@ from libc.stdint cimport INT64_MAX, uint8_t, uint64_t
 
 from pound._zmq.accept cimport accept_survives
 from .kinds cimport C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT
-from .peers cimport log_event
+from .log_events cimport log_event
 from .state cimport RESERVE_MAX, broker_t, descriptors_t, guest_t
 
 cdef extern from *:

@@ -10,7 +10,8 @@ from pound._wire.writer cimport BYE_GOING
 from .control cimport notify_bye
 from .flush cimport flush, flush_deferred
 from .kinds cimport LOG_DRAINED, LOG_DRAINING, LOG_UNFINISHED
-from .peers cimport log_event, peer_touch
+from .log_events cimport log_event
+from .queues cimport peer_touch
 from .state cimport LABEL_MAX, OWE_DISCONNECT, broker_t, peer_t
 
 cdef enum:

@@ -26,7 +26,7 @@ from .departures cimport route_lost
 from .kinds cimport (
     C_BYTES_OUT, C_DISCONNECTS, C_MESSAGES_OUT, C_NO_MEMORY, C_SENDS_BLOCKED, C_SENDS_UNREACHABLE)
 from .outgoing cimport outgoing_end, outgoing_put, outgoing_share, outgoing_t
-from .peers cimport (
+from .queues cimport (
     control_counts, item_at, item_lives, item_pop, item_record, peer_block, peer_stalled,
     peer_touch, peer_unblock)
 from .records cimport stored_attached, stored_bytes

@@ -14,12 +14,14 @@ from .admission cimport admit, arrival_t, guide_ready, service_to_offer, worker_
 from .answers cimport (
     answer, answer_bad, answer_oversized, answer_unstored, partial, partial_dropped)
 from .departures cimport lost_forget, session_end, worker_gone
+from .heartbeats cimport cancel_heartbeat
 from .internal_services cimport PAGE_NONE, page_of
 from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_REFUSED_FOREIGN, LOG_REQUESTS_REFUSED, LOG_WORKER_LEAVES,
     LOG_WORKER_READY)
-from .peers cimport (
-    cancel_heartbeat, log_event, peer_address, peer_open, peer_touch, route_attach, route_native)
+from .log_events cimport log_event
+from .peers cimport peer_address, peer_open, route_attach, route_native
+from .queues cimport peer_touch
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
 from .records cimport frames_bytes, store_partial, store_reply
 from .state cimport (

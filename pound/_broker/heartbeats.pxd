@@ -13,6 +13,9 @@ from .state cimport broker_t, peer_t
 # heartbeats_start sets when a worker is looked at next.
 cdef void heartbeats_start(broker_t *b, peer_t *peer) noexcept nogil
 
+# cancel_heartbeat has a worker no longer looked at.
+cdef void cancel_heartbeat(broker_t *b, peer_t *peer) noexcept nogil
+
 # heartbeats_send owes a heartbeat to each worker that is due and was sent nothing.
 cdef void heartbeats_send(broker_t *b) noexcept nogil
 

@@ -4,13 +4,42 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND, DIALECT_PPP
-from .peers cimport peer_touch, schedule_heartbeat
+from .queues cimport peer_touch
 from .state cimport OWE_HEARTBEAT, broker_t, peer_t
 
 cdef void heartbeats_start(broker_t *b, peer_t *peer) noexcept nogil:
     cdef int64_t interval_ns = interval_of(b, peer)
     if interval_ns:
         schedule_heartbeat(b, peer, interval_ns // 2)
+
+
+cdef void schedule_heartbeat(broker_t *b, peer_t *peer, int64_t interval_ns) noexcept nogil:
+    """Set the worker's next heartbeat to one interval from now: the last of its dialect."""
+    cancel_heartbeat(b, peer)
+    peer.heartbeat.scheduled = 1
+    peer.heartbeat.due = b.now + interval_ns
+    peer.heartbeat.next = NULL
+    peer.heartbeat.prev = b.heartbeats.last[peer.dialect]
+    if peer.heartbeat.prev == NULL:
+        b.heartbeats.first[peer.dialect] = peer
+    else:
+        peer.heartbeat.prev.heartbeat.next = peer
+    b.heartbeats.last[peer.dialect] = peer
+
+
+cdef void cancel_heartbeat(broker_t *b, peer_t *peer) noexcept nogil:
+    """Take the peer off its dialect's list of heartbeats."""
+    if not peer.heartbeat.scheduled:
+        return
+    peer.heartbeat.scheduled = 0
+    if peer.heartbeat.prev == NULL:
+        b.heartbeats.first[peer.dialect] = peer.heartbeat.next
+    else:
+        peer.heartbeat.prev.heartbeat.next = peer.heartbeat.next
+    if peer.heartbeat.next == NULL:
+        b.heartbeats.last[peer.dialect] = peer.heartbeat.prev
+    else:
+        peer.heartbeat.next.heartbeat.prev = peer.heartbeat.prev
 
 
 # interval_of returns how often a silent worker of this dialect is sent a heartbeat; 0: never.

@@ -8,9 +8,9 @@ from .budget cimport trim, trim_beside
 from .departures cimport lost_seek
 from .descriptors cimport descriptors_limit
 from .kinds cimport LOG_SERVICE_WAITING, LOG_SILENT_CONNECTION
+from .log_events cimport log_event
 from .log_queue cimport logs_sweep
 from .overdue cimport overdue_report
-from .peers cimport log_event
 from .state cimport broker_t, connection_t, service_name_t, socket_t
 from .sweep cimport sweep
 

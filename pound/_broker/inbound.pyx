@@ -20,9 +20,10 @@ from .guide cimport guide_bad, guide_message
 from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_IGNORED_MESSAGES, C_MESSAGES_IN
 from .outgoing cimport OUTGOING_MAX
 from .peers cimport (
-    connection_bind, connection_closed, connection_opened, connection_shaken, peer_touch,
-    peer_unblock, route_closing, route_find, route_open, route_settle)
+    connection_bind, connection_closed, connection_opened, connection_shaken, route_closing,
+    route_find, route_open, route_settle)
 from .pnd cimport packet_message
+from .queues cimport peer_touch, peer_unblock
 from .state cimport ROUTE_ID_MAX, VIOLATIONS_MAX, broker_t, route_t, socket_t
 from .violations cimport ignore_route, violation, violations_left
 

@@ -21,8 +21,9 @@ from .housekeeping cimport housekeeping
 from .inbound cimport monitor_drain, receive
 from .kinds cimport (
     C_BYTES_IN, C_LOGS_DROPPED, C_MESSAGES_IN, C_PAUSES, C_RECORDS_IN, C_TURNS, LOG_PAUSE)
+from .log_events cimport log_event
 from .log_queue cimport logs_dropped
-from .peers cimport log_event, peers_free_dead
+from .peers cimport peers_free_dead
 from .state cimport COMMAND_DRAIN, COMMAND_STOP, LOST_TRIED, broker_t, socket_t
 
 cdef extern from "sched.h" nogil:

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_ms
 from .kinds cimport C_TASKS_HELD_LONG, LOG_TASK_HELD
-from .peers cimport log_event
+from .log_events cimport log_event
 from .state cimport broker_t, peer_t, service_name_t
 
 cdef enum:

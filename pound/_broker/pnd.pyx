@@ -39,9 +39,10 @@ from .internal_services cimport PAGE_NONE, page_of
 from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_RECORDS_IN, C_STALE_REQUESTS,
     C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES)
+from .log_events cimport log_event
 from .peers cimport (
-    log_event, peer_address, peer_label, peer_open, peer_release, route_attach, route_closing,
-    route_detach, route_native)
+    peer_address, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
+    route_native)
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED, reason_of)
 from .records cimport frames_bytes, store_record

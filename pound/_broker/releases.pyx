@@ -10,7 +10,7 @@ from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.writer cimport FLAG_META, part_next, part_t, record_t
 from .actions cimport act, live_now
 from .kinds cimport LOG_TASKS_RELEASED
-from .peers cimport log_event
+from .log_events cimport log_event
 from .state cimport broker_t, envelope_t, peer_t, service_name_t, slot_t
 
 cdef enum:

@@ -4,11 +4,11 @@ from libc.stdint cimport int64_t, uint32_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from pound._base.array cimport array_room
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_put, names_remove
 from pound._dispatch.dispatcher cimport disp_service_drop, disp_service_open
 from .kinds cimport C_NO_MEMORY
-from .peers cimport array_room
 from .state cimport broker_t, service_name_t
 
 cdef uint32_t service_named(

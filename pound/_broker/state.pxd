@@ -328,7 +328,7 @@ cdef struct peers_t:         # peers.pxd
     uint64_t routes_seen
     uint64_t connections_seen
 
-cdef struct pending_t:       # who is to be sent something
+cdef struct pending_t:       # queues.pxd: who is to be sent something
     peer_t *dirty            # in this turn
     peer_t *dirty_tail
     peer_t *blocked          # whose send was refused, by time of the next try

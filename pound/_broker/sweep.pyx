@@ -6,7 +6,7 @@ from pound._base.pool cimport NONE
 from pound._wire.dialects cimport BACKEND, DIALECT_PLAIN, DIALECT_PND, FRONTEND
 from .actions cimport live_now
 from .departures cimport route_lost
-from .peers cimport peer_touch
+from .queues cimport peer_touch
 from .state cimport (
     CROWDED_CLIENTS, CROWDED_WORKERS, OWE_HEARTBEAT, broker_t, peer_t, roster_t, route_t)
 

@@ -10,7 +10,8 @@ from .delivery cimport items_drop
 from .descriptors cimport descriptors_cut
 from .inbound cimport monitor_drain
 from .kinds cimport C_PIPE_BYTES, C_UNDELIVERED_BYTES, C_UNREAD_CLIENTS, LOG_CLIENT_UNREAD
-from .peers cimport log_event, peer_watch
+from .log_events cimport log_event
+from .queues cimport peer_watch
 from .state cimport broker_t, peer_t
 
 cdef enum:

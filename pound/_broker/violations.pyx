@@ -8,7 +8,8 @@ from pound._wire.dialects cimport (
 from .kinds cimport (
     C_BAD_MDP1, C_BAD_MDP2, C_BAD_MESSAGES, C_BAD_PLAIN, C_BAD_PND, C_BAD_PPP, C_IGNORED_ROUTES,
     LOG_BAD_MESSAGE, LOG_ROUTE_IGNORED)
-from .peers cimport log_event, log_reason, peer_address
+from .log_events cimport log_event, log_reason
+from .peers cimport peer_address
 from .state cimport VIOLATIONS_MAX, broker_t, peer_t, route_t
 
 cdef void violation(broker_t *b, route_t *route, uint8_t dialect, const char *why) noexcept nogil:
