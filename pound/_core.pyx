@@ -208,7 +208,7 @@ cdef class Core:
             loop_run(self.b)
 
     def farewell(self):
-        """Tell every peer that the broker goes away. Only after `run` has returned."""
+        """Notify every peer that the broker goes away. Only after `run` has returned."""
         with nogil:
             farewell(self.b)
 
@@ -256,7 +256,7 @@ cdef class Core:
             more = logs_wait(self.b.logs)
         while len(events) < LOGS_AT_ONCE and logs_take(self.b.logs, &log):
             events.append((
-                names.LOG_KINDS[log.kind], (<const char *> log.label)[:log.label_size],
+                log.kind, (<const char *> log.label)[:log.label_size],
                 (<const char *> log.text)[:log.text_size], log.number, log.other,
                 log.repeated, log.ago_ms))
         return events if more else None

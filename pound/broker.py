@@ -157,7 +157,7 @@ class Broker(Unpicklable):
         bool
             Whether nothing was left undone: no request that runs, that a worker had, or that
             one could do, no answer that was not handed over, and no request of a client that
-            can't be told (docs/operations.md).
+            can't be notified (docs/operations.md).
         """
         core, thread = self._running_parts()
         if core is None or thread is None:
@@ -168,7 +168,7 @@ class Broker(Unpicklable):
         return self._drained
 
     def stop(self) -> None:
-        """End at once; peers are not told, and their requests stay theirs to retry."""
+        """End at once; peers are not notified, and their requests stay theirs to retry."""
         core, thread = self._running_parts()
         if core is None or thread is None:
             return

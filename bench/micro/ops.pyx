@@ -26,7 +26,7 @@ from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport (
     ACT_FREE, ACT_TASK, ANS_COUNTED, LIVENESS_ALWAYS, READY_NEW_LIFE, REQ_ACCEPTED, action_t,
     dispatcher_t)
-from pound._wire.writer cimport (
+from pound._wire.packets cimport (
     SESSION_SIZE, WIRE_OK, packet_begin, packet_end, packet_next, packet_open, packet_t, part_put,
     put_request, record_t)
 

@@ -10,7 +10,7 @@ from pound._dispatch.model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
     ACT_WORKER_GONE, REQUEST_ANSWERED, action_t)
 from pound._wire.dialects cimport DIALECT_PND
-from pound._wire.writer cimport KIND_CANCEL
+from pound._wire.packets cimport KIND_CANCEL
 from .control cimport notify
 from .credits cimport credits_clear
 from .delivery cimport fail

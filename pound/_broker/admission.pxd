@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.pool cimport NONE
 from pound._wire.dialects cimport frame_t, message_t
-from pound._wire.writer cimport record_t
+from pound._wire.packets cimport record_t
 from .state cimport broker_t, peer_t
 
 

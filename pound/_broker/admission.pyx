@@ -15,7 +15,7 @@ from pound._dispatch.model cimport (
     READY_NEW_LIFE, READY_NEW_ROUTE, REQ_ACCEPTED, REQ_BUSY_CLIENTS, REQ_BUSY_UNREAD, REQ_KEPT,
     REQ_MANY_SERVICES, REQ_NO_MEMORY)
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
-from pound._wire.writer cimport put_request, record_t
+from pound._wire.packets cimport put_request, record_t
 from .actions cimport act, live_now
 from .delivery cimport deliver, leaves_unread
 from .heartbeats cimport heartbeats_start
@@ -34,7 +34,7 @@ from .records cimport (
     stored_bytes, stored_clear)
 from .services cimport service_named
 from .state cimport (
-    ANSWER_BYTES, CROWDED_CLIENTS, CROWDED_WORKERS, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t,
+    ANSWER_BYTES, FULL_CLIENTS, FULL_WORKERS, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t,
     service_name_t, slot_t, stored_t)
 
 cdef enum:
@@ -56,7 +56,7 @@ cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept n
         return NONE
     client = disp_client_open(b.d, peer.dialect != DIALECT_PND, reserve)
     if client == NONE:
-        b.rounds.crowded |= CROWDED_CLIENTS
+        b.rounds.full |= FULL_CLIENTS
         return NONE
     b.peers.of_client[client] = peer
     peer.client = client
@@ -85,7 +85,7 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
         liveness_ns = b.settings.mdp_heartbeat_ns * b.settings.mdp_liveness
     worker = disp_worker_open(b.d, mode, liveness_ns, peer.dialect == DIALECT_PND, live_now(b))
     if worker == NONE:
-        b.rounds.crowded |= CROWDED_WORKERS
+        b.rounds.full |= FULL_WORKERS
         return NONE
     b.peers.of_worker[worker] = peer
     peer.worker = worker

@@ -6,9 +6,9 @@ from libc.string cimport strlen
 
 from pound._dispatch.dispatcher cimport disp_answer, disp_cancel
 from pound._dispatch.model cimport ANS_COUNTED
+from pound._wire.codes cimport CODE_DATA_LOSS, CODE_INTERNAL
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND
-from pound._wire.format cimport CODE_DATA_LOSS, CODE_INTERNAL
-from pound._wire.writer cimport put_error
+from pound._wire.packets cimport put_error
 from .actions cimport act, live_now
 from .credits cimport credit_grant_all, credit_grant_stored
 from .delivery cimport deliver, overflows

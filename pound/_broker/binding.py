@@ -4,7 +4,7 @@
 - IPv6 is switched on for the addresses that need it, and for no other: ``*`` stays IPv4.
 - An ``ipc`` path that somebody listens on, or that is no socket, is left alone: libzmq would remove
   what is there. Two brokers that start at once are kept apart by a lock on the directory.
-- What failed is told with its own remedy.
+- What failed is reported with its own remedy.
 """
 
 from __future__ import annotations

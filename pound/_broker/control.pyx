@@ -3,7 +3,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport strlen
 
-from pound._wire.writer cimport put_bye, put_error, put_simple, put_welcome
+from pound._wire.packets cimport put_bye, put_error, put_simple, put_welcome
 from .kinds cimport C_CONTROL_DROPPED, C_NO_MEMORY
 from .queues cimport ask_again, control_counts, peer_touch
 from .state cimport broker_t, peer_t
@@ -31,7 +31,7 @@ cdef int control_opens(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.control.records.size - peer.control.sent < CONTROL_BYTES_MAX and not peer.dead:
         return 1
     if not (peer.dead or peer.blocked.waits or peer.route == NULL):
-        b.loop.crammed = 1
+        b.loop.flush_first = 1
         return 1
     b.counters[C_CONTROL_DROPPED] += 1
     ask_again(peer)

@@ -17,7 +17,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pound._wire.writer cimport record_t
+from pound._wire.packets cimport record_t
 from .state cimport broker_t, peer_t, stored_t
 
 # credit_heard acts on a client's CREDIT.

@@ -9,7 +9,7 @@ from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_request, disp_request_of, disp_sent_task
 from pound._dispatch.model cimport task_t
 from pound._wire.dialects cimport DIALECT_PND
-from pound._wire.writer cimport (
+from pound._wire.packets cimport (
     FLAG_ATTACHED, PACKET_RECORDS_MAX, RECORD_SIZE, STREAM_FIRST, load_u16, partial_cost,
     put_credit, record_t)
 from pound._zmq.libzmq cimport zmq

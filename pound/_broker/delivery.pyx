@@ -6,9 +6,9 @@ from libc.string cimport strlen
 from pound._base.check cimport CHECK, POUND_CHECKS
 from pound._dispatch.dispatcher cimport disp_answer_bytes, disp_delivered, disp_undeliverable
 from pound._dispatch.model cimport request_t
+from pound._wire.codes cimport CODE_CANCELLED, CODE_DATA_LOSS
 from pound._wire.dialects cimport DIALECT_PND
-from pound._wire.format cimport CODE_CANCELLED, CODE_DATA_LOSS
-from pound._wire.writer cimport KIND_ERROR, load_u16, put_error
+from pound._wire.packets cimport KIND_ERROR, load_u16, put_error
 from .failures cimport FAILURE_BYTES, failure_code, failure_text
 from .kinds cimport (
     C_ANSWERS_DEFERRED, C_FAILED_FOREIGN, C_UNDELIVERABLE, C_UNDELIVERED_BYTES, LOG_REQUEST_FAILED,

@@ -28,8 +28,8 @@ cdef extern from *:
 
     static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
-    /* mark_of tells a connection from all others that have its number at another time; 0: what has
-     * it is none. A listener that were shut down would abort libzmq. */
+    /* mark_of distinguishes a connection from all others that have its number at another time; 0:
+     * what has it is none. A listener that were shut down would abort libzmq. */
     static uint64_t mark_of(int fd) {
         struct stat status;
         int listens = 0;

@@ -11,8 +11,8 @@
 #
 # The sockets stay bound until they are closed. zmq_unbind also closes the accepted connections, and
 # drops what libzmq has not sent by them, whatever ZMQ_LINGER is (4.3.5); zmq_close sends it first.
-# Whoever connects in between is not read. DISCONNECT is sent last, since MDP workers answer it with
-# a new connection.
+# Those that connect in between are not read. DISCONNECT is sent last, since MDP workers answer it
+# with a new connection.
 #
 # Cost: O(1) a turn while something is left: a cursor goes round the requests, and moves on when the
 # one it points at has ended.

@@ -6,7 +6,7 @@ from libc.stdio cimport snprintf
 from pound._base.pool cimport NONE
 from pound._dispatch.model cimport REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, request_t
 from pound._wire.dialects cimport DIALECT_MDP1, DIALECT_MDP2, DIALECT_PND
-from pound._wire.writer cimport BYE_GOING
+from pound._wire.packets cimport BYE_GOING
 from .control cimport notify_bye
 from .flush cimport flush, flush_deferred
 from .kinds cimport LOG_DRAINED, LOG_DRAINING, LOG_UNFINISHED
@@ -72,16 +72,16 @@ cdef int expected(const broker_t *b, const peer_t *client) noexcept nogil:
 # count_left counts the requests that the broker would have waited for, and says so, if any.
 cdef uint32_t count_left(broker_t *b) noexcept nogil:
     cdef char text[LABEL_MAX + 1]
-    cdef uint32_t left = 0, untold = 0, undelivered = 0
+    cdef uint32_t left = 0, unnotified = 0, undelivered = 0
     cdef uint32_t slot
     cdef int size
     for slot in range(b.d.request_pool.fresh):
         if holds(b, slot):
             left += 1
             undelivered += b.d.requests[slot].state == REQUEST_ANSWERED
-            untold += b.slots[slot].dialect != DIALECT_PND
+            unnotified += b.slots[slot].dialect != DIALECT_PND
     if left:
-        size = snprintf(text, sizeof(text), "untold=%u undelivered=%u", untold, undelivered)
+        size = snprintf(text, sizeof(text), "unnotified=%u undelivered=%u", unnotified, undelivered)
         log_event(b, LOG_UNFINISHED, NULL, <const uint8_t *> text, <size_t> size,
                   <int64_t> b.d.counters.running, <int64_t> b.d.counters.waiting)
     return left

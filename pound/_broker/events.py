@@ -1,61 +1,70 @@
-"""The loop's events as log lines: one row for each kind of `kinds.LOG_KINDS`."""
+"""The loop's events as log lines: one row for each kind that kinds.pxd declares."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from pound._broker.names import DIALECTS, LOG_KINDS, REASONS
+from pound._broker import kinds
+from pound._broker.names import DIALECTS, REASONS
 from pound._logging import LOGGER, write_event
 from pound.errors import error_name
 
 EVENTS = {  # kind → level, event, the names of its fields: peer, text, number, other
-    "held_back": (logging.WARNING, "log lines held back", ("", "", "event", "lines")),
-    "worker_ready": (logging.INFO, "worker ready", ("worker", "service", "capacity", "dialect")),
-    "worker_gone": (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
-    "worker_left": (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
-    "worker_silent": (logging.WARNING, "worker silent", ("worker", "", "", "")),
-    "worker_leaves": (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
-    "worker_refused": (logging.WARNING, "worker refused", ("worker", "service", "why", "")),
-    "bad_message": (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
-    "route_ignored": (logging.ERROR, "peer not listened to", ("peer", "why", "dialect", "")),
-    "request_failed": (
+    kinds.LOG_HELD_BACK: (logging.WARNING, "log lines held back", ("", "", "event", "lines")),
+    kinds.LOG_WORKER_READY: (
+        logging.INFO,
+        "worker ready",
+        ("worker", "service", "capacity", "dialect"),
+    ),
+    kinds.LOG_WORKER_GONE: (logging.WARNING, "worker gone", ("worker", "", "held", "dialect")),
+    kinds.LOG_WORKER_LEFT: (logging.INFO, "worker gone", ("worker", "", "held", "dialect")),
+    kinds.LOG_WORKER_SILENT: (logging.WARNING, "worker silent", ("worker", "", "", "")),
+    kinds.LOG_WORKER_LEAVES: (logging.INFO, "worker leaves", ("worker", "", "held", "dialect")),
+    kinds.LOG_WORKER_REFUSED: (logging.WARNING, "worker refused", ("worker", "service", "why", "")),
+    kinds.LOG_BAD_MESSAGE: (logging.WARNING, "bad message", ("peer", "why", "dialect", "")),
+    kinds.LOG_ROUTE_IGNORED: (logging.ERROR, "peer ignored", ("peer", "why", "dialect", "")),
+    kinds.LOG_REQUEST_FAILED: (
         logging.WARNING,
         "request failed",
         ("client", "service", "code", "attempts"),
     ),
-    "request_unanswerable": (
+    kinds.LOG_REQUEST_UNANSWERABLE: (
         logging.WARNING,
         "error has no form in the client's dialect",
         ("client", "service", "code", ""),
     ),
-    "service_waiting": (
+    kinds.LOG_SERVICE_WAITING: (
         logging.WARNING,
         "service waits without a worker",
         ("", "service", "waiting", "for_ms"),
     ),
-    "pause": (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
-    "draining": (logging.INFO, "draining", ("", "", "running", "waiting")),
-    "drained": (logging.INFO, "drained", ("", "", "running", "waiting")),
-    "unfinished": (logging.WARNING, "drained", ("", "left", "running", "waiting")),
-    "requests_refused": (
+    kinds.LOG_PAUSE: (logging.WARNING, "the broker itself was paused", ("", "", "pause_ms", "")),
+    kinds.LOG_DRAINING: (logging.INFO, "draining", ("", "", "running", "waiting")),
+    kinds.LOG_DRAINED: (logging.INFO, "drained", ("", "", "running", "waiting")),
+    kinds.LOG_UNFINISHED: (logging.WARNING, "drained", ("", "left", "running", "waiting")),
+    kinds.LOG_REQUESTS_REFUSED: (
         logging.WARNING,
-        "requests refused, which the client's dialect can't be told",
+        "requests refused; the client's dialect has no error",
         ("client", "service", "why", ""),
     ),
-    "descriptors_short": (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
-    "tasks_released": (
+    kinds.LOG_DESCRIPTORS_SHORT: (logging.WARNING, "descriptors short", ("", "", "open", "limit")),
+    kinds.LOG_TASKS_RELEASED: (
         logging.WARNING,
         "tasks released",
         ("worker", "service", "tasks", "retry_ms"),
     ),
-    "task_held": (logging.WARNING, "task held long", ("worker", "service", "held_for_ms", "holds")),
-    "client_unread": (
+    kinds.LOG_TASK_HELD: (
+        logging.WARNING,
+        "task held long",
+        ("worker", "service", "held_for_ms", "holds"),
+    ),
+    kinds.LOG_CLIENT_UNREAD: (
         logging.WARNING,
         "client does not read, its answers are dropped",
         ("client", "", "bytes", "for_ms"),
     ),
-    "silent_connection": (
+    kinds.LOG_SILENT_CONNECTION: (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",
         ("", "", "socket", ""),
@@ -64,7 +73,7 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
 
 
 def write(
-    kind: str, peer: bytes, text: bytes, number: int, other: int, repeated: int, ago_ms: int
+    kind: int, peer: bytes, text: bytes, number: int, other: int, repeated: int, ago_ms: int
 ) -> bool:
     """Write the line of an event of the loop's; return whether it was."""
     level, event, names = EVENTS[kind]
@@ -76,8 +85,8 @@ def write(
         fields["error"] = error_name(number)
     if isinstance(fields.get("why"), int):
         fields["why"] = REASONS[number]
-    if kind == "held_back":
-        fields["event"] = EVENTS[LOG_KINDS[number]][1]
+    if kind == kinds.LOG_HELD_BACK:
+        fields["event"] = EVENTS[number][1]
     if repeated:
         fields["repeated"] = repeated
     if ago_ms:

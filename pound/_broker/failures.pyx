@@ -4,10 +4,10 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.stdio cimport snprintf
 
 from pound._base.pool cimport NONE
+from pound._wire.codes cimport (
+    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
+    CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED)
 from pound._wire.dialects cimport DIALECT_PND
-from pound._wire.format cimport (
-    CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL)
-from pound._wire.writer cimport CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED
 from .state cimport GAP_BAD, GAP_UNREAD, broker_t, peer_t, slot_t
 
 cdef enum:

@@ -10,13 +10,14 @@ from pound._base.hints cimport fetch, unlikely
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport (
     disp_blocked, disp_deadline, disp_delivered, disp_sent, disp_unsent)
+from pound._wire.codes cimport CODE_UNIMPLEMENTED
 from pound._wire.dialects cimport (
-    DIALECT_PND, HEAD_MAX, TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK,
+    DIALECT_PND, HEAD_ANSWER, HEAD_DISCONNECT, HEAD_HEARTBEAT, HEAD_MAX, HEAD_PARTIAL, HEAD_TASK,
     TOKEN_DIGITS, dialect_head, frame_t)
-from pound._wire.writer cimport (
-    CODE_UNIMPLEMENTED, FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST,
-    PACKET_RECORDS_MAX, RECORD_SIZE, image_to_reply, image_to_task, load_u16, load_u32,
-    packet_begin, packet_end, part_next, part_t, put_error, put_image, put_simple)
+from pound._wire.packets cimport (
+    FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST, PACKET_RECORDS_MAX,
+    RECORD_SIZE, record_to_reply, record_to_task, load_u16, load_u32, packet_begin, packet_end,
+    part_next, part_t, put_error, put_record, put_simple)
 from pound._zmq.libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
 from pound._zmq.pipes cimport COUNTED_FROM, FRAME_BYTES, pipe_bytes, pipe_count, pipe_new
 from .actions cimport act
@@ -240,7 +241,7 @@ cdef void load_begin(
     load.tasks = first_task
     load.starved = load.credits = 0
     control_measure(b, peer, load)
-    if packet_begin(&b.outbound.packet, b.epoch, 0) or (load.control and put_image(
+    if packet_begin(&b.outbound.packet, b.epoch, 0) or (load.control and put_record(
             &b.outbound.packet, peer.control.records.data + peer.control.sent,
             <uint32_t> load.control_bytes) == NULL):
         b.counters[C_NO_MEMORY] += 1
@@ -297,7 +298,7 @@ cdef void items_forget(broker_t *b, peer_t *peer, uint32_t count) noexcept nogil
 # load_put appends a stored record to the packet and returns its place there;
 # NULL: the packet is full (a record that's too large for any packet travels alone).
 cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexcept nogil:
-    cdef uint8_t *image
+    cdef uint8_t *record_bytes
     cdef uint32_t i
     cdef uint64_t attached_bytes = 0
     if load.records and (
@@ -310,8 +311,8 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
         if (load.attached
                 and load.attached_bytes + attached_bytes > b.settings.undelivered_bytes_max):
             return NULL
-    image = put_image(&b.outbound.packet, record.bytes, record.size)
-    if image == NULL:
+    record_bytes = put_record(&b.outbound.packet, record.bytes, record.size)
+    if record_bytes == NULL:
         b.counters[C_NO_MEMORY] += 1
         load.starved = 1
         return NULL
@@ -323,7 +324,7 @@ cdef inline uint8_t *load_put(broker_t *b, load_t *load, stored_t *record) noexc
             load.attached += 1
         load.attached_bytes += attached_bytes
     load.records += 1
-    return image
+    return record_bytes
 
 
 # slot_fetch fetches a request; record_fetch then what is stored under it, or a partial.
@@ -340,7 +341,7 @@ cdef void record_fetch(const stored_t *record) noexcept nogil:
 
 cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef unsent_t *task
-    cdef uint8_t *image
+    cdef uint8_t *record_bytes
     cdef int64_t remaining
     while load.tasks < peer.tasks.count:
         task = &peer.tasks.at[load.tasks]
@@ -349,21 +350,21 @@ cdef void load_tasks(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
             fetch(&b.d.tasks[b.d.requests[task[AHEAD // 2].slot].task])
             record_fetch(&b.slots[task[AHEAD // 2].slot].record)
         if disp_unsent(b.d, task.slot, task.token):
-            image = load_put(b, load, &b.slots[task.slot].record)
-            if image == NULL:
+            record_bytes = load_put(b, load, &b.slots[task.slot].record)
+            if record_bytes == NULL:
                 return
             remaining = disp_deadline(b.d, task.slot)
             if remaining:
                 remaining = (remaining - b.now) // 1000000
                 remaining = remaining if remaining > 0 else 1
-            image_to_task(image, task.token, <uint32_t> remaining,
-                          <uint8_t> (b.d.requests[task.slot].attempts + 1))
+            record_to_task(record_bytes, task.token, <uint32_t> remaining,
+                           <uint8_t> (b.d.requests[task.slot].attempts + 1))
         load.tasks += 1
 
 
 cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
     cdef item_t *item
-    cdef uint8_t *image
+    cdef uint8_t *record_bytes
     if load.tasks < peer.tasks.count:
         return
     while load.items < peer.items_count:
@@ -372,10 +373,10 @@ cdef void load_items(broker_t *b, peer_t *peer, load_t *load) noexcept nogil:
             slot_fetch(b, item_at(peer, load.items + AHEAD).slot)
             record_fetch(item_record(b, item_at(peer, load.items + AHEAD // 2)))
         if item_lives(b, item):
-            image = load_put(b, load, item_record(b, item))
-            if image == NULL:
+            record_bytes = load_put(b, load, item_record(b, item))
+            if record_bytes == NULL:
                 return
-            image_to_reply(image, b.d.requests[item.slot].id)
+            record_to_reply(record_bytes, b.d.requests[item.slot].id)
         load.items += 1
 
 
@@ -450,10 +451,10 @@ cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
     """Send a worker a heartbeat, or that it is not known."""
     cdef sent_t how = SENT
     if peer.owed & OWE_DISCONNECT:
-        how = send_short(b, peer, TELL_DISCONNECT)
+        how = send_short(b, peer, HEAD_DISCONNECT)
         b.counters[C_DISCONNECTS] += how == SENT
     elif peer.owed & OWE_HEARTBEAT and peer.tasks.count == 0:
-        how = send_short(b, peer, TELL_HEARTBEAT)
+        how = send_short(b, peer, HEAD_HEARTBEAT)
     if how == SENT:
         peer.owed = 0
     return how
@@ -481,7 +482,7 @@ cdef sent_t send_task(broker_t *b, peer_t *peer, unsent_t *task) noexcept nogil:
     if not disp_unsent(b.d, task.slot, task.token):
         return SENT
     n = dialect_head(
-        peer.dialect, TELL_TASK, peer.guide.delimited, peer.guide.text, task.token, NULL, 0, digits,
+        peer.dialect, HEAD_TASK, peer.guide.delimited, peer.guide.text, task.token, NULL, 0, digits,
         head)
     for i in range(n):
         outgoing_put(&b.outbound.message, head[i].data, head[i].size)
@@ -503,7 +504,7 @@ cdef sent_t send_item(broker_t *b, peer_t *peer, item_t *item) noexcept nogil:
         return SENT
     service = &b.services.at[b.d.requests[item.slot].service]
     n = dialect_head(
-        slot.dialect, TELL_ANSWER if item.partial == NULL else TELL_PARTIAL, 0,
+        slot.dialect, HEAD_ANSWER if item.partial == NULL else HEAD_PARTIAL, 0,
         slot.form & FORM_WORKER_NUMBERS, 0, service.name, service.size, digits, head)
     stage_envelope(b, slot)
     for i in range(n):

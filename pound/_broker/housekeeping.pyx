@@ -37,7 +37,7 @@ cdef void housekeeping(broker_t *b) noexcept nogil:
 cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:
     """Look for connections that never sent a message, some in each round.
 
-    libzmq ignores a connection whose routing id another one uses, for ever and without a word. It
+    libzmq ignores a connection whose routing id another one uses, forever and silently. It
     does not say which one has shaken hands, but closes those that don't within `handshake_ns`.
     """
     cdef socket_t *s = &b.sides[side]

@@ -10,7 +10,7 @@ from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_ms
 from pound._dispatch.model cimport PRIORITIES, counters_t, service_t, worker_t
 from pound._wire.codes cimport dialect_name
-from pound._wire.writer cimport RECORD_SIZE, put_reply, store_u32
+from pound._wire.packets cimport RECORD_SIZE, put_reply, store_u32
 from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES)
 from .services cimport service_find

@@ -1,6 +1,7 @@
 # What the loop counts and logs. Each kind is declared here, once.
 #
-# Pages, logs and `Broker.stats()` use these names in lower case without the prefix (names.py).
+# Pages and `Broker.stats()` use the counters' names in lower case without the prefix (names.py);
+# events.py has a log line for each event.
 # Tests compare the documentation with them.
 
 
@@ -49,7 +50,7 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_PEERS                  # how many there are now; so the three below
     C_ROUTES
     C_QUEUED                 # items in the queues of clients
-    C_IMAGES                 # stored records
+    C_STORED_RECORDS                 # stored records
     C_TURNED_AWAY            # connections that were closed since descriptors were few
     C_UNDELIVERED_BYTES      # in the queues of clients
     C_PIPE_BYTES             # in libzmq's pipes, as far as they are counted

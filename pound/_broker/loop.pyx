@@ -33,7 +33,7 @@ cdef enum:
     BATCH_MESSAGES = 256     # of one socket in a turn: the other one and the timers get theirs
     BATCH_BYTES = 4 << 20
     BATCH_FRAMES = 16384
-    WORTH_A_YIELD = 4        # messages and records of the last turn: their work is dearer by far
+    WORTH_A_YIELD = 4        # messages and records of the last turn: their work costs far more
     YIELDS_MAX = 16
     YIELDS_NS = 5_000_000    # longer than libzmq's thread and a few others need to go on
     YIELD_PAUSE_MIN_NS = 2_000_000
@@ -65,9 +65,9 @@ cdef void turn(broker_t *b) noexcept nogil:
     reap_closed_routes(b, FRONTEND)
     tick(b)
     budget(b)
-    publish(b)  # before a peer hears of it: who was answered finds that counted
+    publish(b)  # before any peer is sent it: who was answered finds that counted
     flush(b)
-    b.loop.crammed = 0
+    b.loop.flush_first = 0
     if b.lost.tried_at == b.now:
         lost_tried(b)
     b.loop.due = next_due(b)
@@ -193,7 +193,7 @@ cdef void read_batch(broker_t *b, uint8_t side) noexcept nogil:
     if not s.readable:
         return
     for _ in range(BATCH_MESSAGES):
-        if b.loop.crammed or (side == FRONTEND and unread(b)):
+        if b.loop.flush_first or (side == FRONTEND and unread(b)):
             return
         result = receive(b, side)
         if result <= 0:

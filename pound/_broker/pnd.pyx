@@ -16,16 +16,16 @@ from pound._dispatch.model cimport (
     PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS,
     REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
     REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE)
+from pound._wire.codes cimport (
+    CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
+    CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
-from pound._wire.reader cimport header_check
-from pound._wire.writer cimport (
-    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, CODE_INVALID_ARGUMENT, CODE_NOT_FOUND,
-    CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED,
-    CODE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
-    KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY, KIND_REPLY,
-    KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION, kind_known, load_u16,
-    load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, partial_cost,
-    record_t, store_u16, wire_error_text)
+from pound._wire.packets cimport (
+    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED,
+    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL,
+    KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION,
+    header_check, kind_known, load_u16, load_u64, packet_ids, packet_next, packet_open, packet_t,
+    part_next, part_t, partial_cost, record_t, store_u16, wire_error_text)
 from .actions cimport act, live_now
 from .admission cimport (
     admit, admit_worker, arrival_t, client_of, ready_t, service_to_offer, services_drop,

@@ -5,7 +5,7 @@
 # its answer needs. Records are made from the message being read, b.incoming, whose first frame is
 # the routing id; attaching moves a frame out of it.
 #
-# Invariant: a record with bytes is counted (C_IMAGES), and owned by one stored_t alone.
+# Invariant: a record with bytes is counted (C_STORED_RECORDS), and owned by one stored_t alone.
 # Cost:      one copy of the bytes; nothing for attached parts.
 # Memory:    blocks of the broker's free list (_base/freelist.pxd).
 
@@ -17,14 +17,14 @@ from libc.string cimport memcpy, memset
 from pound._base.freelist cimport freelist_give, freelist_take
 from pound._base.hints cimport unlikely
 from pound._wire.dialects cimport message_t
-from pound._wire.writer cimport FLAG_ATTACHED, record_t
+from pound._wire.packets cimport FLAG_ATTACHED, record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
-from .kinds cimport C_IMAGES
+from .kinds cimport C_STORED_RECORDS
 from .state cimport broker_t, incoming_t, slot_t, stored_t
 
-# stored_again gives a record another image: 0, or -1: no memory (nothing changes).
+# stored_again replaces the bytes of a record: 0, or -1: no memory (nothing changes).
 cdef int stored_again(
-    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil
+    broker_t *b, stored_t *record, const uint8_t *record_bytes, uint32_t size) noexcept nogil
 
 # For the functions below: what they do where there are attached parts, or no memory.
 cdef void attached_init(const stored_t *record) noexcept nogil
@@ -52,26 +52,26 @@ cdef inline uint64_t stored_bytes(const stored_t *record) noexcept nogil:
 
 
 cdef inline size_t stored_block(const stored_t *record) noexcept nogil:
-    """stored_block gives the bytes of what a record's image lies in."""
+    """stored_block gives the bytes of the block that a record lies in."""
     if record.attached == 0:
         return record.size
     return bytes_room(record) + record.attached * sizeof(zmq_msg_t)
 
 
 cdef inline int stored_fill(
-    broker_t *b, stored_t *record, const uint8_t *image, uint32_t size, uint16_t attached
+    broker_t *b, stored_t *record, const uint8_t *record_bytes, uint32_t size, uint16_t attached
 ) noexcept nogil:
-    """stored_fill gives an empty record a copy of an image, and empty messages: 0, or -1."""
+    """stored_fill gives an empty record a copy of these bytes, and empty messages: 0, or -1."""
     record.size = size
     record.attached = attached
     record.releases = 0
     record.bytes = <uint8_t *> freelist_take(&b.freelist, stored_block(record))
     if unlikely(record.bytes == NULL):
         return stored_failed(b, record)
-    memcpy(record.bytes, image, size)
+    memcpy(record.bytes, record_bytes, size)
     if attached:
         attached_init(record)
-    b.counters[C_IMAGES] += 1
+    b.counters[C_STORED_RECORDS] += 1
     return 0
 
 
@@ -81,7 +81,7 @@ cdef inline void stored_clear(broker_t *b, stored_t *record) noexcept nogil:
         return
     if record.attached:
         attached_close(record)
-    b.counters[C_IMAGES] -= 1
+    b.counters[C_STORED_RECORDS] -= 1
     freelist_give(&b.freelist, record.bytes, stored_block(record))
     memset(record, 0, sizeof(stored_t))
 
@@ -123,15 +123,15 @@ cdef int store_partial(
 
 # store_frames fills *out with a record and the frames attached to it, from `first` on; 0, or -1.
 cdef int store_frames(
-    broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint32_t first, uint16_t count
-) noexcept nogil
+    broker_t *b, stored_t *out, const uint8_t *record_bytes, uint32_t size, uint32_t first,
+    uint16_t count) noexcept nogil
 
 
 cdef inline int store_record(broker_t *b, stored_t *out, const record_t *r) noexcept nogil:
     """store_record fills *out with a PND record and the frames that it claims; 0, or -1."""
     if r.flags & FLAG_ATTACHED:
-        return store_frames(b, out, r.image, r.size, r.attached + 2, r.parts)
-    return stored_fill(b, out, r.image, r.size, 0)
+        return store_frames(b, out, r.bytes, r.size, r.attached + 2, r.parts)
+    return stored_fill(b, out, r.bytes, r.size, 0)
 
 
 # store_envelope keeps what goes before the answer of a Guide client; 0, or -1: no memory, and the

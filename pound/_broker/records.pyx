@@ -7,8 +7,8 @@ from libc.string cimport memcpy, memset
 from pound._base.array cimport array_grow
 from pound._base.check cimport CHECK
 from pound._wire.dialects cimport frame_t, message_t
-from pound._wire.format cimport PART_ATTACHED_FROM
-from pound._wire.writer cimport FLAG_ATTACHED, part_put, put_partial, put_reply, put_request
+from pound._wire.packets cimport (
+    FLAG_ATTACHED, PART_ATTACHED_FROM, part_put, put_partial, put_reply, put_request)
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from .kinds cimport C_NO_MEMORY
 from .state cimport (
@@ -37,10 +37,10 @@ cdef void attached_close(const stored_t *record) noexcept nogil:
 
 
 cdef int stored_again(
-        broker_t *b, stored_t *record, const uint8_t *image, uint32_t size) noexcept nogil:
+        broker_t *b, stored_t *record, const uint8_t *record_bytes, uint32_t size) noexcept nogil:
     cdef stored_t fresh
     cdef uint32_t i
-    if stored_fill(b, &fresh, image, size, record.attached):
+    if stored_fill(b, &fresh, record_bytes, size, record.attached):
         return -1
     for i in range(record.attached):
         zmq.msg_move(&stored_attached(&fresh)[i], &stored_attached(record)[i])
@@ -120,9 +120,9 @@ cdef void fill_body(
 
 
 cdef int store_frames(
-        broker_t *b, stored_t *out, const uint8_t *image, uint32_t size, uint32_t first,
+        broker_t *b, stored_t *out, const uint8_t *record_bytes, uint32_t size, uint32_t first,
         uint16_t count) noexcept nogil:
-    if stored_fill(b, out, image, size, count):
+    if stored_fill(b, out, record_bytes, size, count):
         return -1
     if attach(b, out, first):
         stored_clear(b, out)

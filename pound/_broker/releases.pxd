@@ -16,7 +16,7 @@
 
 from libc.stdint cimport uint64_t
 
-from pound._wire.writer cimport record_t
+from pound._wire.packets cimport record_t
 from .state cimport broker_t, peer_t
 
 # release takes a task that its worker gives back by the record `r`, or, if that is NULL, whose

@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_request, disp_release
 from pound._wire.dialects cimport DIALECT_PND
-from pound._wire.writer cimport FLAG_META, part_next, part_t, record_t
+from pound._wire.packets cimport FLAG_META, part_next, part_t, record_t
 from .actions cimport act, live_now
 from .kinds cimport LOG_TASKS_RELEASED
 from .log_events cimport log_event

@@ -18,8 +18,8 @@ cdef inline uint32_t service_find(broker_t *b, const uint8_t *name, uint32_t siz
 
 
 # service_named makes the name if it is unknown: NONE when there are too many
-# (disp_service_refusal), or no memory. `client` asks for it, or NONE. Whoever then has no use for
-# it calls disp_service_drop, or it stays.
+# (disp_service_refusal), or no memory. `client` asks for it, or NONE. A caller that then
+# has no use for it calls disp_service_drop, or it stays.
 cdef uint32_t service_named(
     broker_t *b, const uint8_t *name, uint32_t size, int64_t lease_ns, uint8_t how,
     uint32_t client) noexcept nogil

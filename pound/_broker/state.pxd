@@ -296,9 +296,9 @@ cdef struct descriptors_t:   # see descriptors.pxd
     int64_t look_at          # when the time of a guest is over
     guest_t guests[RESERVE_MAX]
 
-cdef enum crowded_t:         # broker_t.crowded: a table was full
-    CROWDED_CLIENTS = 1
-    CROWDED_WORKERS = 2
+cdef enum full_t:         # rounds_t.full: a table was full
+    FULL_CLIENTS = 1
+    FULL_WORKERS = 2
 
 cdef enum command_t:
     COMMAND_NONE = 0
@@ -380,7 +380,7 @@ cdef struct loop_t:          # loop.pxd
     int64_t yield_pause_ns   # how long there were none when that was noticed last
     int wake_in              # written to: a command waits
     int wake_out
-    uint8_t crammed          # a peer that reads is owed much: nothing is read before the flush
+    uint8_t flush_first          # a peer that reads is owed much: nothing is read before the flush
     uint8_t command          # COMMAND_*; written by other threads
     uint8_t finished
 
@@ -397,7 +397,7 @@ cdef struct rounds_t:        # housekeeping.pxd: where the next look begins
     uint32_t workers         # that hold a task for long
     int connections[2]       # that never sent a message, of each side
     uint32_t routes[2]       # without a connection that can be watched
-    uint8_t crowded          # CROWDED_*: somebody was refused since a table was full
+    uint8_t full             # FULL_*: somebody was refused since a table was full
 
 cdef struct about_t:         # what pages say; owned by Python
     const char *counter_names[COUNTERS]

@@ -8,7 +8,7 @@ from .actions cimport live_now
 from .departures cimport route_lost
 from .queues cimport peer_touch
 from .state cimport (
-    CROWDED_CLIENTS, CROWDED_WORKERS, OWE_HEARTBEAT, broker_t, peer_t, roster_t, route_t)
+    FULL_CLIENTS, FULL_WORKERS, OWE_HEARTBEAT, broker_t, peer_t, roster_t, route_t)
 
 cdef enum:
     ROWS = 256               # looked at in a second, at least
@@ -19,7 +19,7 @@ cdef uint32_t rows(const broker_t *b, uint32_t count) noexcept nogil:
     """Say how many of so many routes are looked at this time."""
     cdef int64_t rounds = min(max(1, b.settings.client_grace_ns // 2_000_000_000),
                               <int64_t> ROUND_S)
-    if b.rounds.crowded:
+    if b.rounds.full:
         return count
     return min(count, ROWS + count // <uint32_t> rounds)
 
@@ -29,10 +29,10 @@ cdef int idle(const broker_t *b, const peer_t *peer) noexcept nogil:
     if peer.items_count or peer.tasks.count:
         return 0
     if peer.client != NONE and b.d.clients[peer.client].open:
-        if not b.rounds.crowded & CROWDED_CLIENTS:
+        if not b.rounds.full & FULL_CLIENTS:
             return 0
     if peer.worker != NONE and not b.d.workers[peer.worker].gone:
-        return (b.rounds.crowded & CROWDED_WORKERS and peer.dialect == DIALECT_PLAIN
+        return (b.rounds.full & FULL_WORKERS and peer.dialect == DIALECT_PLAIN
                 and b.d.workers[peer.worker].held == 0)
     return 1
 
@@ -64,4 +64,4 @@ cdef void sweep_side(broker_t *b, uint8_t side) noexcept nogil:
 cdef void sweep(broker_t *b) noexcept nogil:
     sweep_side(b, FRONTEND)
     sweep_side(b, BACKEND)
-    b.rounds.crowded = 0
+    b.rounds.full = 0

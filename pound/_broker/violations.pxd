@@ -1,7 +1,7 @@
 # Malformed messages, counted against the routes that they came by.
 #
 # A route with VIOLATIONS_MAX of them is ignored, so a flood of bad messages costs next to nothing.
-# Each second forgives one, so a program that was mended is heard again.
+# Each second forgives one, so a program that was fixed is listened to again.
 
 from libc.stdint cimport uint16_t, uint8_t
 

@@ -80,7 +80,7 @@ cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcep
     d.limits = limits[0]
     d.limits.attempts_max = min(max(limits.attempts_max, 1), <uint32_t> 255)
     d.next_token = token_seed
-    # No decision depends on it; whoever chooses ids must not know it.
+    # No decision depends on it; those that choose ids must not know it.
     d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
     d.by_token.salt = d.hash_seed
     queue_init(&d.kept)

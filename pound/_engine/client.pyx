@@ -16,7 +16,8 @@ from libc.string cimport memcpy, memset
 
 from pound._base.clock cimport clock_ns
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
-from pound._wire.format cimport CODE_INTERNAL, partial_cost
+from pound._wire.codes cimport CODE_INTERNAL
+from pound._wire.packets cimport partial_cost
 from .client_rules cimport (
     client_free, client_init, client_live, run_cancel, run_leave, run_look, run_submit)
 from .client_state cimport (

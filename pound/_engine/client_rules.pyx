@@ -19,11 +19,12 @@ from pound._base.clock cimport clock_ns
 from pound._base.links cimport queue_append
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.pool cimport NONE
-from pound._wire.format cimport (
-    BYE_GOING, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT,
-    CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, FLAG_RETRY, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
-    KIND_ERROR, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REPLY, partial_cost)
-from pound._wire.reader cimport part_next, part_t, record_t
+from pound._wire.codes cimport (
+    CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT,
+    CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE)
+from pound._wire.packets cimport (
+    BYE_GOING, FLAG_RETRY, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_ERROR, KIND_HEARTBEAT,
+    KIND_PARTIAL, KIND_REPLY, part_next, part_t, partial_cost, record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t

@@ -10,9 +10,9 @@ from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.wake cimport POLLIN, pollfd, signals_leave, wait_for, wake_drain, wake_ring
-from pound._wire.reader cimport packet_next, packet_t, part_next, part_t
-from pound._wire.writer cimport (
-    KIND_BYE, KIND_ERROR, KIND_HEARTBEAT, KIND_WELCOME, load_u32)
+from pound._wire.packets cimport (
+    KIND_BYE, KIND_ERROR, KIND_HEARTBEAT, KIND_WELCOME, load_u32, packet_next, packet_t, part_next,
+    part_t)
 from .link cimport (
     FAR, link_bye, link_close, link_next_due, link_open, link_packet, link_tick, link_wake,
     link_welcome)

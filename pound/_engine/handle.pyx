@@ -25,7 +25,7 @@ import zmq as pyzmq
 from pound._base.locks cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock)
 from pound._base.wake cimport wake_close, wake_open
-from pound._wire.writer cimport SESSION_SIZE
+from pound._wire.packets cimport SESSION_SIZE
 from .endpoints cimport endpoints_found
 from .engine cimport TROUBLE, engine_run, engine_trouble
 from .link cimport link_free, link_init

@@ -25,8 +25,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strncmp
 
 from pound._base.check cimport CHECK
-from pound._wire.format cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE, record_t
 from .endpoints cimport (
     endpoint_is_name, endpoint_name, endpoints_free, endpoints_init, endpoints_t, endpoints_turn)
 

@@ -14,7 +14,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from pound._base.locks cimport pthread_mutex_t
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 
 cdef extern from "pythread.h" nogil:

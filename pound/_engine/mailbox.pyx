@@ -20,8 +20,8 @@ from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
 from pound._base.locks cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock)
-from pound._wire.format cimport FLAG_ATTACHED, FLAG_META, PART_ATTACHED_FROM, load_u32
-from pound._wire.writer cimport part_next, part_put, part_t
+from pound._wire.packets cimport (
+    FLAG_ATTACHED, FLAG_META, PART_ATTACHED_FROM, load_u32, part_next, part_put, part_t)
 from pound._zmq.libzmq cimport zmq
 
 from collections.abc import Sequence

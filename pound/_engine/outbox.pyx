@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset, strlen
 
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
-from pound._wire.writer cimport (
+from pound._wire.packets cimport (
     FLAG_ATTACHED, KIND_HELLO, KIND_READY, PACKET_RECORDS_MAX, RECORD_SIZE, named_head_size,
     packet_begin, packet_end, part_put, put_bye, put_credit, put_error, put_partial, put_reply,
     put_request, put_simple, record_begin, store_u32, store_u64)

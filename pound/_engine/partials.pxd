@@ -1,6 +1,6 @@
 # A worker's partials: for how long a handler waits before it may give the next one.
 #
-# A task's partials go as far as its last CREDIT says (STREAM_FIRST of _wire/format.pxd before the
+# A task's partials go as far as its last CREDIT says (STREAM_FIRST of _wire/packets.pxd before the
 # first), by what they cost (partial_cost). Past that the handler waits, until CREDIT comes or
 # nobody wants the answer any more: cancelled, past its deadline, another epoch, given back, the
 # engine's end. Partials that are not packed yet, of all tasks together, take `partials_max` bytes

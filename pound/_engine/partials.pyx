@@ -6,7 +6,7 @@ from libc.string cimport memset
 from pound._base.clock cimport clock_ns
 from pound._base.locks cimport (
     condition_wait, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
-from pound._wire.writer cimport KIND_PARTIAL, partial_cost
+from pound._wire.packets cimport KIND_PARTIAL, partial_cost
 from .engine cimport engine_post
 from .handoff cimport handoff_t, notices, ring, rings
 from .link cimport FAR

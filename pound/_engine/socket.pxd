@@ -8,7 +8,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from pound._wire.reader cimport packet_t
+from pound._wire.packets cimport packet_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .link cimport link_state_t
 from .mailbox cimport mailbox_t

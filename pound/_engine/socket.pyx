@@ -11,8 +11,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memset, strchr, strlen
 
-from pound._wire.reader cimport packet_open, packet_t
-from pound._wire.writer cimport wire_error_text
+from pound._wire.packets cimport packet_open, packet_t, wire_error_text
 from pound._zmq.libzmq cimport (
     ZMQ_DEALER, ZMQ_EVENT_CONNECT_RETRIED, ZMQ_EVENT_DISCONNECTED,
     ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENTS, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_PAIR, ZMQ_POLLIN,

@@ -1,6 +1,6 @@
 # A client's side of flow control: a stream goes as fast as it is read.
 #
-# Client and worker count what the partials of an attempt cost (partial_cost of _wire/format.pxd).
+# Client and worker count what the partials of an attempt cost (partial_cost of _wire/packets.pxd).
 # The worker goes as far as STREAM_FIRST of its own accord, and then as far as the client's last
 # CREDIT says: what was read, and a window more. CREDIT is sent when a quarter of what was granted
 # is used up, so that a short stream costs none. Partials of a plain request, which nobody reads,
@@ -16,7 +16,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .outbox cimport outbox_t
 from .requests cimport client_request_t, requests_t, stream_state_t

@@ -3,8 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pound._base.pool cimport NONE
-from pound._wire.format cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost, record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from .outbox cimport outbox_credit, outbox_t
 from .requests cimport (

@@ -3,7 +3,7 @@
 from libc.stdlib cimport calloc, free
 
 from pound._base.check cimport CHECK
-from pound._wire.format cimport STREAM_FIRST
+from pound._wire.packets cimport STREAM_FIRST
 from .mailbox cimport body_clear
 
 cdef extern from * nogil:

@@ -16,9 +16,9 @@ from libc.math cimport ceil
 from libc.string cimport memset, strlen
 
 from pound._base.clock cimport clock_ns
-from pound._wire.writer cimport (
-    CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN,
-    FLAG_META, KIND_ERROR, KIND_REPLY)
+from pound._wire.codes cimport (
+    CODE_CANCELLED, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT, CODE_UNAVAILABLE, CODE_UNKNOWN)
+from pound._wire.packets cimport FLAG_META, KIND_ERROR, KIND_REPLY
 from .engine cimport engine_log
 from .handle cimport Engine, forks
 from .handoff cimport (

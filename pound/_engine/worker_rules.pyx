@@ -6,10 +6,10 @@ from libc.string cimport memcmp, memset, strlen
 
 from pound._base.check cimport CHECK
 from pound._base.table cimport mix
-from pound._wire.writer cimport (
-    BYE_AGREED, BYE_GOING, CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE, KIND_BYE,
-    KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t,
-    record_t)
+from pound._wire.codes cimport CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE
+from pound._wire.packets cimport (
+    BYE_AGREED, BYE_GOING, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY,
+    KIND_TASK, part_next, part_t, record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
 from .engine cimport engine_command_t, engine_log, engine_post, engine_t, rules_t
 from .handoff cimport (

@@ -4,8 +4,6 @@ No peer and no socket is known here. May import `_base`.
 
 codes     PND/1's error codes; the dialects' numbers and names
 dialects  what a message of the Guide's peers says; the frames before a body that goes to one
-format    PND/1 in numbers: sizes, kinds, flags (docs/protocol.md)
 names     what a service may be called, for Python
-reader    a packet in, records out
-writer    records in, a packet out
+packets   PND/1: a packet in, records out; records in, a packet out
 """

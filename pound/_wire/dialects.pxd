@@ -67,12 +67,12 @@ cdef struct message_t:
     uint32_t parts           # number of body frames; 0: an MDP REQUEST that has none, or an answer
 
 
-cdef enum tell_t:
-    TELL_TASK
-    TELL_ANSWER
-    TELL_PARTIAL
-    TELL_HEARTBEAT
-    TELL_DISCONNECT
+cdef enum head_t:             # what a head begins: see dialect_head
+    HEAD_TASK
+    HEAD_ANSWER
+    HEAD_PARTIAL
+    HEAD_HEARTBEAT
+    HEAD_DISCONNECT
 
 
 # dialect_read recognises the message of `n` frames, the routing id not among them, that came in on
@@ -86,7 +86,7 @@ cdef int dialect_read(
 # `hex16` holds the token's digits and must outlive the send. `variant` is `text` of a PPP worker,
 # and `worker_numbers` of an MDP 0.2 client.
 cdef uint32_t dialect_head(
-    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t variant, uint64_t token,
+    uint8_t dialect, uint8_t what, uint8_t delimited, uint8_t variant, uint64_t token,
     const uint8_t *service, uint32_t service_size, uint8_t *hex16, frame_t *out,
 ) noexcept nogil
 

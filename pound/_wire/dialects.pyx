@@ -2,17 +2,17 @@
 
 The order of recognition matters and is the same everywhere in this file: PND, then MDP without a
 delimiter, then MDP behind an envelope, then the peers that carry no name of their protocol and
-are told apart by the socket that they came in on. One exception: on the backend what begins with
+are distinguished by the socket that they came in on. One exception: on the backend what begins with
 an address frame of ours is a PPP answer whatever follows; else a client could write a body that an
 echoing PPP worker would return as an MDP command.
 
 An address that is a token says whose answer it is, so an answer may lack the empty frame after it
-(the Guide's PHP worker leaves it out), and one of a bad form still tells which task it ends.
+(the Guide's PHP worker leaves it out), and one of a bad form still says which task it ends.
 """
 
 from libc.string cimport memcmp, memset
 
-from .format cimport SERVICE_BYTES_MAX
+from .packets cimport SERVICE_BYTES_MAX
 
 cdef enum:
     MDP_FRAME_SIZE = 6       # "MDPC01" and its three siblings
@@ -335,24 +335,24 @@ cdef inline uint32_t put_address(
     return put(out, n, b"", 0)
 
 
-# worker_command returns the one-byte command frame that tells an MDP worker; NULL: there is none.
-cdef inline const char *worker_command(uint8_t dialect, uint8_t tell) noexcept nogil:
+# worker_command returns the one-byte command frame that an MDP worker is sent; NULL: there is none.
+cdef inline const char *worker_command(uint8_t dialect, uint8_t what) noexcept nogil:
     cdef bint second = dialect == DIALECT_MDP2
-    if tell == TELL_TASK:
+    if what == HEAD_TASK:
         return b"\x02"
-    elif tell == TELL_HEARTBEAT:
+    elif what == HEAD_HEARTBEAT:
         return b"\x05" if second else b"\x04"
-    elif tell == TELL_DISCONNECT:
+    elif what == HEAD_DISCONNECT:
         return b"\x06" if second else b"\x05"
     return NULL
 
 
 # mdp_worker_head and mdp_client_head are dialect_head for MDP. A client that has the worker's
-# numbers hears by PARTIAL and FINAL of that side, and no service.
+# numbers is sent PARTIAL and FINAL of that side, and no service.
 cdef uint32_t mdp_worker_head(
-    uint8_t dialect, uint8_t tell, uint8_t delimited, uint64_t token, uint8_t *hex16, frame_t *out
+    uint8_t dialect, uint8_t what, uint8_t delimited, uint64_t token, uint8_t *hex16, frame_t *out
 ) noexcept nogil:
-    cdef const char *command = worker_command(dialect, tell)
+    cdef const char *command = worker_command(dialect, what)
     cdef uint32_t n = 0
     if command == NULL:
         return 0
@@ -360,47 +360,47 @@ cdef uint32_t mdp_worker_head(
         n = put(out, n, b"", 0)
     n = put(out, n, b"MDPW01" if dialect == DIALECT_MDP1 else b"MDPW02", MDP_FRAME_SIZE)
     n = put(out, n, command, 1)
-    return put_address(out, n, hex16, token) if tell == TELL_TASK else n
+    return put_address(out, n, hex16, token) if what == HEAD_TASK else n
 
 
 cdef uint32_t mdp_client_head(
-    uint8_t dialect, uint8_t tell, uint8_t worker_numbers, const uint8_t *service,
+    uint8_t dialect, uint8_t what, uint8_t worker_numbers, const uint8_t *service,
     uint32_t service_size, frame_t *out
 ) noexcept nogil:
     cdef uint32_t n
     if dialect == DIALECT_MDP1:
-        if tell == TELL_PARTIAL:
+        if what == HEAD_PARTIAL:
             return 0
         n = put(out, 0, b"MDPC01", MDP_FRAME_SIZE)
     else:
         n = put(out, 0, b"MDPC02", MDP_FRAME_SIZE)
         if worker_numbers:
-            return put(out, n, b"\x04" if tell == TELL_ANSWER else b"\x03", 1)
-        n = put(out, n, b"\x03" if tell == TELL_ANSWER else b"\x02", 1)
+            return put(out, n, b"\x04" if what == HEAD_ANSWER else b"\x03", 1)
+        n = put(out, n, b"\x03" if what == HEAD_ANSWER else b"\x02", 1)
     return put(out, n, service, service_size)
 
 
 # ppp_head is dialect_head for PPP.
 cdef uint32_t ppp_head(
-    uint8_t tell, uint8_t text, uint64_t token, uint8_t *hex16, frame_t *out
+    uint8_t what, uint8_t text, uint64_t token, uint8_t *hex16, frame_t *out
 ) noexcept nogil:
-    if tell == TELL_TASK:
+    if what == HEAD_TASK:
         return put_address(out, 0, hex16, token)
-    elif tell == TELL_HEARTBEAT:
+    elif what == HEAD_HEARTBEAT:
         return put(out, 0, b"HEARTBEAT" if text else b"\x02", 9 if text else 1)
     return 0
 
 
 cdef uint32_t dialect_head(
-    uint8_t dialect, uint8_t tell, uint8_t delimited, uint8_t variant, uint64_t token,
+    uint8_t dialect, uint8_t what, uint8_t delimited, uint8_t variant, uint64_t token,
     const uint8_t *service, uint32_t service_size, uint8_t *hex16, frame_t *out,
 ) noexcept nogil:
     if dialect == DIALECT_PPP:
-        return ppp_head(tell, variant, token, hex16, out)
+        return ppp_head(what, variant, token, hex16, out)
     elif dialect == DIALECT_MDP1 or dialect == DIALECT_MDP2:
-        if tell == TELL_ANSWER or tell == TELL_PARTIAL:
-            return mdp_client_head(dialect, tell, variant, service, service_size, out)
-        return mdp_worker_head(dialect, tell, delimited, token, hex16, out)
-    elif dialect == DIALECT_PLAIN and tell == TELL_TASK:
+        if what == HEAD_ANSWER or what == HEAD_PARTIAL:
+            return mdp_client_head(dialect, what, variant, service, service_size, out)
+        return mdp_worker_head(dialect, what, delimited, token, hex16, out)
+    elif dialect == DIALECT_PLAIN and what == HEAD_TASK:
         return put_address(out, put(out, 0, b"", 0), hex16, token)
     return 0

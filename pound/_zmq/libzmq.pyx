@@ -87,7 +87,7 @@ cdef void fill() except *:
 
 
 cdef void fill_sockets(void *extension) except *:
-    """Fill in what only the ends call; the broker's sockets are made by pyzmq."""
+    """Fill in what only clients and workers call; the broker's sockets are made by pyzmq."""
     zmq.strerror = <const char *(*)(int) noexcept nogil> find(extension, b"zmq_strerror")
     zmq.socket = <void *(*)(void *, int) noexcept nogil> find(extension, b"zmq_socket")
     zmq.close = <int (*)(void *) noexcept nogil> find(extension, b"zmq_close")

@@ -2,10 +2,10 @@
 # of any size.
 #
 # A message of COUNTED_FROM bytes and more is counted for its peer and for the broker until libzmq
-# has written all of it, or dropped it: its last frame lends its bytes to libzmq and is told by a
-# callback. What is smaller costs no such frame; a pipe has room for 1,000 messages, so a peer that
-# does not read holds less than 1 MiB of them uncounted. Nor is what goes to peers in this process
-# (inproc): they may keep the very bytes that they have read.
+# has written all of it, or dropped it: its last frame lends its bytes to libzmq, and a callback
+# reports the end. What is smaller costs no such frame; a pipe has room for 1,000 messages, so a
+# peer that does not read holds less than 1 MiB of them uncounted. Nor is what goes to peers in this
+# process (inproc): they may keep the very bytes that they have read.
 #
 # Invariant: bytes are taken away once for each time they were added, by any thread, whatever became
 #            of the peer, of the broker and of its context (pipes.h).

@@ -1,7 +1,7 @@
 # Reading a socket and its monitor without waiting.
 #
-# A descriptor of libzmq's is readable once for each notice that came in: whoever saw that reads
-# until there is nothing left, and looks once more after sending, which may take the notice in.
+# A descriptor of libzmq's is readable once for each notice that came in: a reader reads until there
+# is nothing left, and looks once more after sending, which may take the notice in.
 
 from libc.errno cimport EINTR
 from libc.stdint cimport uint16_t, uint32_t, uint8_t

@@ -90,8 +90,9 @@ def call(
     by tabs. A bar on stderr shows how far it is when stderr is a terminal and stdout is not. The
     first request that fails ends the command, and its line is named.
 
-    If no answer comes within a second, a line on stderr says what is waited for. Exits with 10 if
-    the task failed, 11 if there is no such service, 12 if the deadline passed.
+    If no answer comes within a second, a line on stderr says what is waited for. Exits with 3 if no
+    broker answers within 3 s, 10 if the task failed, 11 if there is no such service, 12 if the
+    deadline passed.
     """
     if each_line and stream:
         raise click.UsageError("--map and --stream exclude each other")
@@ -167,7 +168,7 @@ def _map(
 ) -> int:
     """Write the answer to each line of a file, in order; return the exit code."""
     shows = sys.stderr.isatty() and not sys.stdout.isatty()
-    told = 0
+    written = 0
     try:
         with (
             _source(name) as source,
@@ -180,10 +181,10 @@ def _map(
             for size, answers in pipeline.answers(Lines(source.fileno()), window):
                 explanation.end() if answers else explanation.begin()
                 _write_lines(answers)
-                told += len(answers)
+                written += len(answers)
                 progress.step(size, len(answers))
     except pound.RequestError as error:
-        complain(f"line {told + 1}: {error}")
+        complain(f"line {written + 1}: {error}")
         return _exit_code(error)
     return 0
 

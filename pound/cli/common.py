@@ -93,7 +93,7 @@ class ErrorsAsExitCodes(click.Group):
 
 def complain(message: str, over_bar: bool = False) -> None:
     """Write a line to stderr, or over a bar there; escaped: it may hold what a peer sent."""
-    with suppress(OSError):  # a full disk: there is no one left to tell
+    with suppress(OSError):  # a full disk: there is nobody left to say it to
         click.echo(f"{ERASE if over_bar else ''}pound: {escape(message)}", err=True)
 
 
@@ -148,7 +148,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 def connect_option(side: str) -> Callable[[Function], Function]:
     """Return the repeatable option ``--connect``; `side` is a key of the configuration.
 
-    Without it the command reads the variable that tells a broker where to listen.
+    Without it the command reads the variable that says where a broker listens.
     """
     key = keys()[side]
     default: tuple[str, ...] = key.default  # type: ignore[assignment]

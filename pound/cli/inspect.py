@@ -28,8 +28,8 @@ SOUND = frozenset({
     "accepted", "waiting", "delayed", "running", "running_bytes", "answered", "cancelled",
     "released", "waiting_bytes", "kept", "kept_bytes", "answers_evicted", "answers_deferred",
     "messages_in", "messages_out", "records_in", "bytes_in", "bytes_out", "partials", "turns",
-    "peers", "routes", "queued", "images", "closed_connections", "disconnects", "clients",
-    "unrouted_connections",  # whoever only looks whether the port is open leaves one
+    "peers", "routes", "queued", "stored_records", "closed_connections", "disconnects", "clients",
+    "unrouted_connections",  # a check whether the port is open leaves one
     "workers", "services", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
 })  # fmt: skip
 # The worst of the others first.
@@ -47,7 +47,7 @@ wide_option = click.option("--wide", is_flag=True, help="Don't cut long names to
 def status(everything: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
     """Print the broker's state, what waits and what went wrong.
 
-    Exits with 3 if none answers within 3 s.
+    Exits with 3 if no broker answers within 3 s.
     """
     with client_of(endpoints) as client:
         answer = ask(client, "pound.status")
@@ -63,7 +63,7 @@ def status(everything: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
 
 
 def all_facts(answer: Row) -> dict[str, str]:
-    """Return everything that ``pound.status`` tells, as text, one level deep."""
+    """Return everything that ``pound.status`` says, as text, one level deep."""
     facts: dict[str, Any] = {}
     for name, value in answer.items():
         if name == "memory":
@@ -96,7 +96,7 @@ def summary(answer: Row, oldest: str) -> dict[str, str]:
 
 
 def memory_text(memory: Mapping[str, int], width: int | None = None) -> str:
-    """Return what the broker holds: the total and its limit, if it tells those, then the parts.
+    """Return what the broker holds: the total and its limit, if it says those, then the parts.
 
     Of more than `width` characters the smallest parts are left out.
     """
@@ -125,7 +125,7 @@ def troubles(counters: Mapping[str, int], room: int) -> dict[str, str]:
 
 
 def oldest_wait(rows: Iterable[Row]) -> str:
-    """Say which request waits longest, and for what, as far as the broker tells."""
+    """Say which request waits longest, and for what, as far as the broker says."""
     waits = [row for row in rows if row.get("oldest_wait_ms") is not None]
     if not waits:
         return ""
@@ -142,7 +142,7 @@ def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
     """Print each service with its waiting and running requests and its workers.
 
     oldest_wait is how long the first of its waiting requests has waited; workerless is how long
-    requests have waited without any worker.
+    requests have waited without any worker. Exits with 3 if no broker answers within 3 s.
     """
     columns = (
         "name",
@@ -164,6 +164,7 @@ def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
     """Print each worker with what it holds of its capacity, its state and its services.
 
     oldest is how long it has had the oldest of its tasks, idle how long nothing was heard of it.
+    Exits with 3 if no broker answers within 3 s.
     """
     columns = ("label", "services", "held", "capacity", "oldest_ms", "idle_ms", "state", "dialect")
     _list("workers", columns, {"label", "services"}, wide, as_json, endpoints)
@@ -182,8 +183,8 @@ def _list(
     if as_json:
         click.echo(json.dumps({kind: rows}, indent=2))
     else:
-        told = {name for row in rows for name in row} if rows else set(columns)
-        columns = [name for name in columns if name in told]  # an older broker tells less
+        shown = {name for row in rows for name in row} if rows else set(columns)
+        columns = [name for name in columns if name in shown]  # an older broker says less
         width = None if wide else shutil.get_terminal_size((80, 24)).columns
         click.echo(table(columns, rows, names, width))
 
@@ -222,7 +223,7 @@ def table(
         Of a line, at most, as far as cutting achieves that.
     """
     heading = [name.removesuffix("_ms").replace("waiting_bytes", "bytes") for name in columns]
-    cells = [[_cell(name, _told(row, name)) for name in columns] for row in rows]
+    cells = [[_cell(name, _shown(row, name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
     if width is not None:
         _narrow(widths, [i for i, name in enumerate(columns) if name in names], width)
@@ -230,7 +231,7 @@ def table(
     return "\n".join(lines)
 
 
-def _told(row: Row, name: str) -> object:
+def _shown(row: Row, name: str) -> object:
     return None if name == "oldest_ms" and row.get("held") == 0 else row.get(name)
 
 
@@ -251,7 +252,7 @@ def _pad(cell: str, width: int) -> str:
 def cut(text: str, width: int) -> str:
     """Return at most `width` characters, of a longer text its begin and its end.
 
-    The end is what tells labels of one machine (``host:pid``) and paths apart.
+    Labels of one machine (``host:pid``) and paths differ at their end.
     """
     if len(text) <= width:
         return text

@@ -1,10 +1,10 @@
-"""Lines in, answers out: each line is asked with as it comes, each answer is told as it comes.
+"""Lines in, answers out: each line is asked with as it comes, each answer is passed on as it comes.
 
 One thread waits for the input and for the client's mailbox at once, so that neither holds up the
 other. (`Client.map` reads its next body in the caller's thread: while a line is waited for, the
 answers to those before would have to wait as well.)
-Invariant: at most `window` lines were asked with and are not told; nothing is read beyond them and
-           what one read gives.
+Invariant: at most `window` lines were asked with and are not passed on; nothing is read beyond them
+           and what one read gives.
 Cost: one post to the engine for all lines that came together, one wake-up for their answers.
 """
 
@@ -91,7 +91,7 @@ class Pipeline:
         self._asked = self._told = 0
 
     def answers(self, lines: Lines, window: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield how many bytes were read and which answers may be told, whenever there are any.
+        """Yield how many bytes were read and which answers may be passed on, once there are any.
 
         Raises
         ------

@@ -45,7 +45,7 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     Prints one line when it is ready: "pound: ready frontend=URL backend=URL", with real ports
     in place of wildcards and commas between several. The first signal drains: no new requests,
     what was taken in is finished within the drain timeout, exit code 0, or 4 if something is left.
-    A second one stops at once, exit code 1.
+    A second one stops at once, exit code 1. Exits with 3 if an endpoint cannot be bound.
     """
     config, origins = load(path, flags)
     check_reachable(config, origins)
@@ -74,7 +74,7 @@ def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
 
 
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
-    """Return the exit code once the broker has ended or been told to."""
+    """Return the exit code once the broker has ended or a signal came."""
     if next_word(events) == ENDED:
         log_event(LOGGER, logging.ERROR, "broker ended by itself")
         return EXIT_FAILED
@@ -107,7 +107,7 @@ def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:
 
 
 def watch_signals() -> queue.SimpleQueue[str]:
-    """Return the queue that tells of each SIGTERM and SIGINT from now on."""
+    """Return the queue that has a word for each SIGTERM and SIGINT from now on."""
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     install(lambda: events.put(SIGNALLED))
     for name in IGNORED:
@@ -138,7 +138,7 @@ def seed_libc() -> None:
 
 
 def notify(state: str) -> bool:
-    """Tell systemd a state, if it asked for that; return whether it was told.
+    """Notify systemd of a state, if it asked for that; return whether that was sent.
 
     The protocol of sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names, where a
     leading @ stands for the abstract namespace.
@@ -152,6 +152,7 @@ def notify(state: str) -> bool:
         try:
             datagram.sendto(state.encode(), address)
         except OSError as error:
-            log_event(LOGGER, logging.WARNING, "systemd not told", state=state, error=str(error))
+            why = str(error)
+            log_event(LOGGER, logging.WARNING, "systemd not notified", state=state, error=why)
             return False
     return True

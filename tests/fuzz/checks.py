@@ -73,14 +73,14 @@ def _check_rewrites(packet: bytes) -> None:
     at = 32
     while at < len(packet):
         size = int.from_bytes(packet[at : at + 4], "little")
-        image = packet[at : at + size]
-        if image[4] == Kind.REQUEST:
-            task = as_task(image, 2**64 - 1, 2**32 - 1, 255)
+        record = packet[at : at + size]
+        if record[4] == Kind.REQUEST:
+            task = as_task(record, 2**64 - 1, 2**32 - 1, 255)
             assert len(task) == size
             assert task[4] == Kind.TASK
-        elif image[4] in (Kind.REPLY, Kind.PARTIAL, Kind.ERROR):
-            reply = as_reply(image, 7)
-            assert reply[:8] + reply[TAIL:] == image[:8] + image[TAIL:]
+        elif record[4] in (Kind.REPLY, Kind.PARTIAL, Kind.ERROR):
+            reply = as_reply(record, 7)
+            assert reply[:8] + reply[TAIL:] == record[:8] + record[TAIL:]
         at += size
 
 

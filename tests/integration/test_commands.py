@@ -204,7 +204,7 @@ def test_work_that_a_drain_leaves_is_said_and_has_an_exit_code(
         assert served.process.wait() == 4
     last = served.process.stderr.splitlines()[-1]
     assert "WARNING drained" in last
-    assert 'left="untold=0 undelivered=0" running=1 waiting=0' in last
+    assert 'left="unnotified=0 undelivered=0" running=1 waiting=0' in last
 
 
 def test_a_second_signal_stops_at_once(

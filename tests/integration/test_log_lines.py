@@ -140,13 +140,13 @@ def test_worker_with_a_reserved_name(broker: Served, own: Own) -> None:
     line(broker.process, "WARNING worker refused worker=tests:0 service=pound.mine.*")
 
 
-@drives("bad message", "peer not listened to")
+@drives("bad message", "peer ignored")
 def test_peer_that_talks_nonsense(broker: Served, own: Own) -> None:
     peer = own(Peer(broker.frontend))
     for _ in range(120):
         peer.send([b"PND\x01nonsense"])
     line(broker.process, "WARNING bad message peer=.* why=short dialect=pnd")
-    line(broker.process, "ERROR peer not listened to peer=.* why=short dialect=pnd")
+    line(broker.process, "ERROR peer ignored peer=.* why=short dialect=pnd")
 
 
 @drives("log lines held back")
@@ -180,7 +180,7 @@ def test_request_past_its_deadline(broker: Served, own: Own) -> None:
 
 
 @drives("error has no form in the client's dialect")
-def test_client_that_cannot_be_told(broker: Served, own: Own) -> None:
+def test_client_whose_dialect_has_no_error(broker: Served, own: Own) -> None:
     own(Mdp1AsyncClient(broker.frontend, service=b"nobody")).ask([b"q"])
     line(
         broker.process,
@@ -189,12 +189,12 @@ def test_client_that_cannot_be_told(broker: Served, own: Own) -> None:
     )
 
 
-@drives("requests refused, which the client's dialect can't be told")
-def test_client_that_cannot_be_told_of_a_refusal(broker: Served, own: Own) -> None:
+@drives("requests refused")
+def test_client_whose_dialect_has_no_refusal(broker: Served, own: Own) -> None:
     own(Mdp1AsyncClient(broker.frontend, service=b"pound.nothing")).ask([b"q"])
     line(
         broker.process,
-        "WARNING requests refused, which the client's dialect can't be told client=.*"
+        "WARNING requests refused; the client's dialect has no error client=.*"
         ' service=pound.nothing why="the name is reserved.*',
     )
 
@@ -275,7 +275,7 @@ def test_drain_that_leaves_something(serve: Callable[..., Served], own: Own) -> 
         wait_until(lambda: read(looks, "waiting") == 1)
     broker.process.signal(signal.SIGTERM)
     assert broker.process.wait() == 4
-    line(broker.process, 'WARNING drained left="untold=1 undelivered=0" running=0 waiting=1')
+    line(broker.process, 'WARNING drained left="unnotified=1 undelivered=0" running=0 waiting=1')
 
 
 @drives("second signal, stopping at once")
@@ -336,17 +336,17 @@ LOOP_FAILED = "ERROR the broker's loop failed\n(?:    .*\n)+    RuntimeError: a 
     ],
     ids=["ended", "failed", "failed before it is logged"],
 )
-def test_loop_that_ends_untold(spawn: Callable[..., Process], patch: str, said: str) -> None:
+def test_loop_that_ends_unasked(spawn: Callable[..., Process], patch: str, said: str) -> None:
     process = spawn([sys.executable, "-c", SERVE.format(patch=patch)])
     assert process.wait() == 1
     line(process, said)
     assert "Exception in thread" not in process.stderr  # it is reported once
 
 
-@drives("systemd not told")
+@drives("systemd not notified")
 def test_systemd_that_is_not_there(serve: Callable[..., Served], tmp_path: Path) -> None:
     broker = serve(environ=clean_environ(NOTIFY_SOCKET=str(tmp_path / "gone")))
-    line(broker.process, r'WARNING systemd not told state="READY=1" error=.*No such file.*')
+    line(broker.process, r'WARNING systemd not notified state="READY=1" error=.*No such file.*')
 
 
 # ---- workers and clients ----

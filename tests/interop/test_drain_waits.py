@@ -217,9 +217,9 @@ class SlowClient(DealerClient):
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("waits", "untold=1 undelivered=0"),
-        ("runs", "untold=0 undelivered=0"),
-        ("undelivered", "untold=0 undelivered=1"),
+        ("waits", "unnotified=1 undelivered=0"),
+        ("runs", "unnotified=0 undelivered=0"),
+        ("undelivered", "unnotified=0 undelivered=1"),
     ],
 )
 def test_what_is_left_at_the_end_is_said(

@@ -154,7 +154,7 @@ def test_route_that_is_struck_names_its_address(
     sender = own(Peer(rig.frontend))
     for _ in range(100):
         sender.send([b""])
-    (line,) = wait_until(lambda: lines(caplog, "peer not listened to"))
+    (line,) = wait_until(lambda: lines(caplog, "peer ignored"))
     assert "peer=127.0.0.1" in line
 
 

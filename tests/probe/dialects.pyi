@@ -35,7 +35,7 @@ class Bad(enum.IntEnum):
     ROLE = 6
     VERSION = 7
 
-class Tell(enum.IntEnum):
+class Head(enum.IntEnum):
     TASK = 0
     ANSWER = 1
     PARTIAL = 2
@@ -72,7 +72,7 @@ class Message:
 def read(frames: Sequence[bytes | bytearray | memoryview], side: int) -> Message: ...
 def head(
     dialect: int,
-    tell: int,
+    what: int,
     *,
     delimited: bool = False,
     text: bool = False,

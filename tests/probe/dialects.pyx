@@ -7,10 +7,10 @@ from libc.stdlib cimport free, malloc
 from pound._wire.dialects cimport (
     BACKEND as _BACKEND, BAD_ADDRESS, BAD_COMMAND, BAD_EMPTY, BAD_FRAMES, BAD_NONE, BAD_ROLE,
     BAD_SERVICE, BAD_VERSION, DIALECT_BARE, DIALECT_MDP1, DIALECT_MDP2, DIALECT_NONE,
-    DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, FRONTEND as _FRONTEND, HEAD_MAX, SAID_ANSWER,
-    SAID_BAD, SAID_DISCONNECT, SAID_HEARTBEAT, SAID_PACKET, SAID_PARTIAL, SAID_READY, SAID_REQUEST,
-    TELL_ANSWER, TELL_DISCONNECT, TELL_HEARTBEAT, TELL_PARTIAL, TELL_TASK, TOKEN_DIGITS,
-    dialect_head, dialect_read, frame_t, message_t)
+    DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP, FRONTEND as _FRONTEND, HEAD_ANSWER, HEAD_DISCONNECT,
+    HEAD_HEARTBEAT, HEAD_MAX, HEAD_PARTIAL, HEAD_TASK, SAID_ANSWER, SAID_BAD, SAID_DISCONNECT,
+    SAID_HEARTBEAT, SAID_PACKET, SAID_PARTIAL, SAID_READY, SAID_REQUEST, TOKEN_DIGITS, dialect_head,
+    dialect_read, frame_t, message_t)
 
 import enum
 
@@ -60,14 +60,14 @@ class Bad(enum.IntEnum):
     VERSION = BAD_VERSION
 
 
-class Tell(enum.IntEnum):
+class Head(enum.IntEnum):
     """What the broker tells a peer."""
 
-    TASK = TELL_TASK
-    ANSWER = TELL_ANSWER
-    PARTIAL = TELL_PARTIAL
-    HEARTBEAT = TELL_HEARTBEAT
-    DISCONNECT = TELL_DISCONNECT
+    TASK = HEAD_TASK
+    ANSWER = HEAD_ANSWER
+    PARTIAL = HEAD_PARTIAL
+    HEARTBEAT = HEAD_HEARTBEAT
+    DISCONNECT = HEAD_DISCONNECT
 
 
 @cython.final
@@ -144,7 +144,7 @@ def read(frames, side):
 
 
 def head(
-    dialect, tell, *, delimited=False, text=False, worker_numbers=False, token=0,
+    dialect, what, *, delimited=False, text=False, worker_numbers=False, token=0,
     bytes service=b"",
 ):
     """The frames before the body of what the broker tells a peer.
@@ -159,6 +159,6 @@ def head(
     cdef const uint8_t *name = service
     cdef uint32_t n
     n = dialect_head(
-        dialect, tell, delimited, text or worker_numbers, token, name, len(service), hex16, frames
+        dialect, what, delimited, text or worker_numbers, token, name, len(service), hex16, frames
     )
     return [frame.data[:frame.size] for frame in frames[:n]]

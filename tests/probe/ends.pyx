@@ -17,7 +17,7 @@ from pound._engine.mailbox cimport (
     mailbox_put_all, mailbox_t, mailbox_take, mailbox_wait, mails_live, released_drop)
 from pound._engine.outbox cimport (
     limits_excess, outbox_hello, outbox_reply, outbox_request)
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 
 

@@ -10,7 +10,7 @@ from pound._engine.link cimport (
     link_close, link_connected, link_disconnected, link_forgotten, link_free, link_greet_again,
     link_greets, link_init, link_next_beat, link_next_due, link_open, link_open_failed,
     link_packet, link_refused, link_resting, link_state_t, link_tick, link_wake, link_welcome)
-from pound._wire.reader cimport record_t
+from pound._wire.packets cimport record_t
 
 NEVER = FAR
 KINDS = {

@@ -17,18 +17,20 @@ from libc.stdint cimport SIZE_MAX, UINT32_MAX, uint8_t, uint16_t, uint32_t, uint
 from libc.string cimport memcpy, memset
 
 from pound._base.buffer cimport buffer_free, buffer_t
-from pound._wire.writer cimport (
+from pound._wire.codes cimport (
     CODE_ABORTED, CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INTERNAL,
     CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
-    CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN, DURABLE_SIZE,
-    FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED, KIND_BYE,
-    KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL, KIND_READY,
-    KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME, PACKET_RECORDS_MAX, PART_ATTACHED_FROM,
-    PUBLIC_ID_SIZE, RECORD_SIZE, SERVICE_BYTES_MAX, SESSION_SIZE, WIRE_FRAMES, WIRE_OK, WIRE_SIZE,
-    image_to_reply, image_to_task, kind_flags, kind_has_body, kind_has_id, kind_known, load_u32,
-    load_u64, named_head_size, packet_begin, packet_end, packet_next, packet_open, packet_t,
-    part_next, part_put, part_t, put_coded, put_credit, put_partial, put_request, put_welcome,
-    record_begin, record_check, record_t, store_u32, store_u64, wire_error_text)
+    CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
+from pound._wire.packets cimport (
+    DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED,
+    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL,
+    KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME, PACKET_RECORDS_MAX,
+    PART_ATTACHED_FROM, PUBLIC_ID_SIZE, RECORD_SIZE, SERVICE_BYTES_MAX, SESSION_SIZE, WIRE_FRAMES,
+    WIRE_OK, WIRE_SIZE, record_to_reply, record_to_task, kind_flags, kind_has_body, kind_has_id,
+    kind_known, load_u32, load_u64, named_head_size, packet_begin, packet_end, packet_next,
+    packet_open, packet_t, part_next, part_put, part_t, put_coded, put_credit, put_partial,
+    put_request, put_welcome, record_begin, record_check, record_t, store_u32, store_u64,
+    wire_error_text)
 
 import enum
 
@@ -581,8 +583,8 @@ cdef uint8_t *_write_named(buffer_t *b, Record record, const plan_t *plan):
         memcpy(body - DURABLE_SIZE, PyBytes_AS_STRING(record.public_id), PUBLIC_ID_SIZE)
         store_u32(body - 4, record.delay_ms)
     if record.kind == KIND_TASK:
-        image_to_task(body - 24 - n - (DURABLE_SIZE if plan.flags & FLAG_DURABLE else 0),
-                      record.id, record.timeout_ms, record.attempt)
+        record_to_task(body - 24 - n - (DURABLE_SIZE if plan.flags & FLAG_DURABLE else 0),
+                       record.id, record.timeout_ms, record.attempt)
     return body
 
 
@@ -620,12 +622,12 @@ cdef uint8_t *_write_credit(buffer_t *b, Record record):
     return b.data + b.size
 
 
-# _judged raises PacketError unless `image` is one sound record, its attached frames elsewhere.
-cdef int _judged(bytes image) except -1:
-    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(image)
+# _judged raises PacketError unless `record` is one sound record, its attached frames elsewhere.
+cdef int _judged(bytes record) except -1:
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(record)
     cdef uint32_t claimed = 0
-    cdef int error = record_check(at, len(image), &claimed)
-    if error == WIRE_OK and load_u32(at) != <size_t>len(image):
+    cdef int error = record_check(at, len(record), &claimed)
+    if error == WIRE_OK and load_u32(at) != <size_t>len(record):
         error = WIRE_SIZE
     if error:
         reason = (<bytes>wire_error_text(error)).decode()
@@ -633,19 +635,19 @@ cdef int _judged(bytes image) except -1:
     return 0
 
 
-def as_task(bytes image, uint64_t token, uint32_t remaining_ms, uint8_t attempt):
+def as_task(bytes record, uint64_t token, uint32_t remaining_ms, uint8_t attempt):
     """The TASK that the broker makes of a REQUEST's bytes, by its own rewrite in place."""
-    _judged(image)
-    if image[4] != KIND_REQUEST:
-        raise ValueError("image: not a REQUEST")
-    task = bytes(bytearray(image))
-    image_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempt)
+    _judged(record)
+    if record[4] != KIND_REQUEST:
+        raise ValueError("record: not a REQUEST")
+    task = bytes(bytearray(record))
+    record_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempt)
     return task
 
 
-def as_reply(bytes image, uint64_t id):
+def as_reply(bytes record, uint64_t id):
     """A worker's REPLY, PARTIAL or ERROR as its client gets it, by the broker's own rewrite."""
-    _judged(image)
-    reply = bytes(bytearray(image))
-    image_to_reply(<uint8_t *>PyBytes_AS_STRING(reply), id)
+    _judged(record)
+    reply = bytes(bytearray(record))
+    record_to_reply(<uint8_t *>PyBytes_AS_STRING(reply), id)
     return reply

@@ -10,7 +10,17 @@ from pound._engine import client as client_engine
 from pound._engine import worker as worker_engine
 
 GONE_S = 30.0
-LIVE = ("waiting", "running", "kept", "clients", "workers", "peers", "routes", "queued", "images")
+LIVE = (
+    "waiting",
+    "running",
+    "kept",
+    "clients",
+    "workers",
+    "peers",
+    "routes",
+    "queued",
+    "stored_records",
+)
 
 
 def left(served: pound.Broker, seconds: float = GONE_S) -> dict[str, int]:

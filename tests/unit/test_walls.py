@@ -252,7 +252,7 @@ def test_inside_a_room_cimports_are_relative(source: Path) -> None:
         ("_base", '#include "pound/_zmq/libzmq.h"', "_zmq"),
         ("_dispatch", "from pound._broker import state", "_broker"),
         ("_dispatch", "from pound import _broker", "_broker"),
-        ("_dispatch", "from pound._wire.writer cimport put_error", "_wire"),
+        ("_dispatch", "from pound._wire.packets cimport put_error", "_wire"),
         ("_wire", "    from pound.client import Client", "public"),
         ("_engine", "import pound._core", "_core"),
         ("_broker", "from pound._engine.link cimport (\n    link_state_t)", "_engine"),

@@ -203,6 +203,7 @@ def test_a_status_of_many_faults_fits_a_terminal() -> None:
     assert facts["waiting"] == "7 (the oldest for 3 min, service x)"
     assert list(facts).index("failed") < list(facts).index("others")
     shown, hidden = set(facts) - {"others"}, int(facts["others"].split()[0])
+    assert set(counters) >= SOUND
     faults = set(counters) - SOUND
     assert len(faults - shown) == hidden
     well = summary({**answer, "counters": dict.fromkeys(counters, 0)}, "")

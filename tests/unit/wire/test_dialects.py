@@ -13,7 +13,7 @@ from tests import probe
 
 dialects = probe.load("dialects")
 Bad, Dialect, Said = dialects.Bad, dialects.Dialect, dialects.Said
-Side, Tell = dialects.Side, dialects.Tell
+Side, Head = dialects.Side, dialects.Head
 head, read = dialects.head, dialects.read
 
 TOKEN = 0x00DECAFC0FFEE123
@@ -476,49 +476,49 @@ def test_an_mdp_2_body_may_hold_an_empty_frame_and_a_protocol_name() -> None:
 
 # --- heads ---
 
-HEADS: list[tuple[Dialect, Tell, dict[str, Any], list[bytes]]] = [
-    (Dialect.PLAIN, Tell.TASK, {}, [b"", HEX, b""]),
-    (Dialect.PPP, Tell.TASK, {}, [HEX, b""]),
-    (Dialect.PPP, Tell.HEARTBEAT, {}, [b"\x02"]),
-    (Dialect.PPP, Tell.HEARTBEAT, {"text": True}, [b"HEARTBEAT"]),
-    (Dialect.MDP1, Tell.TASK, {"delimited": True}, [b"", W1, b"\x02", HEX, b""]),
-    (Dialect.MDP1, Tell.TASK, {}, [W1, b"\x02", HEX, b""]),
-    (Dialect.MDP1, Tell.HEARTBEAT, {"delimited": True}, [b"", W1, b"\x04"]),
-    (Dialect.MDP1, Tell.DISCONNECT, {"delimited": True}, [b"", W1, b"\x05"]),
-    (Dialect.MDP1, Tell.DISCONNECT, {}, [W1, b"\x05"]),
-    (Dialect.MDP1, Tell.ANSWER, {"delimited": True}, [C1, b"echo"]),
-    (Dialect.MDP1, Tell.ANSWER, {}, [C1, b"echo"]),
-    (Dialect.MDP2, Tell.TASK, {}, [W2, b"\x02", HEX, b""]),
-    (Dialect.MDP2, Tell.TASK, {"delimited": True}, [b"", W2, b"\x02", HEX, b""]),
-    (Dialect.MDP2, Tell.HEARTBEAT, {}, [W2, b"\x05"]),
-    (Dialect.MDP2, Tell.DISCONNECT, {}, [W2, b"\x06"]),
-    (Dialect.MDP2, Tell.DISCONNECT, {"delimited": True}, [b"", W2, b"\x06"]),
-    (Dialect.MDP2, Tell.ANSWER, {}, [C2, b"\x03", b"echo"]),
-    (Dialect.MDP2, Tell.PARTIAL, {}, [C2, b"\x02", b"echo"]),
-    (Dialect.MDP2, Tell.ANSWER, {"worker_numbers": True}, [C2, b"\x04"]),
-    (Dialect.MDP2, Tell.PARTIAL, {"worker_numbers": True}, [C2, b"\x03"]),
+HEADS: list[tuple[Dialect, Head, dict[str, Any], list[bytes]]] = [
+    (Dialect.PLAIN, Head.TASK, {}, [b"", HEX, b""]),
+    (Dialect.PPP, Head.TASK, {}, [HEX, b""]),
+    (Dialect.PPP, Head.HEARTBEAT, {}, [b"\x02"]),
+    (Dialect.PPP, Head.HEARTBEAT, {"text": True}, [b"HEARTBEAT"]),
+    (Dialect.MDP1, Head.TASK, {"delimited": True}, [b"", W1, b"\x02", HEX, b""]),
+    (Dialect.MDP1, Head.TASK, {}, [W1, b"\x02", HEX, b""]),
+    (Dialect.MDP1, Head.HEARTBEAT, {"delimited": True}, [b"", W1, b"\x04"]),
+    (Dialect.MDP1, Head.DISCONNECT, {"delimited": True}, [b"", W1, b"\x05"]),
+    (Dialect.MDP1, Head.DISCONNECT, {}, [W1, b"\x05"]),
+    (Dialect.MDP1, Head.ANSWER, {"delimited": True}, [C1, b"echo"]),
+    (Dialect.MDP1, Head.ANSWER, {}, [C1, b"echo"]),
+    (Dialect.MDP2, Head.TASK, {}, [W2, b"\x02", HEX, b""]),
+    (Dialect.MDP2, Head.TASK, {"delimited": True}, [b"", W2, b"\x02", HEX, b""]),
+    (Dialect.MDP2, Head.HEARTBEAT, {}, [W2, b"\x05"]),
+    (Dialect.MDP2, Head.DISCONNECT, {}, [W2, b"\x06"]),
+    (Dialect.MDP2, Head.DISCONNECT, {"delimited": True}, [b"", W2, b"\x06"]),
+    (Dialect.MDP2, Head.ANSWER, {}, [C2, b"\x03", b"echo"]),
+    (Dialect.MDP2, Head.PARTIAL, {}, [C2, b"\x02", b"echo"]),
+    (Dialect.MDP2, Head.ANSWER, {"worker_numbers": True}, [C2, b"\x04"]),
+    (Dialect.MDP2, Head.PARTIAL, {"worker_numbers": True}, [C2, b"\x03"]),
 ]
 
 
-@pytest.mark.parametrize(("dialect", "tell", "how", "frames"), HEADS)
+@pytest.mark.parametrize(("dialect", "what", "how", "frames"), HEADS)
 def test_a_head_is_as_the_dialect_writes_it(
-    dialect: Dialect, tell: Tell, how: dict[str, Any], frames: list[bytes]
+    dialect: Dialect, what: Head, how: dict[str, Any], frames: list[bytes]
 ) -> None:
-    assert head(dialect, tell, token=TOKEN, service=b"echo", **how) == frames
+    assert head(dialect, what, token=TOKEN, service=b"echo", **how) == frames
 
 
 def test_nothing_else_has_a_head() -> None:
-    spoken = {(dialect, tell) for dialect, tell, _, _ in HEADS}
+    spoken = {(dialect, what) for dialect, what, _, _ in HEADS}
     for dialect in Dialect:
-        for tell in Tell:
-            if (dialect, tell) not in spoken:
-                assert head(dialect, tell, token=TOKEN, service=b"echo") == []
+        for what in Head:
+            if (dialect, what) not in spoken:
+                assert head(dialect, what, token=TOKEN, service=b"echo") == []
 
 
 @pytest.mark.parametrize("token", [0, 1, TOKEN, 2**63, 2**64 - 1])
 @pytest.mark.parametrize(("before", "side"), [([b""], BACKEND), ([], BACKEND)])
 def test_a_token_comes_back_as_it_went(token: int, before: list[bytes], side: Side) -> None:
-    address = head(Dialect.PPP, Tell.TASK, token=token)[0]
+    address = head(Dialect.PPP, Head.TASK, token=token)[0]
     assert address == b"%016x" % token
     assert read([*before, address, b"", b"x"], side).token == token
 

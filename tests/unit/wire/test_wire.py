@@ -102,13 +102,13 @@ def test_a_broken_packet_is_refused_as_specified(vector: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("vector", VECTORS["rewrites"], ids=names("rewrites"))
 def test_a_relayed_record_is_rewritten_as_specified(vector: dict[str, Any]) -> None:
-    image = bytes.fromhex(vector["from"])
+    record = bytes.fromhex(vector["from"])
     if "token" in vector:
-        made = wire.as_task(image, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
+        made = wire.as_task(record, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
     else:
-        made = wire.as_reply(image, int(vector["id"]))
+        made = wire.as_reply(record, int(vector["id"]))
     assert made.hex() == vector["to"]
-    assert image.hex() == vector["from"], "the caller's bytes are untouched"
+    assert record.hex() == vector["from"], "the caller's bytes are untouched"
 
 
 @pytest.mark.parametrize("vector", VECTORS["sound"], ids=names("sound"))
@@ -391,7 +391,7 @@ def test_what_changes_while_it_is_encoded_is_refused_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    "image",
+    "record",
     [
         b"",
         vectors.record("REQUEST"),
@@ -399,11 +399,11 @@ def test_what_changes_while_it_is_encoded_is_refused_not_believed() -> None:
         vectors.record("REQUEST", vectors.named(b""), flags=16),
     ],
 )
-def test_a_rewrite_needs_a_sound_record(image: bytes) -> None:
+def test_a_rewrite_needs_a_sound_record(record: bytes) -> None:
     with pytest.raises(wire.PacketError):
-        wire.as_task(image, 1, 1, 1)
+        wire.as_task(record, 1, 1, 1)
     with pytest.raises(wire.PacketError):
-        wire.as_reply(image, 1)
+        wire.as_reply(record, 1)
 
 
 def test_only_a_request_becomes_a_task() -> None:

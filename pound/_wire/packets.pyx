@@ -1,4 +1,4 @@
-"""PND/1: the writers of records, described in `writer.pxd`; the readers are in `reader.pxd`."""
+"""PND/1: the writers of records (rules: packets.pxd)."""
 
 from libc.stdint cimport UINT32_MAX
 
