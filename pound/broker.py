@@ -133,6 +133,7 @@ class Broker(Unpicklable):
             context = zmq.Context(io_threads=self.config.io_threads)
         else:  # its destroy() would close on another thread the sockets that it knows of
             context = zmq.Context.shadow(self._given_context)
+            context.sockopts.update(self._given_context.sockopts)  # what it sets on new sockets
         try:
             core = self._core = self._open(context)
         except BaseException:
