@@ -12,16 +12,14 @@ import dataclasses
 import difflib
 import ipaddress
 import math
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pound._base.addresses import split_endpoint
-from pound._wire.names import NAME_BYTES_MAX, RESERVED_PREFIXES
+from pound._config_keys import ENVIRONMENT_PREFIX, Key, check_service_name, suggestion
 from pound.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -34,208 +32,13 @@ if TYPE_CHECKING:
 
     from pound._settings import Settings
 
-ENVIRONMENT_PREFIX = "POUND_"
 SIDES = ("frontend", "backend")
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
 BODIES_HELD = 4  # a request and its answer, each stored and on its way
-# Sizes are those of memory: k, kB and KiB all are 1024 bytes.
-SIZE_UNITS = {"": 1, "b": 1} | {
-    letter + end: 1 << 10 * power
-    for power, letter in enumerate("kmgt", 1)
-    for end in ("", "b", "ib")
-}
-TIME_UNITS = {
-    "": 1.0,
-    "us": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "d": 86400.0,
-}
-AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")  # a number and its unit
-FLAG_WORDS = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
 # A variable this near to a key's name is taken for a misspelling. Others are left alone:
 # Kubernetes, for one, sets POUND_PORT and POUND_SERVICE_HOST for a service called "pound".
 MISSPELLED_FROM = 0.85
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """The declaration of one key.
-
-    Parameters
-    ----------
-    name : str
-        As written in the file.
-    kind : str
-        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice`` or ``name``.
-    default : object
-        The value when no source gives one.
-    meaning : str
-        One sentence for people.
-    low, high : float
-        The inclusive range of numbers.
-    choices : tuple of str
-        The words that a ``choice`` may be.
-    """
-
-    name: str
-    kind: str
-    default: object
-    meaning: str
-    low: float = 0
-    high: float = math.inf
-    choices: tuple[str, ...] = ()
-
-    @property
-    def environment(self) -> str:
-        """The environment variable that sets this key."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        """The flag of ``pound serve`` that sets this key."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def unit(self) -> str:
-        """The unit, as docs and help texts name it."""
-        return {"seconds": "s", "size": "bytes", "endpoints": "URL"}.get(self.kind, "")
-
-    def parse(self, value: object) -> object:
-        """Return `value` as this key's type; text is accepted for every kind.
-
-        Raises
-        ------
-        ConfigError
-            If it is not one, or out of range.
-        """
-        try:
-            return _PARSERS[self.kind](self, value)
-        except ConfigError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.name}: {error}") from None
-
-    def in_range(self, number: float) -> None:
-        """Raise ValueError unless `number` is within this key's range."""
-        if not self.low <= number <= self.high:
-            upper = "" if math.isinf(self.high) else f" and at most {_plain(self.high)}"
-            low = _plain(self.low)
-            raise ValueError(f"{_plain(number)} is out of range: at least {low}{upper}")
-
-
-def _plain(number: float) -> str:
-    """Return a number as people write it: whole ones have all their digits and no point."""
-    whole = abs(number) < 1e21 and number == int(number)
-    return str(int(number)) if whole else f"{number:g}"
-
-
-def _parse_endpoints(key: Key, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, Iterable):
-        raise TypeError(f"{value!r} is not a list of endpoints")
-    endpoints = tuple(item.strip() if isinstance(item, str) else item for item in value)
-    if not endpoints or not all(isinstance(item, str) and item for item in endpoints):
-        raise ValueError("needs at least one endpoint, each a text such as tcp://127.0.0.1:5555")
-    return endpoints
-
-
-def seconds_of(text: str) -> float:
-    """Return a time that a person wrote: ``2.5``, ``500ms``, ``30 s``, ``2m``, ``1h``.
-
-    Raises
-    ------
-    ValueError
-        It is none.
-    """
-    match = AMOUNT.fullmatch(text.strip().lower())
-    if match is not None and match[2] in TIME_UNITS:
-        return float(match[1]) * TIME_UNITS[match[2]]
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is not a time: a number of seconds, or 500ms, 30s, 2m, 1h"
-        ) from None
-
-
-def _parse_seconds(key: Key, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError(f"{value!r} is not a number of seconds")
-    number = seconds_of(value) if isinstance(value, str) else float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number of seconds")
-    key.in_range(number)
-    return number
-
-
-def _parse_count(key: Key, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise TypeError(f"{value!r} is not a whole number")
-    try:
-        number = int(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a whole number") from None
-    key.in_range(number)
-    return number
-
-
-def _parse_size(key: Key, value: object) -> int:
-    if isinstance(value, str):
-        match = AMOUNT.fullmatch(value.strip().lower())
-        if match is None or match[2] not in SIZE_UNITS:
-            raise ValueError(
-                f"{value!r} is not a size: a number of bytes, or 64k, 64MB, 1.5GiB (k is 1024)"
-            )
-        value = int(Fraction(match[1]) * SIZE_UNITS[match[2]])
-    return _parse_count(key, value)
-
-
-def _parse_flag(key: Key, value: object) -> bool:
-    if isinstance(value, str) and value.strip().lower() in FLAG_WORDS:
-        value = FLAG_WORDS[value.strip().lower()]
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
-def _parse_choice(key: Key, value: object) -> str:
-    if not isinstance(value, str) or value not in key.choices:
-        choices = ", ".join(key.choices)
-        raise ValueError(f"{value!r} is none of {choices}{_suggestion(value, key.choices)}")
-    return value
-
-
-def _parse_name(key: Key, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
-    _check_service_name(value)
-    return value
-
-
-_PARSERS: dict[str, Callable[[Key, object], object]] = {
-    "endpoints": _parse_endpoints,
-    "seconds": _parse_seconds,
-    "count": _parse_count,
-    "size": _parse_size,
-    "flag": _parse_flag,
-    "choice": _parse_choice,
-    "name": _parse_name,
-}
 
 
 def _key(
@@ -568,7 +371,7 @@ def _check_names(values: Iterable[str], where: str) -> None:
     known = [*keys(), "services"]
     for name in values:
         if name not in known:
-            raise ConfigError(f"unknown key {name!r} in {where}{_suggestion(name, known)}")
+            raise ConfigError(f"unknown key {name!r} in {where}{suggestion(name, known)}")
 
 
 def check_names(settings: Iterable[str]) -> None:
@@ -576,19 +379,14 @@ def check_names(settings: Iterable[str]) -> None:
     known = [*keys(), "services"]
     for name in settings:
         if name not in known:
-            raise TypeError(f"unknown setting {name!r}{_suggestion(name, known)}")
-
-
-def _suggestion(word: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"unknown setting {name!r}{suggestion(name, known)}")
 
 
 def _service(name: str, entry: object) -> ServiceConfig:
     """Return the settings of service `name` from a `ServiceConfig` or a table."""
     label = f"services.{name!r}"
     try:
-        _check_service_name(name)
+        check_service_name(name)
         if isinstance(entry, ServiceConfig):
             return entry
         if not isinstance(entry, Mapping):
@@ -596,21 +394,10 @@ def _service(name: str, entry: object) -> ServiceConfig:
         known = [field.name for field in dataclasses.fields(ServiceConfig)]
         for setting in entry:
             if setting not in known:
-                raise ValueError(f"unknown key {setting!r}{_suggestion(setting, known)}")
+                raise ValueError(f"unknown key {setting!r}{suggestion(setting, known)}")
         return ServiceConfig(**entry)
     except ValueError as error:
         raise ConfigError(f"{label}: {error}") from None
-
-
-def _check_service_name(name: str) -> None:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"{name!r} is no valid Unicode text") from None
-    if size > NAME_BYTES_MAX:
-        raise ValueError(f"a service name has at most {NAME_BYTES_MAX} bytes")
-    if name.startswith(RESERVED_PREFIXES):
-        raise ValueError(f"{name!r}: names that begin with {name.split('.')[0]}. are reserved")
 
 
 def _check_side(side: str, endpoints: Any, insecure: object, origin: str = "") -> None:

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import click
 
 import pound
+from pound._config_keys import Key
 from pound._engine.checks import check_endpoints
 from pound._logging import SPOOL, Repeats, escape, log_event
-from pound.config import Key, keys
+from pound.config import keys
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from pound._config_keys import Key
 from pound._logging import escape
-from pound.config import Config, Key, ignored_variables, keys
+from pound.config import Config, ignored_variables, keys
 
 DEFAULT_FILE = Path("pound.toml")  # read if it is in the working directory
 

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pound._config_keys import Key
 from pound._settings import Settings
 from pound.cli import main
 from pound.cli.config import as_text
-from pound.config import Config, Key, ServiceConfig, ignored_variables, is_loopback, keys
+from pound.config import Config, ServiceConfig, ignored_variables, is_loopback, keys
 from pound.errors import ConfigError
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "pound.toml"
