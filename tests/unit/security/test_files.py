@@ -1,0 +1,143 @@
+"""Files that hold keys: who may read and write them, and what a crash or a second writer leaves."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pound.errors import ConfigError
+from pound.security import files
+
+
+def made(folder: Path, mode: int, content: bytes = b"text") -> Path:
+    path = folder / "a key.toml"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o440])
+def test_a_secret_may_be_read_by_its_group(tmp_path: Path, mode: int) -> None:
+    assert files.read(made(tmp_path, mode), secret=True) == "text"
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o660, 0o644, 0o666])
+def test_a_secret_that_others_reach_is_refused_with_the_remedy(tmp_path: Path, mode: int) -> None:
+    path = made(tmp_path, mode)
+    with pytest.raises(ConfigError) as caught:
+        files.read(path, secret=True)
+    command = f"chmod g-w,o-rwx '{path}'"
+    assert str(caught.value).endswith(command)
+    assert os.system(command) == 0
+    assert files.read(path, secret=True) == "text"
+
+
+@pytest.mark.parametrize(("mode", "good"), [(0o644, True), (0o640, True), (0o664, False)])
+def test_what_is_no_secret_may_be_read_by_all_and_written_by_one(
+    tmp_path: Path, mode: int, good: bool
+) -> None:
+    path = made(tmp_path, mode)
+    if good:
+        assert files.read(path, secret=False) == "text"
+    else:
+        with pytest.raises(ConfigError, match=r"written by others: chmod go-w"):
+            files.read(path, secret=False)
+
+
+def test_another_users_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path, 0o600)
+    status = os.stat_result([*os.stat(path)[:4], os.geteuid() + 1, *os.stat(path)[5:]])
+    monkeypatch.setattr(os, "fstat", lambda descriptor: status)
+    with pytest.raises(ConfigError, match=rf"belongs to user {os.geteuid() + 1}"):
+        files.read(path, secret=True)
+
+
+def test_a_link_is_followed_and_its_target_is_judged(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(made(tmp_path, 0o600))
+    assert files.read(link, secret=True) == "text"
+    link.resolve().chmod(0o604)
+    with pytest.raises(ConfigError, match="chmod"):
+        files.read(link, secret=True)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    for path in (tmp_path / "fifo", tmp_path):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            files.read(path, secret=True)
+    with pytest.raises(ConfigError, match="No such file"):
+        files.read(tmp_path / "none", secret=True)
+
+
+def test_a_file_too_large_or_not_text_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path, 0o600)
+    os.truncate(path, 100 << 20)
+    with pytest.raises(ConfigError, match="larger than 64 MiB"):
+        files.read(path, secret=True)
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        files.read(made(tmp_path, 0o600, b"\xff"), secret=True)
+
+
+def test_a_new_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        files.create(tmp_path / "new", "one", 0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+    with pytest.raises(ConfigError, match="exists already"):
+        files.create(tmp_path / "new", "two", 0o600)
+    assert (tmp_path / "new").read_text() == "one"
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_replaced_file_keeps_mode_owner_and_link(tmp_path: Path) -> None:
+    path = made(tmp_path, 0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 0, 4711)
+    before = path.stat()
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    files.replace(link, "new")
+    after = path.stat()
+    assert link.is_symlink()
+    assert path.read_text() == "new"
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "fchown", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = made(tmp_path, 0o600)
+
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(ConfigError, match="No space left"):
+        files.replace(path, "new")
+    assert path.read_text() == "text"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    with (
+        files.locked(tmp_path),
+        pytest.raises(ConfigError, match="another command is changing"),
+        files.locked(tmp_path, 0.05),
+    ):
+        pass
+    with files.locked(tmp_path, 0):
+        assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
+    with pytest.raises(ConfigError, match="cannot lock"), files.locked(tmp_path / "none"):
+        pass
