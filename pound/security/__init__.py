@@ -3,5 +3,10 @@
 May import `_base`; its Python also `pound._config_keys`, `pound.config`, `pound.errors` and
 `pound._logging`.
 
-files  files that hold keys: checked when opened, replaced as a whole
+credential  the one file of a peer
+curve       CURVE keys as text
+edits       changes of the peers' file that leave its comments
+files       files that hold keys: checked when opened, replaced as a whole
+keyring     the broker's pair and the peers that it knows
+peer        one enrolled peer: its keys, what it may do and how much
 """

@@ -1,0 +1,105 @@
+"""A credential: the one file that a peer needs to reach a broker and to prove who it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from pound._base.addresses import split_endpoint
+from pound._config_keys import suggestion
+from pound.errors import ConfigError
+
+from . import edits, files
+from .curve import Pair, checked_key
+from .peer import checked_name, checked_roles
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Credential:
+    """Who a peer is, where its broker listens, and by which key it knows it.
+
+    Parameters
+    ----------
+    name : str
+    roles : tuple of str
+    frontend, backend : tuple of str
+        Where clients and where workers connect.
+    broker : str
+        The broker's public key.
+    pair : Pair
+        The peer's own.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    frontend: tuple[str, ...]
+    backend: tuple[str, ...]
+    broker: str
+    pair: Pair
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        checked_name(self.name)
+        object.__setattr__(self, "roles", checked_roles(self.roles))
+        for side in ("frontend", "backend"):
+            object.__setattr__(self, side, _endpoints(side, getattr(self, side)))
+        if checked_key("broker", self.broker) == self.pair.public:
+            raise ConfigError("broker and public are the same key")
+
+    @classmethod
+    def load(cls, path: Path) -> Credential:
+        """Read a credential that nobody but its owner and group can read.
+
+        Raises
+        ------
+        ConfigError
+            It can't be read, others can read it, or it is none. No message holds the secret.
+        """
+        text = files.read(path, secret=True)
+        try:
+            return cls.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Credential:
+        """Return the credential that a file's text is; raise ConfigError if it is none."""
+        values = edits.parsed(text)
+        for key in values:
+            if key not in KEYS:
+                raise ConfigError(f"unknown key {key!r}{suggestion(key, KEYS)}")
+        for key in KEYS:
+            if key not in values:
+                raise ConfigError(f"{key} is missing")
+        return cls(pair=Pair(values.pop("public"), values.pop("secret")), **values)
+
+    def text(self) -> str:
+        """Return the file's text, the secret included."""
+        values = {
+            "name": self.name,
+            "roles": list(self.roles),
+            "frontend": list(self.frontend),
+            "backend": list(self.backend),
+            "broker": self.broker,
+            "public": self.pair.public,
+            "secret": self.pair.secret,
+        }
+        return "".join(f"{key} = {edits.literal(value)}\n" for key, value in values.items())
+
+    def write(self, path: Path) -> None:
+        """Write a new file for its owner alone; raise ConfigError if there is one already."""
+        files.create(path, self.text(), 0o600)
+
+
+KEYS = ("name", "roles", "frontend", "backend", "broker", "public", "secret")
+
+
+def _endpoints(side: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigError(f"{side}: {value!r} is not a list of endpoints")
+    for endpoint in value:
+        try:
+            split_endpoint(endpoint)
+        except (TypeError, ValueError, AttributeError):
+            raise ConfigError(f"{side}: {endpoint!r} is no endpoint") from None
+    return tuple(value)

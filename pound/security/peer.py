@@ -1,0 +1,210 @@
+"""One enrolled peer: its name, its keys, what it may do and how much.
+
+A `Peer` that exists is valid. Its table in `peers.toml` has a key for each field but the name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pound._config_keys import Key, check_service_name, suggestion
+from pound.errors import ConfigError
+
+from .curve import checked_key
+
+ROLES = ("client", "worker", "operator")
+# Nothing of a name means anything to a log, a shell, TOML or a path.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PATTERNS_MAX = 64
+RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*")
+RATE_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+RATE_MAX = 1e9
+BURST_SECONDS = 2  # of its rate, that a peer may ask at once
+QUOTAS = {
+    "weight": Key("weight", "count", 1, "", 1, 1000),
+    "open_max": Key("open_max", "count", 0, "", 0, 2**32 - 2),
+    "bytes_max": Key("bytes_max", "size", 0, "", 0, 1 << 62),
+    "connections_max": Key("connections_max", "count", 0, "", 0, 2**32 - 2),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Peer:
+    """What an enrolled peer may do.
+
+    Parameters
+    ----------
+    name : str
+    key : str
+        Its public key.
+    roles : tuple of str
+        Some of `ROLES`.
+    services : tuple of str, optional
+        Names, or beginnings and ``*``; None: all.
+    expires : datetime, optional
+        When the key ends; None: never. Without a zone it is UTC.
+    weight : int
+        How many requests it is served in its turn.
+    open_max, bytes_max, connections_max : int
+        Quotas; 0: no limit.
+    rate : str
+        Requests, as ``100/s``; empty: no limit.
+    next_key : str, optional
+        The key that takes the place of `key`: until `next_until` both count.
+    next_until : datetime, optional
+    """
+
+    name: str
+    key: str
+    roles: tuple[str, ...]
+    services: tuple[str, ...] | None = None
+    expires: datetime.datetime | None = None
+    weight: int = 1
+    open_max: int = 0
+    bytes_max: int = 0
+    rate: str = ""
+    connections_max: int = 0
+    next_key: str | None = None
+    next_until: datetime.datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every value to its type."""
+        checked_name(self.name)
+        checked_key("key", self.key)
+        self._set("roles", checked_roles(self.roles))
+        if self.services is not None:
+            self._set("services", _patterns(self.services))
+        for field in ("expires", "next_until"):
+            if getattr(self, field) is not None:
+                self._set(field, _moment(field, getattr(self, field)))
+        for field, key in QUOTAS.items():
+            self._set(field, key.parse(getattr(self, field)))
+        _rate(self.rate)
+        if (self.next_key is None) != (self.next_until is None):
+            raise ConfigError("next_key and next_until go together")
+        if self.next_key is not None and checked_key("next_key", self.next_key) == self.key:
+            raise ConfigError("next_key is the same as key")
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its public keys."""
+        return (self.key,) if self.next_key is None else (self.key, self.next_key)
+
+    @property
+    def rate_per_second(self) -> float:
+        """The rate as a number; 0: no limit."""
+        return _rate(self.rate)
+
+    @property
+    def burst(self) -> float:
+        """How many requests it may ask at once, with a rate."""
+        return max(1.0, BURST_SECONDS * self.rate_per_second)
+
+    @classmethod
+    def from_table(cls, name: str, table: object) -> Peer:
+        """Return the peer of a table of `peers.toml`.
+
+        Raises
+        ------
+        ConfigError
+            A key is unknown or missing, or a value is none.
+        """
+        if not isinstance(table, Mapping):
+            raise ConfigError("is not a table")
+        for key in table:
+            if key not in FIELDS:
+                raise ConfigError(f"unknown key {key!r}{suggestion(key, FIELDS)}")
+        for key in ("key", "roles"):
+            if key not in table:
+                raise ConfigError(f"{key} is missing")
+        return cls(name=name, **table)
+
+    def table(self) -> dict[str, Any]:
+        """Return what its table in `peers.toml` has: what is not the default."""
+        values = ((f.name, getattr(self, f.name), f.default) for f in dataclasses.fields(self))
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value, default in values
+            if name != "name" and value != default
+        }
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Peer) if field.name != "name")
+
+
+def checked_name(value: object) -> str:
+    """Return a peer's name; raise ConfigError if it is none."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ConfigError(
+            f"{value!r} is no name of a peer: at most 64 letters, digits and . _ - with a letter "
+            "or digit first"
+        )
+    return value
+
+
+def checked_roles(value: object) -> tuple[str, ...]:
+    """Return roles; raise ConfigError if they are none."""
+    roles = _texts("roles", value)
+    for role in roles:
+        if role not in ROLES:
+            raise ConfigError(
+                f"roles: {role!r} is none of {', '.join(ROLES)}{suggestion(role, ROLES)}"
+            )
+    if not roles or len(set(roles)) < len(roles):
+        raise ConfigError("roles: name at least one, and each once")
+    return roles
+
+
+def _texts(label: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError(f"{label}: {value!r} is not a list of texts")
+    texts = tuple(value)
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{label}: {value!r} is not a list of texts")
+    return texts
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    patterns = _texts("services", value)
+    if len(patterns) > PATTERNS_MAX:
+        raise ConfigError(f"services: {len(patterns)} are more than {PATTERNS_MAX}")
+    for pattern in patterns:
+        if "*" in pattern[:-1]:
+            raise ConfigError(f"services: {pattern!r}: a * stands at the end only")
+        try:
+            check_service_name(pattern)
+        except ValueError as error:
+            raise ConfigError(f"services: {error}") from None
+    return patterns
+
+
+def _moment(label: str, value: object) -> datetime.datetime:
+    """Return a TOML date, with or without a time, as a moment in UTC."""
+    if not isinstance(value, datetime.date):
+        raise ConfigError(f"{label}: {value!r} is no date, such as 2027-01-01T00:00:00Z, unquoted")
+    if not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=datetime.timezone.utc)
+    try:
+        return value.astimezone(datetime.timezone.utc)
+    except OverflowError:
+        raise ConfigError(f"{label}: {value} is beyond the calendar") from None
+
+
+def _rate(value: object) -> float:
+    """Return requests per second."""
+    if value == "":
+        return 0.0
+    match = RATE.fullmatch(value) if isinstance(value, str) else None
+    rate = float(match[1]) / RATE_SECONDS[match[2]] if match else 0.0
+    if not 0 < rate <= RATE_MAX:
+        raise ConfigError(f"rate: {value!r} is no rate, such as 100/s, 30/m or 5/h")
+    return rate

@@ -1,0 +1,66 @@
+"""A credential: what a peer needs, in one file that is its owner's."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pound.errors import ConfigError
+from pound.security.credential import Credential
+from pound.security.curve import new_pair
+
+BROKER, OWN = new_pair(), new_pair()
+CREDENTIAL = Credential(
+    name="worker-1",
+    roles=("worker",),
+    frontend=("tcp://broker.example:5555",),
+    backend=("tcp://broker.example:5556", "ipc:///tmp/b"),
+    broker=BROKER.public,
+    pair=OWN,
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "worker-1.key"
+    CREDENTIAL.write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Credential.load(path) == CREDENTIAL
+    with pytest.raises(ConfigError, match="exists already"):
+        CREDENTIAL.write(path)
+    path.chmod(0o604)
+    with pytest.raises(ConfigError, match="chmod g-w,o-rwx"):
+        Credential.load(path)
+
+
+def test_no_repr_shows_the_secret() -> None:
+    assert OWN.secret not in repr(CREDENTIAL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name =", "nam =", "unknown key 'nam'; did you mean 'name'"),
+        ('name = "worker-1"\n', "", "name is missing"),
+        ('"worker-1"', '"worker 1"', "no name of a peer"),
+        ('["worker"]', '["root"]', "none of client, worker, operator"),
+        ('["tcp://broker.example:5555"]', "[]", "frontend: \\[\\] is not a list of endpoints"),
+        ('["tcp://broker.example:5555"]', "[5]", "frontend: 5 is no endpoint"),
+        ("tcp://broker.example:5555", "broker:5555", "frontend: 'broker:5555' is no endpoint"),
+        (BROKER.public, "x", "broker: 'x' is no key"),
+        (BROKER.public, OWN.public, "broker and public are the same"),
+        (OWN.public, BROKER.public, "public is not the public key of secret"),
+        (OWN.secret, OWN.secret[:-1], "secret is no key"),
+        ("secret =", "secret", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_refused_without_the_secret(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path = tmp_path / "x.key"
+    path.touch(0o600)
+    path.write_text(CREDENTIAL.text().replace(old, new))
+    with pytest.raises(ConfigError, match=rf"x\.key: .*{words}") as caught:
+        Credential.load(path)
+    assert OWN.secret[:-1] not in str(caught.value)
