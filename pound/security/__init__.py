@@ -9,4 +9,6 @@ edits       changes of the peers' file that leave its comments
 files       files that hold keys: checked when opened, replaced as a whole
 keyring     the broker's pair and the peers that it knows
 peer        one enrolled peer: its keys, what it may do and how much
+table       keys, identities and the services that they may use
+zap         a ZAP request in, a verdict and its reply out; the proof that a message carries
 """

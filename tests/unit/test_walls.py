@@ -2,7 +2,7 @@
 
 1. A room sees only the rooms below it: ``MAY_IMPORT``.
 2. The heart (the dispatcher and what it cimports) sees no socket, message, clock or Python object,
-   nor do the rules of a link (``LINK_RULES``).
+   nor do the rules of a link (``LINK_RULES``) and those of keys (``KEY_RULES``).
 3. Whatever the loop touches is `noexcept nogil`.
 And in all compiled code: no textual include, no DEF or IF, no Python assert.
 
@@ -87,6 +87,10 @@ FUNCTION = re.compile(
 RAISING = {"_zmq/libzmq.pyx"}
 # What decides which broker a client or worker talks to: simulated, as the heart is.
 LINK_RULES = {POUND / "_engine" / "link.pxd", POUND / "_engine" / "endpoints.pxd"}
+# Who is let in: tested without a handshake.
+KEY_RULES = {
+    POUND / "security" / f"{name}.{end}" for name in ("table", "zap") for end in ("pxd", "pyx")
+}
 # What the heart must not know of: words of C, Cython and Python.
 CLOCKS = r"\b(?:clock_gettime|gettimeofday|time_t|timespec|clock_t|monotonic|libc\.time)\b"
 SOCKETS = r"\b(?:zmq\w*|socket\w*|recv\w*|sendto|poll|eventfd|unistd)\b"
@@ -295,7 +299,7 @@ def test_a_circle_of_cimports_would_be_noticed() -> None:
     assert cycles(graph) == {frozenset("bc"), frozenset("f")}
 
 
-@pytest.mark.parametrize("source", sorted(heart() | LINK_RULES), ids=path_id)
+@pytest.mark.parametrize("source", sorted(heart() | LINK_RULES | KEY_RULES), ids=path_id)
 def test_the_heart_knows_no_socket_no_clock_no_python(source: Path) -> None:
     code = c_part(source)
     assert not found(source, code, CLOCKS)
