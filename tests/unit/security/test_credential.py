@@ -9,9 +9,9 @@ import pytest
 
 from pound.errors import ConfigError
 from pound.security.credential import Credential
-from pound.security.curve import new_pair
+from tests.unit.security.pairs import pair_of
 
-BROKER, OWN = new_pair(), new_pair()
+BROKER, OWN = pair_of(1), pair_of(2)
 CREDENTIAL = Credential(
     name="worker-1",
     roles=("worker",),

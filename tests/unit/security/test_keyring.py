@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pound.errors import ConfigError
-from pound.security.curve import Pair, is_key, new_pair
+from pound.security.curve import Pair, is_key
 from pound.security.keyring import KeyDirectory, Keyring
 from pound.security.peer import Peer
+from tests.unit.security.pairs import pair_of
 
 UTC = datetime.timezone.utc
 WHEN = datetime.datetime(2027, 1, 1, tzinfo=UTC)
-BROKER, A, B, C = (new_pair() for _ in range(4))
+BROKER, A, B, C = map(pair_of, range(1, 5))
 
 
 def entry(name: str = "a", key: str = A.public, more: str = "", roles: str = '["worker"]') -> str:
