@@ -42,6 +42,8 @@ def revoke(text: str, name: str, keys: tuple[str, ...]) -> str:
     """Return `text` without a peer; its keys are noted under ``[revoked]``."""
     expected = parsed(text)
     del _peer(expected, name)["peers"][name]
+    if not text.endswith("\n"):  # else a CR would be left alone at the end
+        text += "\n"
     lines = text.split("\n")
     first, end = _table(lines, _peer_header(name))
     text = "\n".join(lines[:first] + lines[end:])

@@ -209,3 +209,9 @@ def test_who_is_unknown_or_enrolled_already_is_refused() -> None:
             edit()
     with pytest.raises(ConfigError, match="not TOML"):
         edits.add("[", "a", {})
+
+
+def test_the_last_peer_of_a_file_without_a_last_line_end_is_revoked() -> None:
+    lines = ["[revoked]", f'"{KEY_A}" = "a"', "# b", '[peers."b"]', f'key = "{KEY_B}"']
+    after = edits.revoke("\r\n".join(lines), "b", (KEY_B,))
+    assert edits.parsed(after) == {"revoked": {KEY_A: "a", KEY_B: "b"}}
