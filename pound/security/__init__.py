@@ -1,4 +1,4 @@
-"""Keys: who may connect, and what a peer may do.
+"""Keys: who may connect, and what a peer may do. The broker does not use them yet.
 
 May import `_base`; its Python also `pound._config_keys`, `pound.config`, `pound.errors` and
 `pound._logging`.

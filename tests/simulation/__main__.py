@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import time
 from importlib import import_module
 
 from .pair import Factory
+from .seeds import SHOWN, parser_of, run_seeds
 from .simulator import Simulation
-
-SHOWN = 12
-"""lines of the trace that a failing seed prints without --trace"""
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on")
+    parser = parser_of("python -m tests.simulation", __doc__)
     parser.add_argument("--steps", type=int, default=2000, help="turns of the broker per seed")
-    parser.add_argument("--trace", action="store_true", help="print every call with its actions")
-    parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument(
         "--no-audit", action="store_true", help="leave out the dispatcher's own check()"
     )
     parser.add_argument(
         "--dispatcher", help="the module of the dispatcher, if not the one of tests/probe"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=300, help="processor seconds for a seed: SIGPROF ends it"
     )
     return parser.parse_args()
 
@@ -63,19 +52,7 @@ def run(dispatcher: Factory, seed: int, arguments: argparse.Namespace) -> tuple[
 def main() -> int:
     arguments = parsed()
     dispatcher = dispatcher_of(arguments)
-    started, calls, failed = time.monotonic(), 0, 0
-    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        print(f"seed {seed} ...", file=sys.stderr, flush=True)
-        # The default action, which no loop in C can hold up, and no busy machine brings about.
-        signal.setitimer(signal.ITIMER_PROF, arguments.patience)
-        made, held = run(dispatcher, seed, arguments)
-        calls += made
-        failed += not held
-        if failed and arguments.first:
-            break
-    took = time.monotonic() - started
-    print(f"{arguments.seeds} seeds, {failed} failed, {calls} calls, {took:.1f} s")
-    return 1 if failed else 0
+    return run_seeds(arguments, lambda seed: run(dispatcher, seed, arguments), "calls")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ K8  the broker's limits hold from its WELCOME on
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from importlib import import_module
@@ -36,6 +34,7 @@ from tests.probe import load
 from .link_broker import NEVER, Broker
 from .link_ends import End, Make
 from .network import MS, SECOND, Link, Network
+from .seeds import SHOWN, parser_of, run_seeds
 
 
 class World:
@@ -222,10 +221,6 @@ class World:
             self.show(f"{self.now / SECOND:.3f} {words}")
 
 
-SHOWN = 12
-"""lines of the trace that a failing seed prints without --trace"""
-
-
 def run(make: Make, seed: int, rounds: int, show: Callable[[str], None] | None) -> tuple[int, bool]:
     """How many turns the seed took, and whether it held."""
     trace: deque[str] = deque(maxlen=SHOWN)
@@ -243,18 +238,9 @@ def run(make: Make, seed: int, rounds: int, show: Callable[[str], None] | None) 
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.simulation.links", description="Run seeds of the links' simulation."
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on")
+    parser = parser_of("python -m tests.simulation.links", "Run seeds of the links' simulation.")
     parser.add_argument("--rounds", type=int, default=4, help="bursts of faults per seed")
-    parser.add_argument("--trace", action="store_true", help="print every fault and action")
-    parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--probe", default="", help="the module of the rules' handle")
-    parser.add_argument(
-        "--patience", type=float, default=300, help="processor seconds for a seed: SIGPROF ends it"
-    )
     return parser.parse_args()
 
 
@@ -262,18 +248,7 @@ def main() -> int:
     arguments = parsed()
     make = (import_module(arguments.probe) if arguments.probe else load("links")).Link
     show = print if arguments.trace else None
-    started, turns, failed = time.monotonic(), 0, 0
-    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        print(f"seed {seed} ...", file=sys.stderr, flush=True)
-        signal.setitimer(signal.ITIMER_PROF, arguments.patience)
-        took, held = run(make, seed, arguments.rounds, show)
-        turns += took
-        failed += not held
-        if failed and arguments.first:
-            break
-    took_s = time.monotonic() - started
-    print(f"{arguments.seeds} seeds, {failed} failed, {turns} turns, {took_s:.1f} s")
-    return 1 if failed else 0
+    return run_seeds(arguments, lambda seed: run(make, seed, arguments.rounds, show), "turns")
 
 
 if __name__ == "__main__":
