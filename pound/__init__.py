@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from pound.security.listener import Listener
     from pound.worker import Handler, Task, Worker
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Handler",
     "InternalError",
     "InvalidRequest",
+    "Listener",
     "MultipartError",
     "NoSuchService",
     "Partial",
@@ -90,6 +92,7 @@ if not TYPE_CHECKING:
         "Partial": "client",
         "Config": "config",
         "Handler": "worker",
+        "Listener": "security.listener",
         "ServiceConfig": "config",
         "Stream": "client",
         "Task": "worker",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -55,7 +56,7 @@ class Key:
     name : str
         As written in the file.
     kind : str
-        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice`` or ``name``.
+        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice``, ``name`` or ``path``.
     default : object
         The value when no source gives one.
     meaning : str
@@ -202,6 +203,15 @@ def _parse_name(key: Key, value: object) -> str:
     return value
 
 
+def _parse_path(key: Key, value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{value!r} is not a path")
+    path = os.fspath(value)
+    if not isinstance(path, str) or "\0" in path:
+        raise ValueError(f"{value!r} is not a path")
+    return path
+
+
 _PARSERS: dict[str, Callable[[Key, object], object]] = {
     "endpoints": _parse_endpoints,
     "seconds": _parse_seconds,
@@ -210,6 +220,7 @@ _PARSERS: dict[str, Callable[[Key, object], object]] = {
     "flag": _parse_flag,
     "choice": _parse_choice,
     "name": _parse_name,
+    "path": _parse_path,
 }
 
 

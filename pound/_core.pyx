@@ -75,7 +75,7 @@ cdef class Core:
         if self.b == NULL:
             raise MemoryError
         descriptors_open(self.b, any(
-            endpoint.startswith("ipc:") for endpoint in config.frontend + config.backend))
+            listener.endpoint.startswith("ipc:") for listener in config.listeners()))
         if wake_open(&self.b.loop.wake_in, &self.b.loop.wake_out):
             raise OSError(errno, "no descriptor to wake the broker with")
         self._open_logs()
@@ -127,8 +127,10 @@ cdef class Core:
         s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"
         s.unread_bytes = config.waiting_bytes_max
-        self.b.sides[FRONTEND].is_inproc = "inproc://" in " ".join(config.frontend)
-        self.b.sides[BACKEND].is_inproc = "inproc://" in " ".join(config.backend)
+        for listener in config.listeners():
+            if listener.endpoint.startswith("inproc:"):
+                side = FRONTEND if listener.side == "frontend" else BACKEND
+                self.b.sides[side].is_inproc = True
         self.b.loop.pulse_ns = min(s.heartbeat_ns, s.ppp_heartbeat_ns, s.mdp_heartbeat_ns)
 
     cdef _take_limits(self, object config, limits_t *limits):

@@ -7,16 +7,19 @@ declared in `pound.config`, whose test holds the two together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from pound.config import ServiceConfig
+    from pound.security.listener import Listener
 
 # Text is accepted for every value, as in the environment: "500ms", "64MiB", "on".
 Endpoints: TypeAlias = str | Iterable[str]
 Seconds: TypeAlias = float | str
 Count: TypeAlias = int | str  # and bytes
 Flag: TypeAlias = bool | str
+Path: TypeAlias = str | PathLike[str]
 
 
 class Settings(TypedDict, total=False):
@@ -25,6 +28,9 @@ class Settings(TypedDict, total=False):
     frontend: Endpoints
     backend: Endpoints
     insecure: Flag
+    keys: Path
+    handshake_timeout: Seconds
+    handshakes_max: Count
     default_service: str
     io_threads: Count
     heartbeat: Seconds
@@ -57,4 +63,5 @@ class Settings(TypedDict, total=False):
     memory_max: Count
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["text", "json"]
+    listen: Iterable[Listener | Mapping[str, object]]
     services: Mapping[str, ServiceConfig | Mapping[str, object]]

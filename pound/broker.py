@@ -27,7 +27,8 @@ from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
 from pound.config import Config, check_names
-from pound.errors import BindError, ClosedError, ForkError
+from pound.errors import BindError, ClosedError, ConfigError, ForkError
+from pound.security.names import SIDES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -124,7 +125,10 @@ class Broker(Unpicklable):
         self._check_process()
         if self._thread is not None:
             raise ClosedError("this broker was started before; make a new one")
-        more = self.config.io_threads + len(self.config.frontend) + len(self.config.backend) - 3
+        listeners = self.config.listeners()
+        if any(listener.security == "curve" for listener in listeners):
+            raise ConfigError("keys: this broker does not encrypt yet")
+        more = self.config.io_threads + len(listeners) - 3
         try:
             check_descriptors(DESCRIPTORS_MIN + 2 * max(0, more), "broker")
         except OSError as error:
@@ -294,12 +298,11 @@ class Broker(Unpicklable):
 
     def _open(self, context: zmq.Context[Any]) -> Core:
         core = Core(self.config, __version__)
-        for side, (name, urls) in enumerate(
-            (("frontend", self.config.frontend), ("backend", self.config.backend))
-        ):
+        for side, name in enumerate(SIDES):
             socket = self._make_router(context, side)
             self._sockets.append(socket)
             self._monitors.append(self._monitor(context, socket))
+            urls = [one.endpoint for one in self.config.listeners() if one.side == name]
             self._endpoints[side] = tuple(bind(socket, name, url) for url in urls)
         core.attach(
             self._sockets[0],

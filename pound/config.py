@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pound._base.addresses import split_endpoint
 from pound._config_keys import ENVIRONMENT_PREFIX, Key, check_service_name, suggestion
 from pound.errors import ConfigError
+from pound.security.listener import Listener, check_set, listener_of
+from pound.security.names import SIDES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     from pound._settings import Settings
 
-SIDES = ("frontend", "backend")
+TABLES = ("listen", "services")  # what is no single value: in the file only
 U32_MAX = 2**32 - 1  # WELCOME carries the limits as u32
 NUMBERS_MAX = 2**32 - 2  # peers and services are numbered in u32, one value means "none"
 BODIES_HELD = 4  # a request and its answer, each stored and on its way
+OTHERS = ("POUND_KEY",)  # variables of commands that connect to a broker
 # A variable this near to a key's name is taken for a misspelling. Others are left alone:
 # Kubernetes, for one, sets POUND_PORT and POUND_SERVICE_HOST for a service called "pound".
 MISSPELLED_FROM = 0.85
@@ -99,6 +100,19 @@ class Config:
     )
     insecure: bool = _key(
         False, "flag", "Allow binds beyond loopback, without encryption or authentication."
+    )
+    keys: str = _key(
+        "", "path", "The directory of the broker's keys: its endpoints then are encrypted (CURVE)."
+    )
+    handshake_timeout: float = _key(
+        10.0, "seconds", "A connection that takes longer to say who it is, is cut.", 0.1, 3600
+    )
+    handshakes_max: int = _key(
+        1000,
+        "count",
+        "Most connections that have not yet said who they are; the oldest are cut first.",
+        1,
+        NUMBERS_MAX,
     )
     default_service: str = _key(
         "", "name", "The service of plain clients and of plain and PPP workers."
@@ -216,17 +230,17 @@ class Config:
         "text", "choice", "Form of the log lines: for people, or JSON.", choices=("text", "json")
     )
 
+    listen: tuple[Listener, ...] = ()
     services: Mapping[str, ServiceConfig] = dataclasses.field(
         default_factory=lambda: MappingProxyType({}), hash=False
     )
 
     def __post_init__(self) -> None:
         """Bring every value to its type and check what concerns more than one key."""
+        object.__setattr__(self, "listen", _listen(self.listen))
         for name, key in keys().items():
-            object.__setattr__(self, name, key.parse(getattr(self, name)))
-        for side in SIDES:
-            _check_side(side, getattr(self, side), self.insecure)
-        _check_different(self.frontend + self.backend)
+            object.__setattr__(self, name, self._checked(key))
+        self.listeners()
         least = BODIES_HELD * self.body_bytes_max
         if 0 < self.memory_max < least:
             raise ConfigError(
@@ -239,8 +253,42 @@ class Config:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy by the values: the mapping of the services can't be pickled itself."""
-        values = {name: getattr(self, name) for name in keys()}
-        return _remade, ({**values, "services": dict(self.services)},)
+        given = {
+            name: value
+            for name, key in keys().items()
+            if (value := getattr(self, name)) is not key.default
+        }
+        return _remade, ({**given, "listen": self.listen, "services": dict(self.services)},)
+
+    def _checked(self, key: Key) -> object:
+        """Return a key's value as its type.
+
+        The default object itself stands for a key that was not given. What was read or written
+        somewhere else is another object, even if it is equal.
+        """
+        value = getattr(self, key.name)
+        tables = any(listener.side == key.name for listener in self.listen)
+        if value is key.default or (tables and value == ()):
+            return () if tables else value
+        return key.parse(value)
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return all that the broker binds, each with its security.
+
+        Returns
+        -------
+        tuple of Listener
+            Those of the frontend first; of a side first those of its key, then those of `listen`.
+        """
+        keyed, insecure = bool(self.keys), self.insecure
+        found: list[Listener] = []
+        for side in SIDES:
+            found += _of_key(side, getattr(self, side), keyed, insecure)
+            for number, listener in enumerate(self.listen, 1):
+                if listener.side == side:
+                    found.append(_resolved(f"[[listen]] {number}", listener, keyed, insecure))
+        check_set(found)
+        return tuple(found)
 
     def memory_bytes(self) -> int:
         """Return how many bytes the broker may hold.
@@ -283,13 +331,14 @@ class Config:
             For an unreadable file, an unknown key (with a suggestion), a bad value.
         """
         values: dict[str, object] = {}
-        origins = dict.fromkeys([*keys(), "services"], "default")
+        origins = dict.fromkeys([*keys(), *TABLES], "default")
         for origin, source in _sources(path, environ or {}, flags or {}):
             for name, value in source.items():
                 values[name] = _attempt(name, value, origin(name))
                 origins[name] = origin(name)
-        for side in SIDES:
-            _check_side(side, values.get(side, ()), values.get("insecure"), f" ({origins[side]})")
+        keyed, insecure = bool(values.get("keys")), bool(values.get("insecure"))
+        for side in SIDES:  # here, because an error then says where the value came from
+            _of_key(side, values.get(side, ()), keyed, insecure, f" ({origins[side]})")
         return cls(**values), origins  # type: ignore[arg-type]
 
 
@@ -298,7 +347,7 @@ def _remade(values: dict[str, Any]) -> Config:
 
 
 def keys() -> Mapping[str, Key]:
-    """Return the declarations of all keys but `services`, by name, in the order of the docs."""
+    """Return the declarations of all keys but tables, by name, in the order of the docs."""
     return _KEYS
 
 
@@ -313,7 +362,7 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
     ignored = []
     for variable in sorted(environ):
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if not variable.startswith(ENVIRONMENT_PREFIX) or name in keys():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or name in keys() or variable in OTHERS:
             continue
         near = difflib.get_close_matches(name, keys(), 1, MISSPELLED_FROM)
         if near:
@@ -358,6 +407,8 @@ def _read_file(path: Path) -> dict[str, object]:
 def _attempt(name: str, value: object, origin: str) -> object:
     """Parse one value so that an error says where it came from."""
     try:
+        if name == "listen":
+            return _listen(value)
         if name != "services":
             return keys()[name].parse(value)
         if not isinstance(value, Mapping):
@@ -368,7 +419,7 @@ def _attempt(name: str, value: object, origin: str) -> object:
 
 
 def _check_names(values: Iterable[str], where: str) -> None:
-    known = [*keys(), "services"]
+    known = [*keys(), *TABLES]
     for name in values:
         if name not in known:
             raise ConfigError(f"unknown key {name!r} in {where}{suggestion(name, known)}")
@@ -376,10 +427,43 @@ def _check_names(values: Iterable[str], where: str) -> None:
 
 def check_names(settings: Iterable[str]) -> None:
     """Raise TypeError, with a suggestion, for a name that is no field of `Config`."""
-    known = [*keys(), "services"]
+    known = [*keys(), *TABLES]
     for name in settings:
         if name not in known:
             raise TypeError(f"unknown setting {name!r}{suggestion(name, known)}")
+
+
+def _listen(entries: object) -> tuple[Listener, ...]:
+    """Return the listeners of [[listen]] tables."""
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
+        raise ConfigError("listen: write tables: [[listen]]")
+    listeners = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            listeners.append(listener_of(entry))
+        except ConfigError as error:
+            raise ConfigError(f"[[listen]] {number}: {error}") from None
+    return tuple(listeners)
+
+
+def _of_key(
+    side: str, endpoints: Any, keyed: bool, insecure: bool, origin: str = ""
+) -> list[Listener]:
+    """Return the listeners of a side's key; raise ConfigError, with the key and the origin."""
+    try:
+        listeners = [Listener(endpoint, side=side) for endpoint in endpoints]
+    except ConfigError as error:
+        raise ConfigError(f"{side}: {error}{origin}") from None
+    return [_resolved(side, listener, keyed, insecure, origin) for listener in listeners]
+
+
+def _resolved(
+    label: str, listener: Listener, keyed: bool, insecure: bool, origin: str = ""
+) -> Listener:
+    try:
+        return listener.resolved(keys=keyed, insecure=insecure)
+    except ConfigError as error:
+        raise ConfigError(f"{label}: {error}{origin}") from None
 
 
 def _service(name: str, entry: object) -> ServiceConfig:
@@ -398,53 +482,6 @@ def _service(name: str, entry: object) -> ServiceConfig:
         return ServiceConfig(**entry)
     except ValueError as error:
         raise ConfigError(f"{label}: {error}") from None
-
-
-def _check_side(side: str, endpoints: Any, insecure: object, origin: str = "") -> None:
-    """Raise ConfigError, with the key and the origin, unless all can be bound."""
-    for endpoint in endpoints:
-        try:
-            _check_endpoint(endpoint, bool(insecure))
-        except ConfigError as error:
-            raise ConfigError(f"{side}: {error}{origin}") from None
-
-
-def _check_different(endpoints: Sequence[str]) -> None:
-    """Raise ConfigError for one that would be bound twice; ports that libzmq chooses differ."""
-    for endpoint in endpoints:
-        if endpoints.count(endpoint) > 1 and not endpoint.endswith((":*", ":0")):
-            raise ConfigError(
-                f"{endpoint!r} is given twice: frontend and backend need an endpoint each"
-            )
-
-
-def _check_endpoint(endpoint: str, insecure: bool) -> None:
-    """Raise ConfigError unless `endpoint` can be bound, and safely so or by permission."""
-    try:
-        transport, host, _ = split_endpoint(endpoint)
-    except ValueError as error:
-        raise ConfigError(f"{endpoint!r} {error}") from None
-    if transport == "tcp" and not insecure and not is_loopback(host):
-        raise ConfigError(
-            f"{endpoint!r} is reachable from other machines, and nothing is encrypted or "
-            "authenticated: bind loopback, or allow it with --insecure (insecure = true)"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a TCP bind address is reachable from this machine only.
-
-    Parameters
-    ----------
-    host : str
-        A name other than ``localhost`` may be any interface, so it is not loopback.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _KEYS: Mapping[str, Key] = MappingProxyType(

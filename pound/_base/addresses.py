@@ -51,3 +51,21 @@ def is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a TCP bind address is reachable from this machine only.
+
+    Parameters
+    ----------
+    host : str
+        A name other than ``localhost`` may be any interface, so it is not loopback.
+    """
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

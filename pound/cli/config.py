@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import textwrap
@@ -13,7 +14,11 @@ import click
 
 from pound._config_keys import Key
 from pound._logging import escape
-from pound.config import Config, ignored_variables, keys
+from pound.cli.ceiling import ceiling
+from pound.config import Config, ServiceConfig, ignored_variables, keys
+from pound.security.keyring import KeyDirectory
+from pound.security.listener import Listener
+from pound.security.names import SIDES
 
 DEFAULT_FILE = Path("pound.toml")  # read if it is in the working directory
 
@@ -39,9 +44,8 @@ def setting_options(command: Function) -> Function:
 def _setting_option(key: Key) -> Callable[[Function], Function]:
     if key.kind == "flag":
         return click.option(key.flag, key.name, is_flag=True, default=None, help=key.meaning)
-    metavar = {"choice": "|".join(key.choices), "name": "NAME", "size": "BYTES"}.get(
-        key.kind, (key.unit or "N").upper()
-    )
+    metavars = {"choice": "|".join(key.choices), "name": "NAME", "path": "DIR", "size": "BYTES"}
+    metavar = metavars.get(key.kind, (key.unit or "N").upper())
     several = key.kind == "endpoints"
     return click.option(
         key.flag,
@@ -89,7 +93,9 @@ def config() -> None:
 def check(path: Path | None) -> None:
     """Read the file and the environment; exit with 2 and a reason if something is wrong."""
     path = path or default_file()
-    _, origins = load(path, {})
+    effective, origins = load(path, {})
+    if effective.keys:
+        KeyDirectory(effective.keys).keyring()
     for variable in ignored_variables(os.environ):
         click.echo(f"pound: {variable} is no key, ignored", err=True)
     read = str(path.absolute()) if path else f"no file (there is no {DEFAULT_FILE} here)"
@@ -109,12 +115,29 @@ def show(path: Path | None, origin: bool, explain: bool) -> None:
         if explain:
             click.echo("\n".join(["", *(f"# {line}" for line in _explained(key))]))
         line = f"{name} = {_toml(getattr(effective, name))}"
+        if name in SIDES and not getattr(effective, name):
+            line = f"# {name}: those of the tables below"
         click.echo(f"{line}  # {origins[name]}" if origin else line)
+    _show_tables(effective, origins if origin else {})
+    click.echo()
+    for sentence in ceiling(effective):
+        wrapped = textwrap.wrap(sentence, 98, subsequent_indent="  " * sentence.startswith("- "))
+        click.echo("\n".join(f"# {line}" for line in wrapped))
+
+
+def _show_tables(effective: Config, origins: dict[str, str]) -> None:
+    """Print the tables, each with its origin if there are origins."""
+    tables: list[tuple[str, str, Listener | ServiceConfig]] = []
+    for listener in effective.listen:
+        bound = listener.resolved(keys=bool(effective.keys), insecure=effective.insecure)
+        tables.append(("[[listen]]", "listen", bound))
     for name, service in effective.services.items():
-        click.echo(f"\n[services.{_toml(name)}]" + (f"  # {origins['services']}" if origin else ""))
-        if service.lease is not None:
-            click.echo(f"lease = {_toml(service.lease)}")
-        click.echo(f"one_part = {_toml(service.one_part)}")
+        tables.append((f"[services.{_toml(name)}]", "services", service))
+    for header, name, table in tables:
+        click.echo(f"\n{header}" + (f"  # {origins[name]}" if origins else ""))
+        for key, value in dataclasses.asdict(table).items():
+            if value is not None:
+                click.echo(f"{key} = {_toml(value)}")
 
 
 def _explained(key: Key) -> list[str]:

@@ -64,13 +64,13 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
 
 def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
     """Raise ConfigError for an endpoint that no other process can reach."""
-    for side in ("frontend", "backend"):
-        for endpoint in getattr(config, side):
-            if endpoint.startswith("inproc:"):
-                raise pound.ConfigError(
-                    f"{side}: {endpoint!r} is for a program that embeds pound.Broker, no other"
-                    f" process can reach it: use tcp:// or ipc:// ({origins[side]})"
-                )
+    for listener in config.listeners():
+        if listener.endpoint.startswith("inproc:"):
+            key = listener.side if listener.endpoint in getattr(config, listener.side) else "listen"
+            raise pound.ConfigError(
+                f"{key}: {listener.endpoint!r} is for a program that embeds pound.Broker, no other"
+                f" process can reach it: use tcp:// or ipc:// ({origins[key]})"
+            )
 
 
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:

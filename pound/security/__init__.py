@@ -1,6 +1,6 @@
 """Keys: who may connect, and what a peer may do. The broker does not use them yet.
 
-May import `_base`; its Python also `pound._config_keys`, `pound.config`, `pound.errors` and
+May import `_base`; its Python also `pound._config_keys`, `pound.errors` and
 `pound._logging`.
 
 credential  the one file of a peer
@@ -8,6 +8,8 @@ curve       CURVE keys as text
 edits       changes of the peers' file that leave its comments
 files       files that hold keys: checked when opened, replaced as a whole
 keyring     the broker's pair and the peers that it knows
+listener    one endpoint of the broker, and who may use it
+names       the words of roles, dialects and securities
 peer        one enrolled peer: its keys, what it may do and how much
 table       keys, identities and the services that they may use
 zap         a ZAP request in, a verdict and its reply out; the proof that a message carries

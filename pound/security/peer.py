@@ -15,8 +15,8 @@ from pound._config_keys import Key, check_service_name, suggestion
 from pound.errors import ConfigError
 
 from .curve import checked_key
+from .names import ROLES, checked_words
 
-ROLES = ("client", "worker", "operator")
 # Nothing of a name means anything to a log, a shell, TOML or a path.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PATTERNS_MAX = 64
@@ -151,15 +151,7 @@ def checked_name(value: object) -> str:
 
 def checked_roles(value: object) -> tuple[str, ...]:
     """Return roles; raise ConfigError if they are none."""
-    roles = _texts("roles", value)
-    for role in roles:
-        if role not in ROLES:
-            raise ConfigError(
-                f"roles: {role!r} is none of {', '.join(ROLES)}{suggestion(role, ROLES)}"
-            )
-    if not roles or len(set(roles)) < len(roles):
-        raise ConfigError("roles: name at least one, and each once")
-    return roles
+    return checked_words("roles", value, ROLES)
 
 
 def _texts(label: str, value: object) -> tuple[str, ...]:

@@ -36,12 +36,19 @@ MAY_IMPORT = {
     "_dispatch": {"_base", "_wire/codes"},
     "_broker": {"_base", "_wire", "_zmq", "_dispatch", "_logging", "errors"},
     "_engine": {"_base", "_wire", "_zmq", "_logging", "errors"},
-    "security": {"_base", "_config_keys", "_logging", "config", "errors"},
-    "_settings": {"config"},
+    "security": {"_base", "_config_keys", "_logging", "errors"},
+    "_settings": {"config", "security/listener"},
     "_config_keys": {"_wire", "errors"},
-    "config": {"_base", "_config_keys", "_settings", "errors"},
+    "config": {
+        "_base",
+        "_config_keys",
+        "_settings",
+        "errors",
+        "security/listener",
+        "security/names",
+    },
     "_core": {"_base", "_wire", "_zmq", "_dispatch", "_broker", "config"},
-    "__init__": {"_version", "aio", "config", "errors", "public"},
+    "__init__": {"_version", "aio", "config", "errors", "public", "security"},
     "__main__": {"cli"},
     "public": {
         "_base",
@@ -53,6 +60,7 @@ MAY_IMPORT = {
         "_version",
         "config",
         "errors",
+        "security",
     },
     "aio": {"_base", "_engine", "errors", "public"},
     "cli": {
@@ -65,6 +73,7 @@ MAY_IMPORT = {
         "config",
         "errors",
         "public",
+        "security",
     },
 }
 

@@ -15,12 +15,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pound._base.addresses import is_loopback
 from pound._config_keys import Key
 from pound._settings import Settings
 from pound.cli import main
 from pound.cli.config import as_text
-from pound.config import Config, ServiceConfig, ignored_variables, is_loopback, keys
+from pound.config import Config, ServiceConfig, ignored_variables, keys
 from pound.errors import ConfigError
+from pound.security import listener
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "pound.toml"
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -49,6 +51,7 @@ def test_the_types_of_settings_are_those_of_the_keys() -> None:
         "size": "Count",
         "flag": "Flag",
         "name": "str",
+        "path": "Path",
     }
     told = {
         name: kind.__forward_arg__.replace('"', "'")
@@ -234,10 +237,15 @@ def test_the_sample_is_what_explain_prints(monkeypatch: pytest.MonkeyPatch, tmp_
     assert shown in sample
     values, origins = Config.load(SAMPLE)
     assert values == Config()
-    assert {name for name, origin in origins.items() if origin == "default"} == {"services"}
+    assert {name for name, origin in origins.items() if origin == "default"} == {
+        "listen",
+        "services",
+    }
     last = sample.partition(shown)[2].partition("# [services")
     text = "[services" + re.sub("^# ", "", last[2], flags=re.MULTILINE)
-    assert Config.load(write(tmp_path, text))[0].services
+    written = Config.load(write(tmp_path, text))[0]
+    assert written.services
+    assert written.listen
 
 
 def test_a_configuration_is_pickled_and_copied_by_its_values() -> None:
@@ -325,7 +333,7 @@ def test_a_config_is_frozen_and_hashable() -> None:
 def test_the_documentation_lists_every_key_exactly() -> None:
     """docs/configuration.md has one row for each key, made of its declaration."""
     documented = re.findall(r"^\| `(\w+)` \|.*\|$", DOCS.read_text(), re.MULTILINE)
-    assert documented == [*keys(), "lease", "one_part"]
+    assert documented == [*keys(), *listener.FIELDS, "lease", "one_part"]
     for key in keys().values():
         assert documentation_row(key) in DOCS.read_text()
 
@@ -334,7 +342,9 @@ def documentation_row(key: Key) -> str:
     unit = (
         " or ".join(f"`{choice}`" for choice in key.choices)
         or key.unit
-        or {"count": "count", "flag": "`true` or `false`", "name": "name"}[key.kind]
+        or {"count": "count", "flag": "`true` or `false`", "name": "name", "path": "directory"}[
+            key.kind
+        ]
     )
     return f"| `{key.name}` | `{as_text(key)}` | {unit} | {key.meaning} |"
 
