@@ -1,7 +1,10 @@
+from collections.abc import Iterable
+
 import zmq
 from typing_extensions import Self, disjoint_base
 
 from pound.config import Config
+from pound.security.keytable import Keytable
 
 @disjoint_base
 class Core:
@@ -14,6 +17,11 @@ class Core:
         backend_monitor: zmq.Socket[bytes],
         endpoints: str,
     ) -> None: ...
+    def guard(
+        self, table: Keytable, listeners: Iterable[tuple[bool, int, int]], salt: int
+    ) -> None: ...
+    def attach_zap(self, socket: zmq.Socket[bytes]) -> None: ...
+    def take_table(self, table: Keytable) -> None: ...
     def run(self) -> None: ...
     def farewell(self) -> None: ...
     @property

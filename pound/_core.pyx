@@ -22,6 +22,7 @@ from pound._base.seqlock cimport command_give, seqlock_read
 from pound._base.wake cimport signals_leave, wake_open, wake_ring
 from pound._broker.descriptors cimport descriptors_open
 from pound._broker.drain cimport farewell
+from pound._broker.guard cimport guard_give, guard_listener, guard_new
 from pound._broker.kinds cimport C_COUNT
 from pound._broker.lifetime cimport SEEDS, broker_free, broker_new, broker_tables
 from pound._broker.log_queue cimport (
@@ -33,6 +34,8 @@ from pound._broker.state cimport (
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport OPENED_PINNED, counters_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
+from pound.security.keytable cimport Keytable, keytable_taken
+from pound.security.table cimport keytable_delete, keytable_t
 
 cdef enum:
     LOGS_AT_ONCE = 64        # taken for the logging thread
@@ -202,6 +205,45 @@ cdef class Core:
         s.monitor_fd = monitor.getsockopt(FD)
         s.handshake_ns = socket.getsockopt(HANDSHAKE_IVL) * <int64_t> 1_000_000
         s.readable = s.monitor_readable = 1
+
+    def guard(self, Keytable table not None, listeners, uint32_t salt):
+        """Let in only whom the table knows. Before `attach_zap` and `run`.
+
+        Parameters
+        ----------
+        table : Keytable
+            It is taken.
+        listeners : iterable of tuple
+            (curve, roles, dialects) of each, by number; the last two are bits.
+        salt : int
+            Random: makes a forged proof useless.
+        """
+        cdef keytable_t *taken = keytable_taken(table)
+        if self.b.guard != NULL:
+            keytable_delete(taken)
+            raise ValueError("this broker has a guard already")
+        self.b.guard = guard_new(taken, salt)
+        if self.b.guard == NULL:
+            keytable_delete(taken)
+            raise MemoryError
+        for curve, roles, dialects in listeners:
+            if guard_listener(self.b.guard, curve, roles, dialects) < 0:
+                raise ValueError("too many listeners")
+
+    def attach_zap(self, socket):
+        """Give the loop the REP that libzmq asks."""
+        if self.b.guard == NULL:
+            raise ValueError("this broker has no keys")
+        self.b.guard.zap = <void *> <size_t> socket.underlying
+        self.b.guard.zap_fd = socket.getsockopt(FD)
+        self.b.guard.zap_readable = 1
+
+    def take_table(self, Keytable table not None):
+        """Have the loop use another table; from any thread."""
+        if self.b.guard == NULL:
+            raise ValueError("this broker has no keys")
+        guard_give(self.b.guard, keytable_taken(table))
+        wake_ring(self.b.loop.wake_in)
 
     def run(self):
         """Turn until the loop has ended; no signal is handled on this thread any more."""

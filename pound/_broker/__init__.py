@@ -1,7 +1,7 @@
 """The broker around the dispatcher: peers, messages in and out, its own services.
 
 Runs without the GIL on the thread that calls `run` of `pound._core`. May import `_base`, `_wire`,
-`_zmq` and `_dispatch`; its Python modules `pound.errors` and `pound._logging`.
+`_zmq`, `_dispatch` and `security`; its Python modules `pound.errors` and `pound._logging`.
 
 actions            the dispatcher's actions carried out
 admission          the one door for clients, workers and requests of every dialect
@@ -17,6 +17,7 @@ drain              the end of a broker: what it waits for, its last words, what 
 events             the loop's events as log lines
 failures           why a request failed, in words
 flush              the end of a turn: what waits for each touched peer is sent
+guard              who is let in: ZAP, and the table of keys
 guide              what the Guide's peers say, in calls of the dispatcher
 heartbeats         heartbeats that workers are owed
 housekeeping       what is looked after once a second
@@ -36,6 +37,7 @@ queues             what waits to be sent to a peer, and when it is sent
 reasons            why something is refused, in words
 records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back
+rights             what a peer that was let in may do
 services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0

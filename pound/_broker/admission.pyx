@@ -318,5 +318,5 @@ cdef void guide_ready(broker_t *b, peer_t *peer, uint32_t service) noexcept nogi
     offer.announced = not known and peer.lost.state != LOST_TRIED
     peer.guide.refused = admit_worker(b, peer, &offer) != REQ_ACCEPTED
     if not peer.guide.refused:
-        peer.owed &= <uint8_t> ~OWE_DISCONNECT
+        peer.control.owed &= <uint8_t> ~OWE_DISCONNECT
         peer.guide.service = service

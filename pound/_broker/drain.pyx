@@ -100,7 +100,7 @@ cdef void farewell(broker_t *b) noexcept nogil:
     for i in range(b.peers.all.count):
         peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL and not peer.dead and peer.worker != NONE and is_mdp(peer):
-            peer.owed |= OWE_DISCONNECT
+            peer.control.owed |= OWE_DISCONNECT
             peer_touch(b, peer)
     flush(b)
 

@@ -71,7 +71,7 @@ cdef void flush(broker_t *b) noexcept nogil:
             tasks_undo(b, peer)
         elif peer.route == NULL or not peer.route.alive:
             control_forget(b, peer)
-            peer.owed = 0
+            peer.control.owed = 0
         elif peer.dialect == DIALECT_PND:
             flush_packets(b, peer)
         else:
@@ -118,14 +118,14 @@ cdef void refused(broker_t *b, peer_t *peer, sent_t how) noexcept nogil:
 
     A route that is closing is given up once its last messages are read, and not before.
     """
-    peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+    peer.control.owed &= <uint8_t> ~OWE_HEARTBEAT
     if how == BLOCKED:
         b.counters[C_SENDS_BLOCKED] += 1
         peer_block(b, peer, RETRY_NS)
         tasks_undo(b, peer)
     else:
         b.counters[C_SENDS_UNREACHABLE] += 1
-        peer.owed = 0
+        peer.control.owed = 0
         tasks_undo(b, peer)
         if not peer.route.closing:
             route_lost(b, peer.route)
@@ -248,9 +248,9 @@ cdef void load_begin(
         load.starved = 1
         return
     load.records = load.control
-    if peer.owed & OWE_HEARTBEAT:
+    if peer.control.owed & OWE_HEARTBEAT:
         load.records += put_simple(&b.outbound.packet, KIND_HEARTBEAT, 0) == 0
-        peer.owed &= <uint8_t> ~OWE_HEARTBEAT
+        peer.control.owed &= <uint8_t> ~OWE_HEARTBEAT
     if unlikely(peer.credits.head != NONE):
         load.records += credits_put(b, peer, load.records, &load.credits, &load.starved)
 
@@ -450,13 +450,13 @@ cdef inline void item_sent(broker_t *b, peer_t *peer) noexcept nogil:
 cdef sent_t flush_owed(broker_t *b, peer_t *peer) noexcept nogil:
     """Send a worker a heartbeat, or that it is not known."""
     cdef sent_t how = SENT
-    if peer.owed & OWE_DISCONNECT:
+    if peer.control.owed & OWE_DISCONNECT:
         how = send_short(b, peer, HEAD_DISCONNECT)
         b.counters[C_DISCONNECTS] += how == SENT
-    elif peer.owed & OWE_HEARTBEAT and peer.tasks.count == 0:
+    elif peer.control.owed & OWE_HEARTBEAT and peer.tasks.count == 0:
         how = send_short(b, peer, HEAD_HEARTBEAT)
     if how == SENT:
-        peer.owed = 0
+        peer.control.owed = 0
     return how
 
 

@@ -186,7 +186,7 @@ cdef void disconnect(broker_t *b, peer_t *peer) noexcept nogil:
     if peer.guide.disconnect_sent and b.now - peer.guide.disconnect_sent < DISCONNECT_NS:
         return
     peer.guide.disconnect_sent = b.now
-    peer.owed |= OWE_DISCONNECT
+    peer.control.owed |= OWE_DISCONNECT
     peer_touch(b, peer)
 
 

@@ -67,7 +67,7 @@ cdef void beat(broker_t *b, uint8_t dialect) noexcept nogil:
             peer.heartbeat.sent_to = 0
         elif dialect == DIALECT_PND or (peer.worker != NONE and (
                 b.d.workers[peer.worker].held == 0 or peer.route.fd < 0)):
-            peer.owed |= OWE_HEARTBEAT
+            peer.control.owed |= OWE_HEARTBEAT
             peer_touch(b, peer)
         heartbeats_start(b, peer)
         peer = b.heartbeats.first[dialect]

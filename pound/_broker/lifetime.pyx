@@ -14,6 +14,7 @@ from pound._wire.dialects cimport BACKEND, FRONTEND, frame_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from pound._zmq.pipes cimport pipes_new, pipes_release
 from .descriptors cimport descriptors_close
+from .guard cimport guard_free
 from .log_queue cimport logs_free
 from .outgoing cimport outgoing_free
 from .peers cimport peer_free, roster_free, route_free
@@ -94,6 +95,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
     free(b.outbound.attached)
     outgoing_free(&b.outbound.message)
     descriptors_close(b)
+    guard_free(b.guard)
     wake_close(b.loop.wake_in, b.loop.wake_out)
     if b.logs != NULL:
         logs_free(b.logs)

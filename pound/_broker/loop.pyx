@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
+from pound._base.hints cimport unlikely
 from pound._base.seqlock cimport command_take, seqlock_begin, seqlock_end
 from pound._base.wake cimport POLLIN, pollfd, wait_for, wake_drain
 from pound._dispatch.admission cimport open_bytes
@@ -16,6 +17,7 @@ from .departures cimport lost_seek, route_lost
 from .descriptors cimport descriptors_tick
 from .drain cimport drain_begin, drain_check
 from .flush cimport flush, flush_blocked, flush_deferred
+from .guard cimport guard_turn, guard_wait
 from .heartbeats cimport heartbeats_due, heartbeats_send
 from .housekeeping cimport housekeeping
 from .inbound cimport monitor_drain, receive
@@ -56,6 +58,8 @@ cdef void turn(broker_t *b) noexcept nogil:
     yield_to_io(b)
     clock_read(b)
     command(b)
+    if unlikely(b.guard != NULL):
+        guard_turn(b)
     monitor_read(b, BACKEND)
     monitor_read(b, FRONTEND)
     read_batch(b, BACKEND)
@@ -83,7 +87,7 @@ cdef void wait(broker_t *b) noexcept nogil:
     libzmq has not taken in: so a socket is read to EAGAIN once it is, and looked at once more after
     sending by it, which may take the notice in.
     """
-    cdef pollfd fds[5]
+    cdef pollfd fds[6]
     cdef int64_t wait_ns = waiting_time(b)
     cdef socket_t *s
     cdef int side
@@ -96,15 +100,18 @@ cdef void wait(broker_t *b) noexcept nogil:
         elif s.readable:
             wait_ns = 0
     fds[4].fd = b.loop.wake_out
-    for i in range(5):
+    fds[5].fd = b.guard.zap_fd if b.guard != NULL else -1
+    for i in range(6):
         fds[i].events = POLLIN
         fds[i].revents = 0
-    wait_for(fds, 5, max(wait_ns, <int64_t> 0))
+    wait_for(fds, 6, max(wait_ns, <int64_t> 0))
     for side in range(SIDES):
         b.sides[side].readable |= fds[side].revents != 0
         b.sides[side].monitor_readable |= fds[SIDES + side].revents != 0
     if fds[4].revents:
         wake_drain(b.loop.wake_out)
+    if fds[5].revents:
+        b.guard.zap_readable = 1
 
 
 cdef uint64_t read_so_far(const broker_t *b) noexcept nogil:
@@ -142,6 +149,8 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
     cdef int64_t wait_ns = b.loop.pulse_ns // 2
     if b.loop.due >= 0 and b.loop.due - b.now < wait_ns:
         wait_ns = b.loop.due - clock_ns()
+    if unlikely(b.guard != NULL):
+        wait_ns = min(wait_ns, guard_wait(b.guard))
     return wait_ns
 
 

@@ -14,12 +14,14 @@ from pound._base.table cimport names_get, names_put, names_remove
 from pound._wire.dialects cimport BACKEND, DIALECT_PND
 from pound._zmq.libzmq cimport zmq
 from pound._zmq.pipes cimport pipe_release
+from pound.security.zap cimport NO_LISTENER
 from .heartbeats cimport cancel_heartbeat
 from .kinds cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS, C_ROUTES, C_UNROUTED_CONNECTIONS)
 from .queues cimport control_counts, items_clear, peer_unblock
 from .state cimport (
-    LABEL_MAX, LOST_CUT, ROUTE_ID_MAX, broker_t, connection_t, peer_t, roster_t, route_t, socket_t)
+    LABEL_MAX, LOST_CUT, NO_IDENTITY, ROUTE_ID_MAX, broker_t, connection_t, peer_t, roster_t,
+    route_t, socket_t)
 
 cdef enum:
     BEFORE_CUT_NS = 1_000_000_000  # a worker may be back before its old connection's end is seen
@@ -76,6 +78,8 @@ cdef peer_t *peer_open(broker_t *b, uint8_t dialect) noexcept nogil:
         return NULL
     b.counters[C_PEERS] += 1
     peer.dialect = dialect
+    peer.rights.identity = NO_IDENTITY
+    peer.rights.listener = NO_LISTENER
     peer.client = peer.worker = peer.guide.service = NONE
     queue_init(&peer.credits)
     return peer
@@ -170,6 +174,7 @@ cdef route_t *route_open(
     route.seen = b.peers.routes_seen
     route.side = side
     route.fd = -1
+    route.listener = NO_LISTENER
     route.alive = 1
     route.size = <uint8_t> size
     route.explicit_id = id[0] != 0

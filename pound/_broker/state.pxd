@@ -12,7 +12,7 @@
 #
 # All memory is allocated by malloc (peers by posix_memalign) and owned by the struct that lists it,
 # except where a comment says otherwise. Only the loop's thread touches it, except `published`,
-# `logs`, `loop.command` and `loop.wake_in`.
+# `logs`, `loop.command`, `loop.wake_in` and `guard.next`.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
@@ -24,6 +24,8 @@ from pound._dispatch.model cimport dispatcher_t
 from pound._wire.dialects cimport frame_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from pound._zmq.pipes cimport pipe_t, pipes_t
+from pound.security.table cimport keytable_t
+from pound.security.zap cimport LISTENERS_MAX, zap_rules_t
 from .log_queue cimport logs_t
 from .outgoing cimport outgoing_t
 
@@ -36,6 +38,7 @@ cdef enum:
     LOST_MAX = 64            # REQ workers that are looked for
     ROUTE_ID_MAX = 255       # bytes of a routing id by ZMTP; libzmq lets raw peers claim more
     DIALECTS_MAX = 8         # room for the numbers of dialects
+    NO_IDENTITY = 0xFFFFFFFF
 
 cdef struct peer_t           # defined below
 
@@ -114,6 +117,8 @@ cdef struct route_t:
     uint8_t ready            # PND worker: READY was read on this route
     uint8_t native           # a worker or a PND peer spoke here: it counts among `natives`
     uint8_t explicit_id      # chosen by the peer: it may come back under it
+    uint8_t listener         # by which its connection came; NO_LISTENER: not known, or inproc
+    uint32_t serial          # of the key that its connection proved; 0: none
     uint8_t size
     uint8_t id[ROUTE_ID_MAX]
 
@@ -172,6 +177,7 @@ cdef struct control_t:       # small records, which carry no body: control.pxd
     size_t sent              # bytes of them that are with libzmq already
     uint64_t counted         # bytes of them in C_CONTROL_BYTES
     uint32_t count           # how many records are not with libzmq
+    uint8_t owed             # OWE_*
 
 cdef struct logged_t:        # what is not said, or done, again so soon
     int64_t refused_at       # when it was last logged that its requests are refused
@@ -195,6 +201,12 @@ cdef struct label_t:         # the name that a peer gives itself, or its address
     uint8_t size
     uint8_t bytes[LABEL_MAX]
 
+cdef struct rights_t:        # what a peer may do; all zero but for the identity without a guard
+    uint32_t identity        # NO_IDENTITY
+    uint16_t grant           # of the table in use
+    uint8_t roles            # role_t
+    uint8_t listener         # of its route, or NO_LISTENER
+
 cdef struct peer_t:          # its first cache line is what queueing a task or an answer touches
     route_t *route           # where it is reached now; NULL: nowhere
     peer_t *next_dirty
@@ -214,7 +226,6 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     uint32_t worker          # NONE
     uint32_t number          # in the table of peers
     uint32_t capacity
-    uint8_t owed             # OWE_*
     blocked_t blocked
     reading_t reading
     deferral_t deferral
@@ -226,6 +237,7 @@ cdef struct peer_t:          # its first cache line is what queueing a task or a
     pnd_peer_t pnd
     guide_peer_t guide
     label_t label
+    rights_t rights
 
 cdef struct roster_t:         # numbers for pointers; numbers are reused
     void **at                # NULL where free; owned
@@ -399,6 +411,16 @@ cdef struct rounds_t:        # housekeeping.pxd: where the next look begins
     uint32_t routes[2]       # without a connection that can be watched
     uint8_t full             # FULL_*: somebody was refused since a table was full
 
+cdef struct guard_t:         # guard.pxd: who is let in
+    keytable_t *table        # in use; owned. `rules` has it, too
+    keytable_t *next         # atomic: given by another thread, the loop takes it; owned
+    zap_rules_t rules
+    uint8_t dialects[LISTENERS_MAX]  # that may be spoken at a listener: 1 << DIALECT_*
+    int64_t expires_at       # wall clock, ns: when the next key expires
+    void *zap                # the REP that libzmq asks; owned by Python
+    int zap_fd               # libzmq's descriptor of it
+    uint8_t zap_readable     # as socket_t.readable
+
 cdef struct about_t:         # what pages say; owned by Python
     const char *counter_names[COUNTERS]
     const char *dispatcher_names[COUNTERS]
@@ -435,3 +457,4 @@ cdef struct broker_t:        # each part is its module's; others read it
     logs_t *logs             # owned; the logging thread takes what the loop puts
     about_t about
     published_t published
+    guard_t *guard           # owned; NULL without keys

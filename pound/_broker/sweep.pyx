@@ -43,7 +43,7 @@ cdef void visit(broker_t *b, route_t *route) noexcept nogil:
         return
     if peer != NULL and peer.dialect == DIALECT_PND:
         if peer.route == route:
-            peer.owed |= OWE_HEARTBEAT
+            peer.control.owed |= OWE_HEARTBEAT
             peer_touch(b, peer)
     elif live_now(b) - route.heard_at > b.settings.client_grace_ns and (
             peer == NULL or idle(b, peer)):

@@ -89,6 +89,9 @@ cdef struct keytable_t:
 cdef void keytable_init(keytable_t *t, uint64_t seed0, uint64_t seed1) noexcept nogil
 cdef void keytable_free(keytable_t *t) noexcept nogil
 
+# keytable_delete frees a table and its struct, which is from malloc; NULL: there is none.
+cdef void keytable_delete(keytable_t *t) noexcept nogil
+
 # Each put returns KEYTABLE_OK, or what is wrong, and then nothing has changed.
 
 # keytable_put_grant adds an empty grant; its number is n_grants - 1.
@@ -116,6 +119,11 @@ cdef const key_t *keytable_find(const keytable_t *t, const uint8_t *public) noex
 
 # keytable_of_serial returns the key with a serial; NULL: there is none, it may be revoked.
 cdef const key_t *keytable_of_serial(const keytable_t *t, uint32_t serial) noexcept nogil
+
+# identity_known returns whether an identity has this number.
+cdef inline bint identity_known(const keytable_t *t, uint32_t number) noexcept nogil:
+    return number < t.identities_room and t.identities[number].name_size > 0
+
 
 # keytable_matches returns whether a grant holds a service's name. No grant holds the names of the
 # broker's own services.

@@ -41,6 +41,12 @@ cdef void keytable_free(keytable_t *t) noexcept nogil:
     keytable_init(t, t.seed[0], t.seed[1])
 
 
+cdef void keytable_delete(keytable_t *t) noexcept nogil:
+    if t != NULL:
+        keytable_free(t)
+        free(t)
+
+
 # --- building
 
 cdef int keytable_put_grant(keytable_t *t) noexcept nogil:
@@ -82,10 +88,6 @@ cdef int keytable_put_pattern(
     pattern.wildcard = wildcard
     g.count += 1
     return KEYTABLE_OK
-
-
-cdef bint identity_known(const keytable_t *t, uint32_t number) noexcept nogil:
-    return number < t.identities_room and t.identities[number].name_size > 0
 
 
 cdef int keytable_put_identity(

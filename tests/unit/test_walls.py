@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "_wire": {"_base", "errors"},
     "_zmq": {"_base"},
     "_dispatch": {"_base", "_wire/codes"},
-    "_broker": {"_base", "_wire", "_zmq", "_dispatch", "_logging", "errors"},
+    "_broker": {"_base", "_wire", "_zmq", "_dispatch", "_logging", "errors", "security"},
     "_engine": {"_base", "_wire", "_zmq", "_logging", "errors"},
     "security": {"_base", "_config_keys", "_logging", "errors"},
     "_settings": {"config", "security/listener"},
@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "security/listener",
         "security/names",
     },
-    "_core": {"_base", "_wire", "_zmq", "_dispatch", "_broker", "config"},
+    "_core": {"_base", "_wire", "_zmq", "_dispatch", "_broker", "config", "security"},
     "__init__": {"_version", "aio", "config", "errors", "public", "security"},
     "__main__": {"cli"},
     "public": {

@@ -1,0 +1,166 @@
+"""Who is let in (see guard.pxd for the rules)."""
+
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+
+from pound._base.clock cimport wall_ns
+from pound._zmq.libzmq cimport ZMQ_SNDMORE, zmq, zmq_msg_t
+from pound._zmq.receive cimport receive_now
+from pound.security.table cimport (
+    identity_known, keytable_delete, keytable_next_expiry, keytable_t)
+from pound.security.zap cimport (
+    LISTENERS_MAX, ZAP_FRAMES_MAX, ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply,
+    zap_reply_t)
+from .rights cimport rights_walk
+from .state cimport broker_t, guard_t
+
+cdef extern from *:
+    """
+    #define table_exchange(at, table) __atomic_exchange_n(at, table, __ATOMIC_ACQ_REL)
+    #define table_waits(at) (__atomic_load_n(at, __ATOMIC_RELAXED) != NULL)
+    """
+    keytable_t *table_exchange(keytable_t **at, keytable_t *table) nogil
+    bint table_waits(keytable_t **at) nogil
+
+cdef enum:
+    ANSWERS_MAX = 64         # requests answered in a turn: the sockets and the timers get theirs
+
+
+cdef guard_t *guard_new(keytable_t *table, uint32_t salt) noexcept nogil:
+    cdef guard_t *guard = <guard_t *> calloc(1, sizeof(guard_t))
+    if guard == NULL:
+        return NULL
+    guard.zap_fd = -1
+    guard.rules.salt = salt
+    use(guard, table)
+    return guard
+
+
+cdef void use(guard_t *guard, keytable_t *table) noexcept nogil:
+    guard.table = table
+    guard.rules.table = table
+    guard.expires_at = keytable_next_expiry(table, wall_ns())
+
+
+cdef void guard_free(guard_t *guard) noexcept nogil:
+    if guard != NULL:
+        keytable_delete(guard.table)
+        keytable_delete(table_exchange(&guard.next, NULL))
+        free(guard)
+
+
+cdef int guard_listener(
+    guard_t *guard, bint curve, uint8_t roles, uint8_t dialects
+) noexcept nogil:
+    cdef uint32_t number = guard.rules.n_listeners
+    if number == LISTENERS_MAX:
+        return -1
+    guard.rules.listeners[number].curve = curve
+    guard.rules.listeners[number].roles = roles
+    guard.dialects[number] = dialects
+    guard.rules.n_listeners += 1
+    return <int> number
+
+
+cdef void guard_give(guard_t *guard, keytable_t *table) noexcept nogil:
+    keytable_delete(table_exchange(&guard.next, table))
+
+
+cdef void guard_turn(broker_t *b) noexcept nogil:
+    cdef guard_t *guard = b.guard
+    cdef keytable_t *before = guard.table
+    cdef int64_t now
+    if table_waits(&guard.next):
+        use(guard, table_exchange(&guard.next, NULL))
+        carry(before, guard.table)
+        rights_walk(b)
+        keytable_delete(before)
+    elif guard.expires_at != INT64_MAX:
+        now = wall_ns()
+        if now >= guard.expires_at:
+            guard.expires_at = keytable_next_expiry(guard.table, now)
+            rights_walk(b)
+    if guard.zap_readable:
+        answer_all(b)
+
+
+# carry gives the new table the connections that its identities had in the one before.
+cdef void carry(const keytable_t *before, keytable_t *table) noexcept nogil:
+    cdef uint32_t i
+    for i in range(min(before.identities_room, table.identities_room)):
+        if identity_known(before, i) and identity_known(table, i):
+            table.identities[i].connections = before.identities[i].connections
+
+
+cdef int64_t guard_wait(const guard_t *guard) noexcept nogil:
+    if guard.zap_readable:
+        return 0
+    if guard.expires_at == INT64_MAX:
+        return INT64_MAX
+    return max(<int64_t> 0, guard.expires_at - wall_ns())
+
+
+# -- ZAP --------------------------------------------------------------------------------------
+
+cdef void answer_all(broker_t *b) noexcept nogil:
+    cdef int _
+    for _ in range(ANSWERS_MAX):
+        if not answer_one(b):
+            b.guard.zap_readable = 0
+            return
+
+
+# answer_one answers a request of libzmq's: 1, or 0: there is none.
+cdef int answer_one(broker_t *b) noexcept nogil:
+    cdef zmq_msg_t messages[ZAP_FRAMES_MAX]
+    cdef zap_frame_t frames[ZAP_FRAMES_MAX]
+    cdef uint32_t held = 0
+    cdef uint32_t n = request_read(b.guard.zap, messages, frames, &held)
+    cdef uint32_t i
+    if n:
+        judge(b, frames, n)
+    for i in range(held):
+        zmq.msg_close(&messages[i])
+    return n != 0
+
+
+# request_read reads a request: how many frames it has, 0: there is none. `held` of them are kept.
+cdef uint32_t request_read(
+    void *zap, zmq_msg_t *messages, zap_frame_t *frames, uint32_t *held
+) noexcept nogil:
+    cdef zmq_msg_t *message
+    cdef zmq_msg_t rest
+    cdef uint32_t n = 0
+    cdef int more = 1
+    zmq.msg_init(&rest)
+    while more:
+        message = &messages[n] if n < ZAP_FRAMES_MAX else &rest
+        if n < ZAP_FRAMES_MAX:
+            zmq.msg_init(message)
+            held[0] += 1
+        if receive_now(message, zap) < 0:
+            n = 0
+            break
+        if n < ZAP_FRAMES_MAX:
+            frames[n].data = <const uint8_t *> zmq.msg_data(message)
+            frames[n].size = zmq.msg_size(message)
+        more = zmq.msg_more(message)
+        n += 1
+    zmq.msg_close(&rest)
+    return n
+
+
+cdef void judge(broker_t *b, const zap_frame_t *frames, uint32_t n) noexcept nogil:
+    cdef verdict_t verdict = zap_judge(&b.guard.rules, frames, n, wall_ns())
+    cdef zap_reply_t reply
+    cdef uint32_t i
+    zap_reply(&b.guard.rules, &verdict, frames, n, &reply)
+    for i in range(ZAP_REPLY_FRAMES):
+        send(b.guard.zap, &reply.frames[i], i + 1 < ZAP_REPLY_FRAMES)
+
+
+# send sends a frame of a reply; one for which there is no memory is empty, so that the reply ends.
+cdef void send(void *zap, const zap_frame_t *frame, bint more) noexcept nogil:
+    cdef int flags = ZMQ_SNDMORE if more else 0
+    if zmq.send(zap, frame.data, frame.size, flags) < 0:
+        zmq.send(zap, NULL, 0, flags)
