@@ -83,7 +83,7 @@ bench: build .venv/bench ## speed against bench/targets.toml, with plots: a quar
 bench-quick: build ## the same in two minutes, for orientation
 	$(BIN)/python -m bench --all --quick
 
-bench-python: build .venv/bench-python ## the Python ends against other libraries: five minutes
+bench-python: build .venv/bench-python ## the Python client and worker against others: five minutes
 	$(BIN)/python -m bench.python --json build/bench/python.json
 
 bench-micro: build .venv/bench ## operations/s of the leaves, the dispatcher and the codec

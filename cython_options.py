@@ -28,7 +28,7 @@ HEADER = re.compile(r'(?:cdef extern from|#include) "(pound/[^"]+\.h)"')
 
 
 def switch(name: str) -> bool:
-    """Tell whether a switch of the environment is on."""
+    """Return whether a switch of the environment is on."""
     return os.environ.get(name, "0") not in ("", "0")
 
 

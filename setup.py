@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cython_options import DIRECTIVES, JOBS, extension, sanitizers, switch
 
 SWITCHES = ("POUND_DEBUG", "POUND_TRACE", "POUND_SANITIZE", "POUND_ANNOTATE")
-# What the switches were at the last build, which the compiled modules themselves don't tell.
+# What the switches were at the last build, which the compiled modules themselves don't say.
 STAMP = Path("build", "switches")
 
 
 def switches_changed() -> bool:
-    """Tell whether the last build had other switches, and note the present ones."""
+    """Return whether the last build had other switches, and note the present ones."""
     now = " ".join([*filter(switch, SWITCHES), os.environ.get("CFLAGS", "")])
     before = STAMP.read_text() if STAMP.exists() else ""
     STAMP.parent.mkdir(exist_ok=True)

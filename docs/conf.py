@@ -34,7 +34,7 @@ html_title = f"Pound {release}"
 html_copy_source = False
 html_show_sphinx = False
 
-# The overloads of a constructor tell type checkers what `copy` decides: a reader needs the options.
+# The overloads of a constructor are for type checkers, which see what `copy` decides.
 OVERLOADED = ("pound.client", "pound.aio.client")
 MADE_FOR_THE_CALLER = ("pound.Stream", "pound.Task", "pound.aio.Stream", "pound.aio.Task")
 

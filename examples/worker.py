@@ -25,7 +25,7 @@ def spell(task: pound.Task) -> bytes:
 
 
 def refuse(body: bytes) -> bytes:
-    """Fail: the client is told type and message, the traceback stays in this log."""
+    """Fail: the client gets type and message, the traceback stays in this log."""
     raise ValueError(f"{len(body)} bytes are too many")
 
 

@@ -267,7 +267,7 @@ class Repeats:
         return repeated
 
     def held_back(self) -> int:
-        """Take the number of lines that were held back and of which no later one told."""
+        """Take the number of lines that were held back and that no later line counted."""
         untold = sum(repeated for _, _, repeated in self._keys.values())
         self._keys.clear()
         return untold
@@ -344,8 +344,8 @@ def _printable(line: str) -> str:
 class DescriptorHandler(logging.Handler):
     """Write lines to a descriptor.
 
-    No lock that logging takes when the program ends is held during a write: whoever reads may have
-    stopped for ever. What can't be written (nobody reads any more, the disk is full) is dropped.
+    No lock that logging takes when the program ends is held during a write: the reader may have
+    stopped for good. What can't be written (nobody reads any more, the disk is full) is dropped.
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ class DescriptorHandler(logging.Handler):
     def offer(self, record: logging.LogRecord) -> None:
         """Write a line if that takes less than `PATIENCE_S`, else drop it and count it.
 
-        While whoever reads has stopped, later lines are dropped at once.
+        While the reader has stopped, later lines are dropped at once.
         """
         if self.filter(record):
             self._put(record, 0.0 if self._stuck else PATIENCE_S)
@@ -419,7 +419,7 @@ class DescriptorHandler(logging.Handler):
 
 
 def _formatted(handler: logging.Handler, record: logging.LogRecord) -> str:
-    """Return a record as text; one of the program's that can't be formatted is told as such."""
+    """Return a record as text; one of the program's that can't be formatted is named as such."""
     try:
         return handler.format(record)
     except Exception as error:
@@ -479,7 +479,7 @@ class _ProgramHandler(logging.Handler):
     """Pass lines on to another handler, but those for which the program has one of its own.
 
     They are written by the thread that logs, so that none is lost with a process or in a burst. It
-    is held up for `PATIENCE_S` at most if whoever reads has stopped.
+    is held up for `PATIENCE_S` at most if the reader has stopped.
     """
 
     def __init__(self, to: logging.Handler) -> None:

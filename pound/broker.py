@@ -2,7 +2,7 @@
 
 What is decided here happens once in a broker's life. All traffic is the compiled core's, which
 runs in a thread of its own and takes no GIL until it ends. A second thread logs its events: it may
-be held up by whoever reads the log, or by a handler of the host's, and nothing else is.
+be held up by the reader of the log, or by a handler of the host's, and nothing else is.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ KEEPALIVE_PROBES = 5
 MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker, at least
-JOIN_S = 5.0  # a loop that was told to stop ends within a turn
+JOIN_S = 5.0  # a loop that is to stop ends within a turn
 DESCRIPTORS_MIN = 20  # of a broker with two endpoints and one I/O thread, and of its first peers
-LOG_JOIN_S = 1.0  # for the last lines; whoever reads the log may have stopped for ever
+LOG_JOIN_S = 1.0  # for the last lines; the reader of the log may have stopped for good
 
 
 class Broker(Unpicklable):
@@ -150,7 +150,7 @@ class Broker(Unpicklable):
             raise
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Take no more requests, finish what can be finished, tell the peers and end.
+        """Take no more requests, finish what can be finished, notify the peers and end.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class Broker(Unpicklable):
         Parameters
         ----------
         timeout : float, optional
-            Seconds; by default for ever.
+            Seconds; by default there is no limit.
 
         Returns
         -------
@@ -211,7 +211,7 @@ class Broker(Unpicklable):
         self.drain()
         self.stop()
 
-    # -- what it tells ------------------------------------------------------------------------
+    # -- what it reports ---------------------------------------------------------------------
 
     @property
     def running(self) -> bool:
@@ -235,7 +235,7 @@ class Broker(Unpicklable):
         -------
         dict of str to int
             ``accepted == waiting + running + answered + failed + cancelled + expired`` at any
-            moment; docs/architecture.md tells all names.
+            moment; docs/architecture.md lists all names.
         """
         self._check_process()
         with self._lock:

@@ -43,15 +43,15 @@ class Client(ClientBase[P]):
     Parameters
     ----------
     endpoints : str or sequence of str
-        Where brokers listen for clients. The next one is tried when one is silent for
-        `heartbeat` x `liveness` or says that it goes away.
+        Where brokers listen for clients. The client goes to the next one when one is silent
+        for `heartbeat` x `liveness` or says that it goes away.
     context : zmq.Context, optional
         Needed for ``inproc://`` endpoints; by default the client has its own.
     overflow : {"wait", "raise"}
         What to do with a request that the broker is too busy for: send it again later, until
         the request's timeout, or raise `Busy`.
     heartbeat : float
-        Seconds of silence after which the broker is asked for a sign of life.
+        Seconds of silence after which the broker is asked for a heartbeat.
     liveness : int
         So many heartbeats without one, and the broker counts as gone.
     label : str, optional
@@ -76,7 +76,7 @@ class Client(ClientBase[P]):
     the broker's silence.
 
     While answers come quickly, within a millisecond, one thread that waits in `request` stays
-    awake for the first 0.3 ms, yielding its core to whoever needs it: on a machine that has
+    awake for the first 0.3 ms, yielding its core to any thread that needs it: on a machine that has
     nothing else to do this halves the round trip.
 
     A body is bytes-like or a sequence of those. Read-only parts of 4096 bytes and more (`bytes`,

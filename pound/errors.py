@@ -100,7 +100,7 @@ class RequestError(PoundError):
     Parameters
     ----------
     message : str
-        A sentence for a person, from whoever ended the request.
+        A sentence for a person, from the peer that ended the request.
     code : int, optional
         The PND/1 error code; by default the one of the class.
     retry_after : float, optional

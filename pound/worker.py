@@ -34,8 +34,8 @@ class Worker(WorkerBase[Handler]):
     Parameters
     ----------
     endpoints : str or sequence of str
-        Where brokers listen for workers. The next one is tried when one is silent or says that
-        it goes away.
+        Where brokers listen for workers. The worker goes to the next one when one is silent or
+        says that it goes away.
     services : dict of str to callable
         For each name its handler, called with the body (`bytes`), or with a `Task` if its first
         parameter is annotated so or named ``task``. Only the latter gets bodies of several parts
@@ -51,11 +51,11 @@ class Worker(WorkerBase[Handler]):
     label : str, optional
         What the broker's listings show; by default ``host:pid``.
     heartbeat : float
-        Seconds between signs of life, until the broker asks for more.
+        Seconds between heartbeats, until the broker asks for more.
     liveness : int
         So many heartbeats without one from the broker, and it counts as gone.
     drain_timeout : float
-        Seconds that held tasks have when the worker is told to go; then they are given back.
+        Seconds that held tasks have when the worker is to stop; then they are given back.
     copy : bool
         False: parts of 4 KiB and more come as read-only memoryviews of the memory that they were
         received in, not as `bytes`. Such a part is good for as long as it is referred to.
@@ -72,7 +72,7 @@ class Worker(WorkerBase[Handler]):
     Notes
     -----
     Heartbeats leave from a thread that needs no GIL: a handler may hold it for as long as it
-    likes. So they tell that the process lives, not that its handlers get on; a handler that hangs
+    likes. So they prove that the process lives, not that its handlers get on; a handler that hangs
     is found by the `lease` that the broker may be given for its service.
 
     One handler that only computes keeps one thread busy, whatever the capacity. A thread more is
@@ -94,7 +94,7 @@ class Worker(WorkerBase[Handler]):
     # -- serving ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until told to go; blocks.
+        """Serve until stopped; blocks.
 
         On the main thread SIGTERM and SIGINT drain the worker: it takes no more tasks, finishes
         those it holds within `drain_timeout`, gives back the rest, and this method returns. A

@@ -200,7 +200,7 @@ def run_pound(
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a process is in the stopped state (Linux)."""
+    """Return whether a process is in the stopped state (Linux)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
@@ -211,5 +211,5 @@ def stop_process(pid: int) -> None:
 
 
 def readable(fd: int, timeout: float = WAIT_S) -> bool:
-    """Tell whether a descriptor becomes readable within `timeout` seconds."""
+    """Return whether a descriptor becomes readable within `timeout` seconds."""
     return bool(select.select([fd], [], [], timeout)[0])

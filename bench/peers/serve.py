@@ -25,7 +25,7 @@ RETRY_S = 0.01
 
 
 def _answers(port: int, server: int) -> bool:
-    """Tell whether the port answers, before READY_S are over or the server is."""
+    """Return whether the port answers, before READY_S are over or the server is."""
     end = time.monotonic() + READY_S
     while time.monotonic() < end:
         with socket.socket() as probe:

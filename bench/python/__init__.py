@@ -1,1 +1,1 @@
-"""Python ends, measured: Pound's against those of other task libraries. See README.md."""
+"""Pound's Python client and worker beside those of other task libraries. See README.md."""

@@ -1,6 +1,6 @@
 """``python -m bench.python.page RESULTS.json``: put a run into docs/benchmarks.md.
 
-Replaces what stands between the two markers of the Python ends; the rest is not touched.
+Replaces what stands between the two markers of Python clients and workers; the rest is left alone.
 """
 
 from __future__ import annotations

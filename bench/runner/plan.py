@@ -48,7 +48,7 @@ class Group:
         )
 
     def sees(self, shape: str, contestant: str, figure: str) -> bool:
-        """Tell whether it measures a figure of a contestant on a shape."""
+        """Return whether it measures a figure of a contestant on a shape."""
         here = shape in map(str, self.shapes) and contestant in self.contestants
         return here and (self.copies or figure != "copies")
 

@@ -80,5 +80,5 @@ class Contestant:
     needs: tuple[Path | str, ...] = ()  # programs; without one of them it does not run
 
     def here(self) -> bool:
-        """Tell whether all that it needs is on this machine."""
+        """Return whether all that it needs is on this machine."""
         return all(shutil.which(program) for program in self.needs)

@@ -43,7 +43,7 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
 
 
 def is_ipv6(host: str) -> bool:
-    """Tell whether text is an IPv6 address, perhaps with a zone: ``fe80::1%eth0``."""
+    """Return whether text is an IPv6 address, perhaps with a zone: ``fe80::1%eth0``."""
     import ipaddress  # seldom needed, and dear to a client's start
 
     try:
@@ -54,7 +54,7 @@ def is_ipv6(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a TCP bind address is reachable from this machine only.
+    """Return whether a TCP bind address is reachable from this machine only.
 
     Parameters
     ----------

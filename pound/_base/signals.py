@@ -159,7 +159,7 @@ def _forget() -> None:
 
 
 def _of_a_loop(handler: Any) -> bool:
-    """Tell whether a handler is an event loop's (asyncio.run has one), or not Python's."""
+    """Return whether a handler is an event loop's (asyncio.run has one), or not Python's."""
     if handler is None:
         return True
     owner = getattr(getattr(handler, "func", handler), "__self__", handler)

@@ -110,7 +110,7 @@ cdef int64_t beside(broker_t *b) noexcept nogil:
 cdef void trim_beside(broker_t *b) noexcept nogil:
     """What libzmq reads lies in its thread's own heap, and malloc keeps nearly all of that.
 
-    When little is given back, libzmq may not have freed it yet: it is tried again.
+    When little is given back, libzmq may not have freed it yet: a later turn tries again.
     """
     cdef uint64_t ended = b.counters[C_CLOSED_CONNECTIONS] + b.counters[C_BAD_MESSAGES]
     cdef int64_t now, given

@@ -110,7 +110,7 @@ cdef uint64_t reading_bytes(const broker_t *b, const peer_t *peer) noexcept nogi
     """How many bytes may wait for a client that is seen to read.
 
     What was sent may still lie in the system's buffers: only one that was sent more than its bound
-    is known to read. For those that are not, there is one allowance, whoever needs it first.
+    is known to read. For those that are not, the first that needs it has one allowance.
     """
     cdef uint64_t bound = b.settings.undelivered_bytes_max
     cdef uint64_t taken = peer_taken(peer)

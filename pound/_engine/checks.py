@@ -1,6 +1,6 @@
 """Checks of the arguments of clients and workers; each returns the argument as it is used.
 
-What is refused is told by its name and value, and by what would do.
+An error names what it refuses, its value, and what would do.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _meant(endpoint: object, given: object, port: int) -> str:
 
 
 def _is_endpoint(endpoint: object) -> bool:
-    """Tell whether something can be connected to."""
+    """Return whether something can be connected to."""
     if not isinstance(endpoint, str) or "\0" in endpoint:
         return False
     try:

@@ -48,7 +48,7 @@ cdef extern from "sched.h" nogil:
 
 # stay_awake waits a little for mail without sleeping. An answer passes a dozen threads in three
 # processes, and to wake one on a core that has gone idle takes several times as long as to switch
-# to it; a caller that yields gives its core to whoever needs it and keeps it from going idle.
+# to it; a caller that yields gives its core away and keeps it from going idle.
 # 0: a yield came back late: somebody computes on this core, and who slept would be preferred.
 cdef bint stay_awake(mailbox_t *box, int64_t now) noexcept nogil:
     cdef int64_t until = now + AWAKE_NS
@@ -549,7 +549,7 @@ cdef class ClientEngine(Engine):
             self.cancel_some(&number, 1)
 
     def grant(self, uint64_t number):
-        """Tell the worker how far a stream may go; nothing if the client is closed."""
+        """Let the worker of a stream go further; nothing if the client is closed."""
         cdef look_t *look = <look_t *> malloc(sizeof(look_t))
         if look == NULL:
             raise MemoryError

@@ -13,11 +13,17 @@ import zmq
 
 from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
-from pound._engine.checks import check_context, check_endpoints, check_rates, label_bytes
+from pound._engine.checks import (
+    FRONTEND_PORT,
+    check_context,
+    check_endpoints,
+    check_rates,
+    label_bytes,
+)
 from pound._engine.client import ClientEngine
 from pound._engine.values import P
 
-DEFAULT_FRONTEND = "tcp://127.0.0.1:5555"
+DEFAULT_FRONTEND = f"tcp://127.0.0.1:{FRONTEND_PORT}"
 
 
 class ClientOptions(TypedDict, total=False):

@@ -5,7 +5,7 @@ Invariant: each mail that a submit_t brings in comes back to its mailbox exactly
            one of its request: REPLY or ERROR. Mails to one mailbox stay in order.
 Cost:      O(1) a request, O(log n) for one with a deadline; a WELCOME costs O(open requests), all
            are sent again. Mails that become ready together are put by one lock and one wake-up.
-Memory:    a request owns its body until it has ended; answers belong to whoever takes them.
+Memory:    a request owns its body until it has ended; answers belong to their taker.
 
 Everything but `client_init`, `client_free`, `client_live` runs on the engine's thread.
 """
@@ -349,7 +349,7 @@ cdef void put_off(
         fail(a, r, CODE_RESOURCE_EXHAUSTED, b"the broker is busy, and no memory to ask it again")
 
 
-# note_refusal keeps the broker's words for whoever asks what a request waits for, on any thread.
+# note_refusal keeps the broker's words for any thread that asks what a request waits for.
 cdef void note_refusal(engine_t *e, client_state_t *a, const record_t *record) noexcept nogil:
     cdef const uint8_t *at = record.body
     cdef part_t words

@@ -220,15 +220,15 @@ cdef class Engine:
         return connected
 
     def alive(self):
-        """Tell whether the I/O thread runs."""
+        """Return whether the I/O thread runs."""
         return self.thread.is_alive()
 
     def on_events_thread(self):
-        """Tell whether the caller runs on the events thread."""
+        """Return whether the caller runs on the events thread."""
         return threading.current_thread() is self.events_thread
 
     def forked(self):
-        """Tell whether this is a child process of the one that made the engine."""
+        """Return whether this is a child process of the one that made the engine."""
         return self.born != forks()
 
     def check_fork(self):
@@ -395,7 +395,7 @@ cdef void event_note(Engine self, mail_t *mail):
         self.settled.set()
 
 
-# event_log has a line written: by another thread, since whoever reads the log may have stopped.
+# event_log has a line written: by another thread, since the log's reader may have stopped.
 cdef void event_log(Engine self, mail_t *mail) noexcept:
     cdef int64_t first = <int64_t>mail.number
     cdef int64_t second = mail.sequence | <int64_t>mail.retry_after_ms << 32

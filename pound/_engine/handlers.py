@@ -39,7 +39,7 @@ def check_capacity(capacity: int) -> int:
     Raises
     ------
     TypeError, ValueError
-        It is no whole number, or one that READY can't tell.
+        It is no whole number, or one that READY has no room for.
     """
     return check_whole("capacity", capacity, 1, CAPACITY_MAX)
 
@@ -94,7 +94,7 @@ def check_handler(name: str, handler: object, coroutines: bool = False) -> Call:
 
 
 def is_async(handler: Callable[..., object]) -> bool:
-    """Tell whether `handler`, which may be an object or a partial, is to run on an event loop."""
+    """Return whether `handler`, which may be an object or a partial, is to run on an event loop."""
     return any(
         inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
         for called in (handler, type(handler).__call__)
@@ -115,7 +115,7 @@ def _check_name(service: str) -> bytes:
 def _wants_task(name: str, handler: Callable[..., object]) -> bool:
     try:
         signature = inspect.signature(handler)
-    except (TypeError, ValueError):  # a builtin that does not tell its signature
+    except (TypeError, ValueError):  # a builtin that has no signature
         return False
     try:
         signature.bind(None)
@@ -129,7 +129,7 @@ def _wants_task(name: str, handler: Callable[..., object]) -> bool:
 
 
 def _is_task(annotation: object) -> bool:
-    """Tell whether an annotation, which may be text, names the class Task or ``Task[...]``."""
+    """Return whether an annotation, which may be text, names the class Task or ``Task[...]``."""
     if isinstance(annotation, str):
         name = annotation.strip("'\"").partition("[")[0]
     else:

@@ -108,7 +108,7 @@ cdef held_task_t *handoff_take_cancelled(handoff_t *h) noexcept nogil:
 
 
 cdef void handoff_answer(handoff_t *h, held_task_t *task) noexcept nogil:
-    cdef bint late, tell = False
+    cdef bint late, notify = False
     task.answer.task = task
     task.answer.token = task.token
     pthread_mutex_lock(&h.lock)
@@ -116,11 +116,11 @@ cdef void handoff_answer(handoff_t *h, held_task_t *task) noexcept nogil:
     task.answered = 1
     if not late:
         answers_put(&h.given, &task.answer)
-        tell = notices(h)
+        notify = notices(h)
     pthread_mutex_unlock(&h.lock)
     if late:
         answer_free(&task.answer)
-    elif tell:
+    elif notify:
         engine_post(h.engine, &h.notice.command)  # refused: `closed` drops what was given
 
 
@@ -135,11 +135,11 @@ cdef void noticed(engine_t *e, engine_command_t *command) noexcept nogil:
 
 cdef answers_t handoff_exchange(handoff_t *h, task_queue_t *fresh, int64_t now) noexcept nogil:
     cdef answers_t given
-    cdef bint tell
+    cdef bint notify
     pthread_mutex_lock(&h.lock)
     given = h.given
     memset(&h.given, 0, sizeof(answers_t))
-    tell = fresh.count > 0 and rings(h)
+    notify = fresh.count > 0 and rings(h)
     if fresh.count > 1:
         h.gathers_from = now
     tasks_append(&h.waiting, fresh)
@@ -148,7 +148,7 @@ cdef answers_t handoff_exchange(handoff_t *h, task_queue_t *fresh, int64_t now) 
     watch(h, now)
     h.gathers = loaded(h) and now < h.gathers_from + GATHER_NS
     pthread_mutex_unlock(&h.lock)
-    if tell:
+    if notify:
         ring(h)
     return given
 
@@ -166,7 +166,7 @@ cdef void watch(handoff_t *h, int64_t now) noexcept nogil:
 
 
 cdef void handoff_abandon(handoff_t *h, held_task_t *task) noexcept nogil:
-    cdef bint tell = False
+    cdef bint notify = False
     pthread_mutex_lock(&h.lock)
     task.cancelled = 1
     if h.blocked:
@@ -176,9 +176,9 @@ cdef void handoff_abandon(handoff_t *h, held_task_t *task) noexcept nogil:
         task_keep(task)
         task.next_notified = h.cancelled
         h.cancelled = task
-        tell = rings(h)
+        notify = rings(h)
     pthread_mutex_unlock(&h.lock)
-    if tell:
+    if notify:
         ring(h)
 
 

@@ -1,11 +1,12 @@
 """`Client.map`: the answers to many bodies, in the order of the bodies.
 
-A Map keeps a window of requests: asked from `told` on, up to `asked`, none further than `window`
-ahead; answers[n % window] is the answer to body n once it has come. Whenever a quarter of the
-window is free it is filled: by batches, one post to the engine each, if the bodies are at hand (a
-list or a tuple); else one by one, since the next body may depend on an answer, or take for ever.
+A Map keeps a window of requests: asked from `delivered` on, up to `asked`, none further than
+`window` ahead; answers[n % window] is the answer to body n once it has come. Whenever a quarter of
+the window is free it is filled: by batches, one post to the engine each, if the bodies are at hand
+(a list or a tuple); else one by one, since the next body may depend on an answer, or never come.
 Answers are taken from the mailbox all at once: per body there is no future and seldom a wake-up.
-Invariant: told <= asked <= told + window; `open` of the requests asked have not come back.
+Invariant: delivered <= asked <= delivered + window; `open` of the requests asked have not come
+           back.
 Cost:      O(1) a body.
 Memory:    a Map owns its mailbox, and frees it only after every request has come back: what is open
            at the end is cancelled, and the engine answers that at once.
@@ -57,7 +58,7 @@ cdef class Map:
     cdef uint32_t fill             # free places of the window that are worth filling
     cdef uint32_t batch            # bodies that are asked with by one post
     cdef uint32_t open             # requests that have not come back
-    cdef uint64_t told
+    cdef uint64_t delivered
     cdef uint64_t asked
     cdef mail_t **answers          # owned, `window` of them
     cdef uint64_t *numbers         # owned, `window` of them: the requests' numbers
@@ -121,19 +122,19 @@ cdef class Map:
 
     cdef object step(self):
         """step returns the next answer, and asks ahead."""
-        cdef uint32_t at = <uint32_t> (self.told % self.window)
+        cdef uint32_t at = <uint32_t> (self.delivered % self.window)
         cdef mail_t *mail
         if self.bodies is not None:
             if self.answers[at] == NULL or self.room() >= self.fill:
                 self.ask_ahead()
-        if self.told == self.asked:
+        if self.delivered == self.asked:
             raise StopIteration
         while self.answers[at] == NULL:
             self.box.await_mail(-1)
             self.sort(mailbox_take(&self.box.mailbox))
         mail = self.answers[at]
         self.answers[at] = NULL
-        self.told += 1
+        self.delivered += 1
         value = mail_value(mail, self.engine.share)
         mail_free(mail)
         if isinstance(value, BaseException):
@@ -142,7 +143,7 @@ cdef class Map:
 
     cdef uint32_t room(self) noexcept:
         """room gives how many bodies may be asked with now."""
-        return self.window - <uint32_t> (self.asked - self.told)
+        return self.window - <uint32_t> (self.asked - self.delivered)
 
     cdef int ask_ahead(self) except -1:
         """ask_ahead fills the window; bodies that take their time don't hold up an answer."""
@@ -151,7 +152,7 @@ cdef class Map:
             self.ask_batch(min(self.room(), self.batch))
             if clock_ns() - began >= SLOW_NS:
                 self.sort(mailbox_take(&self.box.mailbox))
-                if self.answers[self.told % self.window] != NULL:
+                if self.answers[self.delivered % self.window] != NULL:
                     break
         return 0
 
@@ -206,10 +207,10 @@ cdef class Map:
                 with nogil:
                     drain(&self.box.mailbox, self.open)
                 self.open = 0
-        for n in range(self.told, self.asked):
+        for n in range(self.delivered, self.asked):
             mail_free(self.answers[n % self.window])
             self.answers[n % self.window] = NULL
-        self.told = self.asked
+        self.delivered = self.asked
         released_drop()
         return 0
 
@@ -220,7 +221,7 @@ cdef class Map:
         cdef uint64_t *numbers = <uint64_t *> calloc(self.open, sizeof(uint64_t))
         if numbers == NULL:
             raise MemoryError
-        for n in range(self.told, self.asked):
+        for n in range(self.delivered, self.asked):
             if self.answers[n % self.window] == NULL:
                 numbers[count] = self.numbers[n % self.window]
                 count += 1

@@ -22,16 +22,16 @@ cdef void room_take(handoff_t *h, const answer_t *a) noexcept nogil:
 
 
 cdef void room_give(handoff_t *h, const answer_t *a) noexcept nogil:
-    cdef bint tell
+    cdef bint notify
     if a.kind == KIND_PARTIAL:
         pthread_mutex_lock(&h.lock)
         h.partials_bytes -= answer_size(a)
         if h.blocked:
             pthread_cond_broadcast(&h.room)
-        tell = h.loop_blocked and rings(h)
+        notify = h.loop_blocked and rings(h)
         h.loop_blocked = 0
         pthread_mutex_unlock(&h.lock)
-        if tell:
+        if notify:
             ring(h)
 
 
@@ -67,7 +67,7 @@ cdef partial_t partial_give(
     handoff_t *h, held_task_t *task, body_t *body, bint waits
 ) noexcept nogil:
     cdef partial_t how = PARTIAL_GIVEN
-    cdef bint tell = False
+    cdef bint notify = False
     pthread_mutex_lock(&h.lock)
     if waits:
         await_room(h, task)
@@ -80,11 +80,11 @@ cdef partial_t partial_give(
         how = PARTIAL_DROPPED
     else:
         partial_put(h, task, body)
-        tell = notices(h)
+        notify = notices(h)
     pthread_mutex_unlock(&h.lock)
     if how == PARTIAL_DROPPED:
         body_clear(body)
-    if tell:
+    if notify:
         engine_post(h.engine, &h.notice.command)
     return how
 
@@ -100,7 +100,7 @@ cdef bint partial_has_room(handoff_t *h, held_task_t *task) noexcept nogil:
 
 
 cdef void take_credit(handoff_t *h, held_task_t *task, uint64_t credit) noexcept nogil:
-    cdef bint tell = False
+    cdef bint notify = False
     pthread_mutex_lock(&h.lock)
     if credit > task.credit:
         task.credit = credit
@@ -108,9 +108,9 @@ cdef void take_credit(handoff_t *h, held_task_t *task, uint64_t credit) noexcept
             task.waits = 0
             if h.blocked:
                 pthread_cond_broadcast(&h.room)
-            tell = h.loop_blocked and rings(h)
+            notify = h.loop_blocked and rings(h)
     pthread_mutex_unlock(&h.lock)
-    if tell:
+    if notify:
         ring(h)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pound._base.addresses import split_endpoint
 
-ADDRESSES_MAX = 64  # of a name that are tried
+ADDRESSES_MAX = 64  # of one name; more are left out
 CONNECT_S = 2.0  # a host that does not answer within this counts as silent
 
 

@@ -163,7 +163,7 @@ class Partial(_Parts[P]):
 
 
 def is_buffer(given: object) -> bool:
-    """Tell whether something is bytes-like."""
+    """Return whether something is bytes-like."""
     try:
         memoryview(given)  # type: ignore[arg-type]
     except TypeError:

@@ -54,7 +54,7 @@ class WorkerEngine(Engine):
     """The engine of a worker: the tasks it holds, and the threads that run their handlers.
 
     With `events_fd` < 0 handlers run in threads of its own, whose loop is compiled. Otherwise the
-    taker is an event loop: arriving tasks, tasks cancelled and news ring `events_fd` (8 bytes are
+    taker is an event loop: arriving tasks, tasks cancelled and events ring `events_fd` (8 bytes are
     written to it, once until it is read); the reader empties the descriptor first, and then calls
     `events`, `take_cancelled` and `take_tasks`.
     """
@@ -76,7 +76,7 @@ class WorkerEngine(Engine):
         """Run handlers until the engine has ended: the body of a handler thread."""
 
     def on_handler_thread(self) -> bool:
-        """Tell whether the caller runs in a handler."""
+        """Return whether the caller runs in a handler."""
 
     def leave(self, seconds: float) -> None:
         """Take no more tasks, finish the held ones within `seconds`, then end."""
@@ -116,7 +116,7 @@ class WorkerEngine(Engine):
         """Do as `Task.partial` does; where that would wait return False, and ring later."""
 
     def has_room(self, task: Task[Any]) -> bool:
-        """Tell whether a partial of the task would not wait; if it would, ring later."""
+        """Return whether a partial of the task would not wait; if it would, ring later."""
 
     def handler(self, task: Task[Any]) -> _Handler:
         """Return the handler of the task's service, as `services` gave it."""

@@ -156,7 +156,7 @@ cdef class WorkerEngine(Engine):
             self.thread_ids.discard(number)
 
     def on_handler_thread(self):
-        """Tell whether the caller runs in a handler."""
+        """Return whether the caller runs in a handler."""
         return threading.get_ident() in self.thread_ids
 
     cdef int serve(self) except -1:
@@ -392,7 +392,7 @@ cdef class WorkerEngine(Engine):
         return how == PARTIAL_GIVEN
 
     def has_room(self, Task task not None):
-        """Tell whether a partial of the task would not wait; if it would, ring later."""
+        """Return whether a partial of the task would not wait; if it would, ring later."""
         return bool(partial_has_room(&self.w.handoff, task.task))
 
     def handler(self, Task task not None):

@@ -24,7 +24,7 @@ from pound._engine.checks import (
 from pound._engine.handlers import AsyncHandler, Call, check_capacity, check_services
 from pound._engine.worker import WorkerEngine
 
-DEFAULT_BACKEND = "tcp://127.0.0.1:5556"
+DEFAULT_BACKEND = f"tcp://127.0.0.1:{BACKEND_PORT}"
 
 H = TypeVar("H", bound=AsyncHandler)  # what its handlers are
 

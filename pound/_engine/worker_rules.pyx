@@ -217,7 +217,7 @@ cdef uint32_t list_answers(
 
 
 cdef int pending(engine_t *e) noexcept nogil:
-    """Tell whether the last turn left answers; before WELCOME they have to wait."""
+    """Return whether the last turn left answers; before WELCOME they have to wait."""
     cdef worker_state_t *w = state_of(e)
     return e.link.welcomed and w.unsent.count > 0 and not w.handoff.gathers
 
@@ -365,7 +365,7 @@ cdef int worker_leave(worker_state_t *w, int64_t drain_by) noexcept nogil:
 
 
 cdef void tick(engine_t *e, int64_t now) noexcept nogil:
-    """Tell READY's new values; while leaving say BYE, and give back what is late."""
+    """Send READY's new values; while leaving say BYE, and give back what is late."""
     cdef worker_state_t *w = state_of(e)
     cdef answers_t given = handoff_exchange(&w.handoff, &w.fresh, now)
     while given.first != NULL:
@@ -422,7 +422,7 @@ cdef int64_t next_beat(engine_t *e) noexcept nogil:
 
 
 cdef int finished(engine_t *e, int64_t now) noexcept nogil:
-    """Tell whether the worker may close: all answered and BYE agreed, or no time left."""
+    """Return whether the worker may close: all answered and BYE agreed, or no time left."""
     cdef worker_state_t *w = state_of(e)
     if not leaving(w):
         return 0

@@ -24,6 +24,11 @@ EXTENSION = "zmq.backend.cython._zmq"
 REMEDY = f"pip install --force-reinstall 'pyzmq>={OLDEST_PYZMQ[0]},<{NEWEST_TESTED + 1}'"
 
 
+def dotted(version: tuple) -> str:
+    """Return a version as people write it."""
+    return ".".join(map(str, version))
+
+
 def refusal(reason: str) -> ImportError:
     """Return the error of a pyzmq that can't be bound: which one, why, and the remedy."""
     return ImportError(
@@ -46,7 +51,7 @@ cdef void *open_extension() except NULL:
     """A handle of pyzmq's extension module, which has loaded libzmq. Raises ImportError."""
     cdef void *extension
     if pyzmq.pyzmq_version_info()[:2] < OLDEST_PYZMQ:
-        raise refusal(f"it is older than {'.'.join(map(str, OLDEST_PYZMQ))}")
+        raise refusal(f"it is older than {dotted(OLDEST_PYZMQ)}")
     try:
         path = import_module(EXTENSION).__file__
     except ImportError as error:
@@ -120,13 +125,13 @@ def check_version(bound: tuple, reported: tuple) -> None:
     """
     if bound != reported:
         raise ImportError(
-            f"two copies of libzmq are loaded: pyzmq runs on {reported}, the process also "
-            f"offers {bound}; load only one"
+            f"two copies of libzmq are loaded: pyzmq runs on {dotted(reported)}, the process also "
+            f"offers {dotted(bound)}; load only one"
         )
     if bound < OLDEST:
         raise ImportError(
-            f"libzmq {bound} is older than {OLDEST}, the oldest that Pound is tested with; "
-            f"install a newer one with pyzmq: {REMEDY}"
+            f"libzmq {dotted(bound)} is older than {dotted(OLDEST)}, the oldest that Pound is tested "
+            f"with; install a newer one with pyzmq: {REMEDY}"
         )
 
 

@@ -2,8 +2,8 @@
 
 The engine is the one of `pound.Client` and `pound.Worker`: a thread that owns the socket and needs
 no GIL. It wakes the event loop once for everything that came meanwhile. asyncio's own loop and
-uvloop are tried, on Linux; macOS is expected to work. A loop without ``add_reader`` (Windows'
-default one) is woken by a thread instead, which is untried there.
+uvloop are tested on Linux; macOS is expected to work. A loop without ``add_reader`` is woken by a
+thread instead.
 """
 
 from pound._engine.handlers import AsyncHandler as Handler

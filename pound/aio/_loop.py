@@ -39,7 +39,7 @@ class Binding(Generic[E]):
     make : callable
         Makes the engine; called with the descriptor that it is to ring.
     leave : callable
-        Tells the engine to end; called with it when nobody closed it in time.
+        Makes the engine end; called with it when nobody closed it in time.
     on_events : callable
         Called on the loop with what the engine's mailbox held.
 

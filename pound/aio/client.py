@@ -535,7 +535,7 @@ async def _map_arriving(
 
 
 def _abandon(binding: Binding[ClientEngine]) -> None:
-    """Tell the engine of a client that was dropped to end; its loop hears of the end."""
+    """End the engine of a client that was dropped; its loop hears of the end."""
     if not binding.engine.forked():
         with suppress(ClosedError):
             binding.engine.leave()

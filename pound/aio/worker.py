@@ -1,7 +1,7 @@
 """The worker for asyncio: each task runs its handler as a task of the loop.
 
 Thin, as `pound.worker` is: the engine says which tasks came and which nobody waits for any more,
-and is told what their handlers returned or raised.
+and gets what their handlers returned or raised.
 Invariant: a task that was taken is answered or failed once, whatever its handler does.
 Cost: a task of the broker is one task of the loop; all that came share one wake-up.
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "Worker", "is_async"]
 
-# Loops on which workers run until a signal: what handlers there were before, who is told of one.
+# Loops on which workers run until a signal: what handlers there were before, and whom one reaches.
 _TOLD: dict[asyncio.AbstractEventLoop, tuple[Handlers, list[Callable[[], None]]]] = {}
 CANCELLED_WITHIN = 1.0  # seconds; the broker says the same as the clock
 
@@ -99,7 +99,7 @@ class Worker(WorkerBase[AsyncHandler]):
     # -- serving ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve until told to go.
+        """Serve until stopped.
 
         On the main thread SIGTERM and SIGINT drain the worker: it takes no more tasks, finishes
         those it holds within `drain_timeout`, gives back the rest, and this method returns. A
@@ -460,7 +460,7 @@ async def _execute(taken: worker_engine.Task[Any], call: Callable[[Any], Any], g
 
 
 def _runs(running: asyncio.Task[None]) -> bool:
-    """Tell whether a task of the loop is being run by it, rather than dropped with it."""
+    """Return whether a task of the loop is being run by it, rather than dropped with it."""
     try:
         return asyncio.current_task() is running
     except RuntimeError:  # no loop runs here
@@ -468,7 +468,7 @@ def _runs(running: asyncio.Task[None]) -> bool:
 
 
 def _from_keyboard() -> bool:
-    """Tell whether a KeyboardInterrupt may be that of a user, not raised by a handler itself."""
+    """Return whether a KeyboardInterrupt may be that of a user, not raised by a handler itself."""
     if threading.current_thread() is not threading.main_thread():
         return False
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -493,8 +493,8 @@ def _stopped(serving: WorkerEngine, taken: worker_engine.Task[Any], error: BaseE
 
 
 def _loop_ends() -> bool:
-    """Tell whether all that runs on the loop is being cancelled: `asyncio.run` is at its end.
+    """Return whether all that runs on the loop is being cancelled: `asyncio.run` is at its end.
 
-    Always False before Python 3.11, where a task of the loop can't tell.
+    Always False before Python 3.11, where a task of the loop does not know.
     """
     return all(getattr(task, "cancelling", int)() for task in asyncio.all_tasks())

@@ -156,7 +156,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def is_suitable(path: Path) -> bool:
-    """Tell whether a file can be read and is of moderate size."""
+    """Return whether a file can be read and is of moderate size."""
     if not path.is_file() or not os.access(path, os.R_OK):
         return False
     return path.stat().st_size <= FILE_BYTES_MAX

@@ -68,7 +68,7 @@ class Pipeline:
     ----------
     client : pound.Client
     rung, ring : int
-        The ends of a pipe, open longer than the client.
+        Both sides of a pipe, open longer than the client.
     service, timeout, priority
         Of each request, as in `pound.Client.request`.
     """

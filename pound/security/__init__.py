@@ -7,8 +7,8 @@ credential  the one file of a peer
 curve       CURVE keys as text
 edits       changes of the peers' file that leave its comments
 files       files that hold keys: checked when opened, replaced as a whole
-keytable    a table in the hands of Python, until a broker takes it
 keyring     the broker's pair and the peers that it knows
+keytable    a table in the hands of Python, until a broker takes it
 listener    one endpoint of the broker, and who may use it
 names       the words of roles, dialects and securities
 peer        one enrolled peer: its keys, what it may do and how much

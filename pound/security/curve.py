@@ -42,7 +42,7 @@ def new_pair() -> Pair:
 
 
 def is_key(value: object) -> bool:
-    """Tell whether `value` is 32 bytes in Z85, not all zero."""
+    """Return whether `value` is 32 bytes in Z85, not all zero."""
     if not isinstance(value, str) or len(value) != KEY_CHARACTERS or not value.isascii():
         return False
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.aio_bench import Bench
 from tests.support import WAIT_S, need
 
 
@@ -63,6 +64,14 @@ def run(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> Run:
             end(loop)
 
     return run
+
+
+@pytest.fixture
+def bench(broker: Any) -> Iterator[Bench]:
+    """A broker and a worker that offers what the tests of a client ask for."""
+    bench = Bench(broker)
+    yield bench
+    bench.close()
 
 
 def end(loop: asyncio.AbstractEventLoop) -> None:

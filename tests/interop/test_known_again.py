@@ -34,7 +34,7 @@ class Raw(PndWorker):
                 return told
 
     def quiet(self) -> bool:
-        """Tell whether nothing but heartbeats comes for a while."""
+        """Return whether nothing but heartbeats comes for a while."""
         end = time.monotonic() + QUIET
         while time.monotonic() < end:
             frames = self.poll(QUIET)

@@ -52,3 +52,5 @@ def test_wheels_are_built_for_the_pythons_that_are_tested() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     (build,) = re.findall(r'^build = "(.*)"$', text, re.MULTILINE)
     assert build.split() == [f"cp{version.replace('.', '')}-*" for version in PYTHONS]
+    classified = re.findall(r'^ *"Programming Language :: Python :: (3\.\d+)"', text, re.M)
+    assert classified == [version for version in PYTHONS if not version.endswith("t")]

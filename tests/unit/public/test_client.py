@@ -1,22 +1,17 @@
-"""The client against a scripted broker: greeting, requests, answers, limits, deadlines, the API.
+"""The client against a scripted broker: greeting, requests, answers, limits, deadlines.
 
-What happens when brokers go silent, away or are restarted is in test_client_failover.py, maps are
-in test_client_map.py, bodies that are not copied in test_client_bodies.py, arguments in
-test_client_arguments.py.
+Streams, maps, arguments, types and the life of a client have files beside this one. What happens
+when brokers go silent, away or are restarted is in engine/test_client_failover.py, bodies that are
+not copied in engine/test_client_bodies.py.
 """
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
 import pickle
-import signal
 import socket
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from queue import Queue
 from typing import Any
 
 import pytest
@@ -30,7 +25,6 @@ from tests.support import wait_until
 from tests.unit.reference_broker import (
     ACCEPTED,
     ATTACHED,
-    BYE,
     CANCEL,
     HELLO,
     META,
@@ -42,7 +36,6 @@ from tests.unit.reference_broker import (
     bye,
     error,
     held,
-    partial,
     record,
     reply,
     welcome,
@@ -464,15 +457,19 @@ def test_the_reason_is_forgotten_when_a_broker_is_found(make_client, broker):
 
 
 def test_a_reason_is_logged_once_until_it_changes(caplog):
+    def reasons() -> list[str]:  # a client of the test before may log its last words here
+        lines = [line.getMessage() for line in caplog.records]
+        found = [line for line in lines if "no broker, trying again" in line]
+        return [line.partition("reason=")[2] for line in found]
+
     with pound.Client("tcp://127.0.0.1:1") as client:
-        wait_until(lambda: caplog.records)
+        wait_until(reasons)
         for _ in range(3):
             client._engine.look(2.0, False)
             wait_until(lambda: not looking(client))
         client._engine.log_trouble(Trouble("tcp://127.0.0.1:1", "another one", True))
-    reasons = [line.getMessage().partition("reason=")[2] for line in caplog.records]
-    assert len(reasons) == 2
-    assert reasons[0] != reasons[1]
+    assert len(reasons()) == 2
+    assert reasons()[0] != reasons()[1]
 
 
 def looking(client: pound.Client) -> bool:
@@ -553,351 +550,3 @@ def test_a_request_cancelled_before_it_was_sent_is_never_sent(make_client, broke
     broker.say(reply(1, b""))
     assert result(first) == b""
     assert broker.expect(REQUEST).parts == [b"third"]
-
-
-# -- streams ------------------------------------------------------------------------------
-
-
-def test_a_stream_yields_partials_then_the_final_answer(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"), partial(1, 1, b'{"k":"v"}', b"b", flags=META), reply(1, b"end"))
-    assert list(stream) == [
-        pound.Partial(b"a", 1, 0, False, {}),
-        pound.Partial(b"b", 1, 1, False, {"k": "v"}),
-        pound.Partial(b"end", 1, 2, True, {}),
-    ]
-
-
-def test_a_lost_partial_is_data_loss_and_cancels(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"), partial(1, 2, b"c"))
-    assert next(stream).body == b"a"
-    with pytest.raises(pound.DataLoss, match="partials 1 to 1"):
-        next(stream)
-    assert broker.expect(CANCEL).id == 1
-
-
-def test_a_repeated_partial_and_one_of_an_earlier_attempt_are_passed_over(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"), partial(1, 0, b"a"), partial(1, 0, b"A", attempt=2))
-    broker.say(partial(1, 1, b"b", attempt=1), reply(1, b""))
-    got = [(item.body, item.attempt, item.sequence) for item in stream]
-    assert got == [(b"a", 1, 0), (b"A", 2, 0), (b"", 2, 1)]
-
-
-def test_leaving_a_stream_early_cancels_it(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"))
-    next(stream)
-    stream.close()
-    assert broker.expect(CANCEL).id == 1
-
-
-def test_closing_a_stream_ends_the_iteration_of_the_thread_that_reads(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"))
-    bodies: list[Any] = []
-    begun, ended = threading.Event(), threading.Event()
-
-    def read() -> None:
-        for part in stream:
-            bodies.append(part.body)
-            begun.set()
-        ended.set()
-
-    threads = [threading.Thread(target=read, daemon=True)]
-    threads[0].start()
-    assert begun.wait(WAIT_S)
-    threads += [threading.Thread(target=stream.close, daemon=True) for _ in range(2)]
-    for thread in threads[1:]:
-        thread.start()
-    assert broker.expect(CANCEL).id == 1
-    for thread in threads:
-        thread.join(WAIT_S)
-        assert not thread.is_alive()
-    assert (bodies, ended.is_set()) == ([b"a"], True)
-    assert list(stream) == []
-
-
-def test_threads_may_share_a_stream(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    bodies: list[list[Any]] = [[], []]
-    threads = [
-        threading.Thread(target=lambda got: got.extend(part.body for part in stream), args=(got,))
-        for got in bodies
-    ]
-    for thread in threads:
-        thread.start()
-    broker.say(*(partial(1, n, b"%d" % n) for n in range(20)), reply(1, b"end"))
-    for thread in threads:
-        thread.join(WAIT_S)
-    assert sorted(bodies[0] + bodies[1]) == sorted([b"%d" % n for n in range(20)] + [b"end"])
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_a_signal_may_close_the_stream_that_its_thread_reads(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    before = signal.signal(signal.SIGALRM, lambda *_: stream.close())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        assert list(stream) == []
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert broker.expect(CANCEL).id == 1
-
-
-def test_a_stream_may_be_closed_by_the_thread_that_is_about_to_read(client, broker):
-    """As by a signal handler, between the taking of the lock and the wait."""
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    with stream._lock:
-        closing = threading.Thread(target=stream.close, daemon=True)
-        stream.close()
-    closing.start()
-    closing.join(WAIT_S)
-    assert not closing.is_alive()
-    assert list(stream) == []
-
-
-def test_a_stream_that_is_not_read_is_bounded(make_client, broker, monkeypatch):
-    monkeypatch.setattr(client_engine, "STREAM_BYTES_MAX", 1000)
-    client = make_client()
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(*(partial(1, n, bytes(300)) for n in range(4)))
-    assert broker.expect(CANCEL).id == 1
-    with pytest.raises(pound.Busy, match="not read"):
-        list(stream)
-
-
-def test_a_stream_that_has_begun_is_not_run_again_when_the_broker_is_busy(client, broker):
-    stream = client.stream("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"), error(1, 8, "not read"))
-    with pytest.raises(pound.Busy, match="not read"):
-        list(stream)
-    broker.expect_silence(0.2)
-
-
-def test_partials_are_passed_over_by_a_plain_request(client, broker):
-    future = client.submit("count", b"")
-    broker.expect(REQUEST)
-    broker.say(partial(1, 0, b"a"), partial(1, 5, b"f"), reply(1, b"end"))
-    assert result(future) == b"end"
-
-
-# -- the life of a client -------------------------------------------------------------------
-
-
-def waiting_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines about requests that wait; a slow machine's client has others, too."""
-    lines = [line.getMessage() for line in caplog.records]
-    return [line for line in lines if line.startswith("request waiting")]
-
-
-def test_one_line_says_what_a_long_request_waits_for(make_client, broker, caplog, monkeypatch):
-    monkeypatch.setattr(client_engine, "LOG_AFTER", 0.1)
-    client = make_client()
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    with caplog.at_level(logging.WARNING, "pound.client"):
-        client.submit("slow", b"")
-        client.submit("timed", b"", timeout=60.0)
-        broker.expect(REQUEST)
-        broker.say(record(ACCEPTED, 1))
-        deadline = time.monotonic() + WAIT_S
-        while not waiting_lines(caplog) and time.monotonic() < deadline:
-            broker.read(0.02)
-        broker.read(0.3)
-    lines = waiting_lines(caplog)
-    assert len(lines) == 1
-    assert "service=slow" in lines[0]
-    assert "no worker has answered" in lines[0]
-
-
-def test_a_service_has_one_line_at_a_time_that_counts_what_waits_long(
-    make_client, broker, caplog, monkeypatch
-):
-    monkeypatch.setattr(client_engine, "LOG_AFTER", 0.5)
-    client = make_client()
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    with caplog.at_level(logging.WARNING, "pound.client"):
-        for n in range(40):  # one by one, so that each begins to wait long in a turn of its own
-            client.submit("slow", b"")
-            if n % 10 == 0:
-                client.submit("other", b"")
-            broker.expect(REQUEST)
-        deadline = time.monotonic() + WAIT_S
-        wanted = {"requests=40 service=slow", "requests=4 service=other"}
-        while wanted and time.monotonic() < deadline:
-            broker.read(0.02)
-            lines = waiting_lines(caplog)
-            wanted = {words for words in wanted if not any(words in line for line in lines)}
-        broker.read(0.7)
-    lines = waiting_lines(caplog)
-    assert not wanted, lines
-    for service in ("slow", "other"):  # one line where the engine slept until all waited long
-        assert 1 <= len([line for line in lines if f"service={service}" in line]) <= 2, lines
-
-
-def test_closing_says_bye_and_fails_what_is_open(client, broker):
-    future = client.submit("echo", b"")
-    broker.expect(REQUEST)
-    client.close()
-    assert broker.expect(BYE).head[0] == 1
-    with pytest.raises(pound.ClosedError, match="the client was closed before the answer came"):
-        result(future)
-    with pytest.raises(pound.ClosedError, match="this client is closed; make a new one"):
-        client.submit("echo", b"")
-    with pytest.raises(pound.ClosedError, match="this client is closed; make a new one"):
-        client.wait_connected(WAIT_S)
-    client.close()
-
-
-def test_closing_waits_until_bye_has_arrived(make_client, broker, monkeypatch):
-    monkeypatch.setattr(client_engine, "LEAVE_WITHIN", WAIT_S)
-    client = make_client()
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    thread = threading.Thread(target=client.close)
-    thread.start()
-    assert broker.expect(BYE).packet == broker.heartbeat().packet
-    assert thread.is_alive()
-    broker.say(bye(0))
-    thread.join(WAIT_S / 2)
-    assert not thread.is_alive()
-    assert broker.read(0) is None  # no HELLO, though the broker does not know us any more
-
-
-@pytest.mark.parametrize("timeout", [None, WAIT_S])
-def test_waiting_for_a_broker_ends_when_the_client_is_closed(make_client, timeout):
-    client = make_client(endpoints="tcp://127.0.0.1:1")
-    assert not client.wait_connected(0.01)
-    told: list[BaseException] = []
-
-    def wait() -> None:
-        with pytest.raises(pound.ClosedError) as raised:
-            client.wait_connected(timeout)
-        told.append(raised.value)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    client.close()
-    thread.join(WAIT_S / 2)
-    assert told, "it waits on"
-    with pytest.raises(pound.ClosedError):
-        client.wait_connected(timeout)
-
-
-def test_a_callback_is_told_that_it_cannot_wait_for_a_broker(make_client):
-    client = make_client(endpoints="tcp://127.0.0.1:1")
-    told: Queue[Any] = Queue()
-
-    def wait(_: Any) -> None:
-        try:
-            told.put(client.wait_connected(WAIT_S))
-        except RuntimeError as error:
-            told.put(error)
-
-    client.submit("", b"", timeout=0.01).add_done_callback(wait)
-    assert isinstance(told.get(timeout=WAIT_S / 2), RuntimeError)
-
-
-def test_a_forgotten_client_closes(make_client, broker):
-    client = pound.Client(broker.endpoint)
-    broker.greet()
-    assert client.wait_connected(WAIT_S)
-    del client
-    gc.collect()
-    broker.expect(BYE)
-
-
-def test_a_client_without_a_broker_closes_at_once(monkeypatch):
-    monkeypatch.setattr(client_engine, "LEAVE_WITHIN", 10 * WAIT_S)
-    client = pound.Client("tcp://127.0.0.1:1")
-    client.close()  # returns in any case
-    assert not client._engine.alive()
-
-
-def test_a_callback_may_submit_but_not_wait(client, broker):
-    told: Future[Any] = Future()
-
-    def then(future: Future[Any]) -> None:
-        inner = client.submit("echo", b"2")
-        try:
-            client.request("echo", b"3")
-        except RuntimeError as refusal:
-            told.set_result((inner, str(refusal)))
-
-    client.submit("echo", b"1").add_done_callback(then)
-    broker.expect(REQUEST)
-    broker.say(reply(1, b""))
-    inner, refusal = result(told)
-    assert "submit()" in refusal
-    said = broker.expect(REQUEST)
-    assert said.parts == [b"2"]
-    broker.say(reply(said.id, b"two"))
-    assert result(inner) == b"two"
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_is_refused_and_the_parent_is_not_disturbed(client, broker):
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = b"used"
-        try:
-            client.submit("echo", b"")
-        except pound.ForkError:
-            client.close()
-            said = b"refused"
-        finally:
-            os.write(writing, said)
-            os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reading, 100) == b"refused"
-    os.close(reading)
-    os.close(writing)
-    future = client.submit("echo", b"")
-    broker.expect(REQUEST)
-    broker.say(reply(1, b"parent"))
-    assert result(future) == b"parent"
-
-
-def test_many_threads_share_a_client(client, broker):
-    got: list[Any] = []
-    threads = [
-        threading.Thread(
-            target=lambda n=n: got.append(client.request("echo", b"%d" % n) == b"%d" % n)
-        )
-        for n in range(20)
-    ]
-    for thread in threads:
-        thread.start()
-    for _ in range(20):
-        said = broker.expect(REQUEST)
-        broker.say(reply(said.id, said.parts[0]))
-    for thread in threads:
-        thread.join(WAIT_S)
-    assert got == [True] * 20
-
-
-def test_inproc_with_a_shared_context(context):
-    broker = ReferenceBroker(context, "inproc://frontend")
-    with pound.Client("inproc://frontend", context=context) as client:
-        broker.greet()
-        future = client.submit("echo", b"")
-        said = broker.seek(REQUEST)
-        broker.say(reply(said.id, b"near"))
-        assert result(future) == b"near"
-    broker.close()

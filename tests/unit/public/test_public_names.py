@@ -137,6 +137,18 @@ def test_help_shows_every_option_with_its_default(kind: type) -> None:
         kind(endpoint="tcp://127.0.0.1:1")
 
 
+def test_clients_and_workers_connect_where_a_broker_listens_by_default() -> None:
+    """They have their own defaults, since a client does not load the broker's configuration."""
+    config = pound.Config()
+    for kind, listens in ((pound.Client, config.frontend), (pound.Worker, config.backend)):
+        for made in (kind, getattr(pound.aio, kind.__name__)):
+            defaults = {n: p.default for n, p in inspect.signature(made).parameters.items()}
+            assert (defaults["endpoints"],) == listens
+            rates = (defaults["heartbeat"], defaults["liveness"])
+            assert rates == (config.heartbeat, config.liveness)
+            assert defaults.get("drain_timeout", config.drain_timeout) == config.drain_timeout
+
+
 def test_the_options_of_a_client_are_those_that_its_type_names() -> None:
     parameters = inspect.signature(pound.Client).parameters
     options = {name: p.annotation for name, p in parameters.items()}
