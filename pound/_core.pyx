@@ -289,7 +289,7 @@ cdef class Core:
         logs_close(self.b.logs, clock_ns())
 
     def events(self):
-        """Wait for events: (kind, peer, text, number, other, repeated, ago_ms). None: the end.
+        """Wait for events, the arguments of `events.write`. None: the end.
 
         For one thread, the one that logs. The GIL is not held while it waits.
         """
@@ -301,6 +301,7 @@ cdef class Core:
         while len(events) < LOGS_AT_ONCE and logs_take(self.b.logs, &log):
             events.append((
                 log.kind, (<const char *> log.label)[:log.label_size],
+                (<const char *> log.identity)[:log.identity_size],
                 (<const char *> log.text)[:log.text_size], log.number, log.other,
                 log.repeated, log.ago_ms))
         return events if more else None

@@ -11,6 +11,7 @@ budget             one budget of bytes for all that is held; free memory given b
 control            small PND records on their way to a peer
 credits            how far the partials of a task may go: clients' CREDIT on its way to workers
 delivery           answers on their way to a client's queue, and those that find no room there
+denials            messages that are refused whole, and connections that end with their keys
 departures         peers that go, and some that come back
 descriptors        what happens when few descriptors are left for connections
 drain              the end of a broker: what it waits for, its last words, what is left
@@ -37,7 +38,8 @@ queues             what waits to be sent to a peer, and when it is sent
 reasons            why something is refused, in words
 records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back
-rights             what a peer that was let in may do
+revocation         rights that end while their peers are there
+rights             what a connection proved, and what its peer may do
 services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0

@@ -48,7 +48,7 @@ cdef int admit(broker_t *b, peer_t *peer, const arrival_t *a) noexcept nogil
 # service_to_offer gives the number of a service that a worker names: REQ_ACCEPTED, or why not.
 # services_drop gives numbers back whose worker did not come in.
 cdef int service_to_offer(
-    broker_t *b, const uint8_t *name, uint32_t size, uint32_t *service) noexcept nogil
+    broker_t *b, peer_t *peer, const uint8_t *name, uint32_t size, uint32_t *service) noexcept nogil
 cdef void services_drop(broker_t *b, const uint32_t *services, uint32_t count) noexcept nogil
 
 # admit_worker lets a worker in, or takes what it says anew: REQ_ACCEPTED, or why not; then its

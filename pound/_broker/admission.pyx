@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from pound._base.array cimport array_room
-from pound._base.hints cimport fetch
+from pound._base.hints cimport fetch, unlikely
 from pound._base.pool cimport NONE
 from pound._dispatch.changes cimport request_find
 from pound._dispatch.dispatcher cimport (
@@ -20,8 +20,8 @@ from .actions cimport act, live_now
 from .delivery cimport deliver, leaves_unread
 from .heartbeats cimport heartbeats_start
 from .internal_services cimport (
-    PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, PAGE_NONE, PAGE_UNKNOWN, page_has_rows, page_is_mmi,
-    page_of, page_write)
+    PAGE_MMI_HIDDEN, PAGE_MMI_SERVICE, PAGE_MMI_UNKNOWN, PAGE_NONE, PAGE_UNKNOWN, page_has_rows,
+    page_is_mmi, page_of, page_write)
 from .kinds cimport (
     C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED,
     C_TURNS, LOG_WORKER_READY, LOG_WORKER_REFUSED)
@@ -32,6 +32,7 @@ from .reasons cimport (
 from .records cimport (
     slot_clear, slot_room, store_envelope, store_record, store_request, store_scratch, stored_again,
     stored_bytes, stored_clear)
+from .rights cimport rights_knows, rights_offer, rights_request
 from .services cimport service_named
 from .state cimport (
     ANSWER_BYTES, FULL_CLIENTS, FULL_WORKERS, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t,
@@ -97,6 +98,11 @@ cdef uint32_t worker_of(broker_t *b, peer_t *peer) noexcept nogil:
 cdef int admit(broker_t *b, peer_t *peer, const arrival_t *a) noexcept nogil:
     cdef uint32_t service
     cdef slot_t kept
+    cdef int why
+    if unlikely(b.guard != NULL):
+        why = rights_request(b, peer, a.page, a.service, a.service_size)
+        if why != REQ_ACCEPTED:
+            return why
     if a.durable:
         return REFUSED_DURABLE
     if a.body_bytes > b.settings.body_bytes_max:
@@ -244,6 +250,9 @@ cdef void page_answer(
     b.slots[slot].dialect = a.dialect
     if page == PAGE_MMI_SERVICE and a.asked == NULL:
         page = PAGE_MMI_UNKNOWN
+    elif page == PAGE_MMI_SERVICE and b.guard != NULL and not rights_knows(
+            b, peer, a.asked.data, <uint32_t> a.asked.size):
+        page = PAGE_MMI_HIDDEN
     if page_write(b, page, a.asked.data if a.asked != NULL else NULL,
                   <uint32_t> a.asked.size if a.asked != NULL else 0) == 0:
         store_scratch(b, record)
@@ -258,7 +267,13 @@ cdef void page_answer(
 # -- workers ----------------------------------------------------------------------------------
 
 cdef int service_to_offer(
-        broker_t *b, const uint8_t *name, uint32_t size, uint32_t *service) noexcept nogil:
+        broker_t *b, peer_t *peer, const uint8_t *name, uint32_t size, uint32_t *service
+        ) noexcept nogil:
+    cdef int why = REQ_ACCEPTED
+    if unlikely(b.guard != NULL):
+        why = rights_offer(b, peer, name, size)
+    if why != REQ_ACCEPTED:
+        return why
     if page_of(name, size) != PAGE_NONE:
         b.counters[C_RESERVED_SERVICES] += 1
         return REFUSED_RESERVED
@@ -308,9 +323,25 @@ cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept 
     return REQ_ACCEPTED
 
 
+# guide_denied refuses a worker that may not serve: 1, it did. What is no READY in its dialect may
+# count as one.
+cdef int guide_denied(broker_t *b, peer_t *peer, uint32_t service) noexcept nogil:
+    cdef const service_name_t *s = &b.services.at[service]
+    cdef int why = rights_offer(b, peer, s.name, s.size)
+    if why == REQ_ACCEPTED:
+        return 0
+    worker_refused(b, peer, s.name, s.size, why)
+    peer.guide.refused = 1
+    disp_service_drop(b.d, service)
+    act(b)
+    return 1
+
+
 cdef void guide_ready(broker_t *b, peer_t *peer, uint32_t service) noexcept nogil:
     cdef int known = peer.worker != NONE and not b.d.workers[peer.worker].gone
     cdef ready_t offer
+    if unlikely(b.guard != NULL) and guide_denied(b, peer, service):
+        return
     memset(&offer, 0, sizeof(ready_t))
     offer.services = &service
     offer.count = offer.capacity = 1

@@ -2,12 +2,16 @@
 #
 # A lost worker is an idle REQ worker with an id of its own whose connection was cut. It may
 # reconnect under that id without a message. So while a task waits for it, it counts as ready:
-# sending the task shows whether it is there.
+# sending the task shows whether it is there. With keys it shows it to anybody who has taken the id,
+# so there are no lost workers then.
 
 from .state cimport broker_t, peer_t, route_t
 
 # route_lost gives up a route whose connection is closed, and every message that came by it read.
 cdef void route_lost(broker_t *b, route_t *route) noexcept nogil
+
+# route_taken gives up a route whose routing id another peer has: nothing of it stays.
+cdef void route_taken(broker_t *b, route_t *route) noexcept nogil
 
 # worker_gone ends the peer as a worker: its tasks return.
 cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil

@@ -1,6 +1,6 @@
 """Peers that go, and some that come back (see departures.pxd for the rules)."""
 
-from libc.stdint cimport UINT64_MAX, uint32_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint8_t
 
 from pound._base.check cimport CHECK
 from pound._base.pool cimport NONE
@@ -27,7 +27,7 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
             peer_touch(b, peer)
             return
     if peer.worker != NONE:
-        worker_lost(b, peer, route)
+        worker_lost(b, peer, route.explicit_id)
     if peer.client != NONE:
         peer.lost.cut_at = b.now
         if peer.dialect == DIALECT_PND or route.explicit_id:
@@ -38,8 +38,24 @@ cdef void route_lost(broker_t *b, route_t *route) noexcept nogil:
     peer_release(b, peer)
 
 
-cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
-    """The worker's last route is closed: its tasks return."""
+cdef void route_taken(broker_t *b, route_t *route) noexcept nogil:
+    cdef peer_t *peer = route.peer
+    if peer == NULL or peer.dialect == DIALECT_PND:  # a session may have other routes, or come back
+        route_lost(b, route)
+        return
+    if peer.lost.state:
+        lost_forget(b, peer)
+    route_free(b, route)  # first: with its last role a peer gives up all its routes
+    if peer.worker != NONE:
+        worker_lost(b, peer, 0)
+    if peer.client != NONE:
+        disp_client_close(b.d, peer.client, b.now)
+        act(b)
+    peer_release(b, peer)
+
+
+cdef void worker_lost(broker_t *b, peer_t *peer, uint8_t may_return) noexcept nogil:
+    """The worker's last route is closed: its tasks return. It may come back under its id."""
     cdef uint32_t held = b.d.workers[peer.worker].held
     if peer.lost.state:
         peer.lost.state = LOST_CUT
@@ -48,8 +64,8 @@ cdef void worker_lost(broker_t *b, peer_t *peer, route_t *route) noexcept nogil:
     elif not b.d.workers[peer.worker].gone:
         log_event(b, LOG_WORKER_LEFT if b.d.workers[peer.worker].leaving else LOG_WORKER_GONE,
                   peer, NULL, 0, held, peer.dialect)
-    if (not peer.lost.state and peer.dialect == DIALECT_PLAIN and route.explicit_id and held == 0
-            and not b.d.workers[peer.worker].gone):
+    if (not peer.lost.state and peer.dialect == DIALECT_PLAIN and may_return and held == 0
+            and not b.d.workers[peer.worker].gone and b.guard == NULL):
         lost_note(b, peer)
     peer.tasks.count = 0
     worker_gone(b, peer)

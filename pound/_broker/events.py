@@ -64,6 +64,8 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
         "client does not read, its answers are dropped",
         ("client", "", "bytes", "for_ms"),
     ),
+    kinds.LOG_DENIED: (logging.WARNING, "denied", ("peer", "service", "why", "dialect")),
+    kinds.LOG_RIGHTS_LOST: (logging.WARNING, "rights lost", ("peer", "", "why", "dialect")),
     kinds.LOG_SILENT_CONNECTION: (
         logging.INFO,
         "connection never sent a message; if its program did, another one uses its routing id",
@@ -73,12 +75,21 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
 
 
 def write(
-    kind: int, peer: bytes, text: bytes, number: int, other: int, repeated: int, ago_ms: int
+    kind: int,
+    peer: bytes,
+    identity: bytes,
+    text: bytes,
+    number: int,
+    other: int,
+    repeated: int,
+    ago_ms: int,
 ) -> bool:
     """Write the line of an event of the loop's; return whether it was."""
     level, event, names = EVENTS[kind]
     fields: dict[str, Any] = dict(zip(names, (peer, text, number, other), strict=True))
     fields.pop("", None)
+    if identity:
+        fields["identity"] = identity
     if "dialect" in fields:
         fields["dialect"] = DIALECTS[fields["dialect"]]
     if "code" in fields:

@@ -7,12 +7,17 @@
 #
 # Cost: O(what is sent). Bodies of attached parts are shared with libzmq, not copied.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from .state cimport broker_t, route_t
 
 cdef enum:
     RETRY_NS = 5000000       # between two tries to send to a peer whose pipe was full
+
+cdef enum sent_t:
+    SENT
+    BLOCKED                  # the peer's pipe is full, or there is no memory for the message
+    UNREACHABLE              # the connection is closed
 
 # flush sends to every dirty peer, and to those whom that makes dirty.
 cdef void flush(broker_t *b) noexcept nogil
@@ -23,6 +28,9 @@ cdef void flush_blocked(broker_t *b) noexcept nogil
 
 # flush_deferred makes the peers dirty whose deferred answers are due by `until`.
 cdef void flush_deferred(broker_t *b, int64_t until) noexcept nogil
+
+# send_packet sends b.outbound.packet, and so many of b.outbound.attached behind it, or nothing.
+cdef sent_t send_packet(broker_t *b, route_t *route, uint32_t attached) noexcept nogil
 
 # send_version answers a packet of another version: which one is spoken here.
 cdef void send_version(broker_t *b, route_t *route) noexcept nogil

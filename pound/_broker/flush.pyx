@@ -40,11 +40,6 @@ cdef enum:
     CONTROL_RECORDS_MAX = PACKET_RECORDS_MAX - 1  # and a HEARTBEAT
     CONTROL_ROOM_KEPT = 1 << 19  # of a peer's small records
 
-cdef enum sent_t:
-    SENT
-    BLOCKED                  # the peer's pipe is full, or there is no memory for the message
-    UNREACHABLE              # the connection is closed
-
 cdef struct load_t:          # one packet on its way
     uint32_t records
     uint32_t attached

@@ -6,12 +6,12 @@ from libc.stdlib cimport calloc, free
 from pound._base.clock cimport wall_ns
 from pound._zmq.libzmq cimport ZMQ_SNDMORE, zmq, zmq_msg_t
 from pound._zmq.receive cimport receive_now
-from pound.security.table cimport (
-    identity_known, keytable_delete, keytable_next_expiry, keytable_t)
+from pound.security.table cimport keytable_delete, keytable_next_expiry, keytable_t
 from pound.security.zap cimport (
     LISTENERS_MAX, ZAP_FRAMES_MAX, ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply,
     zap_reply_t)
-from .rights cimport rights_walk
+from .denials cimport denials_tick
+from .revocation cimport revocation_walk
 from .state cimport broker_t, guard_t
 
 cdef extern from *:
@@ -32,6 +32,7 @@ cdef guard_t *guard_new(keytable_t *table, uint32_t salt) noexcept nogil:
         return NULL
     guard.zap_fd = -1
     guard.rules.salt = salt
+    guard.cut_at = INT64_MAX
     use(guard, table)
     return guard
 
@@ -72,24 +73,16 @@ cdef void guard_turn(broker_t *b) noexcept nogil:
     cdef int64_t now
     if table_waits(&guard.next):
         use(guard, table_exchange(&guard.next, NULL))
-        carry(before, guard.table)
-        rights_walk(b)
+        revocation_walk(b)
         keytable_delete(before)
     elif guard.expires_at != INT64_MAX:
         now = wall_ns()
         if now >= guard.expires_at:
             guard.expires_at = keytable_next_expiry(guard.table, now)
-            rights_walk(b)
+            revocation_walk(b)
+    denials_tick(b)
     if guard.zap_readable:
         answer_all(b)
-
-
-# carry gives the new table the connections that its identities had in the one before.
-cdef void carry(const keytable_t *before, keytable_t *table) noexcept nogil:
-    cdef uint32_t i
-    for i in range(min(before.identities_room, table.identities_room)):
-        if identity_known(before, i) and identity_known(table, i):
-            table.identities[i].connections = before.identities[i].connections
 
 
 cdef int64_t guard_wait(const guard_t *guard) noexcept nogil:

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from pound._base.hints cimport unlikely
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_heard, disp_partial
 from pound._dispatch.model cimport ANS_DEAD, REQ_ACCEPTED
@@ -24,6 +25,7 @@ from .peers cimport peer_address, peer_open, route_attach, route_native
 from .queues cimport peer_touch
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
 from .records cimport frames_bytes, store_partial, store_reply
+from .rights cimport rights_peer
 from .state cimport (
     GAP_BAD, GAP_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
     slot_t, stored_t)
@@ -72,6 +74,8 @@ cdef peer_t *guide_peer(broker_t *b, route_t *route, const message_t *m) noexcep
         return NULL
     route_attach(b, route, peer)
     peer_address(b, peer)
+    if unlikely(b.guard != NULL):
+        rights_peer(b, peer, route)
     return peer
 
 
@@ -161,7 +165,7 @@ cdef void ready(broker_t *b, peer_t *peer, const message_t *m) noexcept nogil:
     cdef uint32_t service = b.services.unnamed
     cdef int why = REQ_ACCEPTED
     if m.service_size:
-        why = service_to_offer(b, m.service, m.service_size, &service)
+        why = service_to_offer(b, peer, m.service, m.service_size, &service)
     if why != REQ_ACCEPTED:
         worker_refused(b, peer, m.service, m.service_size, why)
         peer.guide.refused = 1

@@ -14,7 +14,8 @@ from pound._zmq.libzmq cimport (
     zmq, zmq_msg_t)
 from pound._zmq.receive cimport monitor_next, receive_now
 from .actions cimport act, live_now
-from .departures cimport route_lost
+from .denials cimport denial, denial_unproven
+from .departures cimport route_lost, route_taken
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
 from .guide cimport guide_bad, guide_message
 from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_IGNORED_MESSAGES, C_MESSAGES_IN
@@ -24,6 +25,7 @@ from .peers cimport (
     route_find, route_open, route_settle)
 from .pnd cimport packet_message
 from .queues cimport peer_touch, peer_unblock
+from .rights cimport proof_of, rights_count, rights_route, route_proves
 from .state cimport ROUTE_ID_MAX, VIOLATIONS_MAX, broker_t, route_t, socket_t
 from .violations cimport ignore_route, violation, violations_left
 
@@ -120,7 +122,7 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
     """Find the message's route and let those act who understand what it says."""
     cdef message_t m
     cdef socket_t *s = &b.sides[side]
-    cdef route_t *route = sender(b, side)
+    cdef route_t *route = sender(b, side) if b.guard == NULL else proven_sender(b, side)
     if route == NULL:
         return
     if unlikely(s.cutting):
@@ -129,6 +131,8 @@ cdef void message(broker_t *b, uint8_t side, uint32_t frames) noexcept nogil:
         b.counters[C_IGNORED_MESSAGES] += 1
         return
     dialect_read(b.incoming.frame_views + 1, frames - 1, side, &m)
+    if unlikely(b.guard != NULL) and denial(b, route, &m, frames):
+        return
     route.hop |= m.envelope > 1
     if s.cutting or m.said == SAID_BAD:
         bad(b, route, &m, frames)
@@ -203,6 +207,26 @@ cdef route_t *sender(broker_t *b, uint8_t side) noexcept nogil:
     return route
 
 
+# proven_sender is sender in a broker with keys. A message whose proof is not its route's is of
+# another peer, which has taken the routing id: libzmq lets it only once the former one is gone, so
+# that one's route is given up, whatever else is known of it by now.
+cdef route_t *proven_sender(broker_t *b, uint8_t side) noexcept nogil:
+    cdef const uint8_t *id = b.incoming.frame_views[0].data
+    cdef size_t size = b.incoming.frame_views[0].size
+    cdef const char *proof = proof_of(b, side)
+    cdef route_t *route
+    if proof == NULL:
+        denial_unproven(b)
+        return NULL
+    route = route_find(b, side, id, size)
+    if route != NULL and not route_proves(route, proof):
+        route_taken(b, route)
+    route = sender(b, side)
+    if route != NULL and not route.judged:
+        rights_route(b, route, proof)
+    return route
+
+
 # elsewhere says whether the message came by another connection than the route's: the peer is back
 # under an id of its own choice, and its former connection is gone. Messages carry the number of
 # their descriptor only, which the next connection is given as soon as it is free: so the last,
@@ -219,6 +243,8 @@ cdef void revive(broker_t *b, route_t *route) noexcept nogil:
     """A Guide peer with an explicit id is back."""
     route.alive = 1
     route_settle(b, route)
+    if unlikely(b.guard != NULL):
+        rights_count(b, route)
     if route.peer == NULL:
         return
     route.peer.route = route

@@ -15,6 +15,7 @@ cdef enum page_t:
     PAGE_WORKERS
     PAGE_MMI_SERVICE
     PAGE_MMI_UNKNOWN         # mmi.* that is not implemented: 501
+    PAGE_MMI_HIDDEN          # of a service that its client may not use: 404
 
 cdef enum:
     PAGE_ROWS = 1000
@@ -26,7 +27,7 @@ cdef inline bint page_has_rows(uint8_t page) noexcept nogil:
 
 
 cdef inline bint page_is_mmi(uint8_t page) noexcept nogil:
-    return page == PAGE_MMI_SERVICE or page == PAGE_MMI_UNKNOWN
+    return page >= PAGE_MMI_SERVICE
 
 
 # page_of says which page a service's name stands for.

@@ -175,7 +175,7 @@ cdef int page_write(
     elif page == PAGE_MMI_SERVICE:
         put_text(out, "200" if offered(b, asked, size) else "404")
     else:
-        put_text(out, "501")
+        put_text(out, "404" if page == PAGE_MMI_HIDDEN else "501")
     store_u32(out.data, <uint32_t> out.size)
     store_u32(out.data + RECORD_SIZE, <uint32_t> (out.size - begin))
     return 0

@@ -45,6 +45,7 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_SESSIONS_REFUSED       # requests and READYs of clients and workers above sessions_max
     C_TASKS_HELD_LONG        # tasks that a worker has held for long, as far as logged
     C_UNREAD_CLIENTS         # times that a client lost all that it had not read
+    C_DENIED                 # with keys: messages, requests and READYs that their key may not send
     C_NO_MEMORY
     C_TURNS
     C_PEERS                  # how many there are now; so the three below
@@ -81,3 +82,5 @@ cpdef enum:                  # what the loop logs
     LOG_DESCRIPTORS_SHORT
     LOG_TASK_HELD
     LOG_CLIENT_UNREAD
+    LOG_DENIED
+    LOG_RIGHTS_LOST

@@ -37,6 +37,7 @@ C_CONTROL_DROPPED: int
 C_SESSIONS_REFUSED: int
 C_TASKS_HELD_LONG: int
 C_UNREAD_CLIENTS: int
+C_DENIED: int
 C_NO_MEMORY: int
 C_TURNS: int
 C_PEERS: int
@@ -71,6 +72,8 @@ LOG_UNFINISHED: int
 LOG_DESCRIPTORS_SHORT: int
 LOG_TASK_HELD: int
 LOG_CLIENT_UNREAD: int
+LOG_DENIED: int
+LOG_RIGHTS_LOST: int
 
 def dispatcher_counters() -> tuple[str, ...]: ...
 def dialects() -> tuple[str, ...]: ...

@@ -76,6 +76,7 @@ cdef void broker_free(broker_t *b) noexcept nogil:
         slot_clear(b, &b.slots[i])
     for i in range(b.services.count):
         free(b.services.at[i].name)
+        free(b.services.at[i].rights)
     for i in range(b.incoming.room):
         zmq.msg_close(&b.incoming.frames[i])
     names_free(&b.peers.sessions)

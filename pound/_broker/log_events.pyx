@@ -4,10 +4,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from pound._base.check cimport CHECK
+from pound._base.hints cimport unlikely
+from pound.security.table cimport identity_t, keytable_t
 from .kinds cimport (
-    LOG_BAD_MESSAGE, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED,
-    LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED, LOG_UNFINISHED,
-    LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED)
+    LOG_BAD_MESSAGE, LOG_DENIED, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_REQUESTS_REFUSED,
+    LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED,
+    LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED)
 from .log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
 from .state cimport broker_t, peer_t
 
@@ -29,14 +31,17 @@ cdef uint32_t log_lines(uint8_t kind) noexcept nogil:
 # log_about returns the event's key: by the peer's label, else by the text. A worker that is refused
 # is known by the service that it names, since it may come again and again by new connections; so
 # are released tasks, which their caller counts by service. A request's fate has a code, of which
-# there are few; so are the reasons of bad messages, up to the quote of what was sent.
+# there are few; so are the reasons of bad messages, up to the quote of what was sent. What
+# a key may not do is about its identity, whatever its peers call themselves.
 cdef uint64_t log_about(broker_t *b, const log_t *event) noexcept nogil:
     cdef int64_t number = 0
     if (event.kind == LOG_REQUEST_FAILED or event.kind == LOG_REQUEST_UNANSWERABLE
-            or event.kind == LOG_REQUESTS_REFUSED):
+            or event.kind == LOG_REQUESTS_REFUSED or event.kind == LOG_DENIED):
         number = event.number
     elif event.kind == LOG_BAD_MESSAGE:
         number = <int64_t> log_reason(event.text, event.text_size)
+    if event.identity_size and event.kind == LOG_DENIED:
+        return log_key(b.logs, event.kind, event.identity, event.identity_size, number)
     if (event.label_size and event.kind != LOG_WORKER_REFUSED
             and event.kind != LOG_TASKS_RELEASED):
         return log_key(b.logs, event.kind, event.label, event.label_size, number)
@@ -54,6 +59,17 @@ cdef uint64_t log_reason(const uint8_t *text, size_t size) noexcept nogil:
     return hash
 
 
+# identify notes the name that a peer's key has.
+cdef void identify(const broker_t *b, const peer_t *peer, log_t *event) noexcept nogil:
+    cdef const keytable_t *table = b.guard.table
+    cdef const identity_t *identity
+    if peer.rights.identity >= table.identities_room:
+        return
+    identity = &table.identities[peer.rights.identity]
+    event.identity_size = identity.name_size
+    memcpy(event.identity, identity.name, identity.name_size)
+
+
 cdef void log_event(
         broker_t *b, uint8_t kind, peer_t *peer, const uint8_t *text, size_t size,
         int64_t number, int64_t other) noexcept nogil:
@@ -66,6 +82,8 @@ cdef void log_event(
         CHECK(peer.label.size <= LOG_TEXT_MAX, "a label of %d bytes", <int> peer.label.size)
         event.label_size = peer.label.size
         memcpy(event.label, peer.label.bytes, peer.label.size)
+        if unlikely(b.guard != NULL):
+            identify(b, peer, &event)
     event.text_size = <uint8_t> (size if size < LOG_TEXT_MAX else LOG_TEXT_MAX)
     if event.text_size:
         memcpy(event.text, text, event.text_size)

@@ -35,7 +35,9 @@ cdef struct log_t:
     uint8_t kind
     uint8_t label_size
     uint8_t text_size
+    uint8_t identity_size
     uint8_t label[LOG_TEXT_MAX]  # the peer's
+    uint8_t identity[LOG_TEXT_MAX]  # the name that its key has; empty: it has none
     uint8_t text[LOG_TEXT_MAX]   # by kind: a service's name, a reason
 
 cdef struct log_key_t:

@@ -13,6 +13,7 @@ from pound._dispatch.dispatcher cimport disp_next_due, disp_tick
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from .actions cimport act, live_now
 from .budget cimport budget
+from .denials cimport denials_due
 from .departures cimport lost_seek, route_lost
 from .descriptors cimport descriptors_tick
 from .drain cimport drain_begin, drain_check
@@ -268,6 +269,8 @@ cdef int64_t next_due(broker_t *b) noexcept nogil:
         due = min(due, b.pending.deferred.deferral.until)
     if b.drain.draining:
         due = min(due, b.drain.until)
+    if unlikely(b.guard != NULL):
+        due = min(due, denials_due(b))
     return due if due != INT64_MAX else -1
 
 

@@ -8,6 +8,7 @@ from posix.stdlib cimport posix_memalign
 from pound._base.array cimport LINE, array_room
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
+from pound._base.hints cimport unlikely
 from pound._base.links cimport queue_init
 from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put, names_remove
@@ -19,6 +20,7 @@ from .heartbeats cimport cancel_heartbeat
 from .kinds cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS, C_ROUTES, C_UNROUTED_CONNECTIONS)
 from .queues cimport control_counts, items_clear, peer_unblock
+from .rights cimport rights_uncount
 from .state cimport (
     LABEL_MAX, LOST_CUT, NO_IDENTITY, ROUTE_ID_MAX, broker_t, connection_t, peer_t, roster_t,
     route_t, socket_t)
@@ -213,6 +215,8 @@ cdef void route_detach(broker_t *b, route_t *route) noexcept nogil:
 cdef void route_dies(broker_t *b, route_t *route) noexcept nogil:
     b.sides[route.side].natives -= route.native
     route.alive = route.native = 0
+    if unlikely(route.counted):
+        rights_uncount(b, route)
     route_settle(b, route)
 
 

@@ -33,20 +33,23 @@ from .admission cimport (
 from .answers cimport answer, answer_oversized, answer_unstored, partial, partial_dropped
 from .control cimport notify, notify_bye, notify_error, notify_welcome
 from .credits cimport credit_grant, credit_heard, credits_again
+from .denials cimport deny_packet
 from .departures cimport lost_forget, session_end
 from .flush cimport send_version
 from .internal_services cimport PAGE_NONE, page_of
 from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_BAD_RECORDS, C_NO_MEMORY, C_RECORDS_IN, C_STALE_REQUESTS,
-    C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_WORKER_LEAVES)
+    C_UNKNOWN_RECORDS, C_UNKNOWN_VERSIONS, LOG_DENIED, LOG_WORKER_LEAVES)
 from .log_events cimport log_event
 from .peers cimport (
     peer_address, peer_label, peer_open, peer_release, route_attach, route_closing, route_detach,
     route_native)
 from .reasons cimport (
-    REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED, reason_of)
+    REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
+    REFUSED_SESSION, denial_code, is_denial, reason_of)
 from .records cimport frames_bytes, store_record
 from .releases cimport release
+from .rights cimport rights_greet, rights_peer, rights_session
 from .state cimport GAP_BAD, GAP_LOST, GAP_MEMORY, broker_t, peer_t, route_t, slot_t, stored_t
 from .violations cimport violation
 
@@ -69,7 +72,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
     cdef peer_t *peer
     cdef uint8_t gone = 0
     cdef int error
-    if unlikely(frame.size > b.settings.packet_bytes_max) and oversized(b, route):
+    if unlikely(frame.size > b.settings.packet_bytes_max) and oversized(b, route, attached):
         return
     error = packet_open(frame.data, frame.size, attached, &packet)
     if error == WIRE_VERSION:
@@ -79,7 +82,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
         violation(b, route, DIALECT_PND, wire_error_text(error))
         return
     route_native(b, route)
-    peer = session_peer(b, route, packet.session)
+    peer = session_peer(b, route, packet.session, attached)
     if peer == NULL:
         return
     if unlikely(not route.welcomed) and b.now - route.welcomed_at >= b.settings.heartbeat_ns:
@@ -103,7 +106,7 @@ cdef void packet_message(broker_t *b, route_t *route, uint32_t attached) noexcep
 # oversized is a violation of a packet of several records that is larger than packet_bytes_max:
 # 1: it did, and none of them is looked at. A peer that does not know the limit, or was sent it less
 # than a heartbeat ago, goes by the protocol's default one.
-cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
+cdef int oversized(broker_t *b, route_t *route, uint32_t attached) noexcept nogil:
     cdef const uint8_t *data = b.incoming.frame_views[1].data
     cdef size_t size = b.incoming.frame_views[1].size
     if header_check(data, size) != WIRE_OK or load_u16(data + 4) == 1:
@@ -111,7 +114,7 @@ cdef int oversized(broker_t *b, route_t *route) noexcept nogil:
     if size <= PACKET_BYTES_AT_FIRST and not (
             route.welcomed and b.now - route.welcomed_at >= b.settings.heartbeat_ns):
         return 0
-    session_peer(b, route, data + 8)
+    session_peer(b, route, data + 8, attached)
     violation(b, route, DIALECT_PND, "a packet of several records above packet_bytes_max")
     return 1
 
@@ -168,24 +171,30 @@ cdef void refuse(
 # -- sessions ---------------------------------------------------------------------------------
 
 # session_peer returns the peer whose session the packet names, with the route as its current one
-# when it is new to it; NULL: no memory.
+# when it is new to it; NULL: no memory, or another key's session, which is refused.
 cdef peer_t *session_peer(
-        broker_t *b, route_t *route, const uint8_t *session) noexcept nogil:
+        broker_t *b, route_t *route, const uint8_t *session, uint32_t attached) noexcept nogil:
     cdef peer_t *peer = route.peer
     cdef uint32_t number
     if peer != NULL and peer.dialect == DIALECT_PND and memcmp(peer.pnd.session, session, 16) == 0:
         return peer
+    number = names_get(&b.peers.sessions, session, 16)
+    if unlikely(b.guard != NULL) and number != NONE and not rights_session(
+            b, route, <peer_t *> b.peers.all.at[number]):
+        deny_packet(b, route, attached, REFUSED_SESSION)
+        return NULL
     if peer != NULL:
         if peer.lost.state:
             lost_forget(b, peer)
         session_end(b, peer)
         route_detach(b, route)
         peer_release(b, peer)
-    number = names_get(&b.peers.sessions, session, 16)
     peer = <peer_t *> b.peers.all.at[number] if number != NONE else session_open(b, session)
     if peer == NULL:
         return NULL
     route_attach(b, route, peer)
+    if unlikely(b.guard != NULL):
+        rights_peer(b, peer, route)
     if peer.client != NONE:
         disp_client_back(b.d, peer.client)
         act(b)
@@ -237,9 +246,14 @@ cdef void hello(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef const uint8_t *at = r.body
     cdef part_t name
+    cdef int why = REQ_ACCEPTED
     if r.body != NULL and part_next(&at, r.body + r.body_size, &name):
         label(peer, &name)
-    if client_of(b, peer) != NONE:  # else its requests are refused, but for the broker's own
+    if unlikely(b.guard != NULL):
+        why = rights_greet(b, peer)
+    if why != REQ_ACCEPTED:
+        denial_notify(b, peer, 0, NULL, 0, why)
+    elif client_of(b, peer) != NONE:  # else its requests are refused, but for the broker's own
         known_again(b, route, peer)
 
 
@@ -339,10 +353,20 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
         snprintf(text, WORDS_ROOM, "the broker has no service '%.*s' of its own",
                  <int> r.service_size, <const char *> r.service)
         notify_error(b, peer, r.id, CODE_NOT_FOUND, 0, text)
+    elif is_denial(result):
+        denial_notify(b, peer, r.id, r.service, r.service_size, result)
     elif result == REQ_NO_SERVICE:
         notify_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
     elif result != REQ_ANSWERED and result != REQ_KEPT:
         notify_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, retry_after(result), reason_of(result))
+
+
+# denial_notify says to a peer, and in the log, that it may not do what it wants to.
+cdef void denial_notify(
+        broker_t *b, peer_t *peer, uint64_t id, const uint8_t *service, uint32_t size, int why
+        ) noexcept nogil:
+    log_event(b, LOG_DENIED, peer, service, size, why, DIALECT_PND)
+    notify_error(b, peer, id, denial_code(why), 0, reason_of(why))
 
 
 # retry_after says when a refused request is to come again, in ms: a full queue moves on in far less
@@ -403,7 +427,7 @@ cdef void ready(
         credits_again(b, peer, tokens, r.tokens)
         known_again(b, route, peer)
     else:
-        refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(why))
+        refuse(b, peer, 0, ready_code(why), reason_of(why))
     free(tokens)
 
 
@@ -438,14 +462,20 @@ cdef int ready_services(
                    "READY: a service name is longer than 255 bytes")
             return 0
         CHECK(count[0] < SERVICES_MAX, "%u services of a READY", count[0])
-        why = service_to_offer(b, name.data, name.size, &services[count[0]])
+        why = service_to_offer(b, peer, name.data, name.size, &services[count[0]])
         if why != REQ_ACCEPTED:
             worker_refused(b, peer, name.data, name.size, why)
-            refuse(b, peer, 0, CODE_PERMISSION_DENIED if why == REFUSED_RESERVED
-                   else CODE_RESOURCE_EXHAUSTED, reason_of(why))
+            refuse(b, peer, 0, ready_code(why), reason_of(why))
             return 0
         count[0] += 1
     return 1
+
+
+# ready_code gives the error code for a READY that is refused.
+cdef uint16_t ready_code(int why) noexcept nogil:
+    if is_denial(why):
+        return denial_code(why)
+    return CODE_PERMISSION_DENIED if why == REFUSED_RESERVED else CODE_RESOURCE_EXHAUSTED
 
 
 # ready_tokens returns a copy of the READY's tokens, aligned; NULL: no memory.

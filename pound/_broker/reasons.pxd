@@ -1,10 +1,13 @@
 # Why a request, a service name or a READY is refused: each reason in words, with the limit and the
 # remedy. PND peers are sent them; for other peers they are logged.
 
+from libc.stdint cimport uint16_t
+
 from pound._dispatch.model cimport (
     REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
     REQ_BUSY_SHARE, REQ_BUSY_UNREAD, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES,
     REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE)
+from pound._wire.codes cimport CODE_PERMISSION_DENIED, CODE_UNAUTHENTICATED
 
 
 cdef enum refusal_t:         # beyond request_result: these the dispatcher is not asked about
@@ -14,7 +17,57 @@ cdef enum refusal_t:         # beyond request_result: these the dispatcher is no
     REFUSED_BODY             # it is too large
     REFUSED_DURABLE
     REFUSED_WORKERS          # there are as many as may be, or no memory
+    # With keys: what a connection proved does not reach. The first ones concern all that it says.
+    REFUSED_UNPROVEN         # it proved nothing
+    REFUSED_KEY_GONE         # its key was revoked, or removed
+    REFUSED_KEY_EXPIRED
+    REFUSED_LISTENER         # its key has none of the roles that the listener allows
+    REFUSED_DIALECT          # the listener does not allow it
+    REFUSED_SESSION          # it is another identity's
+    REFUSED_CLIENT           # it lacks the role
+    REFUSED_WORKER
+    REFUSED_OPERATOR
+    REFUSED_SERVICE          # its key may not use it
     REFUSED_END              # one past the last
+
+
+cdef inline bint is_denial(int result) noexcept nogil:
+    """is_denial says whether what a connection proved is the reason."""
+    return REFUSED_UNPROVEN <= result <= REFUSED_SERVICE
+
+
+cdef inline uint16_t denial_code(int result) noexcept nogil:
+    """denial_code gives the error code of a denial."""
+    return CODE_PERMISSION_DENIED if result == REFUSED_SERVICE else CODE_UNAUTHENTICATED
+
+
+cdef inline const char *denial_of(int result) noexcept nogil:
+    """denial_of is reason_of for a denial."""
+    if result == REFUSED_UNPROVEN:
+        return b"the connection has proved nothing to this broker: connect again"
+    if result == REFUSED_KEY_GONE:
+        return (b"the key was revoked, or removed from the broker's peers.toml: ask for a new one "
+                b"(pound keys add)")
+    if result == REFUSED_KEY_EXPIRED:
+        return b"the key has expired: ask for a new one (pound keys rotate), or a later 'expires'"
+    if result == REFUSED_LISTENER:
+        return (b"the key has no role that this listener allows: use another endpoint, or change "
+                b"'roles' of the listener or the peer")
+    if result == REFUSED_DIALECT:
+        return (b"this listener does not allow this dialect: use another endpoint, or add it to "
+                b"'dialects' of the listener")
+    if result == REFUSED_SESSION:
+        return b"this session was opened with another key: begin a new one"
+    if result == REFUSED_CLIENT:
+        return (b"the role 'client' is needed here: use a key and a listener that have it (roles "
+                b"in peers.toml and in [[listen]])")
+    if result == REFUSED_WORKER:
+        return (b"the role 'worker' is needed here: use a key and a listener that have it (roles "
+                b"in peers.toml and in [[listen]])")
+    if result == REFUSED_OPERATOR:
+        return (b"the role 'operator' is needed here: use a key and a listener that have it "
+                b"(roles in peers.toml and in [[listen]])")
+    return b"the key may not use this service: add it to 'services' of the peer in peers.toml"
 
 
 cdef inline const char *refusal_of(int result) noexcept nogil:
@@ -31,6 +84,8 @@ cdef inline const char *refusal_of(int result) noexcept nogil:
         return b"this broker keeps no durable requests; send it without DURABLE"
     if result == REFUSED_WORKERS:
         return (b"the broker has as many workers as it takes (sessions_max), or is out of memory")
+    if is_denial(result):
+        return denial_of(result)
     return b"the broker is out of memory"
 
 

@@ -48,4 +48,5 @@ cdef void service_free(broker_t *b, uint32_t service) noexcept nogil:
     cdef service_name_t *s = &b.services.at[service]
     names_remove(&b.services.names, s.name, s.size)
     free(s.name)
+    free(s.rights)
     memset(s, 0, sizeof(service_name_t))

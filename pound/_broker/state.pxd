@@ -25,7 +25,7 @@ from pound._wire.dialects cimport frame_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from pound._zmq.pipes cimport pipe_t, pipes_t
 from pound.security.table cimport keytable_t
-from pound.security.zap cimport LISTENERS_MAX, zap_rules_t
+from pound.security.zap cimport LISTENERS_MAX, PROOF_SIZE, zap_rules_t
 from .log_queue cimport logs_t
 from .outgoing cimport outgoing_t
 
@@ -91,6 +91,7 @@ cdef struct service_name_t:
     uint8_t internal         # answered by the broker itself: PAGE_*
     uint8_t one_part         # its workers take bodies of one part only
     uint8_t open
+    uint8_t *rights          # by grant: RIGHT_*; NULL until one is known; owned
     int64_t reported         # when it was last reported as waiting without a worker
     int64_t released_logged  # when it was last logged that its tasks are given back; 0: never
     uint32_t released        # how many were since
@@ -119,6 +120,10 @@ cdef struct route_t:
     uint8_t explicit_id      # chosen by the peer: it may come back under it
     uint8_t listener         # by which its connection came; NO_LISTENER: not known, or inproc
     uint32_t serial          # of the key that its connection proved; 0: none
+    uint8_t denied           # refusal_t: why nothing that comes by it acts; 0: it does
+    uint8_t counted          # among the connections of its key's identity
+    uint8_t judged           # its proof was read
+    uint8_t proof[PROOF_SIZE]  # the User-Id of its messages; all 0: inproc
     uint8_t size
     uint8_t id[ROUTE_ID_MAX]
 
@@ -206,6 +211,7 @@ cdef struct rights_t:        # what a peer may do; all zero but for the identity
     uint16_t grant           # of the table in use
     uint8_t roles            # role_t
     uint8_t listener         # of its route, or NO_LISTENER
+    uint32_t serial          # of its route
 
 cdef struct peer_t:          # its first cache line is what queueing a task or an answer touches
     route_t *route           # where it is reached now; NULL: nowhere
@@ -417,6 +423,7 @@ cdef struct guard_t:         # guard.pxd: who is let in
     zap_rules_t rules
     uint8_t dialects[LISTENERS_MAX]  # that may be spoken at a listener: 1 << DIALECT_*
     int64_t expires_at       # wall clock, ns: when the next key expires
+    int64_t cut_at           # when the connections of denied routes are closed; INT64_MAX: none is
     void *zap                # the REP that libzmq asks; owned by Python
     int zap_fd               # libzmq's descriptor of it
     uint8_t zap_readable     # as socket_t.readable

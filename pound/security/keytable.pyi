@@ -1,8 +1,11 @@
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 NEVER: Final[int]
 ROLE_BITS: Final[dict[str, int]]
 
+@disjoint_base
 class Keytable:
     def __new__(cls) -> Keytable: ...
     def put_grant(self, patterns: tuple[bytes, ...]) -> int: ...

@@ -64,6 +64,8 @@ ELSEWHERE = {  # event → the test that drives it
     "client does not read, its answers are dropped": "tests/interop/test_unread.py::"
     + "test_clients_that_never_read_shut_nobody_out",
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
+    "denied": "tests/interop/test_rights.py::test_what_is_refused_is_logged_with_the_keys_name",
+    "rights lost": "tests/interop/test_revocation.py::test_rights_that_end_are_logged",
     "log lines dropped": PUBLIC
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",
 }

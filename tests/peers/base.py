@@ -52,7 +52,7 @@ class Peer:
     """One socket to one broker; reopened by the dialects that ask for it."""
 
     kind: ClassVar[zmq.SocketType] = zmq.DEALER
-    options: ClassVar[dict[int, int]] = {}  # of the socket, beside those that all have
+    options: ClassVar[dict[int, int | bytes]] = {}  # of the socket, beside those that all have
 
     def __init__(self, url: str, *, identity: bytes = b"") -> None:
         self.url = url

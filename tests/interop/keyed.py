@@ -1,0 +1,64 @@
+"""A broker with keys, and peers that prove theirs: real CURVE, on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zmq
+
+from pound.security import edits
+from pound.security.curve import Pair, new_pair
+from pound.security.keyring import PEERS_FILE, KeyDirectory
+from pound.security.peer import Peer as Enrolled
+from tests.interop.rig import Rig
+from tests.peers.base import Peer
+
+P = TypeVar("P", bound=Peer)
+
+
+class Keys:
+    """A directory of keys; ``keys.add("alice", "client")`` enrols a peer and keeps its pair."""
+
+    def __init__(self, path: Path) -> None:
+        self.directory = KeyDirectory(path)
+        self.path = str(path)
+        self.server = self.directory.init().public
+        self.pairs: dict[str, Pair] = {}
+
+    def add(self, name: str, *roles: str, services: tuple[str, ...] | None = None) -> None:
+        pair = self.pairs[name] = new_pair()
+        self.directory.add(Enrolled(name=name, key=pair.public, roles=roles, services=services))
+
+    def edit(self, name: str, **values: Any) -> None:
+        """Change values of an enrolled peer, as a person would with an editor."""
+        peers = Path(self.path) / PEERS_FILE
+        peer = dataclasses.replace(self.directory.keyring().peers[name], **values)
+        before, header, after = peers.read_text().partition(f'[peers."{name}"]\n')
+        assert header
+        rest = after[after.index("\n[") + 1 :] if "\n[" in after else ""
+        peers.write_text(edits.add(before + rest, name, peer.table()))
+
+    def options(self, name: str) -> dict[int, int | bytes]:
+        pair = self.pairs[name]
+        return {
+            zmq.CURVE_SERVERKEY: self.server.encode(),
+            zmq.CURVE_PUBLICKEY: pair.public.encode(),
+            zmq.CURVE_SECRETKEY: pair.secret.encode(),
+        }
+
+    def form(self, form: type[P], name: str) -> type[P]:
+        """Return `form` whose sockets prove the key of `name`."""
+        return type(form.__name__, (form,), {"options": {**form.options, **self.options(name)}})
+
+
+class KeyedRig(Rig):
+    """A rig whose broker has keys."""
+
+    def __init__(self, broker: Any, keys: Keys) -> None:
+        super().__init__(broker)
+        self.keys = keys
+
+    def wait_rise(self, name: str, before: int, by: int = 1) -> None:
+        self.wait_stat(name, before + by)
