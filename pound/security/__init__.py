@@ -12,6 +12,7 @@ keytable    a table in the hands of Python, until a broker takes it
 listener    one endpoint of the broker, and who may use it
 names       the words of roles, dialects and securities
 peer        one enrolled peer: its keys, what it may do and how much
+reach       where a peer reaches the broker
 table       keys, identities and the services that they may use
 zap         a ZAP request in, a verdict and its reply out; the proof that a message carries
 """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from pound._base.addresses import split_endpoint
 from pound._config_keys import suggestion
 from pound.errors import ConfigError
 
 from . import edits, files
 from .curve import Pair, checked_key
+from .names import SIDES
 from .peer import checked_name, checked_roles
+from .reach import checked_endpoints, sides_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Credential:
     name : str
     roles : tuple of str
     frontend, backend : tuple of str
-        Where clients and where workers connect.
+        Where clients and where workers connect; empty, if it has no role for that.
     broker : str
         The broker's public key.
     pair : Pair
@@ -41,8 +42,13 @@ class Credential:
         """Check every value."""
         checked_name(self.name)
         object.__setattr__(self, "roles", checked_roles(self.roles))
-        for side in ("frontend", "backend"):
-            object.__setattr__(self, side, _endpoints(side, getattr(self, side)))
+        for side in SIDES:
+            endpoints = checked_endpoints(side, getattr(self, side))
+            if not endpoints and side in sides_of(self.roles):
+                raise ConfigError(
+                    f"{side} has no endpoint, and {' and '.join(self.roles)} needs one"
+                )
+            object.__setattr__(self, side, endpoints)
         if checked_key("broker", self.broker) == self.pair.public:
             raise ConfigError("broker and public are the same key")
 
@@ -70,7 +76,10 @@ class Credential:
                 raise ConfigError(f"unknown key {key!r}{suggestion(key, KEYS)}")
         for key in KEYS:
             if key not in values:
-                raise ConfigError(f"{key} is missing")
+                raise ConfigError(
+                    f"{key} is missing: a credential is what pound keys add writes, or, with "
+                    "--public, what it prints and the key pair"
+                )
         return cls(pair=Pair(values.pop("public"), values.pop("secret")), **values)
 
     def text(self) -> str:
@@ -92,14 +101,3 @@ class Credential:
 
 
 KEYS = ("name", "roles", "frontend", "backend", "broker", "public", "secret")
-
-
-def _endpoints(side: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ConfigError(f"{side}: {value!r} is not a list of endpoints")
-    for endpoint in value:
-        try:
-            split_endpoint(endpoint)
-        except (TypeError, ValueError, AttributeError):
-            raise ConfigError(f"{side}: {endpoint!r} is no endpoint") from None
-    return tuple(value)

@@ -46,7 +46,15 @@ def revoke(text: str, name: str, keys: tuple[str, ...]) -> str:
         text += "\n"
     lines = text.split("\n")
     first, end = _table(lines, _peer_header(name))
-    text = "\n".join(lines[:first] + lines[end:])
+    return _noted("\n".join(lines[:first] + lines[end:]), name, keys, expected)
+
+
+def note_revoked(text: str, name: str, keys: tuple[str, ...]) -> str:
+    """Return `text` with keys noted under ``[revoked]``, and the peer as it is."""
+    return _noted(text, name, keys, parsed(text))
+
+
+def _noted(text: str, name: str, keys: tuple[str, ...], expected: dict[str, Any]) -> str:
     expected.setdefault("revoked", {}).update(dict.fromkeys(keys, name))
     noted = [f"{literal(key)} = {literal(name)}" for key in keys]
     lines = text.split("\n")

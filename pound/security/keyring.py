@@ -6,6 +6,7 @@ a command changes it as a whole, under a lock, and leaves a file that the broker
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
@@ -17,12 +18,15 @@ from pound.errors import ConfigError
 
 from . import edits, files
 from .curve import Pair, checked_key, new_pair
+from .names import SIDES
 from .peer import Peer, checked_name
+from .reach import checked_endpoints
 
 BROKER_FILE, PEERS_FILE = "broker.toml", "peers.toml"
-SECTIONS = ("peers", "revoked")
+SECTIONS = (*SIDES, "peers", "revoked")
 PEERS_HEAD = (
     "# The peers that this broker knows. A broker that runs takes changes within a second.\n"
+    "# frontend and backend say where peers reach it, for new credentials.\n"
 )
 
 
@@ -36,10 +40,14 @@ class Keyring:
         By name.
     revoked : mapping of str to str
         Names by public keys that don't count any more.
+    frontend, backend : tuple of str
+        Where peers reach the broker, for new credentials; may be empty.
     """
 
     peers: Mapping[str, Peer]
     revoked: Mapping[str, str]
+    frontend: tuple[str, ...] = ()
+    backend: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, broker: str) -> Keyring:
@@ -54,13 +62,14 @@ class Keyring:
         for section, entries in values.items():
             if section not in SECTIONS:
                 raise ConfigError(f"unknown key {section!r}{suggestion(section, SECTIONS)}")
-            if not isinstance(entries, dict):
+            if section not in SIDES and not isinstance(entries, dict):
                 raise ConfigError(f"{section} is not a table")
+        sides = {side: checked_endpoints(side, values.get(side, ())) for side in SIDES}
         peers = {name: _peer(name, table) for name, table in values.get("peers", {}).items()}
         revoked = values.get("revoked", {})
         _check_revoked(revoked)
         _check_owners(peers, revoked, broker)
-        return cls(MappingProxyType(peers), MappingProxyType(revoked))
+        return cls(MappingProxyType(peers), MappingProxyType(revoked), **sides)
 
 
 def _peer(name: str, table: object) -> Peer:
@@ -102,14 +111,23 @@ class KeyDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def init(self) -> Pair:
+    def init(self, frontend: tuple[str, ...] = (), backend: tuple[str, ...] = ()) -> Pair:
         """Make the directory, with a new pair and no peers; return the pair.
+
+        Parameters
+        ----------
+        frontend, backend : tuple of str, optional
+            Where peers reach the broker: new credentials say so.
 
         Raises
         ------
         ConfigError
             There is a pair already, or it can't be written.
         """
+        head = PEERS_HEAD
+        for side, endpoints in (("frontend", frontend), ("backend", backend)):
+            if endpoints:
+                head += f"{side} = {edits.literal(list(checked_endpoints(side, endpoints)))}\n"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -117,7 +135,7 @@ class KeyDirectory:
         pair = new_pair()
         with files.locked(self.path):
             if not (self.path / PEERS_FILE).exists():
-                files.create(self.path / PEERS_FILE, PEERS_HEAD, 0o640)
+                files.create(self.path / PEERS_FILE, head, 0o640)
             text = f'public = "{pair.public}"\nsecret = "{pair.secret}"\n'
             files.create(self.path / BROKER_FILE, text, 0o600)
         return pair
@@ -150,21 +168,49 @@ class KeyDirectory:
         """Set when a peer's key ends; None: never."""
         return self._edit(lambda text, _: edits.change(text, name, {"expires": expires}))
 
-    def rotate(self, name: str, key: str, until: datetime.datetime) -> Keyring:
-        """Give a peer its next key; until a moment both count."""
-        values = {"next_key": key, "next_until": until}
-        return self._edit(lambda text, _: edits.change(text, name, values))
+    def rotate(
+        self, name: str, key: str, until: datetime.datetime, *, replace: bool = False
+    ) -> Keyring:
+        """Give a peer its next key; until a moment both count, then the next one alone.
+
+        Raises
+        ------
+        ConfigError
+            It has a next key already, which may be in use. With `replace` that one is revoked.
+        """
+
+        def edit(text: str, old: Keyring) -> str:
+            peer = _known(old, name)
+            if peer.next_key is not None:
+                if not replace:
+                    raise ConfigError(_rotating(peer))
+                text = edits.note_revoked(text, name, (peer.next_key,))
+            return edits.change(text, name, {"next_key": key, "next_until": until})
+
+        return self._edit(edit)
+
+    def _settled(self, text: str, broker: str) -> str:
+        """Return the peers' file with the next keys of rotations that are over as the keys."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        for name, peer in self._parsed(text, broker).peers.items():
+            if peer.rotated(now):
+                values = {"key": peer.next_key, "next_key": None, "next_until": None}
+                with contextlib.suppress(ConfigError):  # it means the same as it is
+                    changed = edits.change(text, name, values)
+                    text = edits.note_revoked(changed, name, (peer.key,))
+        return text
 
     def _edit(self, edit: Callable[[str, Keyring], str]) -> Keyring:
         """Change the peers' file, unless the broker would not take what comes of it."""
         broker = self.pair().public
         with files.locked(self.path):
-            text = self._text()
+            text = self._settled(self._text(), broker)
             old = self._parsed(text, broker)
             try:
                 text = edit(text, old)
             except ConfigError as error:
                 raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
+            text = self._settled(text, broker)
             keyring = self._parsed(text, broker)
             files.replace(self.path / PEERS_FILE, text)
         return keyring
@@ -177,6 +223,13 @@ class KeyDirectory:
             return Keyring.parse(text, broker)
         except ConfigError as error:
             raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
+
+
+def _rotating(peer: Peer) -> str:
+    return (
+        f"{peer.name} has a next key already, which counts alone from {peer.next_until}: wait "
+        "until then, or replace the next key, which is then revoked (--replace)"
+    )
 
 
 def _known(keyring: Keyring, name: str) -> Peer:

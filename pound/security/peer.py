@@ -54,7 +54,7 @@ class Peer:
     rate : str
         Requests, as ``100/s``; empty: no limit.
     next_key : str, optional
-        The key that takes the place of `key`: until `next_until` both count.
+        The key that takes the place of `key`: until `next_until` both count, then it alone.
     next_until : datetime, optional
     """
 
@@ -96,6 +96,22 @@ class Peer:
     def keys(self) -> tuple[str, ...]:
         """Its public keys."""
         return (self.key,) if self.next_key is None else (self.key, self.next_key)
+
+    @property
+    def ends(self) -> tuple[tuple[str, datetime.datetime | None], ...]:
+        """Its keys, each with the moment from which it counts no more; None: never.
+
+        While a peer rotates, the old key ends when the rotation does. What the file still says of
+        it afterwards means nothing.
+        """
+        if self.next_key is None or self.next_until is None:
+            return ((self.key, self.expires),)
+        until = self.next_until if self.expires is None else min(self.next_until, self.expires)
+        return ((self.key, until), (self.next_key, self.expires))
+
+    def rotated(self, now: datetime.datetime) -> bool:
+        """Tell whether `next_key` has taken the place of `key`."""
+        return self.next_until is not None and self.next_until <= now
 
     @property
     def rate_per_second(self) -> float:

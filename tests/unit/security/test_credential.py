@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,15 +41,33 @@ def test_no_repr_shows_the_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    ("role", "side"), [("client", "frontend"), ("operator", "frontend"), ("worker", "backend")]
+)
+def test_a_role_needs_the_endpoints_of_its_side_only(role: str, side: str) -> None:
+    here: dict[str, Any] = {side: ("tcp://broker.example:1",)}
+    sides: dict[str, Any] = {"frontend": (), "backend": (), **here}
+    lone = dataclasses.replace(CREDENTIAL, roles=(role,), **sides)
+    assert Credential.parse(lone.text()) == lone
+    with pytest.raises(ConfigError, match=f"{side} has no endpoint, and {role} needs one"):
+        dataclasses.replace(lone, **{side: ()})
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("name =", "nam =", "unknown key 'nam'; did you mean 'name'"),
         ('name = "worker-1"\n', "", "name is missing"),
         ('"worker-1"', '"worker 1"', "no name of a peer"),
         ('["worker"]', '["root"]', "none of client, worker, operator"),
-        ('["tcp://broker.example:5555"]', "[]", "frontend: \\[\\] is not a list of endpoints"),
+        ('["tcp://broker.example:5555"]', '"x"', "frontend: 'x' is not a list of endpoints"),
         ('["tcp://broker.example:5555"]', "[5]", "frontend: 5 is no endpoint"),
         ("tcp://broker.example:5555", "broker:5555", "frontend: 'broker:5555' is no endpoint"),
+        ("broker.example:5555", "*:5555", "'tcp://\\*:5555' is what a broker binds"),
+        ("broker.example:5555", "0.0.0.0:5555", "is what a broker binds"),
+        ("broker.example:5555", "[::]:5555", "is what a broker binds"),
+        ("broker.example:5555", "broker:*", "is what a broker binds"),
+        ("tcp://broker.example:5555", "inproc://b", "reaches no other process"),
+        ('["tcp://broker.example:5556", "ipc:///tmp/b"]', "[]", "backend has no endpoint, and wor"),
         (BROKER.public, "x", "broker: 'x' is no key"),
         (BROKER.public, OWN.public, "broker and public are the same"),
         (OWN.public, BROKER.public, "public is not the public key of secret"),

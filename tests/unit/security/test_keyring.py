@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import stat
 from pathlib import Path
@@ -15,7 +16,9 @@ from pound.security.peer import Peer
 from tests.unit.security.pairs import pair_of
 
 UTC = datetime.timezone.utc
-WHEN = datetime.datetime(2027, 1, 1, tzinfo=UTC)
+WHEN = datetime.datetime(2127, 1, 1, tzinfo=UTC)  # commands look at the clock
+PAST = datetime.datetime(2001, 1, 1, tzinfo=UTC)
+NOW = datetime.datetime.now(UTC)
 BROKER, A, B, C = map(pair_of, range(1, 5))
 
 
@@ -52,14 +55,14 @@ def test_a_pair_belongs_together_and_shows_no_secret() -> None:
 
 def test_a_peer_has_what_its_table_says() -> None:
     more = f"""services = ["img.*", "echo", ""]
-expires = 2027-01-01T02:00:00+02:00
+expires = 2127-01-01T02:00:00+02:00
 weight = 2
 open_max = 1000
 bytes_max = "64MiB"
 rate = "30/m"
 connections_max = 10
 next_key = "{B.public}"
-next_until = 2027-01-01"""
+next_until = 2127-01-01"""
     peer = parse(entry(more=more)).peers["a"]
     assert peer == Peer(
         name="a", key=A.public, roles=("worker",), services=("img.*", "echo", ""), expires=WHEN,
@@ -101,7 +104,7 @@ def test_what_is_left_out_is_all_and_forever() -> None:
         (entry(more='services = ["a*b"]'), "at the end only"),
         (entry(more='services = ["pound.status"]'), "reserved"),
         (entry(more=f"services = {['s'] * 65}"), "65 are more than 64"),
-        (entry(more='expires = "2027-01-01"'), "no date"),
+        (entry(more='expires = "2127-01-01"'), "no date"),
         (entry(more="expires = 0001-01-01T00:00:00+01:00"), "beyond the calendar"),
         (entry(more="weight = 0"), "weight: 0 is out of range"),
         (entry(more="bytes_max = true"), "bytes_max"),
@@ -109,7 +112,7 @@ def test_what_is_left_out_is_all_and_forever() -> None:
         (entry(more='rate = "0/s"'), "no rate"),
         (entry(more="rate = 5"), "no rate"),
         (entry(more=f'next_key = "{B.public}"'), "go together"),
-        (entry(more=f'next_key = "{A.public}"\nnext_until = 2027-01-01'), "the same as key"),
+        (entry(more=f'next_key = "{A.public}"\nnext_until = 2127-01-01'), "the same as key"),
     ],
 )
 def test_what_is_wrong_is_refused_in_a_sentence(text: str, words: str) -> None:
@@ -160,8 +163,19 @@ def test_a_peer_is_added_rotated_expires_and_is_revoked(directory: KeyDirectory)
     assert (peer.keys, peer.next_until) == ((A.public, B.public), WHEN)
     assert directory.expire("a", WHEN).peers["a"].expires == WHEN
     assert directory.expire("a", None).peers["a"].expires is None
-    keyring = directory.revoke("a")
-    assert (dict(keyring.peers), dict(keyring.revoked)) == ({}, {A.public: "a", B.public: "a"})
+    with pytest.raises(ConfigError, match=r"a has a next key already.*--replace"):
+        directory.rotate("a", C.public, WHEN)
+    replaced = directory.rotate("a", C.public, WHEN, replace=True)
+    assert (replaced.peers["a"].keys, dict(replaced.revoked)) == (
+        (A.public, C.public),
+        {B.public: "a"},
+    )
+    directory.revoke("a")
+    keyring = directory.keyring()
+    assert (dict(keyring.peers), dict(keyring.revoked)) == (
+        {},
+        {A.public: "a", B.public: "a", C.public: "a"},
+    )
     assert directory.keyring() == keyring
     text = (directory.path / "peers.toml").read_text()
     assert text.startswith("# The peers that this broker knows.")
@@ -187,3 +201,56 @@ def test_an_edit_that_the_broker_would_refuse_is_not_written(directory: KeyDirec
     directory.revoke("a")
     with pytest.raises(ConfigError, match="of b is revoked"):
         directory.add(Peer(name="b", key=A.public, roles=("client",)))
+
+
+def test_a_rotation_that_is_over_leaves_the_next_key_alone(directory: KeyDirectory) -> None:
+    directory.add(Peer(name="a", key=A.public, roles=("worker",), expires=WHEN))
+    keyring = directory.rotate("a", B.public, PAST)
+    assert keyring.peers["a"] == Peer(name="a", key=B.public, roles=("worker",), expires=WHEN)
+    assert dict(keyring.revoked) == {A.public: "a"}
+
+
+def test_any_later_command_settles_a_rotation_that_is_over(directory: KeyDirectory) -> None:
+    path = directory.path / "peers.toml"
+    until = f'next_key = "{B.public}"\nnext_until = 2001-01-01  # over\n'
+    path.write_text(entry(more=until))
+    assert directory.keyring().peers["a"].rotated(NOW)
+    keyring = directory.add(Peer(name="c", key=C.public, roles=("client",)))
+    assert (keyring.peers["a"].keys, dict(keyring.revoked)) == ((B.public,), {A.public: "a"})
+    assert "# over" in path.read_text()
+
+
+def test_a_rotation_in_a_file_that_no_command_understands_hinders_no_other_peer(
+    directory: KeyDirectory,
+) -> None:
+    path = directory.path / "peers.toml"
+    table = f'key = "{A.public}", roles = ["worker"], next_key = "{B.public}"'
+    path.write_text(f"[peers]\na = {{{table}, next_until = 2001-01-01}}\n")
+    keyring = directory.add(Peer(name="c", key=C.public, roles=("client",)))
+    assert sorted(keyring.peers) == ["a", "c"]
+    assert keyring.peers["a"].ends == ((A.public, PAST), (B.public, None))
+
+
+def test_keys_end_with_the_rotation_and_with_the_peer() -> None:
+    peer = Peer(name="a", key=A.public, roles=("client",))
+    assert peer.ends == ((A.public, None),)
+    assert dataclasses.replace(peer, expires=WHEN).ends == ((A.public, WHEN),)
+    rotating = dataclasses.replace(peer, next_key=B.public, next_until=WHEN)
+    assert rotating.ends == ((A.public, WHEN), (B.public, None))
+    assert not rotating.rotated(WHEN - datetime.timedelta(seconds=1))
+    assert rotating.rotated(WHEN)
+    assert dataclasses.replace(rotating, expires=PAST).ends == ((A.public, PAST), (B.public, PAST))
+
+
+def test_a_directory_knows_where_peers_reach_its_broker(tmp_path: Path) -> None:
+    directory = KeyDirectory(tmp_path)
+    with pytest.raises(ConfigError, match=r"frontend: .* is what a broker binds"):
+        directory.init(frontend=("tcp://*:1",))
+    assert not list(tmp_path.iterdir())
+    directory.init(frontend=("tcp://a:1", "tcp://b:1"), backend=("tcp://a:2",))
+    directory.add(Peer(name="a", key=A.public, roles=("worker",)))
+    keyring = directory.keyring()
+    assert (keyring.frontend, keyring.backend) == (("tcp://a:1", "tcp://b:1"), ("tcp://a:2",))
+    assert parse('backend = ["ipc:///b"]').backend == ("ipc:///b",)
+    with pytest.raises(ConfigError, match="backend: 5 is not a list"):
+        parse("backend = 5")
