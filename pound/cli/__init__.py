@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from pound._version import __version__
-from pound.cli import call, config, demo, inspect, serve, worker
+from pound.cli import call, config, demo, inspect, keys, serve, worker
 from pound.cli.common import ErrorsAsExitCodes
 
 
@@ -28,6 +28,7 @@ for command in (
     inspect.services,
     inspect.workers,
     config.config,
+    keys.keys,
     demo.demo,
 ):
     main.add_command(command)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,12 @@ class Keyring:
     revoked: Mapping[str, str]
     frontend: tuple[str, ...] = ()
     backend: tuple[str, ...] = ()
+
+    def peer(self, name: str) -> Peer:
+        """Return a peer; raise ConfigError, with a suggestion, if nobody has this name."""
+        if name not in self.peers:
+            raise ConfigError(f"no peer is called {name!r}{suggestion(name, self.peers)}")
+        return self.peers[name]
 
     @classmethod
     def parse(cls, text: str, broker: str) -> Keyring:
@@ -143,6 +150,9 @@ class KeyDirectory:
     def pair(self) -> Pair:
         """Return the broker's pair; raise ConfigError if it can't be read or others can read it."""
         path = self.path / BROKER_FILE
+        if not path.exists():
+            remedy = f"pound keys init --dir {shlex.quote(str(self.path))}"
+            raise ConfigError(f"{self.path} has no broker's keys: {remedy}")
         text = files.read(path, secret=True)
         try:
             values = edits.parsed(text)
@@ -154,7 +164,8 @@ class KeyDirectory:
 
     def keyring(self) -> Keyring:
         """Return the peers; raise ConfigError if their file can't be read or is wrong."""
-        return self._parsed(self._text(), self.pair().public)
+        broker = self.pair().public
+        return self._parsed(self._text(), broker)
 
     def add(self, peer: Peer) -> Keyring:
         """Enrol a peer; raise ConfigError if its name or key is taken."""
@@ -162,7 +173,7 @@ class KeyDirectory:
 
     def revoke(self, name: str) -> Keyring:
         """Remove a peer, and note that its keys are revoked."""
-        return self._edit(lambda text, old: edits.revoke(text, name, _known(old, name).keys))
+        return self._edit(lambda text, old: edits.revoke(text, name, old.peer(name).keys))
 
     def expire(self, name: str, expires: datetime.datetime | None) -> Keyring:
         """Set when a peer's key ends; None: never."""
@@ -180,7 +191,7 @@ class KeyDirectory:
         """
 
         def edit(text: str, old: Keyring) -> str:
-            peer = _known(old, name)
+            peer = old.peer(name)
             if peer.next_key is not None:
                 if not replace:
                     raise ConfigError(_rotating(peer))
@@ -230,9 +241,3 @@ def _rotating(peer: Peer) -> str:
         f"{peer.name} has a next key already, which counts alone from {peer.next_until}: wait "
         "until then, or replace the next key, which is then revoked (--replace)"
     )
-
-
-def _known(keyring: Keyring, name: str) -> Peer:
-    if name not in keyring.peers:
-        raise ConfigError(f"no peer is called {name!r}{suggestion(name, keyring.peers)}")
-    return keyring.peers[name]

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from pound.config import Config
+from pound.security.credential import Credential
+from pound.security.keyring import Keyring
 from tests.support import ROOT, Process, clean_environ, need, wait_until
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "bench" / "README.md"])
@@ -57,10 +59,13 @@ RUN = [  # page, beginning; by a test below
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def main"),
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def slow"),
     ("docs/configuration.md", "[services."),
+    ("docs/configuration.md", "keys = "),
     ("docs/operations.md", "pound serve -c /etc/pound.toml"),
     ("docs/operations.md", "pound: ready"),
     ("docs/operations.md", "[Service]"),
     ("docs/operations.md", "[services."),
+    ("docs/operations.md", "pound keys init"),
+    ("docs/operations.md", "frontend = ["),
 ]
 # Read by every Python that a test here starts.
 SITE = """
@@ -228,6 +233,22 @@ def test_configurations(tmp_path: Path) -> None:
         path = tmp_path / "pound.toml"
         path.write_text(block(page, "[services."))
         assert Config.load(path)[0].services
+
+
+def test_listeners(tmp_path: Path) -> None:
+    path = tmp_path / "pound.toml"
+    path.write_text(block("docs/configuration.md", "keys = "))
+    assert [one.security for one in Config.load(path)[0].listeners()] == ["curve", "none", "none"]
+
+
+def test_keys(terminals: Terminals) -> None:
+    init, add, _ = block("docs/operations.md", "pound keys init").splitlines()
+    terminals.run(f"{init}\n{add}")
+    credential = Credential.load(terminals.folder / "render-1.key")
+    assert credential.backend == ("tcp://broker.example:5556",)
+    text = block("docs/operations.md", "frontend = [").replace("…", credential.pair.public)
+    peer = Keyring.parse(text, credential.broker).peer("render-1")
+    assert peer.services == ("img.*",)
 
 
 def test_a_served_configuration_says_that_it_is_ready(terminals: Terminals) -> None:

@@ -1,0 +1,92 @@
+"""Moments as people write them on a command line, and as they read them: in UTC."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import click
+
+from pound._config_keys import AMOUNT, TIME_UNITS
+
+UTC = datetime.timezone.utc
+FORMS = "a date (2030-01-31), a moment (2030-01-31T12:00:00Z), or a time from now (90d, 12h)"
+
+
+def now() -> datetime.datetime:
+    """Return the present moment."""
+    return datetime.datetime.now(UTC).replace(microsecond=0)
+
+
+def as_text(moment: datetime.datetime) -> str:
+    """Return a moment as people read it: of a day's begin the date only."""
+    moment = moment.astimezone(UTC)
+    if moment.time() == datetime.time():
+        return moment.date().isoformat()
+    precision = "seconds" if moment.second else "minutes"
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def moment_of(text: str) -> datetime.datetime:
+    """Return the moment that a person wrote; one without a zone is in UTC.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    text = text.strip()
+    try:
+        return _from_now(text) or _written(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no moment: {FORMS}") from None
+
+
+def _from_now(text: str) -> datetime.datetime | None:
+    """Return the moment after a span with a unit; None: `text` is none."""
+    if text == "now":
+        return now()
+    match = AMOUNT.fullmatch(text.lower())
+    if match is None or not match[2] or match[2] not in TIME_UNITS:
+        return None
+    span = datetime.timedelta(seconds=float(match[1]) * TIME_UNITS[match[2]])
+    return now() + span
+
+
+def _written(text: str) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A moment as people write it.
+
+    Parameters
+    ----------
+    future : bool
+        Refuse one that is over.
+    never : bool
+        Take the word ``never``, for None.
+    """
+
+    name = "when"
+
+    def __init__(self, *, future: bool = False, never: bool = False) -> None:
+        self.future = future
+        self.never = never
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime.datetime | None:
+        """Return the moment."""
+        if isinstance(value, datetime.datetime):
+            return value
+        if self.never and value == "never":
+            return None
+        try:
+            moment = moment_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if self.future and moment <= now():
+            self.fail(f"{value} is over already", param, ctx)
+        return moment
