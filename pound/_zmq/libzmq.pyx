@@ -130,8 +130,8 @@ def check_version(bound: tuple, reported: tuple) -> None:
         )
     if bound < OLDEST:
         raise ImportError(
-            f"libzmq {dotted(bound)} is older than {dotted(OLDEST)}, the oldest that Pound is tested "
-            f"with; install a newer one with pyzmq: {REMEDY}"
+            f"libzmq {dotted(bound)} is older than {dotted(OLDEST)}, the oldest that Pound is "
+            f"tested with; install a newer one with pyzmq: {REMEDY}"
         )
 
 
