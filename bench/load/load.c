@@ -66,7 +66,8 @@ static void run_fill(struct run *run) {
     run->phase = PHASE_WARMING;
     run->now_ns = clock_ns();
     for (uint32_t i = run->options->workers; i < run->peers_n; i++)
-        peer_fill(&run->peers[i]);
+        if (!run->options->connects)
+            peer_fill(&run->peers[i]);
     run_flush(run);
 }
 
@@ -212,6 +213,8 @@ static void run_init(struct run *run, const struct options *options) {
     run->dirty = must(calloc(run->peers_n, sizeof *run->dirty));
     run->epoll = epoll_create1(EPOLL_CLOEXEC);
     body_init(&run->body, options->bytes);
+    if (options->curve)
+        curve_load(&run->keys, options->curve, options->sodium);
     for (uint32_t i = 0; i < run->peers_n; i++) {
         bool worker = i < options->workers;
         run->peers[i] = (struct peer){.run = run, .fd = -1, .role = worker ? WORKER : CLIENT,
@@ -223,7 +226,7 @@ static void run_init(struct run *run, const struct options *options) {
 
 static void run_free(struct run *run) {
     for (uint32_t i = 0; i < run->peers_n; i++)
-        peer_close(&run->peers[i]);
+        peer_free(&run->peers[i]);
     close(run->epoll);
     free(run->peers);
     free(run->dirty);

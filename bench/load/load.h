@@ -11,6 +11,7 @@
 #define BENCH_LOAD_H
 
 #include "body.h"
+#include "curve.h"
 #include "histogram.h"
 #include "window.h"
 #include "zmtp.h"
@@ -56,6 +57,9 @@ struct options {
     int subject_pid;           /* whose CPU time is taken; 0 = nobody's */
     bool distribution;         /* print the latency histogram too */
     bool fill_first;           /* the windows are filled before a worker comes */
+    bool connects;             /* clients do nothing but come and go, and that is counted */
+    const char *curve;         /* file of the keys; NULL: nothing is encrypted */
+    const char *sodium;        /* file of libsodium */
 };
 
 enum peer_state { PEER_CONNECTING, PEER_GREETING, PEER_SHAKING, PEER_OPEN };
@@ -71,10 +75,14 @@ struct peer {
     bool blocked;              /* the kernel took no more: EPOLLOUT is armed */
     size_t need;               /* bytes that make the message at the front whole, if known */
     struct bytes in;           /* the start of a message whose rest has not come */
-    struct out out;
+    struct out out;            /* what a dialect says */
+    struct curve *curve;       /* or NULL */
+    struct bytes plain;        /* CURVE: what was decrypted, and is no whole message */
+    struct out sealed;         /* CURVE: the same, encrypted */
     struct window window;      /* of a client */
     uint64_t heard_ns;         /* when bytes last came in */
     uint64_t spoke_ns;         /* when bytes last went out */
+    uint64_t came_ns;          /* when it began to connect */
     void *own;                 /* the dialect's */
 };
 
@@ -82,6 +90,7 @@ struct run {
     const struct options *options;
     const struct dialect *dialect;
     struct body body;
+    struct curve_keys keys;
     int epoll;
     enum phase phase;
     struct peer *peers;        /* workers first */

@@ -38,10 +38,15 @@ void peer_dirty(struct peer *peer) {
 }
 
 void peer_ready(struct peer *peer) {
+    struct run *run = peer->run;
     if (peer->ready)
         return;
     peer->ready = true;
-    peer->run->ready_n++;
+    run->ready_n++;
+    if (run->options->connects && run->phase == PHASE_MEASURING) {
+        run->answers++;
+        histogram_add(&run->latency, run->now_ns - peer->came_ns);
+    }
 }
 
 /* peer_seal finishes what the dialect is building, so that other bytes may follow it. */
@@ -94,16 +99,37 @@ static void peer_lost(struct peer *peer, const char *why) {
     peer->fd = -1;
 }
 
-/* take_handshake eats the greeting and READY of the other end. */
+/* take_command eats a command of the handshake; the last one opens the connection. */
+static void take_command(struct peer *peer, const struct frame *command) {
+    bool open = command->size > 5 && memcmp(command->data, "\5READY", 6) == 0;
+    if (peer->curve) {
+        enum curve_step step = curve_command(peer->curve, command, &peer->sealed.bytes);
+        open = step == CURVE_OPEN;
+        peer_dirty(peer);
+        if (step == CURVE_GOES_ON)
+            return;
+    }
+    if (!open) {
+        peer_lost(peer, "no READY");
+        return;
+    }
+    peer->state = PEER_OPEN;
+    peer->run->dialect->open(peer);
+}
+
+/* take_handshake eats the greeting and the commands of the other end, until it is open. */
 static size_t take_handshake(struct peer *peer, const uint8_t *data, size_t size) {
     if (peer->state == PEER_GREETING) {
         if (size < ZMTP_GREETING_SIZE)
             return 0;
-        if (!zmtp_greeting_sound(data)) {
-            peer_lost(peer, "not a ZMTP 3 NULL greeting");
+        if (!(peer->curve ? curve_greeting_sound : zmtp_greeting_sound)(data)) {
+            peer_lost(peer, "not a ZMTP 3 greeting of the mechanism");
             return 0;
         }
-        zmtp_put_ready(&peer->out.bytes);
+        if (peer->curve)
+            curve_put_hello(peer->curve, &peer->sealed.bytes);
+        else
+            zmtp_put_ready(&peer->out.bytes);
         peer_dirty(peer);
         peer->state = PEER_SHAKING;
         return ZMTP_GREETING_SIZE;
@@ -112,12 +138,11 @@ static size_t take_handshake(struct peer *peer, const uint8_t *data, size_t size
     ptrdiff_t taken = zmtp_message(data, size, &m);
     if (taken == ZMTP_INCOMPLETE)
         return 0;
-    if (taken < 0 || !m.command || m.frames[0].size < 6 || memcmp(m.frames[0].data, "\5READY", 6)) {
-        peer_lost(peer, "no READY");
+    if (taken < 0 || !m.command) {
+        peer_lost(peer, "no command of the handshake");
         return 0;
     }
-    peer->state = PEER_OPEN;
-    peer->run->dialect->open(peer);
+    take_command(peer, &m.frames[0]);
     return (size_t)taken;
 }
 
@@ -152,7 +177,30 @@ static size_t take_messages(struct peer *peer, const uint8_t *data, size_t size)
     return at;
 }
 
+/* take_sealed eats whole encrypted frames, and then the messages that they are. */
+static size_t take_sealed(struct peer *peer, const uint8_t *data, size_t size) {
+    size_t at = 0;
+    while (peer->state != PEER_OPEN && peer->fd >= 0 && at < size) {
+        size_t taken = take_handshake(peer, data + at, size - at);
+        if (!taken)
+            return at;
+        at += taken;
+    }
+    if (peer->fd < 0)
+        return size;
+    ptrdiff_t taken = curve_unwrap(peer->curve, data + at, size - at, &peer->plain);
+    if (taken < 0) {
+        peer_lost(peer, "a message that can't be decrypted");
+        return size;
+    }
+    bytes_drop(&peer->plain, take_messages(peer, peer->plain.data, peer->plain.size));
+    peer->need = 0; /* of the encrypted bytes nothing is known */
+    return at + (size_t)taken;
+}
+
 static size_t take(struct peer *peer, const uint8_t *data, size_t size) {
+    if (peer->curve)
+        return take_sealed(peer, data, size);
     if (peer->run->dialect->zmtp)
         return take_messages(peer, data, size);
     return peer->run->dialect->take(peer, data, size);
@@ -204,10 +252,13 @@ static void watch(struct peer *peer, int operation, uint32_t events) {
 
 static void peer_write(struct peer *peer) {
     struct run *run = peer->run;
+    struct out *out = peer->curve ? &peer->sealed : &peer->out;
     peer_seal(peer);
-    if (out_empty(&peer->out))
+    if (peer->curve && peer->state == PEER_OPEN)
+        curve_wrap(peer->curve, &peer->out.bytes, &peer->sealed.bytes);
+    if (out_empty(out))
         return;
-    enum out_state state = out_write(&peer->out, peer->fd, &run->body.tail);
+    enum out_state state = out_write(out, peer->fd, &run->body.tail);
     peer->spoke_ns = run->now_ns;
     run->writes++;
     if (state == OUT_FAILED) {
@@ -249,6 +300,7 @@ static int open_socket(const char *endpoint) {
 
 void run_connect(struct run *run, struct peer *peer) {
     peer->fd = open_socket(peer->role == CLIENT ? run->options->frontend : run->options->backend);
+    peer->came_ns = clock_ns();
     if (peer->fd < 0)
         peer_lost(peer, strerror(errno));
     else
@@ -268,7 +320,12 @@ static void peer_connected(struct peer *peer) {
     peer->heard_ns = peer->spoke_ns = peer->run->now_ns;
     if (peer->run->dialect->zmtp) {
         peer->state = PEER_GREETING;
-        zmtp_put_greeting(&peer->out.bytes);
+        if (peer->run->options->curve) {
+            peer->curve = curve_new(&peer->run->keys);
+            curve_put_greeting(&peer->sealed.bytes);
+        } else {
+            zmtp_put_greeting(&peer->out.bytes);
+        }
     } else {
         peer->state = PEER_OPEN;
         peer->run->dialect->open(peer);
@@ -281,9 +338,34 @@ void peer_close(struct peer *peer) {
         peer->run->dialect->close(peer);
     if (peer->fd >= 0)
         close(peer->fd);
+    peer->fd = -1;
+    peer->own = NULL;
+    curve_free(peer->curve);
+    peer->curve = NULL;
     bytes_free(&peer->in);
+    bytes_free(&peer->plain);
     out_free(&peer->out);
+    out_free(&peer->sealed);
+}
+
+void peer_free(struct peer *peer) {
+    peer_close(peer);
     free(peer->window.sent_ns);
+}
+
+/* run_renew has the clients that came in go and come again: see --connects. */
+static void run_renew(struct run *run) {
+    for (uint32_t i = run->options->workers; i < run->peers_n; i++) {
+        struct peer *peer = &run->peers[i];
+        if (!peer->ready)
+            continue;
+        peer_close(peer);
+        peer->state = PEER_CONNECTING;
+        peer->ready = peer->blocked = false;
+        peer->need = 0;
+        run->ready_n--;
+        run_connect(run, peer);
+    }
 }
 
 /* --- the turn */
@@ -320,4 +402,6 @@ void run_turn(struct run *run) {
         peer_event(events[i].data.ptr, events[i].events);
     run_beat(run);
     run_flush(run);
+    if (run->options->connects && (run->phase == PHASE_WARMING || run->phase == PHASE_MEASURING))
+        run_renew(run);
 }

@@ -18,6 +18,8 @@ void run_flush(struct run *run);
 /* peer_fill lets a client send until its window is full. */
 void peer_fill(struct peer *client);
 
+/* peer_close ends a connection; peer_free also gives back what outlives one. */
 void peer_close(struct peer *peer);
+void peer_free(struct peer *peer);
 
 #endif

@@ -22,6 +22,9 @@ static _Noreturn void usage(const char *complaint) {
             "  --distribution         (print the latency histogram too)\n"
             "  --fill-first           (the windows are filled before a worker comes; before and\n"
             "                          after that a line is printed, and one waited for)\n"
+            "  --connects             (clients connect, are welcomed and go: that is counted)\n"
+            "  --curve FILE           (encrypted; two lines of hexadecimal digits: the broker's\n"
+            "                          public and our secret key) --sodium FILE  (libsodium)\n"
             "HOST is a numeric IPv4 address; a tcp:// before it is skipped.\ndialects:\n",
             complaint, BODY_TAG_SIZE);
     for (int i = 0; i < DIALECTS; i++)
@@ -55,7 +58,7 @@ static const char *endpoint(const char *text) {
 
 enum setting {
     FRONTEND, BACKEND, CLIENTS, OUTSTANDING, WORKERS, CAPACITY, BYTES, WARM_UP, DURATION, PID,
-    DISTRIBUTION, FILL_FIRST,
+    DISTRIBUTION, FILL_FIRST, CONNECTS, CURVE, SODIUM,
 };
 
 static const struct option long_options[] = {
@@ -71,6 +74,9 @@ static const struct option long_options[] = {
     {"pid", required_argument, NULL, PID},
     {"distribution", no_argument, NULL, DISTRIBUTION},
     {"fill-first", no_argument, NULL, FILL_FIRST},
+    {"connects", no_argument, NULL, CONNECTS},
+    {"curve", required_argument, NULL, CURVE},
+    {"sodium", required_argument, NULL, SODIUM},
     {0},
 };
 
@@ -88,6 +94,9 @@ static void set(struct options *o, int which, const char *value) {
     case PID: o->subject_pid = (int)number(value, 1, INT32_MAX); break;
     case DISTRIBUTION: o->distribution = true; break;
     case FILL_FIRST: o->fill_first = true; break;
+    case CONNECTS: o->connects = true; break;
+    case CURVE: o->curve = value; break;
+    case SODIUM: o->sodium = value; break;
     default: usage("no such option");
     }
 }
@@ -103,6 +112,8 @@ void options_parse(struct options *o, int argc, char **argv) {
     o->dialect = find_dialect(argv[optind]);
     if (!o->frontend)
         usage("--frontend is wanted");
+    if (o->curve && (!o->sodium || !o->dialect->zmtp || o->bytes >= BODY_SHARED_MIN))
+        usage("--curve goes with --sodium, ZMTP, and bodies below 16 KiB");
     if (!o->backend)
         o->backend = o->frontend;
 }

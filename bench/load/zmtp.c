@@ -40,6 +40,14 @@ ptrdiff_t zmtp_message(const uint8_t *data, size_t size, struct message *m) {
     }
 }
 
+size_t zmtp_frame(const uint8_t *data, size_t size, uint8_t *flags, struct frame *frame) {
+    size_t body, header = frame_header(data, size, flags, &body);
+    if (!header || size - header < body)
+        return 0;
+    *frame = (struct frame){data + header, body};
+    return header + body;
+}
+
 bool zmtp_greeting_sound(const uint8_t *g) {
     return g[0] == 0xFF && g[9] == 0x7F && g[10] >= 3 && memcmp(g + 12, "NULL\0", 5) == 0;
 }
@@ -58,11 +66,15 @@ static void put_property(struct bytes *out, const char *name, const char *value)
     bytes_put(out, value, strlen(value));
 }
 
+void zmtp_put_metadata(struct bytes *out) {
+    put_property(out, "Socket-Type", "DEALER");
+    put_property(out, "Identity", "");
+}
+
 void zmtp_put_ready(struct bytes *out) {
     struct bytes command = {0};
     bytes_put(&command, "\5READY", 6);
-    put_property(&command, "Socket-Type", "DEALER");
-    put_property(&command, "Identity", "");
+    zmtp_put_metadata(&command);
     zmtp_put_frame(out, ZMTP_COMMAND, command.data, command.size);
     bytes_free(&command);
 }

@@ -1,4 +1,4 @@
-/* ZMTP 3.0 with the NULL mechanism (RFC 23), the part that a DEALER needs.
+/* ZMTP 3.0 (RFC 23), with the NULL mechanism, the part that a DEALER needs. CURVE: curve.h.
  *
  * Reading: zmtp_message finds the frames of the message at the front of some bytes, and copies
  * nothing; the frames point into those bytes. Writing: zmtp_put_* append to bytes.
@@ -35,11 +35,15 @@ enum { ZMTP_INCOMPLETE = 0, ZMTP_BROKEN = -1 };
 /* zmtp_message returns the size of the first message and fills `m`; or a reason not to. */
 ptrdiff_t zmtp_message(const uint8_t *data, size_t size, struct message *m);
 
+/* zmtp_frame returns the size of the first frame with its header, or 0 if it is cut. */
+size_t zmtp_frame(const uint8_t *data, size_t size, uint8_t *flags, struct frame *frame);
+
 /* zmtp_greeting_sound returns whether the 64 bytes are of a peer that we can talk to. */
 bool zmtp_greeting_sound(const uint8_t *greeting);
 
 void zmtp_put_greeting(struct bytes *out);
 void zmtp_put_ready(struct bytes *out);
+void zmtp_put_metadata(struct bytes *out);
 
 /* zmtp_put_pong answers a PING; other commands are ignored. */
 void zmtp_put_pong(struct bytes *out, const struct frame *command);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import zmq  # noqa: F401 - has the process load libzmq
 
 from bench.peers import PEERS
+from bench.runner.keys import DIRECTORY, sodium
 from bench.runner.subjects import BENCH, OUT, Contestant
 
 WILDCARD = "tcp://127.0.0.1:*"
@@ -30,6 +32,18 @@ def _pound(name: str, dialect: str, capacity: int = 1) -> Contestant:
     return Contestant(name, command, dialect, capacity, f"floor-{capacity}")
 
 
+def _encrypted(contestant: Contestant, *arguments: str) -> Contestant:
+    """Return a contestant whose connections are encrypted by what these arguments say."""
+    return dataclasses.replace(
+        contestant,
+        name=f"{contestant.name}-curve",
+        command=(*contestant.command, *arguments),
+        floor="",
+        needs=(sodium() or "libsodium",),
+        curve=True,
+    )
+
+
 def _floor(capacity: int) -> Contestant:
     return Contestant(f"floor-{capacity}", (str(OUT / "floor"),), "floor", capacity)
 
@@ -48,6 +62,8 @@ def _zmq_floor(capacity: int) -> Contestant:
     return Contestant(f"zmq_floor-{capacity}", command, "pnd", capacity, floor, (program,))
 
 
+PROXY = Contestant("zmq_proxy", (sys.executable, str(BENCH / "baselines" / "proxy.py")), "proxy")
+
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
@@ -62,7 +78,10 @@ CONTESTANTS = {
         _pound("pnd-1", "pnd", 1),
         _pound("ppp", "plain"),
         _pound("mdp1", "mdp1"),
-        Contestant("zmq_proxy", (sys.executable, str(BENCH / "baselines" / "proxy.py")), "proxy"),
+        PROXY,
+        _encrypted(_pound("pnd-64", "pnd", 64), "--keys", str(DIRECTORY)),
+        _encrypted(_pound("pnd-1", "pnd"), "--keys", str(DIRECTORY)),
+        _encrypted(PROXY, str(DIRECTORY)),
         Contestant(
             "guide_queue", (str(OUT / "guide_queue"),), "plain", needs=(OUT / "guide_queue",)
         ),

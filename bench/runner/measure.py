@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.runner.keys import DIRECTORY, LOAD_FILE, make_keys, sodium
 from bench.runner.subjects import BENCH, OUT, ROOT, Contestant, Shape, SubjectError
 
 READY = re.compile(rb"ready frontend=(\S+) backend=(\S+)")
@@ -50,7 +51,7 @@ class Subject:
 
 
 def build() -> None:
-    """Build the compiled programs, if they are not up to date."""
+    """Build the compiled programs, if they are not up to date, and make the keys of this run."""
     done = subprocess.run(
         ["make", "--no-print-directory", "-C", str(BENCH), f"OUT={OUT}"],
         capture_output=True,
@@ -59,6 +60,7 @@ def build() -> None:
     )
     if done.returncode:
         raise SubjectError(f"the load generator does not build:\n{done.stdout}{done.stderr}")
+    make_keys()
 
 
 def raise_file_limit() -> None:
@@ -88,11 +90,13 @@ def measure(contestant: Contestant, shape: Shape, effort: Effort) -> dict[str, A
 
 def _drive(contestant: Contestant, shape: Shape, effort: Effort, subject: Subject) -> list[str]:
     """Return the command that loads a subject."""
+    more = ["--curve", str(DIRECTORY / LOAD_FILE), "--sodium", sodium()] if contestant.curve else []
+    more += ["--connects"] if shape.connects else []
     return [
-        *(str(OUT / "load"), contestant.dialect),
+        *(str(OUT / "load"), contestant.dialect, *more),
         *("--frontend", subject.frontend, "--backend", subject.backend),
         *("--pid", str(subject.pid), "--capacity", str(contestant.capacity)),
-        *("--clients", str(shape.clients), "--outstanding", str(shape.outstanding)),
+        *("--clients", str(shape.clients), "--outstanding", str(shape.outstanding or 1)),
         *("--workers", str(shape.workers), "--bytes", str(shape.size)),
         *("--warm-up-ms", str(int(effort.warm_up * 1000))),
         *("--duration-ms", str(int(effort.seconds * 1000))),

@@ -26,7 +26,7 @@ class SubjectError(RuntimeError):
 
 @dataclass(frozen=True)
 class Shape:
-    """Clients x outstanding x workers x bytes."""
+    """Clients x outstanding x workers x bytes; none outstanding: clients connect and go."""
 
     clients: int
     outstanding: int
@@ -55,6 +55,11 @@ class Shape:
         return self.clients * self.outstanding
 
     @property
+    def connects(self) -> bool:
+        """Whether this is about connections, which are counted in place of requests."""
+        return self.outstanding == 0
+
+    @property
     def waits(self) -> bool:
         """Whether this is about requests that wait."""
         return self.requests >= FILL_MIN
@@ -78,6 +83,7 @@ class Contestant:
     capacity: int = 1
     floor: str = ""  # the contestant that this one is compared with
     needs: tuple[Path | str, ...] = ()  # programs; without one of them it does not run
+    curve: bool = False  # its connections are encrypted, with the keys of keys.py
 
     def here(self) -> bool:
         """Return whether all that it needs is on this machine."""

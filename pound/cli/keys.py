@@ -352,7 +352,7 @@ def show(name: str | None, directory: KeyDirectory, as_json: bool) -> None:
         click.echo(f"{key:<{width}}  {text or '-'}")
 
 
-@keys.command(short_help="End a peer's key for ever.")
+@keys.command(short_help="Lock a peer out.")
 @click.argument("name")
 @directory_option
 def revoke(name: str, directory: KeyDirectory) -> None:

@@ -25,6 +25,7 @@ from bench.micro.test_ops import LEAVES
 from bench.runner import copies, page, plan, plots, profile, run
 from bench.runner.contestants import CONTESTANTS
 from bench.runner.figures import faults, ratio, spread, table
+from bench.runner.keys import LOAD_FILE, make_keys, sodium
 from bench.runner.measure import Effort, measure
 from bench.runner.subjects import Contestant, Shape, SubjectError
 from bench.runner.targets import AIM_MET, AT_THE_BAR, MET, MISSED, Outcome, Target, outcomes
@@ -102,6 +103,36 @@ def test_baselines_on_libzmq_serve_the_load(programs: Path, spawn: Callable[...,
     for command, dialect in ((queue, "plain"), (proxy, "proxy")):
         line = spawn(command).wait_line(r"ready frontend=(\S+) backend=(\S+)")
         demand_clean(*load(programs, dialect, (line[1], line[2])))
+
+
+@pytest.fixture
+def curve(tmp_path: Path) -> list[str]:
+    """Give the arguments of the load generator for a subject with the keys in ``keys``."""
+    make_keys(tmp_path / "keys")
+    return ["--curve", str(tmp_path / "keys" / LOAD_FILE), "--sodium", sodium()]
+
+
+def test_an_encrypted_proxy_serves_who_has_its_key(
+    programs: Path, spawn: Callable[..., Process], tmp_path: Path, curve: list[str]
+) -> None:
+    proxy = [sys.executable, str(ROOT / "bench" / "baselines" / "proxy.py"), str(tmp_path / "keys")]
+    line = spawn(proxy).wait_line(r"ready frontend=(\S+) backend=(\S+)")
+    ends = line[1], line[2]
+    for more in ([], ["--bytes", "5000"], ["--connects", "--workers", "0"]):
+        demand_clean(*load(programs, "proxy", ends, *curve, *more))
+    code, figures = load(programs, "proxy", ends)
+    assert (code, figures) == (2, None)
+
+
+@pytest.mark.parametrize("dialect", ["pnd", "plain"])
+def test_connections_are_counted(
+    programs: Path, start_broker: Callable[..., Any], dialect: str
+) -> None:
+    broker = start_broker()
+    ends = broker.frontend_endpoints[0], broker.backend_endpoints[0]
+    code, figures = load(programs, dialect, ends, "--connects", "--workers", "0")
+    demand_clean(code, figures)
+    assert broker.stats()["accepted"] == 0
 
 
 def test_without_the_headers_of_libzmq_the_rest_is_built(tmp_path: Path) -> None:
@@ -490,7 +521,7 @@ def test_a_figure_that_is_only_taken_once_is_of_all_rounds(
 @pytest.mark.parametrize(
     ("arguments", "targets"),
     [
-        ("--shape 8x64x16x64", 6),  # of whom is here: nobody can look at ppp / guide_queue
+        ("--shape 8x64x16x64", 7),  # of whom is here: nobody can look at ppp / guide_queue
         ("--only pnd-64,floor-64", 1),
         ("--only ppp,guide_queue,floor-1", 1),
         ("--only pnd-8,zmq_proxy --shape 4x8x8x1MiB", 1),  # copies are only counted with --all
