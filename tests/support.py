@@ -20,7 +20,7 @@ import pytest
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
-WAIT_S = 15.0  # generous: a loaded machine is slow, and nothing waits this long unless it fails
+WAIT_S = 30.0  # generous: a loaded machine is slow, and nothing waits this long unless it fails
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = WAIT_S, interval: float = 0.005) -> T:

@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.journal import Journal, Load
 from tests.peers.catalogue import CLIENTS
 from tests.peers.pnd_client import PndClient
-from tests.support import Process, Served, clean_environ, wait_until
+from tests.support import WAIT_S, Process, Served, clean_environ, wait_until
 
 # The dialects' programs, and the arguments that choose the form.
 PROGRAMS: dict[str, list[str]] = {
@@ -43,7 +43,7 @@ class Status:
     def counter(self, name: str) -> int:
         return int(self.read()["counters"][name])
 
-    def wait(self, holds: Callable[[dict[str, Any]], bool], timeout: float = 15.0) -> None:
+    def wait(self, holds: Callable[[dict[str, Any]], bool], timeout: float = WAIT_S) -> None:
         def reached() -> bool:
             page = self.read()
             reached.__name__ = f"what is waited for in {page}"
@@ -51,7 +51,7 @@ class Status:
 
         wait_until(reached, timeout, 0.02)
 
-    def wait_workers(self, count: int, timeout: float = 15.0) -> None:
+    def wait_workers(self, count: int, timeout: float = WAIT_S) -> None:
         self.wait(lambda status: bool(status["workers"] == count), timeout)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Pound's own ends as processes: handlers for ``pound worker``, and two clients.
 
 The body of a request is ``<seconds> <words>``: so long a handler works on it. Each run is a line
-of the file that RUNS names: what ran twice is seen there.
+of the file that RUNS names: what ran twice is seen there. `gated` works until a file is there.
 
     python -m tests.chaos.ends client|aio FRONTEND COUNT SECONDS SERVICE...
 
@@ -37,6 +37,14 @@ def seconds(body: bytes) -> float:
 
 def work(body: bytes) -> bytes:
     time.sleep(seconds(body))
+    return body
+
+
+def gated(body: bytes) -> bytes:
+    """Work until the file of this name is there; then the file of the run is, too."""
+    while not os.path.exists(body):
+        time.sleep(0.01)
+    seconds(b"0")
     return body
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +15,6 @@ from tests.peers.catalogue import CLIENTS
 from tests.support import Process, Served
 
 KILLS = int(os.environ.get("POUND_CHAOS_KILLS", "10"))  # more for a long run
-SEEN_S = 2.0  # generous: a death is seen in milliseconds, other means need 3 s and more
 
 
 @pytest.mark.timeout(60 + 6 * KILLS)
@@ -50,7 +48,7 @@ def test_death_is_seen_from_the_connection(
     status_of: Callable[[str], Status],
     name: str,
 ) -> None:
-    """A busy worker of any dialect dies; its task is with the next long before any timer."""
+    """A busy worker of any dialect dies; its task goes to the next before any silence counts."""
     broker = pound_serve()
     status = status_of(broker.frontend)
     victim: Process = work(name, broker.backend, "--work", "600")
@@ -59,12 +57,10 @@ def test_death_is_seen_from_the_connection(
         status.wait(lambda now: now["counters"]["running"] == 1)
         work(name, broker.backend)
         status.wait_workers(2)
-        start = time.monotonic()
         victim.signal(signal.SIGKILL)
         assert client.take() == digest([b"q"])
-        took = time.monotonic() - start
-    print(f"{name}: {took * 1000:.1f} ms from SIGKILL to the answer of the next worker")
-    assert took < SEEN_S
+    assert status.counter("losses") == 1
+    assert status.counter("expired_workers") == 0
 
 
 def test_all_workers_die_and_others_come(

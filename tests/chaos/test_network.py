@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -80,13 +81,13 @@ def test_slow_network(
     proxied: Callable[[str], Proxy],
     status_of: Callable[[str], Status],
 ) -> None:
-    """50 ms each way, under heartbeats of 200 ms: nobody is taken for dead."""
-    broker = pound_serve(**RATES)
+    """250 ms each way, under heartbeats of a second: nobody is taken for dead."""
+    broker = pound_serve()
     front, back = proxied(broker.frontend), proxied(broker.backend)
-    front.delay = back.delay = 0.05
+    front.delay = back.delay = 0.25
     names = ["req", "ppp", "mdp1", "mdp2", "pnd"]
     for name in names:
-        work(name, back.url, *(() if name == "req" else BEATS))
+        work(name, back.url)
     status = status_of(broker.frontend)
     status.wait_workers(len(names))
     load = load_on(front.url)
@@ -112,29 +113,36 @@ def test_half_open_idle_worker_expires_by_its_dialects_heartbeat(
     status.wait_workers(1)
     back.silent = True
     status.wait_workers(0)
-    assert status.counter("expired_workers") == 1
+    assert status.counter("expired_workers") >= 1
     back.silent = False
     status.wait_workers(1)
 
 
-def test_half_open_busy_pnd_worker_loses_its_task(
+def test_half_open_busy_worker_loses_its_task(
     pound_serve: Callable[..., Served],
+    spawn: Callable[..., Process],
     work: Callable[..., Process],
     proxied: Callable[[str], Proxy],
     status_of: Callable[[str], Status],
+    tmp_path: Path,
 ) -> None:
+    """Pound's own, which beats while its handler works; what it answers at last comes too late."""
+    gate, runs = tmp_path / "gate", tmp_path / "runs"
     broker = pound_serve(**RATES)
     back = proxied(broker.backend)
-    work("pnd", back.url, "--work", "0.5", *BEATS)
+    command = pound_command("worker", "tests.chaos.ends:gated", "--connect", back.url)
+    spawn([*command, "--service", "work"], clean_environ(RUNS=str(runs)))
     status = status_of(broker.frontend)
     status.wait_workers(1)
     with CLIENTS["dealer"](broker.frontend) as client:
-        client.ask([b"q"])
+        client.ask([bytes(gate)])
         status.wait(lambda now: bool(now["counters"]["running"] == 1))
         back.silent = True
         work("ppp", broker.backend, *BEATS)
-        assert client.take() == digest([b"q"])
+        assert client.take() == digest([bytes(gate)])
         back.silent = False
+        gate.touch()
+        wait_until(runs.exists)
         assert client.poll(0.5) is None
 
 

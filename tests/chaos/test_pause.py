@@ -27,6 +27,7 @@ LATENCY_S = 1.5  # a loaded machine; whoever waits for a silence to pass waits f
 SILENCE_S = 2.5
 RATES = {"heartbeat": "0.5", "liveness": "5"}  # their product
 TASK_S = 0.4
+LONG_S = 2.0  # a task that is still at work when the one who holds it has been stopped
 HELD = 2  # tasks of each worker
 KINDS = {"sync": "work", "aio": "awork"}
 AtWork: TypeAlias = tuple[Served, list[Process], Status]
@@ -89,9 +90,11 @@ def stopped() -> Iterator[Callable[..., ExitStack]]:
         stack.close()
 
 
-def ask(client: pound.Client, count: int, word: str = "") -> dict[Future[bytes], bytes]:
+def ask(
+    client: pound.Client, count: int, word: str = "", each: float = TASK_S
+) -> dict[Future[bytes], bytes]:
     """Ask `count` requests of each kind of worker."""
-    asked = requests(count, str(TASK_S), list(KINDS), word)
+    asked = requests(count, str(each), list(KINDS), word)
     return {client.submit(kind, body): body for kind, body in asked}
 
 
@@ -118,12 +121,12 @@ def test_workers_stopped_with_tasks_in_hand(
     """They are given up, nobody else offers their service, and they finish what they hold."""
     broker, crew, status = at_work
     with pound.Client(broker.frontend) as client:
-        futures = ask(client, HELD)
+        futures = ask(client, HELD, each=LONG_S)
         status.wait(lambda now: now["counters"]["running"] == len(futures))
         with stopped(*crew):
             status.wait(lambda now: now["counters"]["expired_workers"] == len(crew))
             status.wait_workers(0)
-        answered_in_time(futures, LATENCY_S + TASK_S)
+        answered_in_time(futures, LATENCY_S + LONG_S)
         answered_in_time(ask(client, 1, "after "), LATENCY_S + TASK_S)
     counters = status.read()["counters"]
     assert counters["losses"] == HELD * len(crew)  # one each, when they were given up
@@ -185,12 +188,12 @@ def test_broker_stopped_with_tasks_in_hand(
     """Workers and clients have left the silent broker, and are back in time; amnesty for all."""
     broker, crew, status = at_work
     with pound.Client(broker.frontend, heartbeat=0.5) as client:
-        futures = ask(client, 2 * HELD)
+        futures = ask(client, 2 * HELD, each=LONG_S)
         status.wait(lambda now: now["counters"]["running"] == HELD * len(crew))
         with stopped(broker.process):
             begun = time.monotonic()
             wait_until(lambda: time.monotonic() - begun > 2 * SILENCE_S)
-        answered_in_time(futures, LATENCY_S + 2 * TASK_S)
+        answered_in_time(futures, LATENCY_S + 2 * LONG_S)
         answered_in_time(ask(client, 1, "after "), LATENCY_S + TASK_S)
     counters = status.read()["counters"]
     assert counters["pauses"] >= 1

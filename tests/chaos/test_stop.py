@@ -21,7 +21,7 @@ from tests.peers.mdp2 import Mdp2Worker
 from tests.peers.pnd_worker import PndWorker
 from tests.peers.ppp_worker import PppWorker, TextPppWorker
 from tests.peers.req_worker import ReqWorker
-from tests.support import Process, Served, stop_process
+from tests.support import Process, Served, is_stopped, stop_process, wait_until
 
 PAUSE = 10.0  # seconds; longer than every dialect's patience at its own rate
 
@@ -48,7 +48,6 @@ def test_zombie(
     pound_serve: Callable[..., Served],
     work: Callable[..., Process],
     status_of: Callable[[str], Status],
-    stopped: Callable[[int], None],
     name: str,
 ) -> None:
     """A stopped worker's task goes to the next (by heartbeat or lease); its late answer is dropped.
@@ -58,11 +57,10 @@ def test_zombie(
     broker = pound_serve(heartbeat="0.2", liveness="3", lease="0.5")
     status = status_of(broker.frontend)
     beat = () if name == "req" else ("--heartbeat", "0.2")
-    zombie: Process = work(name, broker.backend, "--work", "0.3", *beat)
+    zombie: Process = work(name, broker.backend, "--stops", *beat)
     with CLIENTS["dealer"](broker.frontend) as client:
         client.ask([b"q"])
-        status.wait(lambda now: now["counters"]["running"] == 1)
-        stopped(zombie.pid)
+        wait_until(lambda: is_stopped(zombie.pid))
         work(name, broker.backend, *beat)
         assert client.take() == digest([b"q"])
         zombie.signal(signal.SIGCONT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import zmq
@@ -11,17 +12,22 @@ import zmq
 from tests.interop.rig import Own, Rig
 from tests.interop.test_status import status
 from tests.peers import pnd_wire as wire
-from tests.peers.catalogue import BEAT
 from tests.peers.dealer_client import DealerClient
 from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_worker import PndWorker
 from tests.support import wait_until
 
+BEAT = 5.0  # of all here: nobody's silence is to count, however slow the machine is
 NARROW: dict[int, int] = {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}  # takes in next to nothing unread
 
 BODY_BYTES = 8192
 OPEN = 4  # bodies that fit the bound of these tests
 BOUND_BYTES = OPEN * (BODY_BYTES + 64)
+
+
+@pytest.fixture
+def rig_of(rig_of: Callable[..., Rig]) -> Callable[..., Rig]:
+    return partial(rig_of, heartbeat=BEAT)
 
 
 def test_bodies_of_running_requests_count(rig_of: Callable[..., Rig], own: Own) -> None:
@@ -170,8 +176,8 @@ def test_a_worker_is_sent_no_more_than_its_pipe_may_hold(
     rig_of: Callable[..., Rig], own: Own
 ) -> None:
     """Tasks for a worker that does not read go to the next one."""
-    rig = rig_of(undelivered_bytes_max=UNREAD_BYTES, heartbeat=5)
-    deaf = own(NarrowWorker(rig.backend, heartbeat=5, capacity=1000))
+    rig = rig_of(undelivered_bytes_max=UNREAD_BYTES)
+    deaf = own(NarrowWorker(rig.backend, heartbeat=BEAT, capacity=1000))
     rig.ready(deaf)
     client = own(PndClient(rig.frontend))
     client.welcome()
@@ -265,7 +271,7 @@ def test_a_client_is_written_one_page_with_rows_a_turn(rig: Rig, own: Own) -> No
     client.open.update((number + 1, page) for number, page in enumerate(pages))
     client.put(*pages)
     while len(client.answers) < count:
-        client.pump(BEAT)
+        client.pump(0.1)
     refused = [answer for _, answer in client.answers if isinstance(answer, FailedError)]
     client.answers.clear()
     assert len(refused) == count - 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ def worker_main(*classes: type[Worker]) -> None:
     parser.add_argument("--heartbeat", type=float)
     parser.add_argument("--capacity", type=int)
     parser.add_argument("--work", type=float, default=0.0, help="seconds that a task takes")
+    parser.add_argument("--stops", action="store_true", help="itself, with its first task in hand")
     parser.add_argument("--journal", type=Path, help="append process and body of each task")
     given = parser.parse_args()
     form = next(c for c in classes if c.__name__ == given.form)
@@ -47,16 +49,23 @@ def worker_main(*classes: type[Worker]) -> None:
         print("ready", flush=True)
 
     worker.ready = tell  # type: ignore[method-assign]
-    worker.serve(handler(given.work, given.journal), threading.Event())
+    worker.serve(handler(given.work, given.stops, given.journal), threading.Event())
 
 
-def handler(work: float, journal: Path | None) -> Callable[[Body], Body]:
-    """Give a handler that takes `work` seconds, keeps a journal and answers with the digest."""
+def handler(work: float, stops: bool, journal: Path | None) -> Callable[[Body], Body]:
+    """Give a handler that takes `work` seconds, keeps a journal and answers with the digest.
+
+    With `stops`, the first task takes as long as the process is stopped: SIGCONT ends it.
+    """
     line = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if journal else -1
 
     def handle(body: Body) -> Body:
+        nonlocal stops
         if line >= 0:
             os.write(line, b"%d %s\n" % (os.getpid(), body[0][:64]))
+        if stops:
+            stops = False
+            os.kill(os.getpid(), signal.SIGSTOP)
         if work:
             time.sleep(work)
         return digest(body)
