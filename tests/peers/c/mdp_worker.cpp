@@ -1,6 +1,6 @@
 // A Majordomo 0.1 worker in C++ that keeps the reply address as a C string.
 //
-// usage: mdp_worker URL SERVICE. It answers as req_worker.c does, until it is killed; DISCONNECT
+// usage: mdp_worker URL SERVICE [SERVER PUBLIC SECRET]. It answers as req_worker.c does, until it is killed; DISCONNECT
 // makes it open a new socket and say READY again.
 
 #include <cstdio>
@@ -13,17 +13,17 @@
 
 namespace {
 
-void *open_ready(void *context, const char *url, const char *service)
+void *open_ready(void *context, char **arguments)
 {
     void *socket = zmq_socket(context, ZMQ_DEALER);
     int linger = 0;
     zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-    if (zmq_connect(socket, url) != 0)
+    if (keys_set(socket, arguments + 3) != 0 || zmq_connect(socket, arguments[1]) != 0)
         std::exit(1);
     string_send(socket, "", ZMQ_SNDMORE);
     string_send(socket, "MDPW01", ZMQ_SNDMORE);
     string_send(socket, "\x01", ZMQ_SNDMORE);
-    string_send(socket, service, 0);
+    string_send(socket, arguments[2], 0);
     return socket;
 }
 
@@ -48,10 +48,10 @@ std::string frame(void *socket)
 
 int main(int argc, char **argv)
 {
-    if (argc < 3)
+    if (argc != 3 && argc != 6)
         return 2;
     void *context = zmq_ctx_new();
-    void *worker = open_ready(context, argv[1], argv[2]);
+    void *worker = open_ready(context, argv);
     std::puts("ready");
     std::fflush(stdout);
     for (;;) {
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
                 return 1;
         } else if (command == "\x05") {
             zmq_close(worker);
-            worker = open_ready(context, argv[1], argv[2]);
+            worker = open_ready(context, argv);
         } else if (command == "\x04")
             send_command(worker, "\x04", false);
     }

@@ -1,6 +1,6 @@
 /* A Paranoid Pirate worker in C that treats the client address as a string.
 
-   usage: ppp_worker URL. READY is one byte 0x01, a heartbeat one byte 0x02, once a second both
+   usage: ppp_worker URL SERVICE [SERVER PUBLIC SECRET]. READY is one byte 0x01, a heartbeat one byte 0x02, once a second both
    ways. It answers as req_worker.c does, until it is killed. */
 
 #include <stdio.h>
@@ -12,11 +12,11 @@
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
+    if (argc != 3 && argc != 6)
         return 2;
     void *context = zmq_ctx_new();
     void *worker = zmq_socket(context, ZMQ_DEALER);
-    if (zmq_connect(worker, argv[1]) != 0)
+    if (keys_set(worker, argv + 3) != 0 || zmq_connect(worker, argv[1]) != 0)
         return 1;
     string_send(worker, "\x01", 0);
     puts("ready");

@@ -1,6 +1,6 @@
 /* A plain worker in C that treats the client address as a string, as the Guide's C workers do.
 
-   usage: req_worker URL. It says READY, prints "ready", and answers each task with the length of
+   usage: req_worker URL SERVICE [SERVER PUBLIC SECRET]. It says READY, prints "ready", and answers each task with the length of
    its body's first part and that part reversed, until it is killed. The address goes through
    s_recv/s_send alike: read into a fixed buffer, cut at its size, copied with strdup, measured with
    strlen. An address with a NUL byte, or one of 256 bytes or more, does not survive that. */
@@ -14,11 +14,11 @@
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
+    if (argc != 3 && argc != 6)
         return 2;
     void *context = zmq_ctx_new();
     void *worker = zmq_socket(context, ZMQ_REQ);
-    if (zmq_connect(worker, argv[1]) != 0)
+    if (keys_set(worker, argv + 3) != 0 || zmq_connect(worker, argv[1]) != 0)
         return 1;
     string_send(worker, "READY", 0);
     puts("ready");

@@ -24,9 +24,21 @@ static int string_send(void *socket, const char *string, int flags)
     return zmq_send(socket, string, strlen(string), flags) < 0 ? -1 : 0;
 }
 
+/* Have a client socket prove a key: `keys` are the server's public key, and the pair; NULL: none. */
+static int keys_set(void *socket, char **keys)
+{
+    if (!*keys)
+        return 0;
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, keys[0], strlen(keys[0])) != 0
+        || zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, keys[1], strlen(keys[1])) != 0
+        || zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, keys[2], strlen(keys[2])) != 0)
+        return -1;
+    return 0;
+}
+
 /* Read the body that is left of a task; send [address, empty, size of part 0 in decimal, part 0
    reversed]. */
-static int answer(void *socket, const char *address)
+static inline int answer(void *socket, const char *address)
 {
     zmq_msg_t part;
     zmq_msg_init(&part);
