@@ -11,6 +11,7 @@ from pound._dispatch.dispatcher cimport disp_held_ms
 from pound._dispatch.model cimport PRIORITIES, counters_t, service_t, worker_t
 from pound._wire.codes cimport dialect_name
 from pound._wire.packets cimport RECORD_SIZE, put_reply, store_u32
+from pound.security.table cimport identity_t, keytable_t
 from .kinds cimport (
     C_ANSWERS_UNKNOWN, C_CONTROL_BYTES, C_COUNT, C_HELD_BYTES, C_PIPE_BYTES, C_UNDELIVERED_BYTES)
 from .services cimport service_find
@@ -297,6 +298,18 @@ cdef void page_workers(broker_t *b, buffer_t *out, uint32_t after) noexcept nogi
     put_text(out, "}")
 
 
+# put_identity writes the name that a peer's key has, or null.
+cdef void put_identity(broker_t *b, buffer_t *out, const peer_t *peer) noexcept nogil:
+    cdef const keytable_t *table = b.guard.table
+    cdef const identity_t *identity
+    if peer.rights.identity >= table.identities_room:
+        put_null(out, "identity")
+        return
+    identity = &table.identities[peer.rights.identity]
+    put_key(out, "identity")
+    put_bytes(out, identity.name, identity.name_size)
+
+
 cdef void worker_row(
         broker_t *b, buffer_t *out, uint32_t number, peer_t *peer) noexcept nogil:
     cdef worker_t *w = &b.d.workers[number]
@@ -309,6 +322,8 @@ cdef void worker_row(
     put_text(out, "\"")
     put_key(out, "label")
     put_bytes(out, peer.label.bytes, peer.label.size)
+    if b.guard != NULL:
+        put_identity(b, out, peer)
     put_key(out, "services")
     put_text(out, "[")
     for i in range(w.n_offers):

@@ -57,11 +57,11 @@ cdef void rights_route(broker_t *b, route_t *route, const char *proof) noexcept 
     route.listener = NO_LISTENER
     if proof[0] == 0:
         return
+    memcpy(route.proof, proof, min(strlen(proof), <size_t> PROOF_SIZE))
     if not proof_read(<const uint8_t *> proof, strlen(proof), &read) or (
             read.salt != b.guard.rules.salt or read.listener >= b.guard.rules.n_listeners):
         route.denied = REFUSED_UNPROVEN
         return
-    memcpy(route.proof, proof, PROOF_SIZE)
     route.serial = read.serial
     route.listener = read.listener
     rights_count(b, route)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import zmq
 
 from pound.security import edits
@@ -14,6 +15,7 @@ from pound.security.keyring import PEERS_FILE, KeyDirectory
 from pound.security.peer import Peer as Enrolled
 from tests.interop.rig import Rig
 from tests.peers.base import Peer
+from tests.support import wait_until
 
 P = TypeVar("P", bound=Peer)
 
@@ -51,6 +53,16 @@ class Keys:
     def form(self, form: type[P], name: str) -> type[P]:
         """Return `form` whose sockets prove the key of `name`."""
         return type(form.__name__, (form,), {"options": {**form.options, **self.options(name)}})
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    """Wait for lines of an event; give all that there are."""
+
+    def lines() -> list[str]:
+        said = [record.getMessage() for record in caplog.records]
+        return [line for line in said if line.startswith(event + " ")]
+
+    return wait_until(lines)
 
 
 class KeyedRig(Rig):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.interop.guarded import GuardedBroker
-from tests.interop.keyed import KeyedRig, Keys
+from tests.interop.keyed import KeyedRig, Keys, lines_of
 from tests.interop.rig import DISCONNECTS, MDP_FORMS, QUICK, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
@@ -354,6 +354,6 @@ def test_rights_that_end_are_logged(
     rig.ready(open_as(PndWorker, "anvil", service=b"work"))
     revoke(rig, "anvil")
     rig.wait_stat("workers", 0)
-    (line,) = [r.getMessage() for r in caplog.records if "rights lost" in r.getMessage()]
+    (line,) = lines_of(caplog, "rights lost")
     assert line.startswith('rights lost peer=tests:0 why="the key was revoked')
     assert line.endswith("dialect=pnd identity=anvil")

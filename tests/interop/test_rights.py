@@ -5,6 +5,7 @@ The peers are real libzmq sockets with CURVE keys, and raw ones where libzmq wou
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import zmq
 import pound
 from pound._broker.names import DIALECTS
 from tests.interop.guarded import ALL_DIALECTS, ALL_ROLES, GuardedBroker
-from tests.interop.keyed import KeyedRig, Keys
+from tests.interop.keyed import KeyedRig, Keys, lines_of
 from tests.interop.rig import QUICK, QUIET, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
@@ -95,6 +96,8 @@ def test_each_role_does_its_own(rig: KeyedRig, open_as: Open) -> None:
     assert client.take()[1] == [b"a"]
     page = open_as(PndClient, "ops", service=b"pound.status")
     assert b"uptime_ms" in page.request([])[0]
+    workers = open_as(PndClient, "ops", service=b"pound.workers").request([])[0]
+    assert json.loads(workers)["workers"][0]["identity"] == "anvil"
 
 
 @pytest.mark.parametrize(
@@ -521,9 +524,7 @@ def test_what_is_refused_is_logged_with_the_keys_name(
         peer.send(wire.packet(session, [Record(wire.HELLO, parts=[label])]))
         peer.send(wire.packet(session, [wire.request(1, [b"q"], b"bad\r\nname\x00")]))
         errors_of(peer)
-    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("denied")]
-    assert len(lines) == 1  # whatever it calls itself
-    (line,) = lines
+    (line,) = lines_of(caplog, "denied")  # one, whatever it calls itself
     assert line.endswith(" dialect=pnd identity=narrow")
     assert "the key may not use this service" in line
     assert line.isprintable()
@@ -534,7 +535,7 @@ def test_worker_that_may_not_serve_is_logged(
 ) -> None:
     open_as(PndWorker, "narrow", service=b"secret").ready()
     rig.wait_stat("denied", 1)
-    (line,) = [r.getMessage() for r in caplog.records if "worker refused" in r.getMessage()]
+    (line,) = lines_of(caplog, "worker refused")
     assert "service=secret" in line
     assert "the key may not use this service" in line
     assert line.endswith("identity=narrow")
