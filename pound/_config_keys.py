@@ -34,6 +34,10 @@ TIME_UNITS = {
     "h": 3600.0,
     "d": 86400.0,
 }
+RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*")
+RATE_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+RATE_MAX = 1e9
+BURST_SECONDS = 2  # of its rate, that a client may ask at once
 AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")  # a number and its unit
 FLAG_WORDS = {
     "1": True,
@@ -147,6 +151,28 @@ def seconds_of(text: str) -> float:
         raise ValueError(
             f"{text!r} is not a time: a number of seconds, or 500ms, 30s, 2m, 1h"
         ) from None
+
+
+def rate_of(label: str, value: object) -> float:
+    """Return requests per second of a rate such as ``100/s``; an empty one, no limit, is 0.
+
+    Raises
+    ------
+    ConfigError
+        It is none; `label` is the key that it is of.
+    """
+    if value == "":
+        return 0.0
+    match = RATE.fullmatch(value) if isinstance(value, str) else None
+    rate = float(match[1]) / RATE_SECONDS[match[2]] if match else 0.0
+    if not 0 < rate <= RATE_MAX:
+        raise ConfigError(f"{label}: {value!r} is no rate, such as 100/s, 30/m or 5/h")
+    return rate
+
+
+def burst_of(rate: float) -> float:
+    """Return how many requests may come at once at a rate per second."""
+    return max(1.0, BURST_SECONDS * rate)
 
 
 def _parse_seconds(key: Key, value: object) -> float:

@@ -28,11 +28,13 @@ from pound._broker.lifetime cimport SEEDS, broker_free, broker_new, broker_table
 from pound._broker.log_queue cimport (
     log_t, logs_close, logs_dropped, logs_lost, logs_open, logs_t, logs_take, logs_wait)
 from pound._broker.loop cimport loop_run
+from pound._broker.quotas cimport quotas_take
 from pound._broker.services cimport service_named
 from pound._broker.state cimport (
     COMMAND_DRAIN, COMMAND_STOP, COUNTERS, broker_t, settings_t, socket_t)
+from pound._dispatch.dispatcher cimport disp_service_quota
 from pound._dispatch.limits cimport limits_default, limits_t
-from pound._dispatch.model cimport OPENED_PINNED, counters_t
+from pound._dispatch.model cimport OPENED_PINNED, counters_t, quota_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from pound.security.keytable cimport Keytable, keytable_taken
 from pound.security.table cimport keytable_delete, keytable_t
@@ -47,6 +49,16 @@ cdef enum:
 
 cdef int64_t ns(object seconds):
     return <int64_t> (seconds * 1e9)
+
+
+cdef quota_t quota(uint32_t open_max, uint64_t bytes_max, double per_second, double burst):
+    """What one may have open, and ask; 0: no limit."""
+    cdef quota_t values
+    values.open_max = open_max
+    values.bytes_max = bytes_max
+    values.interval_ns = max(1, <int64_t> (1e9 / per_second)) if per_second else 0
+    values.burst_ns = <int64_t> ((burst - 1) * values.interval_ns)
+    return values
 
 
 cdef uint64_t seed():
@@ -176,6 +188,7 @@ cdef class Core:
     cdef uint32_t _open_service(self, bytes name, object service) except? 0:
         cdef int64_t lease = self.b.settings.lease_ns
         cdef uint32_t number
+        cdef quota_t quota_each
         if service is not None and service.lease is not None:
             lease = ns(service.lease)
         number = service_named(self.b, <const uint8_t *> <const char *> name, len(name), lease,
@@ -183,7 +196,12 @@ cdef class Core:
         if number == NONE:
             raise ValueError(
                 f"service {name!r} cannot be opened: services_max is too small")
-        self.b.services.at[number].one_part = service is not None and service.one_part
+        if service is not None:
+            self.b.services.at[number].one_part = service.one_part
+            quota_each = quota(
+                service.client_open_max, service.client_bytes_max, service.client_rate_per_second,
+                service.client_burst)
+            disp_service_quota(self.b.d, number, &quota_each)
         return number
 
     def __dealloc__(self):
@@ -225,6 +243,8 @@ cdef class Core:
         self.b.guard = guard_new(taken, salt)
         if self.b.guard == NULL:
             keytable_delete(taken)
+            raise MemoryError
+        if quotas_take(self.b) < 0:
             raise MemoryError
         for curve, roles, dialects in listeners:
             if guard_listener(self.b.guard, curve, roles, dialects) < 0:

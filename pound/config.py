@@ -17,7 +17,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pound._config_keys import ENVIRONMENT_PREFIX, Key, check_service_name, suggestion
+from pound._config_keys import (
+    ENVIRONMENT_PREFIX,
+    Key,
+    burst_of,
+    check_service_name,
+    rate_of,
+    suggestion,
+)
 from pound.errors import ConfigError
 from pound.security.listener import Listener, check_set, listener_of
 from pound.security.names import SIDES
@@ -66,18 +73,42 @@ class ServiceConfig:
         Seconds that a task may stay with a worker; 0 means no limit, None the broker's `lease`.
     one_part : bool
         Refuse requests whose body has other than one part (for workers that break on them).
+    client_open_max, client_bytes_max : int
+        What one client may have open in this service, in number and in bytes; 0: no limit. Clients
+        with the same key count as one.
+    client_rate : str
+        How often one client may ask, as ``100/s``; empty: no limit.
     """
 
     lease: float | None = None
     one_part: bool = False
+    client_open_max: int = 0
+    client_bytes_max: int = 0
+    client_rate: str = ""
 
     def __post_init__(self) -> None:
-        """Check both values."""
+        """Check all values."""
         if self.lease is not None:
             key = Key("lease", "seconds", None, "")
             object.__setattr__(self, "lease", key.parse(self.lease))
         if not isinstance(self.one_part, bool):
             raise ConfigError(f"one_part: {self.one_part!r} is neither true nor false")
+        for key in (
+            Key("client_open_max", "count", 0, "", 0, NUMBERS_MAX),
+            Key("client_bytes_max", "size", 0, "", 0, 1 << 62),
+        ):
+            object.__setattr__(self, key.name, key.parse(getattr(self, key.name)))
+        rate_of("client_rate", self.client_rate)
+
+    @property
+    def client_rate_per_second(self) -> float:
+        """The rate as a number; 0: no limit."""
+        return rate_of("client_rate", self.client_rate)
+
+    @property
+    def client_burst(self) -> float:
+        """How many requests one client may ask at once, with a rate."""
+        return burst_of(self.client_rate_per_second)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -226,12 +226,12 @@ static void take_task(struct peer *worker, const struct record *record) {
     size_t head = TASK_HEAD_SIZE;
     if (record->rest_size >= TASK_HEAD_SIZE)
         head += get_u16(record->rest + 6);
-    if (++pnd_of(worker)->tasks > run->options->capacity)
+    if (++pnd_of(worker)->tasks > run->options->capacity && !run->options->work_us)
         run_error(run, "more tasks at once than the capacity of %u", run->options->capacity);
     if (!one_part(record, head, &body) || !body_sound(&run->body, body.data, body.size, &tag))
         run_error(run, "a TASK whose body is not what was sent");
     else
-        put_reply(worker, record->id, tag);
+        peer_works(worker, record->id, tag);
 }
 
 static void take_reply(struct peer *client, const struct record *record) {
@@ -366,6 +366,7 @@ const struct dialect pnd_dialect = {
     .message = pnd_message,
     .open = pnd_open,
     .request = pnd_request,
+    .reply = put_reply,
     .seal = pnd_seal,
     .beat = pnd_beat,
     .close = pnd_close,

@@ -170,9 +170,9 @@ static void print_report(const struct run *run, const struct result *result) {
     const struct histogram *h = &run->latency;
     double requests = h->total ? (double)h->total : 1;
     printf("{\"dialect\": \"%s\", \"clients\": %u, \"outstanding\": %u, \"workers\": %u, "
-           "\"capacity\": %u, \"bytes\": %zu, \"answers\": %llu, ",
-           o->dialect->name, o->clients, o->outstanding, o->workers, o->capacity, o->bytes,
-           (unsigned long long)run->answers);
+           "\"capacity\": %u, \"work_us\": %u, \"bytes\": %zu, \"answers\": %llu, ",
+           o->dialect->name, o->clients, o->outstanding, o->workers, o->capacity, o->work_us,
+           o->bytes, (unsigned long long)run->answers);
     printf("\"seconds\": %.4f, \"requests\": %llu, \"per_s\": %.1f, ", result->seconds,
            (unsigned long long)h->total, requests / result->seconds);
     printf("\"reads\": %.4f, \"writes\": %.4f, \"messages\": %.4f, ",
@@ -181,6 +181,11 @@ static void print_report(const struct run *run, const struct result *result) {
     printf("\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f, ",
            (double)histogram_quantile(h, 0.5) / 1e3, (double)histogram_quantile(h, 0.99) / 1e3,
            (double)histogram_quantile(h, 0.999) / 1e3, (double)h->highest_ns / 1e3);
+    if (run->light.total)
+        printf("\"light_p50_us\": %.2f, \"light_p99_us\": %.2f, \"light_requests\": %llu, ",
+               (double)histogram_quantile(&run->light, 0.5) / 1e3,
+               (double)histogram_quantile(&run->light, 0.99) / 1e3,
+               (unsigned long long)run->light.total);
     printf("\"errors\": %llu, \"lost\": %llu, \"first_error\": ", (unsigned long long)run->errors,
            (unsigned long long)result->lost);
     print_text(run->first_error);
@@ -231,6 +236,7 @@ static void run_free(struct run *run) {
     free(run->peers);
     free(run->dirty);
     bytes_free(&run->scratch);
+    free(run->work.pieces);
     body_free(&run->body);
 }
 

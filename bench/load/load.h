@@ -14,6 +14,7 @@
 #include "curve.h"
 #include "histogram.h"
 #include "window.h"
+#include "work.h"
 #include "zmtp.h"
 
 struct run;
@@ -38,6 +39,7 @@ struct dialect {
     void (*message)(struct peer *, struct message *);    /* ZMTP: one message arrived */
     void (*open)(struct peer *);                         /* connected: introduce yourself */
     void (*request)(struct peer *, uint64_t id);         /* append one request */
+    void (*reply)(struct peer *, uint64_t token, uint64_t tag); /* append a worker's answer */
     void (*seal)(struct peer *);                         /* finish what is being built, if `own` */
     void (*beat)(struct peer *);                         /* every BEAT_NS */
     void (*close)(struct peer *);
@@ -49,8 +51,10 @@ struct options {
     const char *backend;       /* host:port that workers connect to */
     uint32_t clients;
     uint32_t outstanding;      /* requests that each client keeps open */
+    uint32_t light;            /* the first of the clients, which keep one open each */
     uint32_t workers;
     uint32_t capacity;         /* tasks that a worker holds at once */
+    uint32_t work_us;          /* how long a worker takes for a task, in the mean; 0: no time */
     size_t bytes;              /* of each body */
     uint32_t warm_up_ms;
     uint32_t duration_ms;
@@ -106,6 +110,8 @@ struct run {
     uint64_t errors;
     char first_error[160];
     struct histogram latency;  /* of the answers in the measured time */
+    struct histogram light;    /* of those to light clients */
+    struct work work;          /* what workers are at, when a task takes time */
     uint64_t reads;            /* system calls of this program, in the measured time */
     uint64_t writes;
     uint64_t messages;         /* ZMTP messages that came in then; of the floor, none */
@@ -135,6 +141,9 @@ void peer_ready(struct peer *peer);
 
 /* peer_answered takes a final answer to a request; the client sends the next. */
 void peer_answered(struct peer *client, uint64_t id, const uint8_t *body, size_t size);
+
+/* peer_works takes a task: the worker answers it now, or when its time is over. */
+void peer_works(struct peer *worker, uint64_t token, uint64_t tag);
 
 /* peer_tag returns the tag of a request's body: the client and the id. */
 static inline uint64_t peer_tag(const struct peer *client, uint64_t id) {

@@ -11,7 +11,7 @@
 
 enum {
     EVENTS_MAX = 1024,
-    WAIT_MS = 10,
+    WAIT_NS = 10 * MS_NS,
     READ_SIZE = 256 * 1024, /* of one read into the scratch bytes */
     TAIL_READ = 64 * 1024,  /* at least, of one read behind the start of a message */
 };
@@ -57,9 +57,15 @@ static void peer_seal(struct peer *peer) {
 
 /* --- requests and answers */
 
+/* window_most returns how many requests a client keeps open. */
+static uint32_t window_most(const struct peer *client) {
+    const struct options *o = client->run->options;
+    return client->number < o->light ? 1 : o->outstanding;
+}
+
 void peer_fill(struct peer *client) {
     struct run *run = client->run;
-    while (client->window.open < run->options->outstanding) {
+    while (client->window.open < window_most(client)) {
         uint64_t id = window_open(&client->window, run->now_ns);
         if (!id)
             break;
@@ -84,10 +90,47 @@ void peer_answered(struct peer *client, uint64_t id, const uint8_t *body, size_t
     }
     run->open--;
     run->answers++;
-    if (run->phase == PHASE_MEASURING)
+    if (run->phase == PHASE_MEASURING) {
         histogram_add(&run->latency, run->now_ns - sent_ns);
+        if (client->number < run->options->light)
+            histogram_add(&run->light, run->now_ns - sent_ns);
+    }
     if (run->phase != PHASE_ENDING)
         peer_fill(client);
+}
+
+/* --- tasks */
+
+void peer_works(struct peer *worker, uint64_t token, uint64_t tag) {
+    struct run *run = worker->run;
+    uint64_t mean_ns = run->options->work_us * (uint64_t)1000;
+    if (!mean_ns) {
+        run->dialect->reply(worker, token, tag);
+        return;
+    }
+    uint64_t due_ns = run->now_ns + work_ns(&run->work, mean_ns);
+    work_add(&run->work, (struct piece){due_ns, worker, token, tag});
+}
+
+/* run_work answers what is finished. */
+static void run_work(struct run *run) {
+    while (run->work.n && run->work.pieces[0].due_ns <= run->now_ns) {
+        struct piece done = work_take(&run->work);
+        if (done.worker->fd >= 0)
+            run->dialect->reply(done.worker, done.token, done.tag);
+    }
+}
+
+/* wait_ns returns how long the turn may wait for something to happen. */
+static uint64_t wait_ns(const struct run *run) {
+    uint64_t now_ns;
+    if (!run->work.n)
+        return WAIT_NS;
+    now_ns = clock_ns();
+    if (run->work.pieces[0].due_ns <= now_ns)
+        return 0;
+    uint64_t left_ns = run->work.pieces[0].due_ns - now_ns;
+    return left_ns < WAIT_NS ? left_ns : WAIT_NS;
 }
 
 /* --- reading */
@@ -396,8 +439,10 @@ void run_turn(struct run *run) {
     struct epoll_event events[EVENTS_MAX];
     if (!run->scratch.room)
         bytes_reserve(&run->scratch, READ_SIZE);
-    int n = epoll_wait(run->epoll, events, EVENTS_MAX, WAIT_MS);
+    struct timespec wait = {.tv_nsec = (long)wait_ns(run)};
+    int n = epoll_pwait2(run->epoll, events, EVENTS_MAX, &wait, NULL);
     run->now_ns = clock_ns();
+    run_work(run);
     for (int i = 0; i < n; i++)
         peer_event(events[i].data.ptr, events[i].events);
     run_beat(run);

@@ -15,7 +15,9 @@ static _Noreturn void usage(const char *complaint) {
             "load: %s\n"
             "usage: load DIALECT --frontend HOST:PORT [--backend HOST:PORT] [options]\n"
             "  --clients N      8     --outstanding N  64  (requests each client keeps open)\n"
+            "  --light N        0     (of the clients: they keep one request open each)\n"
             "  --workers N      16    --capacity N     1   (tasks a worker holds, where it says)\n"
+            "  --work-us N      0     (for each task, in the mean; PND)\n"
             "  --bytes N        64    (of each body, from %d)\n"
             "  --warm-up-ms N   500   --duration-ms N  2000\n"
             "  --pid N                (of the subject: its CPU time is taken)\n"
@@ -58,7 +60,7 @@ static const char *endpoint(const char *text) {
 
 enum setting {
     FRONTEND, BACKEND, CLIENTS, OUTSTANDING, WORKERS, CAPACITY, BYTES, WARM_UP, DURATION, PID,
-    DISTRIBUTION, FILL_FIRST, CONNECTS, CURVE, SODIUM,
+    DISTRIBUTION, FILL_FIRST, LIGHT, WORK, CONNECTS, CURVE, SODIUM,
 };
 
 static const struct option long_options[] = {
@@ -77,6 +79,8 @@ static const struct option long_options[] = {
     {"connects", no_argument, NULL, CONNECTS},
     {"curve", required_argument, NULL, CURVE},
     {"sodium", required_argument, NULL, SODIUM},
+    {"light", required_argument, NULL, LIGHT},
+    {"work-us", required_argument, NULL, WORK},
     {0},
 };
 
@@ -97,6 +101,8 @@ static void set(struct options *o, int which, const char *value) {
     case CONNECTS: o->connects = true; break;
     case CURVE: o->curve = value; break;
     case SODIUM: o->sodium = value; break;
+    case LIGHT: o->light = number(value, 0, COUNT_MAX); break;
+    case WORK: o->work_us = number(value, 0, INT32_MAX); break;
     default: usage("no such option");
     }
 }
@@ -114,6 +120,8 @@ void options_parse(struct options *o, int argc, char **argv) {
         usage("--frontend is wanted");
     if (o->curve && (!o->sodium || !o->dialect->zmtp || o->bytes >= BODY_SHARED_MIN))
         usage("--curve goes with --sodium, ZMTP, and bodies below 16 KiB");
+    if (o->work_us && !o->dialect->reply)
+        usage("workers of this dialect take no time");
     if (!o->backend)
         o->backend = o->frontend;
 }

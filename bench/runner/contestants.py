@@ -44,6 +44,12 @@ def _encrypted(contestant: Contestant, *arguments: str) -> Contestant:
     )
 
 
+def _worked(name: str, *load: str) -> Contestant:
+    """Return Pound under workers that take 1 ms for a task, 64 of them at once."""
+    command = (sys.executable, *SERVE, *ROOM, *SERVE_ENDS)
+    return Contestant(name, command, "pnd", 4, load=("--work-us", "1000", *load))
+
+
 def _floor(capacity: int) -> Contestant:
     return Contestant(f"floor-{capacity}", (str(OUT / "floor"),), "floor", capacity)
 
@@ -78,6 +84,8 @@ CONTESTANTS = {
         _pound("pnd-1", "pnd", 1),
         _pound("ppp", "plain"),
         _pound("mdp1", "mdp1"),
+        _worked("worked"),
+        _worked("worked-light", "--light", "1"),
         PROXY,
         _encrypted(_pound("pnd-64", "pnd", 64), "--keys", str(DIRECTORY)),
         _encrypted(_pound("pnd-1", "pnd"), "--keys", str(DIRECTORY)),

@@ -17,6 +17,7 @@ from bench.runner.targets import Round
 # Below this a measurement says more about its beginning and its end than about its subject.
 SECONDS_MIN = 0.2
 WINDOWS_MIN = 10  # the requests that are open at once, so many times over
+LIGHT_MIN = 200  # answers to light clients
 OPEN_MAX = 25_000  # of those that are open no more count here: the rest only waits
 SATURATED = 0.95  # of one core: above it the generator is what limits the run
 
@@ -37,11 +38,19 @@ def faults(name: str, figures: Mapping[str, Any], windows: int = WINDOWS_MIN) ->
         found.append(f"{name}: {figures['lost']} requests lost")
     if not figures.get("subject_us"):
         found.append(f"{name}: its CPU time was not seen")
-    least = windows * min(figures["clients"] * figures["outstanding"], OPEN_MAX)
-    if figures["seconds"] < SECONDS_MIN or figures["requests"] < least:
+    if figures["seconds"] < SECONDS_MIN or _few(figures, windows):
         seen = f"{figures['requests']} requests in {figures['seconds']:.2f} s"
         found.append(f"{name}: too short, {seen} mean nothing")
     return found
+
+
+def _few(figures: Mapping[str, Any], windows: int) -> bool:
+    """Tell whether too few requests were answered, of all clients or of the light ones."""
+    at_once = min(figures["clients"] * figures["outstanding"], OPEN_MAX)
+    if figures.get("work_us"):  # what no worker is at only waits
+        at_once = min(at_once, figures["workers"] * figures["capacity"])
+    light = figures.get("light_requests", LIGHT_MIN)
+    return bool(figures["requests"] < windows * at_once or light < LIGHT_MIN)
 
 
 def ratio(rounds: Sequence[Round], name: str, base: str) -> float | None:

@@ -100,6 +100,7 @@ def _drive(contestant: Contestant, shape: Shape, effort: Effort, subject: Subjec
         *("--workers", str(shape.workers), "--bytes", str(shape.size)),
         *("--warm-up-ms", str(int(effort.warm_up * 1000))),
         *("--duration-ms", str(int(effort.seconds * 1000))),
+        *contestant.load,
         "--distribution",
     ]
 

@@ -32,6 +32,11 @@ class Budget:
     windows: int  # the requests that are open at once, so many times over: less means nothing
 
 
+def every() -> list[str]:
+    """Return what ALL stands for: the contestants that are as fast as they can be."""
+    return [name for name, one in CONTESTANTS.items() if not one.load]
+
+
 @dataclass(frozen=True)
 class Group:
     """Shapes and contestants that are measured together, in the same rounds."""
@@ -42,7 +47,7 @@ class Group:
 
     def here(self) -> Group:
         """Return it with the contestants that this machine has."""
-        names: Iterable[str] = CONTESTANTS if ALL in self.contestants else self.contestants
+        names: Iterable[str] = every() if ALL in self.contestants else self.contestants
         return dataclasses.replace(
             self, contestants=tuple(name for name in names if CONTESTANTS[name].here())
         )

@@ -84,6 +84,7 @@ class Contestant:
     floor: str = ""  # the contestant that this one is compared with
     needs: tuple[Path | str, ...] = ()  # programs; without one of them it does not run
     curve: bool = False  # its connections are encrypted, with the keys of keys.py
+    load: tuple[str, ...] = ()  # more options of the load generator
 
     def here(self) -> bool:
         """Return whether all that it needs is on this machine."""

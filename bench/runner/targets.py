@@ -21,6 +21,7 @@ HEADINGS = ("shape", "what", "must", "aim", "seen", "lowest - highest", "verdict
 UNITS = {
     "per_s": "requests/s",
     "p50_us": "p50",
+    "light_p99_us": "p99 of a light client",
     "subject_us": "CPU per request",
     "waiting_bytes": "bytes each",
     "copies": "copies of each byte",

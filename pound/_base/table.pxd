@@ -88,11 +88,17 @@ cdef inline int table_grow(table_t *t) noexcept nogil:
     return table_resize(t, 2 * (<size_t> t.mask + 1))
 
 
+cdef inline int table_reserve(table_t *t) noexcept nogil:
+    """table_reserve makes sure that the next table_put succeeds; -1: no memory."""
+    if t.cells == NULL or t.count > t.mask // 2:
+        return table_grow(t)
+    return 0
+
+
 cdef inline int table_put(table_t *t, uint32_t hash, uint32_t item) noexcept nogil:
     """table_put adds an item, whose key must not be in the table; -1: no memory."""
-    if t.cells == NULL or t.count > t.mask // 2:
-        if table_grow(t) < 0:
-            return -1
+    if table_reserve(t) < 0:
+        return -1
     table_place(t, hash, item)
     t.count += 1
     return 0

@@ -35,6 +35,7 @@ overdue            tasks that a worker has held for long
 peers              who is connected: peers, routes, connections
 pnd                what PND peers say, in calls of the dispatcher
 queues             what waits to be sent to a peer, and when it is sent
+quotas             the turns and quotas of the broker's keys
 reasons            why something is refused, in words
 records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back

@@ -26,6 +26,7 @@ from .kinds cimport (
     C_NO_MEMORY, C_ONE_PART_REFUSED, C_REFUSED_DRAINING, C_RESERVED_SERVICES, C_SESSIONS_REFUSED,
     C_TURNS, LOG_WORKER_READY, LOG_WORKER_REFUSED)
 from .log_events cimport log_event
+from .quotas cimport owner_of_client
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
     REFUSED_WORKERS)
@@ -61,6 +62,7 @@ cdef uint32_t client_open(broker_t *b, peer_t *peer, uint8_t reserve) noexcept n
         return NONE
     b.peers.of_client[client] = peer
     peer.client = client
+    owner_of_client(b, peer, client)
     return client
 
 

@@ -11,6 +11,7 @@ from pound.security.zap cimport (
     LISTENERS_MAX, ZAP_FRAMES_MAX, ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply,
     zap_reply_t)
 from .denials cimport denials_tick
+from .quotas cimport quotas_take
 from .revocation cimport revocation_walk
 from .state cimport broker_t, guard_t
 
@@ -73,6 +74,7 @@ cdef void guard_turn(broker_t *b) noexcept nogil:
     cdef int64_t now
     if table_waits(&guard.next):
         use(guard, table_exchange(&guard.next, NULL))
+        quotas_take(b)
         revocation_walk(b)
         keytable_delete(before)
     elif guard.expires_at != INT64_MAX:

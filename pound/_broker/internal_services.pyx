@@ -19,6 +19,7 @@ from .state cimport broker_t, peer_t, service_name_t
 
 cdef enum:
     ESCAPED_MAX = 6          # bytes of one escaped byte: \u00XX
+    FLOWS_LOOKED = 64        # of a priority, for the oldest request: a page must not take long
 
 
 # -- names ------------------------------------------------------------------------------------
@@ -270,13 +271,28 @@ cdef void service_row(
 
 
 # oldest_wait gives since when the first request of the service's queues waits: the earliest of
-# their heads, one for each priority and kind; INT64_MAX: none waits.
+# their heads, one for each priority and kind; INT64_MAX: none waits. Where more than FLOWS_LOOKED
+# clients wait in a priority, it is the earliest of those who are next.
 cdef int64_t oldest_wait(const broker_t *b, const service_t *s) noexcept nogil:
     cdef int64_t oldest = waits_since(b, heap_top(&s.isolated))
     cdef int p
     for p in range(PRIORITIES):
         oldest = min(oldest, waits_since(b, heap_top(&s.returned[p])))
-        oldest = min(oldest, waits_since(b, s.fresh[p].head))
+        oldest = min(oldest, oldest_fresh(b, s.turns[p]))
+    return oldest
+
+
+cdef int64_t oldest_fresh(const broker_t *b, uint32_t first) noexcept nogil:
+    cdef int64_t oldest = INT64_MAX
+    cdef uint32_t f = first
+    cdef uint32_t _
+    for _ in range(FLOWS_LOOKED):
+        if f == NONE:
+            return oldest
+        oldest = min(oldest, waits_since(b, b.d.flows.at[f].requests.head))
+        f = b.d.flows.at[f].ring.next
+        if f == first:
+            return oldest
     return oldest
 
 

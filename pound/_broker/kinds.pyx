@@ -1,6 +1,6 @@
 """What Python's names are derived from (names.py): the declarations of kinds.pxd and others."""
 
-from pound._dispatch.model cimport REQ_MANY_OWN_NAMES, counters_t
+from pound._dispatch.model cimport REQ_END, counters_t
 from pound._wire.codes cimport DIALECT_END, dialect_name
 from .reasons cimport REFUSED_DRAINING, REFUSED_END, reason_of
 
@@ -22,6 +22,6 @@ def reasons():
     cdef int result
     words = {}
     for result in range(<int> REFUSED_END):
-        if result <= <int> REQ_MANY_OWN_NAMES or result >= <int> REFUSED_DRAINING:
+        if result < <int> REQ_END or result >= <int> REFUSED_DRAINING:
             words[result] = reason_of(result).decode()
     return words

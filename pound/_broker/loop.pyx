@@ -160,7 +160,7 @@ cdef int64_t waiting_time(broker_t *b) noexcept nogil:
 cdef int unread(broker_t *b) noexcept nogil:
     return (b.settings.overflow_blocks and b.sides[FRONTEND].natives == 0
             and (b.d.counters.waiting >= b.d.limits.waiting_max
-                 or open_bytes(b.d) >= b.settings.unread_bytes or b.d.full))
+                 or open_bytes(b.d) >= b.settings.unread_bytes or b.d.shares.full))
 
 
 cdef void clock_read(broker_t *b) noexcept nogil:

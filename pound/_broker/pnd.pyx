@@ -11,11 +11,11 @@ from pound._base.pool cimport NONE
 from pound._base.table cimport names_get, names_put
 from pound._dispatch.dispatcher cimport (
     disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_prefetch, disp_heard,
-    disp_partial, disp_worker_leave)
+    disp_partial, disp_quota_wait, disp_worker_leave)
 from pound._dispatch.model cimport (
     PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS,
     REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
-    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE)
+    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_RATE, REQ_STALE)
 from pound._wire.codes cimport (
     CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
     CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
@@ -50,6 +50,7 @@ from .reasons cimport (
 from .records cimport frames_bytes, store_record
 from .releases cimport release
 from .rights cimport rights_greet, rights_peer, rights_session
+from .services cimport service_find
 from .state cimport GAP_BAD, GAP_LOST, GAP_MEMORY, broker_t, peer_t, route_t, slot_t, stored_t
 from .violations cimport violation
 
@@ -62,6 +63,7 @@ cdef enum:
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
     RETRY_SLOW_MS = 1000     # what fills the broker leaves in its own time
+    RETRY_RATE_MS_MAX = 3600 * 1000  # of a client that asks too often
     PACKET_BYTES_AT_FIRST = 1 << 20  # of peers that were sent no WELCOME yet
 
 
@@ -358,7 +360,9 @@ cdef void refused(broker_t *b, peer_t *peer, const record_t *r, int result) noex
     elif result == REQ_NO_SERVICE:
         notify_error(b, peer, r.id, CODE_NOT_FOUND, 0, reason_of(result))
     elif result != REQ_ANSWERED and result != REQ_KEPT:
-        notify_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED, retry_after(result), reason_of(result))
+        notify_error(b, peer, r.id, CODE_RESOURCE_EXHAUSTED,
+                     retry_at_rate(b, peer, r) if result in (REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_RATE)
+                     else retry_after(result), reason_of(result))
 
 
 # denial_notify says to a peer, and in the log, that it may not do what it wants to.
@@ -377,6 +381,14 @@ cdef uint32_t retry_after(int result) noexcept nogil:
             or result == REQ_BUSY_WORKERLESS):
         return RETRY_SLOW_MS
     return RETRY_BUSY_MS
+
+
+# retry_at_rate says when a client's rates allow the next request for a service, in ms; at least 1,
+# since 0 says nothing.
+cdef uint32_t retry_at_rate(broker_t *b, const peer_t *peer, const record_t *r) noexcept nogil:
+    cdef uint32_t service = service_find(b, r.service, r.service_size)
+    cdef int64_t wait_ns = disp_quota_wait(b.d, peer.client, service, b.now)
+    return <uint32_t> min(wait_ns // 1000000 + 1, <int64_t> RETRY_RATE_MS_MAX)
 
 
 # last_part gives the last part of a record's body, META not counted; 0: there is none.

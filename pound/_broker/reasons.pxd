@@ -6,7 +6,8 @@ from libc.stdint cimport uint16_t
 from pound._dispatch.model cimport (
     REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
     REQ_BUSY_SHARE, REQ_BUSY_UNREAD, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES,
-    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE)
+    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_SERVICE, REQ_QUOTA_BYTES, REQ_QUOTA_OPEN,
+    REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_BYTES, REQ_SERVICE_QUOTA_OPEN, REQ_SERVICE_QUOTA_RATE)
 from pound._wire.codes cimport CODE_PERMISSION_DENIED, CODE_UNAUTHENTICATED
 
 
@@ -89,6 +90,26 @@ cdef inline const char *refusal_of(int result) noexcept nogil:
     return b"the broker is out of memory"
 
 
+cdef inline const char *quota_of(int result) noexcept nogil:
+    """quota_of is reason_of for a quota: of the client's key, or of each client in a service."""
+    if result == REQ_QUOTA_OPEN:
+        return (b"this client's key has as many open requests as it may (its open_max): try again "
+                b"when some are answered")
+    if result == REQ_QUOTA_BYTES:
+        return (b"this client's key has as many bytes open as it may (its bytes_max): try again "
+                b"when some requests are answered")
+    if result == REQ_QUOTA_RATE:
+        return b"this client's key asks more often than it may (its rate): send fewer requests"
+    if result == REQ_SERVICE_QUOTA_OPEN:
+        return (b"this client has as many requests open for this service as one may "
+                b"(client_open_max): try again when some are answered")
+    if result == REQ_SERVICE_QUOTA_BYTES:
+        return (b"this client has as many bytes open for this service as one may "
+                b"(client_bytes_max): try again when some requests are answered")
+    return (b"this client asks for this service more often than one may (client_rate): send fewer "
+            b"requests")
+
+
 cdef inline const char *reason_of(int result) noexcept nogil:
     """reason_of gives the words for a request_result or refusal_t that refuses."""
     if result == REQ_BUSY:
@@ -132,4 +153,6 @@ cdef inline const char *reason_of(int result) noexcept nogil:
     if result == REQ_MANY_OWN_NAMES:
         return (b"no worker offers this service, and this client asks for as many such names as "
                 b"one may: 16, or an eighth of services_max")
+    if REQ_QUOTA_OPEN <= result <= REQ_SERVICE_QUOTA_RATE:
+        return quota_of(result)
     return refusal_of(result)

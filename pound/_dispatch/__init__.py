@@ -8,10 +8,12 @@ audit       a recount of every invariant, after each call when built with `POUND
 changes     the small changes of state of which the rules are made
 dispatcher  services, queues, credit, tasks, expiry, retry: calls in, actions out
 endings     how tasks end without an answer: undone, released, lost
+flows       whose fresh request is next: the turns of owners
 limits      the limits and their default numbers, each with its reason
 matching    who gets the next task; priorities, isolation, reservations
 memory      the first allocation of all memory, and its end
 model       the data: services, workers, clients, requests, tasks, actions
+owners      in whose name clients ask
 shares      what one client, or services without workers, may take of what all share
 timers      the seven timers
 """

@@ -4,7 +4,8 @@
 # memory that it needs while it waits is allocated, and only then does any state change. Limits on
 # waiting requests do not apply while a worker can take the request at once. The bytes of open
 # requests are bounded whether they wait or run, since the broker stores them until the answer; one
-# request is accepted whatever its size.
+# request is accepted whatever its size. Quotas (owners.pxd) come first: who is over one of its own
+# is not sent away for what others do.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -16,12 +17,14 @@ from pound._base.pool cimport NONE, pool_give, pool_take
 from .changes cimport (
     client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
     waiting_enter)
+from .flows cimport flow_reserve
 from .limits cimport limits_t
 from .matching cimport assign
 from .model cimport (
     QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
     REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_SHARE,
     REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
+from .owners cimport counted, quota_enter, quota_refusal, stake_reserve
 from .shares cimport (
     OPEN_TO_FREE, bytes_refusal, client_joins, shared, window_full, workerless_refusal)
 
@@ -49,20 +52,23 @@ cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
 
 
 cdef inline int refusal(
-    dispatcher_t *d, client_t *client, const service_t *service, uint32_t offer, uint32_t bytes
+    dispatcher_t *d, client_t *client, uint32_t s, uint32_t offer, uint32_t bytes
 ) noexcept nogil:
     """refusal returns why a new request is not accepted, or REQ_ACCEPTED.
 
     `offer` is of a worker that could take it at once, or NONE.
     """
     cdef const limits_t *limits = &d.limits
+    cdef const service_t *service = &d.services[s]
     cdef uint64_t total = open_bytes(d) + bytes
     cdef int result = REQ_ACCEPTED
     if unlikely(client.open >= client.window) and not client_joins(d, client):
         return REQ_BUSY_CLIENTS if client.reserve else REQ_BUSY_SESSION
-    if unlikely(service.workers == 0):
+    if counted(d, client, service):
+        result = quota_refusal(d, client, s, bytes)
+    if unlikely(service.workers == 0) and result == REQ_ACCEPTED:
         result = workerless_refusal(d, client, bytes)
-    if unlikely(d.full) and result == REQ_ACCEPTED:
+    if unlikely(d.shares.full) and result == REQ_ACCEPTED:
         result = REQ_BUSY_MEMORY
     if unlikely(total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3)) and (
             result == REQ_ACCEPTED):
@@ -80,6 +86,19 @@ cdef inline int refusal(
             or service.waiting_bytes + bytes > limits.service_waiting_bytes_max):
         return REQ_BUSY_SERVICE
     return REQ_ACCEPTED
+
+
+cdef inline bint taken_at_once(const service_t *service, uint32_t offer) noexcept nogil:
+    """taken_at_once returns whether a new request goes to a worker without waiting."""
+    return offer != NONE and service.waiting == service.delayed
+
+
+cdef inline int accept_reserve(dispatcher_t *d, uint32_t s, uint32_t offer) noexcept nogil:
+    """accept_reserve makes sure that request_accept finds memory: 0, or -1."""
+    cdef const service_t *service = &d.services[s]
+    if not taken_at_once(service, offer) and flow_reserve(d) < 0:
+        return -1
+    return stake_reserve(d) if unlikely(service.has_quota) else 0
 
 
 cdef inline uint32_t request_make(
@@ -129,7 +148,9 @@ cdef inline void request_accept(
     request.bytes = bytes
     client.open += 1
     client.open_bytes += bytes
-    if d.services[s].waiting == d.services[s].delayed and offer != NONE:
+    if counted(d, client, &d.services[s]):
+        quota_enter(d, client, s, bytes)
+    if taken_at_once(&d.services[s], offer):
         assign(d, r, offer)
         return
     waiting_enter(d, r, QUEUED_FRESH)

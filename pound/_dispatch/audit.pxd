@@ -13,12 +13,14 @@ from .changes cimport (
     blocked_places, deadline_places, grace_places, id_keys, liveness_places, offer_entries,
     offer_lru, queue_places, request_find, returned_where, task_find, token_keys, wait_places,
     worker_place)
+from .flows cimport flow_find
 from .matching cimport has_work_for
 from .model cimport (
     LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
     QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_FREE, TASK_SENT, client_t, counters_t, dispatcher_t, offer_t, request_t,
-    service_t, shares_t, task_t, worker_t)
+    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, client_t, counters_t, dispatcher_t, flow_t,
+    offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
+from .owners cimport OWNERS_OWN, owner_known, stake_find
 from .shares cimport CLIENTS_RESERVE
 
 
@@ -49,10 +51,11 @@ cdef inline void audit_waiting(const dispatcher_t *d, uint32_t r) noexcept nogil
     CHECK(request.queued == returned_where(request) or request.queued == QUEUED_FRESH
           or request.queued == QUEUED_DELAYED, "request %u in %u after %u", r,
           <uint32_t> request.queued, <uint32_t> request.attempts)
-    CHECK(request.queued != QUEUED_FRESH or (request.attempts == 0 and request.task == NONE),
-          "request %u is fresh and was sent", r)
     CHECK(request.queued != QUEUED_DELAYED or request.task == NONE,
           "request %u is delayed and has task %u", r, request.task)
+    if request.queued == QUEUED_FRESH:
+        CHECK(request.attempts == 0, "request %u is fresh and was sent", r)
+        return
     CHECK(request.task == NONE or d.tasks[request.task].state == TASK_SENT,
           "request %u waits and has task %u", r, request.task)
 
@@ -236,21 +239,48 @@ cdef inline uint64_t audit_delayed(
     return count
 
 
+cdef inline uint64_t audit_flow(
+    const dispatcher_t *d, uint32_t f, uint64_t *size
+) noexcept nogil:
+    """A flow is of one owner, in order; only the first one's turn has begun: how many it has."""
+    cdef const flow_t *flow = &d.flows.at[f]
+    cdef const request_t *request
+    cdef uint64_t count = 0
+    cdef uint32_t previous = NONE
+    cdef uint32_t r = flow.requests.head
+    CHECK(flow.used and flow_find(d, flow.owner, flow.service, flow.priority) == f,
+          "flow %u is not found", f)
+    CHECK(r != NONE and flow.requests.tail != NONE, "flow %u is empty", f)
+    CHECK(flow.served == 0 or d.services[flow.service].turns[flow.priority] == f,
+          "flow %u was given %u", f, flow.served)
+    while r != NONE:
+        request = &d.requests[r]
+        CHECK(request.queued == QUEUED_FRESH and request.task == f, "request %u in flow %u", r, f)
+        CHECK(d.clients[request.client].owner == flow.owner and request.priority == flow.priority
+              and request.service == flow.service, "request %u in flow %u", r, f)
+        CHECK(previous == NONE or d.requests[previous].seq < request.seq, "request %u", r)
+        count += 1
+        size[0] += request.bytes
+        previous = r
+        r = request.queue.next
+    CHECK(flow.requests.tail == previous, "flow %u", f)
+    return count
+
+
 cdef inline uint64_t audit_priority(
     const dispatcher_t *d, const service_t *service, uint32_t p, uint64_t *size
 ) noexcept nogil:
     """The fresh and returned requests of a priority: how many they are, adding up their bytes."""
     cdef uint64_t count = audit_queue(d, service, &service.returned[p], QUEUED_RETURNED, size)
-    cdef uint32_t r = service.fresh[p].head
-    cdef uint32_t previous = NONE
-    while r != NONE:
-        CHECK(d.requests[r].queued == QUEUED_FRESH and d.requests[r].priority == p,
-              "request %u", r)
-        CHECK(previous == NONE or d.requests[previous].seq < d.requests[r].seq, "request %u", r)
-        count += 1
-        size[0] += d.requests[r].bytes
-        previous = r
-        r = d.requests[r].queue.next
+    cdef uint32_t f = service.turns[p]
+    cdef uint32_t following
+    while f != NONE:
+        following = d.flows.at[f].ring.next
+        CHECK(d.flows.at[following].ring.prev == f, "flow %u after flow %u", following, f)
+        CHECK(&d.services[d.flows.at[f].service] == service and d.flows.at[f].priority == p,
+              "flow %u in another ring", f)
+        count += audit_flow(d, f, size)
+        f = NONE if following == service.turns[p] else following
     CHECK((service.filled >> p & 1) == (count > 0), "priority %u holds %lu", p, count)
     return count
 
@@ -329,6 +359,58 @@ cdef inline void audit_service(dispatcher_t *d, uint32_t s, uint64_t refs) noexc
     if service.reserved != NONE:
         CHECK(d.workers[service.reserved].reserved_for == s, "service %u reserved", s)
         CHECK(service.isolated.count > 0, "service %u reserved for nothing", s)
+
+
+cdef inline void audit_flows(const dispatcher_t *d) noexcept nogil:
+    """Each flow is in its ring, and as many are found as there are; the others are not in use."""
+    cdef uint32_t in_rings = 0
+    cdef uint32_t s, p, f
+    for s in range(d.service_pool.fresh):
+        for p in range(PRIORITIES if d.services[s].used else 0):
+            f = d.services[s].turns[p]
+            while f != NONE:
+                in_rings += 1
+                f = d.flows.at[f].ring.next
+                f = NONE if f == d.services[s].turns[p] else f
+    CHECK(in_rings == d.flows.pool.used and d.flows.found.count == d.flows.pool.used,
+          "%u flows, %u of them in rings, %u found", d.flows.pool.used, in_rings,
+          d.flows.found.count)
+
+
+cdef inline void audit_account(
+    const dispatcher_t *d, uint32_t owner, uint32_t s, const account_t *account
+) noexcept nogil:
+    """An account counts what its owner has open, in one service, or in all: NONE."""
+    cdef uint64_t size = 0
+    cdef uint32_t n_open = 0
+    cdef uint32_t r
+    for r in range(d.request_pool.fresh):
+        if (d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING)
+                and d.clients[d.requests[r].client].owner == owner
+                and (s == NONE or d.requests[r].service == s)):
+            n_open += 1
+            size += d.requests[r].bytes
+    CHECK(n_open == account.open and size == account.bytes, "owner %u has %u open, not %u", owner,
+          n_open, account.open)
+
+
+cdef inline void audit_quotas(const dispatcher_t *d) noexcept nogil:
+    """Each account is right; a stake is in a service with a quota, and found."""
+    cdef uint32_t i
+    cdef const stake_t *stake
+    for i in range(d.owners.room):
+        if d.owners.at[i].account.open > 0:
+            audit_account(d, i, NONE, &d.owners.at[i].account)
+    for i in range(d.owners.pool.fresh):
+        stake = &d.owners.stakes[i]
+        if not stake.used:
+            continue
+        CHECK(d.services[stake.service].has_quota and stake_find(d, stake.owner, stake.service)
+              == stake, "stake %u of owner %u", i, stake.owner)
+        CHECK(owner_known(d, stake.owner) or d.clients[stake.owner - OWNERS_OWN].used,
+              "stake %u of a client that is gone", i)
+        audit_account(d, stake.owner, stake.service, &stake.account)
+    CHECK(d.owners.found.count == d.owners.pool.used, "%u stakes", d.owners.pool.used)
 
 
 cdef inline void audit_matched(const dispatcher_t *d) noexcept nogil:
@@ -442,6 +524,8 @@ cdef inline void audit(dispatcher_t *d) noexcept nogil:
             audit_worker(d, i, refs)
     audit_totals(d, refs)
     audit_lrus(d)
+    audit_flows(d)
+    audit_quotas(d)
     audit_matched(d)
     audit_limits(d)
     audit_heaps(d)

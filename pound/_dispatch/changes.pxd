@@ -19,11 +19,13 @@ from pound._base.index cimport index_find, index_put, index_remove, index_shrink
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
 from pound._base.lru cimport lru_enter, lru_entries_of, lru_entries_t, lru_free, lru_leave, lru_t
 from pound._base.pool cimport NONE, pool_give, pool_take
+from .flows cimport flow_enter, flow_leave
 from .model cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
     LISTED_NOWHERE, LIVENESS_IDLE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED, QUEUED_NOWHERE,
     QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
     client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+from .owners cimport counted, quota_leave
 
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
@@ -431,7 +433,7 @@ cdef inline void queue_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexcep
     if where == QUEUED_RETURNED:
         enter(&service.returned[p], queue_places(d), seq, r)
     else:
-        queue_append(&service.fresh[p], queue_links(d), r)
+        flow_enter(d, r)
     service.filled |= <uint32_t> 1 << p
 
 
@@ -457,8 +459,8 @@ cdef inline void queue_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
     if where == QUEUED_RETURNED:
         heap_remove(&service.returned[p], queue_places(d), r)
     else:
-        queue_remove(&service.fresh[p], queue_links(d), r)
-    if service.returned[p].count == 0 and service.fresh[p].head == NONE:
+        flow_leave(d, r)
+    if service.returned[p].count == 0 and service.turns[p] == NONE:
         service.filled &= ~(<uint32_t> 1 << p)
 
 
@@ -579,14 +581,17 @@ cdef inline void request_return(dispatcher_t *d, uint32_t r) noexcept nogil:
 cdef inline void request_stop(dispatcher_t *d, uint32_t r) noexcept nogil:
     """request_stop takes an open request from where it waits or runs; its state is the caller's."""
     cdef request_t *request = &d.requests[r]
+    cdef client_t *client = &d.clients[request.client]
     if request.state == REQUEST_WAITING:
         waiting_leave(d, r)
     else:
         running_leave(d, r)
     request_drop_task(d, r)
     disarm(&d.timers.deadlines, deadline_places(d), r)
-    d.clients[request.client].open -= 1
-    d.clients[request.client].open_bytes -= request.bytes
+    client.open -= 1
+    client.open_bytes -= request.bytes
+    if counted(d, client, &d.services[request.service]):
+        quota_leave(d, client, request.service, request.bytes)
     request.bytes = 0
 
 

@@ -9,7 +9,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from pound._base.pool cimport NONE
 from .limits cimport limits_t
 from .model cimport (
-    REQUEST_RUNNING, SENT_SHIFT, TASK_SENT, TASK_UNSENT, action_t, dispatcher_t, task_t)
+    REQUEST_RUNNING, SENT_SHIFT, TASK_SENT, TASK_UNSENT, action_t, dispatcher_t, owner_limits_t,
+    quota_t, task_t)
 
 # NULL: no memory.
 cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
@@ -39,6 +40,20 @@ cdef void disp_client_lost(
     dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now) noexcept nogil
 cdef void disp_client_back(dispatcher_t *d, uint32_t c) noexcept nogil
 cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept nogil
+
+# disp_client_owner lets a client without open requests ask in the name of an identity (owners.pxd);
+# before it is called, a client is an owner by itself. disp_owner_set gives an identity its limits,
+# which hold from now on. -1: no memory, or no such number; nothing has changed.
+cdef int disp_client_owner(dispatcher_t *d, uint32_t c, uint32_t owner) noexcept nogil
+cdef int disp_owner_set(
+    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits) noexcept nogil
+
+# disp_service_quota gives each owner a quota in a pinned service that was not used yet.
+# disp_quota_wait returns for how long a client's request is refused for a rate, in ns; a service
+# that was freed meanwhile is NONE.
+cdef void disp_service_quota(dispatcher_t *d, uint32_t s, const quota_t *quota) noexcept nogil
+cdef int64_t disp_quota_wait(
+    const dispatcher_t *d, uint32_t c, uint32_t s, int64_t now) noexcept nogil
 
 cdef int disp_request(
     dispatcher_t *d, uint32_t c, uint64_t id, uint32_t s, uint8_t priority, int64_t timeout_ns,

@@ -14,10 +14,12 @@
 #   A request that its worker gives back goes to another worker at once, or is *delayed*: it
 #   waits, in no queue, until the delay is over; then it returns. It can end meanwhile like any
 #   other.
-#   Returned requests go before fresh ones, in order of acceptance. Priority is strict, but
-#   one dispatch in 16 serves the lower ones in turn. A request that was lost twice is *isolated*:
-#   only a worker that holds nothing gets it, and no other task joins it there. If no worker is
-#   idle, one busy worker is *reserved* and gets no tasks until it holds none.
+#   Returned requests go before fresh ones, in order of acceptance. Of the fresh ones the owners
+#   take turns, as many tasks in each as the owner has weight; those of one owner go in order.
+#   Priority is strict, but one dispatch in 16 serves the lower ones in turn. A request that was
+#   lost twice is *isolated*: only a worker that holds nothing gets it, and no other task joins it
+#   there. If no worker is idle, one busy worker is *reserved* and gets no tasks until it holds
+#   none.
 #
 # Invariants, checked by audit.pxd: accepted = waiting + running + answered + failed + cancelled +
 #   expired; nobody is sent more than capacity; after each call no request waits that an eligible
@@ -42,7 +44,7 @@ from pound._base.links cimport queue_append, queue_init
 from pound._base.pool cimport NONE, pool_take
 from pound._base.table cimport mix
 from pound._wire.codes cimport CODE_CANCELLED
-from .admission cimport known_result, refusal, request_accept, request_make
+from .admission cimport accept_reserve, known_result, refusal, request_accept, request_make
 from .audit cimport audit
 from .changes cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
@@ -57,8 +59,9 @@ from .memory cimport memory_free, memory_init
 from .model cimport (
     ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, LIVENESS_NEVER, OPENED_NAMED, PRIORITIES,
     READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, SENT_SHIFT, TASK_SENT, client_t, dispatcher_t,
-    request_t, worker_t)
+    REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT, TASK_SENT, client_t,
+    dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t, worker_t)
+from .owners cimport owner_at, quota_wait, stakes_end
 from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
 from .timers cimport delay_over, due, expire, next_due, silence, wait_over
 
@@ -161,6 +164,40 @@ cdef void disp_client_done(dispatcher_t *d, uint32_t c, uint64_t done) noexcept 
     finish(d)
 
 
+cdef int disp_client_owner(dispatcher_t *d, uint32_t c, uint32_t owner) noexcept nogil:
+    CHECK(d.clients[c].open == 0, "client %u has %u open", c, d.clients[c].open)
+    if owner_at(d, owner) == NULL:
+        return -1
+    stakes_end(d, &d.clients[c])
+    d.clients[c].owner = owner
+    return 0
+
+
+cdef int disp_owner_set(
+    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits
+) noexcept nogil:
+    cdef owner_t *known = owner_at(d, owner)
+    if known == NULL:
+        return -1
+    known.limits = limits[0]
+    return 0
+
+
+cdef void disp_service_quota(
+    dispatcher_t *d, uint32_t s, const quota_t *quota
+) noexcept nogil:
+    cdef service_t *service = &d.services[s]
+    CHECK(service.refs == 0 and service.pinned, "service %u is in use", s)
+    service.quota = quota[0]
+    service.has_quota = quota.open_max > 0 or quota.bytes_max > 0 or quota.interval_ns > 0
+
+
+cdef int64_t disp_quota_wait(
+    const dispatcher_t *d, uint32_t c, uint32_t s, int64_t now
+) noexcept nogil:
+    return quota_wait(d, c, s, now)
+
+
 cdef void disp_client_lost(
     dispatcher_t *d, uint32_t c, int64_t grace_ns, int64_t now
 ) noexcept nogil:
@@ -193,10 +230,12 @@ cdef int disp_request(
     if not client.is_guide and id <= client.highest:
         result = known_result(d, c, id, slot)
     if result == REQ_ACCEPTED and not internal:
-        result = refusal(d, client, &d.services[s], offer, bytes)
+        result = refusal(d, client, s, offer, bytes)
         d.counters.refused += result != REQ_ACCEPTED
+        d.counters.refused_quota += result >= REQ_QUOTA_OPEN
     if result == REQ_ACCEPTED:
-        slot[0] = request_make(d, c, id, deadline)
+        if accept_reserve(d, s, offer) == 0:
+            slot[0] = request_make(d, c, id, deadline)
         if slot[0] == NONE:
             result = REQ_NO_MEMORY
         else:
@@ -231,7 +270,7 @@ cdef void disp_evict(dispatcher_t *d, uint64_t bytes) noexcept nogil:
 
 
 cdef void disp_full(dispatcher_t *d, uint8_t full) noexcept nogil:
-    d.full = full
+    d.shares.full = full
 
 
 cdef void disp_delivered(dispatcher_t *d, uint32_t slot) noexcept nogil:

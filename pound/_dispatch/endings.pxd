@@ -24,6 +24,7 @@ from .changes cimport (
 from .model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
+from .owners cimport stakes_end
 
 cdef enum:
     FETCHED_MAX = 64         # requests that are fetched before they are freed, one after the other
@@ -202,6 +203,7 @@ cdef inline void client_end(dispatcher_t *d, uint32_t c) noexcept nogil:
     disarm(&d.timers.graces, grace_places(d), c)
     d.counters.clients -= 1
     d.shares.reserve -= client.reserve
+    stakes_end(d, client)
     index_free(&client.ids)
     pool_give(&d.client_pool, <void **> &d.clients, sizeof(client_t), c)
     act(d, ACT_CLIENT_FREE, NONE, c, 0, 0)

@@ -6,10 +6,10 @@
 # hangs is passed over, whatever its capacity. (The share of its capacity in use would mislead: the
 # larger the capacity of a hanging worker, the emptier it looks.)
 # Requests go out in this order: isolated ones, to idle workers only; then the highest priority, in
-# it the returned ones by order of acceptance, then the fresh ones. One shared dispatch in
-# FAIR_EVERY serves the lower priorities in turn, so that each is served within FAIR_EVERY
-# dispatches for each priority. An isolated request that finds no idle worker reserves the next busy
-# one, which gets no task until it holds none.
+# it the returned ones by order of acceptance, then the fresh ones, of which the owners take turns
+# (flows.pxd). One shared dispatch in FAIR_EVERY serves the lower priorities in turn, so that each
+# is served within FAIR_EVERY dispatches for each priority. An isolated request that finds no idle
+# worker reserves the next busy one, which gets no task until it holds none.
 #
 # After settle, no eligible worker could take a waiting request. A dispatch costs O(1) for each
 # service that the worker offers, or O(log n) where workers answer out of order; serving a worker
@@ -24,6 +24,7 @@ from .changes cimport (
     ATTEMPTS_SHARED, act, credit_take, offer_entries, request_drop_task, reservation_end,
     reservation_make, running_enter, task_make, unmatched_places, unserved_places, waiting_leave,
     worker_list, worker_place)
+from .flows cimport flow_serve
 from .model cimport ACT_TASK, LISTED_NOWHERE, dispatcher_t, request_t, service_t, worker_t
 
 cdef extern from *:
@@ -45,12 +46,17 @@ cdef inline uint32_t fair_priority(service_t *service, uint32_t highest) noexcep
     return service.turn
 
 
-cdef inline uint32_t next_request(service_t *service) noexcept nogil:
-    """next_request returns the request, of some that wait, that is sent next to a shared worker."""
+cdef inline uint32_t next_request(dispatcher_t *d, service_t *service) noexcept nogil:
+    """next_request returns the request, of some that wait, that is sent next to a shared worker.
+
+    The caller sends it: it counts in its owner's turn.
+    """
     cdef uint32_t p = 31 - __builtin_clz(service.filled)
     if service.dispatches % FAIR_EVERY == FAIR_EVERY - 1:
         p = fair_priority(service, p)
-    return heap_top(&service.returned[p]) if service.returned[p].count else service.fresh[p].head
+    if service.returned[p].count > 0:
+        return heap_top(&service.returned[p])
+    return flow_serve(d, service, p)
 
 
 cdef inline uint32_t held_by(const dispatcher_t *d, uint32_t o) noexcept nogil:
@@ -139,7 +145,7 @@ cdef inline void match(dispatcher_t *d, uint32_t s) noexcept nogil:
         o = next_offer(d, service)
         if o == NONE or service.filled == 0:
             return
-        dispatch(d, next_request(service), o)
+        dispatch(d, next_request(d, service), o)
 
 
 cdef inline bint has_work_for(const service_t *service, const worker_t *worker) noexcept nogil:

@@ -8,8 +8,9 @@ from pound._base.heap cimport heap_free
 from pound._base.index cimport index_free
 from pound._base.lru cimport lru_free
 from pound._base.pool cimport pool_free, pool_init, pool_reserve
+from pound._base.table cimport table_free, table_reserve
 from .model cimport (
-    PRIORITIES, client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+    PRIORITIES, client_t, dispatcher_t, flow_t, offer_t, request_t, service_t, task_t, worker_t)
 
 
 cdef inline int memory_init(dispatcher_t *d) noexcept nogil:
@@ -20,12 +21,16 @@ cdef inline int memory_init(dispatcher_t *d) noexcept nogil:
     pool_init(&d.worker_pool)
     pool_init(&d.service_pool)
     pool_init(&d.offer_pool)
+    pool_init(&d.flows.pool)
+    pool_init(&d.owners.pool)
     if (pool_reserve(&d.request_pool, <void **> &d.requests, sizeof(request_t)) < 0
             or pool_reserve(&d.task_pool, <void **> &d.tasks, sizeof(task_t)) < 0
             or pool_reserve(&d.client_pool, <void **> &d.clients, sizeof(client_t)) < 0
             or pool_reserve(&d.worker_pool, <void **> &d.workers, sizeof(worker_t)) < 0
             or pool_reserve(&d.service_pool, <void **> &d.services, sizeof(service_t)) < 0
-            or pool_reserve(&d.offer_pool, <void **> &d.offers, sizeof(offer_t)) < 0):
+            or pool_reserve(&d.offer_pool, <void **> &d.offers, sizeof(offer_t)) < 0
+            or pool_reserve(&d.flows.pool, <void **> &d.flows.at, sizeof(flow_t)) < 0
+            or table_reserve(&d.flows.found) < 0):
         return -1
     return 0
 
@@ -63,4 +68,9 @@ cdef inline void memory_free(dispatcher_t *d) noexcept nogil:
     pool_free(&d.worker_pool)
     pool_free(&d.service_pool)
     pool_free(&d.offer_pool)
+    pool_free(&d.flows.pool)
+    pool_free(&d.owners.pool)
+    table_free(&d.flows.found)
+    table_free(&d.owners.found)
+    free(d.owners.at)
     free(d.actions.items)

@@ -12,6 +12,7 @@ from pound._base.index cimport index_t
 from pound._base.links cimport link_t, queue_t
 from pound._base.lru cimport lru_t, lru_entry_t
 from pound._base.pool cimport pool_t
+from pound._base.table cimport table_t
 from .limits cimport limits_t
 
 cdef enum:
@@ -61,6 +62,13 @@ cdef enum request_result:
     REQ_MANY_SERVICES        # workers offer as many services as may be
     REQ_MANY_NAMES           # as many names as may be are asked for that no worker offers
     REQ_MANY_OWN_NAMES       # the client asks for too many of these
+    REQ_QUOTA_OPEN           # its owner has as many requests open as it may
+    REQ_QUOTA_BYTES          # its owner has as many bytes open as it may
+    REQ_QUOTA_RATE           # its owner asks more often than it may
+    REQ_SERVICE_QUOTA_OPEN   # likewise, of what an owner may have and ask in this service
+    REQ_SERVICE_QUOTA_BYTES
+    REQ_SERVICE_QUOTA_RATE
+    REQ_END                  # one past the last
 
 
 cdef enum opened_how:        # a service
@@ -117,8 +125,9 @@ cdef enum listed_where:      # an offer, and with it all offers of its worker
     LISTED_BUSY
 
 
-# A request's `queue` is its neighbours in the list of fresh or kept ones; else queue.prev is its
-# place in a heap: of returned, isolated or delayed ones while WAITING, of leases while RUNNING.
+# A request's `queue` is its neighbours in its flow or in the list of kept ones; else queue.prev is
+# its place in a heap: of returned, isolated or delayed ones while WAITING, of leases while RUNNING.
+# Of a fresh one, which has no task yet, `task` is its flow.
 cdef struct request_t:       # 64 bytes: a cache line
     uint64_t id              # the client's number for it
     uint64_t seq             # its order of acceptance among all requests
@@ -127,13 +136,23 @@ cdef struct request_t:       # 64 bytes: a cache line
     link_t sibling           # in its client's requests
     uint32_t client
     uint32_t service
-    uint32_t task            # RUNNING: its task. WAITING: the returned one that counts, or NONE
+    uint32_t task            # RUNNING: its task. WAITING: the returned one, or NONE; see above
     uint32_t bytes           # of the request; of its answer once it has ended
     uint32_t deadline_at     # place in the heap of deadlines, which has its time; NONE: none
     uint8_t attempts         # TASKs sent and not taken back
     uint8_t priority
     uint8_t state            # request_state
     uint8_t queued           # queued_where
+
+
+cdef struct flow_t:          # 32 bytes: an owner's fresh requests of one priority in a service
+    queue_t requests         # oldest first; never empty between calls
+    link_t ring              # its neighbours in the ring of its service and priority
+    uint32_t service
+    uint32_t owner
+    uint32_t served          # tasks that it was given in its present turn
+    uint8_t priority
+    uint8_t used
 
 
 cdef struct task_t:          # 32 bytes
@@ -179,6 +198,37 @@ cdef struct worker_t:
     uint8_t used             # 0: the number is free
 
 
+cdef struct quota_t:         # of an owner, in all or in one service; 0: no limit
+    uint64_t bytes_max       # of its open requests, waiting or running
+    int64_t interval_ns      # between two of its requests, in the mean
+    int64_t burst_ns         # by how much a request may come earlier than that
+    uint32_t open_max        # open requests
+
+
+cdef struct account_t:       # what counts for a quota
+    uint64_t bytes
+    int64_t next_at          # monotonic ns: when a request at the mean rate would come
+    uint32_t open
+
+
+cdef struct owner_limits_t:
+    quota_t quota
+    uint32_t weight          # tasks that it is given in its turn; 0 counts as 1
+
+
+cdef struct owner_t:         # by the number of its identity
+    owner_limits_t limits
+    account_t account
+
+
+cdef struct stake_t:         # of an owner in a service that has a quota
+    account_t account
+    uint32_t service
+    uint32_t owner
+    uint32_t next            # the next one of its client, if that is an owner by itself; or NONE
+    uint8_t used
+
+
 cdef struct client_t:
     uint64_t highest         # id accepted
     uint64_t done            # it is done with all ids below
@@ -191,6 +241,9 @@ cdef struct client_t:
     uint64_t stamp           # no other client ever has it
     uint32_t named           # services without workers that it asked for first
     uint32_t grace_at        # place in the heap of graces
+    uint32_t owner           # who takes turns for it: an identity, or itself; owners.pxd
+    uint32_t flow            # the one that a request of it entered last, if it is still that one
+    uint32_t stakes          # the first one of its own, or NONE
     uint8_t is_guide         # of a Guide dialect: its requests have no ids
     uint8_t reserve          # it came in for the broker's own services only
     uint8_t used
@@ -207,12 +260,13 @@ cdef struct service_t:
     uint64_t refs            # requests of any state, and offers
     uint64_t mark            # stamp of the READY that named it last
     uint64_t namer_stamp
+    quota_t quota            # of each owner
     uint32_t namer           # the client that asked for it first, if its stamp is the same; or NONE
     lru_t idle               # offers of eligible workers that hold nothing, by sent_seq
     lru_t busy               # offers of eligible workers that hold something
     heap_t isolated          # requests that only an idle worker may get, by (9 - priority, seq)
     heap_t returned[PRIORITIES]  # requests that come before the fresh ones, by seq
-    queue_t fresh[PRIORITIES]
+    uint32_t turns[PRIORITIES]  # the flow whose turn it is, or NONE: no fresh request waits
     uint32_t workers         # live ones that offer it
     uint32_t reserved        # worker that is running empty for an isolated request, or NONE
     uint32_t wait_at         # place in the heap of service waits
@@ -221,6 +275,7 @@ cdef struct service_t:
     uint8_t turn             # the lower priority that was served last out of its turn
     uint8_t pinned
     uint8_t internal         # answered by the broker itself
+    uint8_t has_quota
     uint8_t used
 
 
@@ -241,6 +296,7 @@ cdef struct counters_t:      # uint64 only: _core publishes it as an array, in t
     uint64_t workers         # that are not gone
     uint64_t services        # numbers in use
     uint64_t delayed         # of those waiting
+    uint64_t refused_quota   # of those refused, those over a quota
 
 
 cdef struct timers_t:        # heaps by due time, monotonic ns; timers.pxd says what each does
@@ -260,6 +316,21 @@ cdef struct shares_t:        # what the limits on shares compare; see shares.pxd
     uint32_t offered         # services that workers offer, or that are pinned
     uint32_t internal        # services that the broker itself answers
     uint32_t reserve         # clients that came in for those only
+    uint8_t full             # disp_full: no request comes in
+
+
+cdef struct flows_t:         # flows.pxd
+    flow_t *at               # by number
+    pool_t pool
+    table_t found            # (owner, service, priority) → flow
+
+
+cdef struct owners_t:        # owners.pxd
+    owner_t *at              # by identity; owned
+    uint32_t room
+    stake_t *stakes          # by number
+    pool_t pool              # of stakes
+    table_t found            # (owner, service) → stake
 
 
 cdef struct actions_t:       # those from `next` to `end` are to be taken
@@ -284,6 +355,8 @@ cdef struct dispatcher_t:
     pool_t worker_pool
     pool_t service_pool
     pool_t offer_pool
+    flows_t flows
+    owners_t owners
     index_t by_token         # token → task
     uint64_t hash_seed
     uint64_t next_token
@@ -298,4 +371,3 @@ cdef struct dispatcher_t:
     shares_t shares
     actions_t actions
     int64_t now              # of the call that is running
-    uint8_t full             # disp_full: no request comes in

@@ -26,6 +26,7 @@ from .model cimport (
     OPENED_INTERNAL, OPENED_NAMED, OPENED_PINNED, PRIORITIES, REQ_ACCEPTED, REQ_BUSY_BYTES,
     REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
     REQ_MANY_SERVICES, REQ_NO_SERVICE, client_t, dispatcher_t, service_t)
+from .owners cimport owner_alone
 
 cdef enum:
     NAMES_LEAST = 16         # names without workers that a client may have, however few there are
@@ -96,7 +97,7 @@ cdef inline uint32_t service_make(
     lru_init(&service.idle)
     lru_init(&service.busy)
     for p in range(PRIORITIES):
-        queue_init(&service.fresh[p])
+        service.turns[p] = NONE
     d.counters.services += 1
     return s
 
@@ -135,7 +136,8 @@ cdef inline uint32_t client_make(dispatcher_t *d, uint8_t is_guide, bint full) n
     d.client_stamp += 1
     client.stamp = d.client_stamp
     client.ids.salt = mix(c ^ d.hash_seed)
-    client.grace_at = NONE
+    client.grace_at = client.flow = client.stakes = NONE
+    client.owner = owner_alone(c)
     queue_init(&client.requests)
     d.counters.clients += 1
     return c

@@ -77,22 +77,49 @@ cdef inline int64_t wait_fail_heap(dispatcher_t *d, heap_t *h, int64_t next_end)
     return next_end
 
 
+cdef inline int64_t wait_fail_flow(dispatcher_t *d, uint32_t f, int64_t next_end) noexcept nogil:
+    """wait_fail_flow fails those of a flow that have waited long enough; the next end of a wait.
+
+    The last one takes the flow with it.
+    """
+    cdef uint32_t r = d.flows.at[f].requests.head
+    cdef uint32_t following
+    while r != NONE:
+        if wait_end(d, r) > d.now:
+            return min(next_end, wait_end(d, r))
+        following = d.requests[r].queue.next
+        d.counters.failed += 1
+        request_fail(d, r, CODE_NOT_FOUND)
+        r = following
+    return next_end
+
+
+cdef inline int64_t wait_fail_ring(
+    dispatcher_t *d, uint32_t first, int64_t next_end
+) noexcept nogil:
+    """wait_fail_ring is wait_fail_flow for a whole ring, from a flow on, which may be NONE."""
+    cdef uint32_t last, following
+    cdef uint32_t f = first
+    if first == NONE:
+        return next_end
+    last = d.flows.at[first].ring.prev
+    while True:
+        following = d.flows.at[f].ring.next
+        next_end = wait_fail_flow(d, f, next_end)
+        if f == last:
+            return next_end
+        f = following
+
+
 cdef inline void wait_over(dispatcher_t *d, uint32_t s) noexcept nogil:
     """wait_over fails the requests of a service that have waited for a first worker in vain."""
     cdef service_t *service = &d.services[s]
     cdef int64_t next_end = INT64_MAX
-    cdef uint32_t r
     cdef int p
     disarm(&d.timers.service_waits, wait_places(d), s)
     for p in range(PRIORITIES - 1, -1, -1):
         next_end = wait_fail_heap(d, &service.returned[p], next_end)
-        while service.fresh[p].head != NONE:
-            r = service.fresh[p].head
-            if wait_end(d, r) > d.now:
-                next_end = min(next_end, wait_end(d, r))
-                break
-            d.counters.failed += 1
-            request_fail(d, r, CODE_NOT_FOUND)
+        next_end = wait_fail_ring(d, service.turns[p], next_end)
         if service.returned[p].count > 0:
             service.filled |= 1 << p
     next_end = wait_fail_heap(d, &service.isolated, next_end)

@@ -12,5 +12,14 @@ class Keytable:
     def put_identity(
         self, number: int, name: bytes, roles: int, grant: int, connections_max: int
     ) -> None: ...
+    def put_limits(
+        self,
+        number: int,
+        weight: int,
+        open_max: int,
+        bytes_max: int,
+        per_second: float,
+        burst: float,
+    ) -> None: ...
     def put_key(self, public: bytes, identity: int, serial: int, expires: int) -> None: ...
     def put_revoked(self, public: bytes, identity: int) -> None: ...

@@ -10,8 +10,8 @@ from pound.errors import ConfigError
 from .table cimport (
     GRANTS_MAX, IDENTITIES_MAX, KEYS_MAX, KEYTABLE_FULL, KEYTABLE_NO_MEMORY, KEYTABLE_OK,
     PATTERNS_MAX, PUBLIC_SIZE, ROLE_CLIENT, ROLE_OPERATOR, ROLE_WORKER, SERIALS_MAX,
-    keytable_delete, keytable_init, keytable_put_grant, keytable_put_identity, keytable_put_key,
-    keytable_put_pattern, keytable_put_revoked, keytable_t)
+    identity_limits_t, keytable_delete, keytable_init, keytable_put_grant, keytable_put_identity,
+    keytable_put_key, keytable_put_limits, keytable_put_pattern, keytable_put_revoked, keytable_t)
 
 # --- with the GIL ----------------------------------------------------------------------------
 
@@ -59,6 +59,18 @@ cdef class Keytable:
                 opened(self), number, <const uint8_t *> <const char *> name, len(name), roles,
                 grant, connections_max),
             f"names since the broker was started: {IDENTITIES_MAX}")
+
+    def put_limits(
+            self, uint32_t number, uint32_t weight, uint32_t open_max, uint64_t bytes_max,
+            double per_second, double burst):
+        """Give an identity its turns and quotas; a quota or rate of 0 is no limit."""
+        cdef identity_limits_t limits
+        limits.weight = weight
+        limits.open_max = open_max
+        limits.bytes_max = bytes_max
+        limits.interval_ns = max(1, <int64_t> (1e9 / per_second)) if per_second else 0
+        limits.burst_ns = <int64_t> ((burst - 1) * limits.interval_ns)
+        check(keytable_put_limits(opened(self), number, &limits), "")
 
     def put_key(self, bytes public, uint32_t identity, uint32_t serial, int64_t expires):
         """Add a key of an identity; it ends at `expires`, ns of the wall clock, or `NEVER`."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pound._config_keys import Key, check_service_name, suggestion
+from pound._config_keys import Key, burst_of, check_service_name, rate_of, suggestion
 from pound.errors import ConfigError
 
 from .curve import checked_key
@@ -20,10 +20,6 @@ from .names import ROLES, checked_words
 # Nothing of a name means anything to a log, a shell, TOML or a path.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PATTERNS_MAX = 64
-RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*")
-RATE_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-RATE_MAX = 1e9
-BURST_SECONDS = 2  # of its rate, that a peer may ask at once
 QUOTAS = {
     "weight": Key("weight", "count", 1, "", 1, 1000),
     "open_max": Key("open_max", "count", 0, "", 0, 2**32 - 2),
@@ -83,7 +79,7 @@ class Peer:
                 self._set(field, _moment(field, getattr(self, field)))
         for field, key in QUOTAS.items():
             self._set(field, key.parse(getattr(self, field)))
-        _rate(self.rate)
+        rate_of("rate", self.rate)
         if (self.next_key is None) != (self.next_until is None):
             raise ConfigError("next_key and next_until go together")
         if self.next_key is not None and checked_key("next_key", self.next_key) == self.key:
@@ -116,12 +112,12 @@ class Peer:
     @property
     def rate_per_second(self) -> float:
         """The rate as a number; 0: no limit."""
-        return _rate(self.rate)
+        return rate_of("rate", self.rate)
 
     @property
     def burst(self) -> float:
         """How many requests it may ask at once, with a rate."""
-        return max(1.0, BURST_SECONDS * self.rate_per_second)
+        return burst_of(self.rate_per_second)
 
     @classmethod
     def from_table(cls, name: str, table: object) -> Peer:
@@ -205,14 +201,3 @@ def _moment(label: str, value: object) -> datetime.datetime:
         return value.astimezone(datetime.timezone.utc)
     except OverflowError:
         raise ConfigError(f"{label}: {value} is beyond the calendar") from None
-
-
-def _rate(value: object) -> float:
-    """Return requests per second."""
-    if value == "":
-        return 0.0
-    match = RATE.fullmatch(value) if isinstance(value, str) else None
-    rate = float(match[1]) / RATE_SECONDS[match[2]] if match else 0.0
-    if not 0 < rate <= RATE_MAX:
-        raise ConfigError(f"rate: {value!r} is no rate, such as 100/s, 30/m or 5/h")
-    return rate

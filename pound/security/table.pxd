@@ -50,7 +50,16 @@ cdef struct key_t:
     uint32_t serial          # 0: revoked
 
 
+cdef struct identity_limits_t:  # what an identity may take of what all share; 0: no limit
+    uint64_t bytes_max       # of its open requests
+    int64_t interval_ns      # between two of its requests, in the mean
+    int64_t burst_ns         # by how much a request may come earlier than that
+    uint32_t open_max        # open requests
+    uint32_t weight          # tasks that it is given in its turn; 0 counts as 1
+
+
 cdef struct identity_t:
+    identity_limits_t limits
     uint8_t name[IDENTITY_NAME_MAX]
     uint8_t name_size        # bytes; 0: no identity has this number
     uint8_t roles            # role_t
@@ -105,6 +114,9 @@ cdef int keytable_put_pattern(
 cdef int keytable_put_identity(
     keytable_t *t, uint32_t number, const uint8_t *name, size_t size, uint8_t roles,
     uint32_t grant, uint32_t connections_max) noexcept nogil
+
+cdef int keytable_put_limits(
+    keytable_t *t, uint32_t number, const identity_limits_t *limits) noexcept nogil
 
 cdef int keytable_put_key(
     keytable_t *t, const uint8_t *public, uint32_t identity, uint32_t serial, int64_t expires

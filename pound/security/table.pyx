@@ -114,6 +114,15 @@ cdef int keytable_put_identity(
     return KEYTABLE_OK
 
 
+cdef int keytable_put_limits(
+    keytable_t *t, uint32_t number, const identity_limits_t *limits
+) noexcept nogil:
+    if not identity_known(t, number):
+        return KEYTABLE_UNKNOWN
+    t.identities[number].limits = limits[0]
+    return KEYTABLE_OK
+
+
 cdef uint32_t serial_hash(const keytable_t *t, uint32_t serial) noexcept nogil:
     return <uint32_t> mix(serial ^ t.seed[0])
 

@@ -78,6 +78,7 @@ def demand_clean(code: int, figures: Any) -> None:
         ("pnd", ["--capacity", "4", "--bytes", "5000"]),
         ("pnd", ["--capacity", "2", "--bytes", "300000"]),
         ("plain", ["--bytes", "300000"]),
+        ("pnd", ["--capacity", "2", "--work-us", "500", "--light", "1"]),
     ],
 )
 def test_broker_serves_the_load(
@@ -89,6 +90,28 @@ def test_broker_serves_the_load(
     stats = broker.stats()
     assert stats["bad_messages"] == 0
     assert stats["waiting"] == stats["running"] == 0
+
+
+def test_light_clients_have_one_request_open_and_figures_of_their_own(
+    programs: Path, start_broker: Callable[..., Any]
+) -> None:
+    """Of 3 clients, two light: with a window of 100 and one slot of 1 ms, 102 are open at most."""
+    broker = start_broker()
+    ends = broker.frontend_endpoints[0], broker.backend_endpoints[0]
+    shape = ["--clients", "3", "--light", "2", "--outstanding", "100", "--workers", "1"]
+    work = ["--work-us", "1000", "--duration-ms", "300"]
+    code, figures = load(programs, "pnd", ends, *shape, *work)
+    demand_clean(code, figures)
+    assert figures["work_us"] == 1000
+    assert 0 < figures["light_requests"] < figures["requests"]
+    # Two of three turns are theirs: they wait for two tasks, the other client for 300.
+    assert figures["light_p50_us"] < figures["max_us"] / 2
+
+
+def test_work_is_refused_where_workers_of_a_dialect_take_no_time(
+    programs: Path, floor: tuple[str, str]
+) -> None:
+    assert load(programs, "floor", floor, "--work-us", "1") == (2, None)
 
 
 @pytest.mark.parametrize("more", [[], ["--capacity", "8"], ["--bytes", "300000"]])
@@ -358,7 +381,7 @@ def test_every_target_is_measured_by_a_group() -> None:
         (str(shape), name)
         for group in whole.groups
         for shape in group.shapes
-        for name in (CONTESTANTS if plan.ALL in group.contestants else group.contestants)
+        for name in (plan.every() if plan.ALL in group.contestants else group.contestants)
     }
     for target in whole.targets:
         base = target.base_shape or target.shape, target.base or target.contestant
@@ -482,7 +505,7 @@ class Bench:
         self.seen.append(name)
         if self.seen.count(name) >= self.failing.get(name, sys.maxsize):
             raise SubjectError(f"{name} is not ready")
-        return measured(100.0, requests=1_000_000, waiting_bytes=100.0)
+        return measured(100.0, requests=1_000_000, waiting_bytes=100.0, light_p99_us=100.0)
 
     def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Return the exit code and the report."""

@@ -58,6 +58,9 @@ class GuardedBroker(pound.Broker):
         number = self._numbers.setdefault(peer.name, len(self._numbers))
         roles = sum(ROLE_BITS[role] for role in peer.roles)
         table.put_identity(number, peer.name.encode(), roles, grant, peer.connections_max)
+        table.put_limits(
+            number, peer.weight, peer.open_max, peer.bytes_max, peer.rate_per_second, peer.burst
+        )
         expires = NEVER if peer.expires is None else int(peer.expires.timestamp() * 1e9)
         for key in peer.keys:
             serial = self._serials.setdefault(key, len(self._serials) + 1)

@@ -47,6 +47,12 @@ REQ_BUSY_CLIENTS: int
 REQ_MANY_SERVICES: int
 REQ_MANY_NAMES: int
 REQ_MANY_OWN_NAMES: int
+REQ_QUOTA_OPEN: int
+REQ_QUOTA_BYTES: int
+REQ_QUOTA_RATE: int
+REQ_SERVICE_QUOTA_OPEN: int
+REQ_SERVICE_QUOTA_BYTES: int
+REQ_SERVICE_QUOTA_RATE: int
 OPENED_NAMED: int
 OPENED_PINNED: int
 OPENED_OFFERED: int
@@ -68,6 +74,25 @@ class Dispatcher:
     def offerable(self, services: Sequence[int]) -> bool: ...
     def client_room(self, now: int) -> None: ...
     def client_open(self, is_guide: bool = False, reserve: bool = False) -> int | None: ...
+    def client_owner(self, c: int, owner: int) -> None: ...
+    def owner_set(
+        self,
+        owner: int,
+        weight: int = 1,
+        open_max: int = 0,
+        bytes_max: int = 0,
+        interval_ns: int = 0,
+        burst_ns: int = 0,
+    ) -> None: ...
+    def service_quota(
+        self,
+        s: int,
+        open_max: int = 0,
+        bytes_max: int = 0,
+        interval_ns: int = 0,
+        burst_ns: int = 0,
+    ) -> None: ...
+    def quota_wait(self, c: int, s: int | None, now: int) -> int: ...
     def client_done(self, c: int, done: int) -> None: ...
     def client_lost(self, c: int, grace_ns: int, now: int) -> None: ...
     def client_back(self, c: int) -> None: ...

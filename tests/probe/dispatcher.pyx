@@ -7,11 +7,12 @@ from pound._base.pool cimport NONE
 from pound._dispatch.audit cimport audit
 from pound._dispatch.dispatcher cimport (
     disp_action, disp_answer, disp_answer_bytes, disp_blocked, disp_cancel, disp_client_back,
-    disp_client_close, disp_client_done, disp_client_lost, disp_client_open, disp_client_room,
-    disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full, disp_heard, disp_new,
-    disp_offerable, disp_partial, disp_release, disp_request, disp_sent, disp_service_drop,
-    disp_service_open, disp_service_refusal, disp_tick, disp_undeliverable, disp_unsent,
-    disp_worker_gone, disp_worker_leave, disp_worker_open, disp_worker_ready)
+    disp_client_close, disp_client_done, disp_client_lost, disp_client_open, disp_client_owner,
+    disp_client_room, disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full, disp_heard,
+    disp_new, disp_offerable, disp_owner_set, disp_partial, disp_quota_wait, disp_release,
+    disp_request, disp_sent, disp_service_drop, disp_service_open, disp_service_quota,
+    disp_service_refusal, disp_tick, disp_undeliverable, disp_unsent, disp_worker_gone,
+    disp_worker_leave, disp_worker_open, disp_worker_ready)
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
@@ -22,8 +23,11 @@ from pound._dispatch.model cimport (
     REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
     REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
     REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
-    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_STALE, TASK_SENT,
-    action_t, dispatcher_t, request_t, service_t, worker_t)
+    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_BYTES,
+    REQ_QUOTA_OPEN, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_BYTES, REQ_SERVICE_QUOTA_OPEN,
+    REQ_SERVICE_QUOTA_RATE, REQ_STALE, TASK_SENT,
+    action_t, dispatcher_t, owner_limits_t, quota_t, request_t, service_t,
+    worker_t)
 from pound._wire.codes cimport CODE_UNAVAILABLE
 
 # Python's copies of the C constants, whose names can't be assigned here.
@@ -44,13 +48,27 @@ globals().update(
     REQ_BUSY_SHARE=REQ_BUSY_SHARE, REQ_BUSY_WORKERLESS=REQ_BUSY_WORKERLESS,
     REQ_BUSY_WINDOW=REQ_BUSY_WINDOW, REQ_BUSY_CLIENTS=REQ_BUSY_CLIENTS,
     REQ_MANY_SERVICES=REQ_MANY_SERVICES, REQ_MANY_NAMES=REQ_MANY_NAMES,
-    REQ_MANY_OWN_NAMES=REQ_MANY_OWN_NAMES, OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
+    REQ_MANY_OWN_NAMES=REQ_MANY_OWN_NAMES, REQ_QUOTA_OPEN=REQ_QUOTA_OPEN,
+    REQ_QUOTA_BYTES=REQ_QUOTA_BYTES, REQ_QUOTA_RATE=REQ_QUOTA_RATE,
+    REQ_SERVICE_QUOTA_OPEN=REQ_SERVICE_QUOTA_OPEN,
+    REQ_SERVICE_QUOTA_BYTES=REQ_SERVICE_QUOTA_BYTES,
+    REQ_SERVICE_QUOTA_RATE=REQ_SERVICE_QUOTA_RATE,
+    OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
     OPENED_OFFERED=OPENED_OFFERED, OPENED_INTERNAL=OPENED_INTERNAL,
     QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
     QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED)
 
 cdef object number(uint32_t n):
     return None if n == NONE else n
+
+
+cdef quota_t quota_of(uint32_t open_max, uint64_t bytes_max, int64_t interval_ns, int64_t burst_ns):
+    cdef quota_t quota
+    quota.open_max = open_max
+    quota.bytes_max = bytes_max
+    quota.interval_ns = interval_ns
+    quota.burst_ns = burst_ns
+    return quota
 
 
 cdef class Dispatcher:
@@ -138,6 +156,35 @@ cdef class Dispatcher:
 
     def client_open(self, bint is_guide=False, bint reserve=False):
         return number(disp_client_open(self.d, is_guide, reserve))
+
+    def client_owner(self, uint32_t c, uint32_t owner):
+        if self.d.clients[self.client_number(c)].open:
+            raise ValueError(f"client {c} has requests open")
+        if disp_client_owner(self.d, c, owner) < 0:
+            raise ValueError(f"owner {owner}")
+
+    def owner_set(
+        self, uint32_t owner, uint32_t weight=1, uint32_t open_max=0, uint64_t bytes_max=0,
+        int64_t interval_ns=0, int64_t burst_ns=0
+    ):
+        cdef owner_limits_t limits
+        limits.weight = weight
+        limits.quota = quota_of(open_max, bytes_max, interval_ns, burst_ns)
+        if disp_owner_set(self.d, owner, &limits) < 0:
+            raise ValueError(f"owner {owner}")
+
+    def service_quota(
+        self, uint32_t s, uint32_t open_max=0, uint64_t bytes_max=0, int64_t interval_ns=0,
+        int64_t burst_ns=0
+    ):
+        cdef quota_t quota = quota_of(open_max, bytes_max, interval_ns, burst_ns)
+        if self.d.services[self.service_number(s)].refs or not self.d.services[s].pinned:
+            raise ValueError(f"service {s} is in use, or not pinned")
+        disp_service_quota(self.d, s, &quota)
+
+    def quota_wait(self, uint32_t c, s, int64_t now):
+        cdef uint32_t service = NONE if s is None else self.service_number(s)
+        return disp_quota_wait(self.d, self.client_number(c), service, now)
 
     def client_done(self, uint32_t c, uint64_t done):
         disp_client_done(self.d, self.client_number(c), done)
@@ -267,7 +314,7 @@ cdef class Dispatcher:
 
     def request_of(self, uint32_t slot):
         cdef request_t *request = &self.d.requests[self.slot_number(slot)]
-        cdef uint32_t t = request.task
+        cdef uint32_t t = NONE if request.queued == QUEUED_FRESH else request.task
         return {
             "id": request.id, "seq": request.seq, "client": request.client,
             "service": request.service, "priority": request.priority, "bytes": request.bytes,

@@ -8,6 +8,7 @@ the links bring, the tick, the flush. Only what the dispatcher can see is played
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 from typing import Any
 
 from .invariants import must
@@ -69,8 +70,13 @@ class Broker:
         self.tokens: deque[tuple[int, int, Worker]] = deque(maxlen=50)
         self.to_flush: dict[int, WorkerSeat] = {}
         self.pinned = 0
+        self.owners_rng: Random = world.owners_rng
+        self._set_owners(0.7)
         for name in [n for n in leases if self.rng.random() < 0.3]:
-            self.pinned += self._open_service(name, Opened.PINNED) is not None
+            number = self._open_service(name, Opened.PINNED)
+            self.pinned += number is not None
+            if number is not None and self.owners_rng.random() < 0.5:
+                self.call("service_quota", number, *self._drawn_quota())
 
     @property
     def now(self) -> int:
@@ -95,7 +101,23 @@ class Broker:
         due: int | None = self.call("tick", self.now, self.live)
         self._flush()
         self._speak_late()
+        self._set_owners(0.01)
         return due
+
+    def _set_owners(self, chance: float) -> None:
+        """The file of keys was read: some identities have other limits."""
+        for owner in self.world.identities:
+            if owner is not None and self.owners_rng.random() < chance:
+                weight = self.owners_rng.choice((0, 1, 1, 2, 3, 7))
+                self.call("owner_set", owner, weight, *self._drawn_quota())
+
+    def _drawn_quota(self) -> tuple[int, int, int, int]:
+        """What an owner may have open, and ask; 0: no limit."""
+        rng, pace = self.owners_rng, self.world.pace_ns
+        open_max = rng.choice((0, 0, 0, 3, 10))
+        bytes_max = rng.choice((0, 0, 0, 500, 3000))
+        interval = rng.choice((0, 0, 0, 1, 5 * pace, 20 * pace, 300 * pace))
+        return open_max, bytes_max, interval, interval * rng.choice((0, 1, 5))
 
     def _budget(self) -> None:
         """As _broker/budget.pyx, once a turn; of what is held it knows only the requests' part."""
@@ -193,6 +215,8 @@ class Broker:
             return None
         seat = ClientSeat(number, link, is_guide, self.grace_ns)
         self.seats[self._session(link)] = self.clients[number] = seat
+        if link.peer.identity is not None:
+            self.call("client_owner", number, link.peer.identity)
         return seat
 
     def _close_client(self, session: Any, seat: ClientSeat) -> None:
@@ -258,6 +282,10 @@ class Broker:
                 self.call("answer_bytes", slot, self.rng.choice((0, 300)))
             self._to_deliver(slot)
         elif code not in (Req.ACCEPTED, Req.HELD, Req.ANSWERED, Req.STALE):
+            if code in (Req.QUOTA_RATE, Req.SERVICE_QUOTA_RATE):
+                known = s if s in self.services.values() else None
+                wait = self.call("quota_wait", seat.number, known, self.now)
+                must(wait > 0, "I22", "refused for its rate, and may come at once:", link.peer)
             self.network.send_down(link, (("busy", id),))
 
     def _on_cancel(self, link: Link, id: int) -> None:

@@ -5,9 +5,40 @@ A fact stands in one place; ``held``, ``eligible`` and ``open`` are computed whe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
-from .words import Queue, State
+from .words import Queue, Quota, State
+
+
+@dataclass(eq=False)
+class Owner:
+    """In whose name a client asks: an identity, or the client itself."""
+
+    weight: int = 1
+    quota: Quota = field(default_factory=Quota)
+    bucket: Bucket = field(default_factory=lambda: Bucket())
+    buckets: dict[Service, Bucket] = field(default_factory=dict)  # in services with a quota
+
+
+@dataclass(eq=False)
+class Bucket:
+    """A bucket of time that leaks: each request pours in the interval of the rate."""
+
+    level: int = 0
+    looked_at: int = 0
+
+    def leak(self, now: int) -> None:
+        self.level = max(0, self.level - (now - self.looked_at))
+        self.looked_at = now
+
+
+@dataclass(eq=False)
+class Turns:
+    """Who takes turns for the fresh requests of one priority: the first is served next."""
+
+    line: list[Owner] = field(default_factory=list)
+    served: int = 0  # tasks that the first has been given in its turn
 
 
 @dataclass(eq=False)
@@ -17,8 +48,10 @@ class Service:
     pinned: bool
     internal: bool
     workerless_since: int
+    quota: Quota = field(default_factory=Quota)  # of each owner
     namer: Client | None = None  # who asked for it first, until a worker offers it
     waiting: list[Request] = field(default_factory=list)
+    turns: dict[int, Turns] = field(default_factory=lambda: defaultdict(Turns))
     requests: int = 0  # in any state, until freed
     offers: int = 0  # of workers that are not gone
     dispatches: int = 0  # of requests that are not isolated
@@ -35,6 +68,10 @@ class Service:
         """The waiting requests of one queue, the next first."""
         found = [r for r in self.waiting if r.queue is queue and priority in (None, r.priority)]
         return sorted(found, key=lambda r: (-r.priority, r.seq))
+
+    def fresh_of(self, owner: Owner, priority: int) -> list[Request]:
+        """The fresh requests of an owner, the oldest first."""
+        return [r for r in self.queue(Queue.FRESH, priority) if r.client.owner is owner]
 
 
 @dataclass(eq=False)
@@ -72,6 +109,7 @@ class Worker:
 class Client:
     number: int
     is_guide: bool
+    owner: Owner = field(default_factory=Owner)
     highest: int = 0
     done: int = 0
     requests: list[Request] = field(default_factory=list)  # by seq

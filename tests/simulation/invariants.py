@@ -1,4 +1,4 @@
-"""What must hold whatever the dispatcher decides: I1-I13, I17-I20, judged from the outside.
+"""What must hold whatever the dispatcher decides: I1-I13, I17-I22, judged from the outside.
 
 The ledger sees calls, results and actions, as the core does, and keeps the books that they imply:
 who holds which task, what is open, who was sent a task last. It predicts nothing: it refuses what
@@ -18,6 +18,8 @@ from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Ready, Req
 PRIORITIES = range(10)
 Call = dict[str, Any]
 """the arguments of a call by name, and ``call``, its name"""
+Round = dict[tuple[str, int], dict[tuple[str, int], int]]
+"""owners that wait: what each other owner was given meanwhile"""
 
 
 class BrokenError(AssertionError):
@@ -117,6 +119,10 @@ class Ledger:
         self.dispatches: dict[int, int] = {}  # of requests that are not isolated
         self.passed: dict[int, list[int]] = {}  # dispatches since a priority that waits was served
         self.clients: dict[int, bool] = {}  # is_guide
+        self.owners: dict[int, int] = {}  # client: the identity that it has
+        self.weights: dict[int, int] = {}  # identity: the largest weight that it ever had
+        self.quotas: dict[tuple[str, int], Call] = {}  # of identities, and of services
+        self.rounds: dict[tuple[int, int], Round] = {}  # by service and priority
         self.done: dict[int, int] = {}
         self.graces: dict[int, int] = {}
         self.hands: dict[int, Hand] = {}
@@ -144,6 +150,7 @@ class Ledger:
         if after is not None:
             after(call, result, actions, counters)
         self._recount(counters)
+        self._rounds_end()
         self._nothing_left_to_match()
         self.counters = counters
 
@@ -160,6 +167,17 @@ class Ledger:
         if result is not None:
             must(result not in self.clients, "I1", "client number in use", result)
             self.clients[result] = call["is_guide"]
+
+    def _before_client_owner(self, call: Call, result: None) -> None:
+        self.owners[call["c"]] = call["owner"]
+
+    def _before_owner_set(self, call: Call, result: None) -> None:
+        owner, weight = call["owner"], max(1, call["weight"])
+        self.weights[owner] = max(weight, self.weights.get(owner, 1))
+        self.quotas["identity", owner] = call
+
+    def _before_service_quota(self, call: Call, result: None) -> None:
+        self.quotas["service", call["s"]] = call
 
     def _before_client_done(self, call: Call, result: None) -> None:
         self.done[call["c"]] = max(call["done"], self.done.get(call["c"], 0))
@@ -371,7 +389,9 @@ class Ledger:
         return bool(self.call.get("elsewhere")) and self.call["slot"] == asked.slot
 
     def _in_order(self, asked: Asked) -> None:
-        """I10: by priority, then returned before fresh, then in the order of acceptance."""
+        """I10: by priority, returned before fresh, by acceptance; fresh ones for each owner."""
+        round = self.rounds.setdefault((asked.service, asked.priority), {})
+        round.pop(self._owner(asked), None)
         if asked.isolated or self.call["call"] == "tick":
             return
         line = [
@@ -383,10 +403,41 @@ class Ledger:
         out_of_turn = self.dispatches[asked.service] % 16 == 15 and len(waiting) > 1
         highest = asked.priority == max(waiting)
         must(highest != out_of_turn, "I10", "of priorities", waiting, "comes", asked)
-        same = (a for a in line if a.priority == asked.priority)
+        same = [a for a in line if a.priority == asked.priority]
+        if not any(a.dispatched for a in same):
+            self._in_turn(asked, same)
+            same = [a for a in same if self._owner(a) == self._owner(asked)]
         head = min(same, key=lambda a: (not a.dispatched, a.order))
         must(asked is head, "I10", "first comes", head, "not", asked)
         self._within_bound(asked, waiting)
+
+    def _owner(self, asked: Asked) -> tuple[str, int]:
+        """In whose name a request was made."""
+        if asked.client in self.owners:
+            return ("identity", self.owners[asked.client])
+        return ("client", asked.client)
+
+    def _in_turn(self, asked: Asked, fresh: list[Asked]) -> None:
+        """I21: while an owner waits, each other one is given no more than its weight."""
+        owner = self._owner(asked)
+        weight = self.weights.get(owner[1], 1) if owner[0] == "identity" else 1
+        round = self.rounds[asked.service, asked.priority]
+        for waits in {self._owner(a) for a in fresh} - {owner}:
+            given = round.setdefault(waits, {})
+            given[owner] = given.get(owner, 0) + 1
+            must(given[owner] <= weight, "I21", waits, "waits while", given, "were given")
+
+    def _rounds_end(self) -> None:
+        """Who does not wait any more begins anew when it waits again."""
+        for (service, priority), round in self.rounds.items():
+            fresh = [
+                a
+                for a in self.asked.values()
+                if a.lined and not a.dispatched and (a.service, a.priority) == (service, priority)
+            ]
+            waiting = {self._owner(a) for a in fresh}
+            for owner in [owner for owner in round if owner not in waiting]:
+                del round[owner]
 
     def _within_bound(self, asked: Asked, waiting: set[int]) -> None:
         """I18: no priority that waits is passed by for longer than 16 dispatches for each."""
@@ -483,6 +534,7 @@ class Ledger:
         del self.clients[peer]
         self.graces.pop(peer, None)
         self.done.pop(peer, None)
+        self.owners.pop(peer, None)
         must(all(a.client != peer for a in self.asked.values()), "I1", "client freed", peer)
 
     def _act_service_free(self, code: int, slot: None, peer: int, token: int) -> None:
@@ -546,6 +598,7 @@ class Ledger:
         if result[0] != Req.ACCEPTED or call["internal"] or result[1] is None:
             return
         asked, limits = self.asked[result[1]], self.limits
+        self._within_quotas(asked)
         opened = [a for a in self.asked.values() if a.open and a.client == asked.client]
         most = limits.foreign_window if self.clients[asked.client] else limits.requests_max
         must(len(opened) <= most, "I12", "open of a client", len(opened))
@@ -557,6 +610,20 @@ class Ledger:
             self._within(line, limits.waiting_max, sum(a.size for a in line))
             line = [a for a in line if a.service == asked.service]
             self._within(line, limits.service_waiting_max, limits.service_waiting_bytes_max)
+
+    def _within_quotas(self, asked: Asked) -> None:
+        """I22: an owner has no more open than its quota, in all and in the service, allows."""
+        owner = self._owner(asked)
+        opened = [a for a in self.asked.values() if a.open and self._owner(a) == owner]
+        here = [a for a in opened if a.service == asked.service]
+        for key, line in ((owner, opened), (("service", asked.service), here)):
+            quota = self.quotas.get(key)
+            if quota is not None:
+                most = quota["open_max"]
+                must(not most or len(line) <= most, "I22", key, len(line), "open")
+                most = quota["bytes_max"]
+                fits = not most or len(line) == 1 or sum(a.size for a in line) <= most
+                must(fits, "I22", key, "has too many bytes open")
 
     @staticmethod
     def _within(line: list[Asked], most: int, most_bytes: int) -> None:

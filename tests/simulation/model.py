@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from .entities import Client, Request, Service, Task, Worker
+from .entities import Bucket, Client, Owner, Request, Service, Task, Worker
 from .rules import ISOLATED_FROM, Rules
-from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Ready, Req, State
+from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Quota, Ready, Req, State
 
 Due = tuple[int, int]
 """when, and the number it is of"""
@@ -106,6 +106,60 @@ class Model(Rules):
         self.clients[number] = Client(number, is_guide, reserve=full)
         return number
 
+    def client_owner(self, c: int, owner: int) -> None:
+        self.clients[c].owner = self.owners[owner]
+
+    def owner_set(
+        self,
+        owner: int,
+        weight: int,
+        open_max: int,
+        bytes_max: int,
+        interval_ns: int,
+        burst_ns: int,
+    ) -> None:
+        self.owners[owner].weight = weight
+        self.owners[owner].quota = Quota(open_max, bytes_max, interval_ns, burst_ns)
+
+    def service_quota(
+        self, s: int, open_max: int, bytes_max: int, interval_ns: int, burst_ns: int
+    ) -> None:
+        self.services[s].quota = Quota(open_max, bytes_max, interval_ns, burst_ns)
+
+    def quota_wait(self, c: int, s: int | None, now: int) -> int:
+        owner, waits = self.clients[c].owner, [0]
+        buckets = [(owner.quota, owner.bucket)]
+        if s is not None:
+            buckets = self._buckets(owner, self.services[s])
+        for quota, bucket in buckets:
+            if quota.interval_ns:
+                bucket.leak(now)
+                waits.append(bucket.level - quota.burst_ns)
+        return max(waits)
+
+    def _buckets(self, owner: Owner, service: Service) -> list[tuple[Quota, Bucket]]:
+        """The quotas that a request counts for: the owner's own, then the service's."""
+        in_service = owner.buckets.setdefault(service, Bucket())
+        return [(owner.quota, owner.bucket), (service.quota, in_service)]
+
+    def _quota_refusal(self, owner: Owner, service: Service, size: int) -> Req | None:
+        opened = [r for r in self.slots.values() if r.open and r.client.owner is owner]
+        here = [r for r in opened if r.service is service]
+        for step, requests in enumerate((opened, here)):
+            quota, bucket = self._buckets(owner, service)[step]
+            bucket.leak(self.now)
+            if quota.open_max and len(requests) >= quota.open_max:
+                return (Req.QUOTA_OPEN, Req.SERVICE_QUOTA_OPEN)[step]
+            if (
+                quota.bytes_max
+                and requests
+                and (sum([r.bytes for r in requests]) + size > quota.bytes_max)
+            ):
+                return (Req.QUOTA_BYTES, Req.SERVICE_QUOTA_BYTES)[step]
+            if quota.interval_ns and bucket.level > quota.burst_ns:
+                return (Req.QUOTA_RATE, Req.SERVICE_QUOTA_RATE)[step]
+        return None
+
     def _reserved(self) -> int:
         return len([c for c in self.clients.values() if c.reserve])
 
@@ -180,6 +234,9 @@ class Model(Rules):
         if internal:
             self._answered(request, "answered")
         else:
+            for quota, bucket in self._buckets(client.owner, service):
+                bucket.leak(now)
+                bucket.level += quota.interval_ns
             self._wait(request, Queue.FRESH)
             self.to_match.add(service)
             self._settle()
@@ -201,12 +258,9 @@ class Model(Rules):
 
     def _refusal(self, client: Client, service: Service, size: int) -> Req | None:
         limits = self.limits
-        if client.reserve and not self._clients_full():
-            client.reserve = False
-        if client.reserve:
-            return Req.BUSY_CLIENTS
-        if client.open >= (limits.foreign_window if client.is_guide else limits.requests_max):
-            return Req.BUSY_SESSION
+        refused = self._own_refusal(client, service, size)
+        if refused is not None:
+            return refused
         if service.offers == 0:
             refused = self._workerless_refusal(client, size)
             if refused is not None:
@@ -230,6 +284,19 @@ class Model(Rules):
         if sum(waiting) + size > limits.service_waiting_bytes_max:
             return Req.BUSY_SERVICE
         return None
+
+    def _own_refusal(self, client: Client, service: Service, size: int) -> Req | None:
+        """What a client is refused for, whatever others do."""
+        limits = self.limits
+        if client.reserve and not self._clients_full():
+            client.reserve = False
+        if client.reserve:
+            return Req.BUSY_CLIENTS
+        if client.open >= (limits.foreign_window if client.is_guide else limits.requests_max):
+            return Req.BUSY_SESSION
+        refused = self._quota_refusal(client.owner, service, size)
+        self.sums["refused_quota"] += refused is not None
+        return refused
 
     def _window_full(self, client: Client) -> bool:
         """The last quarter of a client's window is begun: it is for services with little to do."""
@@ -611,8 +678,11 @@ class Model(Rules):
     def _wait_over(self, number: int) -> None:
         service = self.services[number]
         service.wait_due = None
-        order = [(p, q) for p in reversed(range(PRIORITIES)) for q in (Queue.RETURNED, Queue.FRESH)]
-        line = [r for priority, queue in order for r in service.queue(queue, priority)]
+        line: list[Request] = []
+        for priority in reversed(range(PRIORITIES)):
+            line += service.queue(Queue.RETURNED, priority)
+            for owner in service.turns[priority].line:
+                line += service.fresh_of(owner, priority)
         for request in line + service.queue(Queue.ISOLATED):
             if self._waits_until(request) <= self.now:
                 self._end(request, "failed", Code.NOT_FOUND)

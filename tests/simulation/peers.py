@@ -70,6 +70,8 @@ class World(Protocol):
     memory_max: int  # bytes that the broker may hold
     work_paces: tuple[int, ...]  # how long a task takes, in paces
     service_names: list[str]
+    owners_rng: Random  # what concerns owners is drawn apart
+    identities: tuple[int | None, ...]  # that clients may have; None: it has none
 
     def token_of_another(self, worker: Worker) -> int: ...
 
@@ -172,6 +174,7 @@ class Client(Peer):
         self.dialect = dialect
         rng = world.rng
         self.pnd = dialect == "pnd"
+        self.identity: int | None = None  # the number of its key
         self.window = 1 if dialect == "plain" else rng.choice((2, 8, 30))
         self.next_id = rng.choice((0, 1, 1 << 40))
         self.open: dict[int, Record] = {}

@@ -76,6 +76,59 @@ PLANTS = (
         "<int64_t> p",
         "int64_t",
     ),
+    # turns of owners
+    step(
+        "who has the turn keeps it",
+        "flow_serve",
+        "$service.turns[p] = $flow.ring.next",
+    ),
+    bug("weights do not count", "flow_serve", "$flow.served >= owner_weight($d, $flow.owner)", "1"),
+    step("only the first turn has the length of the weight", "flow_serve", "$flow.served = 0"),
+    step(
+        "what is left of a turn is the next owner's",
+        "ring_leave",
+        "$service.turns[$flow.priority] = NONE if ...",
+        "$service.turns[$flow.priority] = NONE if $flow.ring.next == f else $flow.ring.next; "
+        "d.flows.at[$flow.ring.next].served = $flow.served",
+    ),
+    step(
+        "who begins to wait is served first",
+        "flow_make",
+        "ring_enter(...)",
+        "ring_enter(d, &d.services[s], f); d.services[s].turns[p] = f",
+    ),
+    step("clients of an identity have a turn each", "disp_client_owner", "$client.owner = owner"),
+    # quotas
+    bug(
+        "one open request more than the quota",
+        "account_refusal",
+        "$a.open >= $q.open_max",
+        "$a.open > $q.open_max",
+    ),
+    bug(
+        "a request beyond the quota of bytes never comes in",
+        "account_refusal",
+        "$a.open > 0",
+        "1",
+    ),
+    bug(
+        "a request that is due is too early",
+        "account_refusal",
+        "$a.next_at - $q.burst_ns > now",
+        "$a.next_at - $q.burst_ns >= now",
+    ),
+    bug(
+        "whoever was silent may send all that it could have sent",
+        "account_enter",
+        "max($a.next_at, now)",
+        "$a.next_at",
+        "int64_t",
+    ),
+    step("bytes of a quota are not given back", "account_leave", "$a.bytes -= bytes"),
+    step("a new client has the account of the one before", "client_end", "stakes_end(...)"),
+    step(
+        "what runs counts for no service's quota", "quota_leave", "account_leave(&stake_find(...)"
+    ),
     # credit and eligibility
     bug(
         "one task more than the capacity",

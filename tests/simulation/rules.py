@@ -5,7 +5,9 @@ Everything that a rule of the dispatcher needs is computed when it is asked for;
 
 from __future__ import annotations
 
-from .entities import Client, Numbers, Request, Service, Task, Worker
+from collections import defaultdict
+
+from .entities import Client, Numbers, Owner, Request, Service, Task, Worker
 from .words import Act, Action, Code, Limits, Mode, Queue, State
 
 TOKENS = 1 << 64
@@ -13,7 +15,8 @@ LOWER_FIRST_EVERY = 16
 ISOLATED_FROM = 2
 
 SUMS = (
-    "accepted", "answered", "failed", "cancelled", "expired", "refused", "losses", "released",
+    "accepted", "answered", "failed", "cancelled", "expired", "refused", "refused_quota", "losses",
+    "released",
     "redelivered", "answers_late", "answers_dropped", "answers_evicted", "partials_late",
     "expired_workers",
 )  # fmt: skip
@@ -33,6 +36,7 @@ class Rules:
         self.services: dict[int, Service] = {}
         self.workers: dict[int, Worker] = {}
         self.clients: dict[int, Client] = {}
+        self.owners: dict[int, Owner] = defaultdict(Owner)  # identities
         self.slots: dict[int, Request] = {}
         self.tasks: dict[int, Task] = {}
         self.kept: list[Request] = []  # oldest first
@@ -131,6 +135,10 @@ class Rules:
     def _wait(self, request: Request, queue: Queue) -> None:
         request.state, request.queue, request.since = State.WAITING, queue, self.now
         request.service.waiting.append(request)
+        if queue is Queue.FRESH:
+            line = request.service.turns[request.priority].line
+            if request.client.owner not in line:
+                line.append(request.client.owner)
         self._watch(request.service)
 
     def _return(self, request: Request) -> None:
@@ -142,8 +150,19 @@ class Rules:
         service = request.service
         if request.state is State.WAITING:
             service.waiting.remove(request)
+            if request.queue is Queue.FRESH:
+                self._fresh_left(service, request)
             request.delayed_until = None
             self._ready_left(service)
+
+    def _fresh_left(self, service: Service, request: Request) -> None:
+        """An owner with nothing fresh leaves the line, and the rest of its turn is forfeited."""
+        owner, turns = request.client.owner, service.turns[request.priority]
+        if service.fresh_of(owner, request.priority):
+            return
+        if owner is turns.line[0]:
+            turns.served = 0
+        turns.line.remove(owner)
 
     def _ready_left(self, service: Service) -> None:
         if not service.ready:
@@ -211,8 +230,18 @@ class Rules:
         if lower and service.dispatches % LOWER_FIRST_EVERY == LOWER_FIRST_EVERY - 1:
             priority = next((p for p in lower if p > service.turn), lower[0])
             service.turn = priority
-        line = [r for r in line if r.priority == priority]
-        return min(line, key=lambda r: (r.queue is Queue.FRESH, r.seq))
+        returned = service.queue(Queue.RETURNED, priority)
+        return returned[0] if returned else self._next_fresh(service, priority)
+
+    def _next_fresh(self, service: Service, priority: int) -> Request:
+        """The next of the owner whose turn it is; after the last of its turn it goes to the end."""
+        turns = service.turns[priority]
+        owner = turns.line[0]
+        turns.served += 1
+        if turns.served >= owner.weight:
+            turns.line.append(turns.line.pop(0))
+            turns.served = 0
+        return service.fresh_of(owner, priority)[0]
 
     def _match(self, service: Service) -> None:
         while True:

@@ -21,6 +21,7 @@ CALM_NS = 120 * SECOND
 LEAVE_NS = 60 * SECOND
 AUDIT_EVERY = 50
 WORK_PACES = ((0, 2, 10, 30, 100), (0, 2), (30, 100))
+IDENTITIES = ((None,), (0,), (0, 1), (None, 0, 1, 65534))
 LEASE_PACES = ((0,), (0, 10, 60), (10, 20))
 
 
@@ -70,6 +71,8 @@ class Simulation:
         self.limits = drawn_limits(self.rng)
         # Drawn apart: where memory is plenty, a seed is what it was without this limit.
         self.memory_max = Random(f"memory {seed}").choice((*[1 << 40] * 4, 8000, 2000))
+        self.owners_rng = Random(f"owners {seed}")  # likewise
+        self.identities: tuple[int | None, ...] = self.owners_rng.choice(IDENTITIES)
         self.now = self.rng.choice((1, 1000 * SECOND))
         self.calm = False
         self.pace_ns = self.rng.choice((MS, 10 * MS, 100 * MS))
@@ -95,7 +98,9 @@ class Simulation:
     def _new_client(self) -> Client:
         self.names += 1
         dialect = self.rng.choice(("plain", "dealer", "pnd", "pnd", "pnd"))
-        return Client(self, f"client-{self.names}", dialect)
+        client = Client(self, f"client-{self.names}", dialect)
+        client.identity = self.owners_rng.choice(self.identities)
+        return client
 
     def _new_worker(self) -> Worker:
         self.names += 1

@@ -41,6 +41,12 @@ class Req(IntEnum):
     MANY_SERVICES = 17
     MANY_NAMES = 18
     MANY_OWN_NAMES = 19
+    QUOTA_OPEN = 20
+    QUOTA_BYTES = 21
+    QUOTA_RATE = 22
+    SERVICE_QUOTA_OPEN = 23
+    SERVICE_QUOTA_BYTES = 24
+    SERVICE_QUOTA_RATE = 25
 
 
 class Opened(IntEnum):
@@ -89,6 +95,16 @@ class Queue(IntEnum):
     RETURNED = 1
     ISOLATED = 2
     DELAYED = 3
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What an owner may have open and ask; 0: no limit."""
+
+    open_max: int = 0
+    bytes_max: int = 0
+    interval_ns: int = 0
+    burst_ns: int = 0
 
 
 @dataclass

@@ -26,6 +26,7 @@ from pound.security import listener
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "pound.toml"
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
+QUOTAS = ("client_open_max", "client_bytes_max", "client_rate")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -89,11 +90,17 @@ def test_lists_in_the_environment_are_comma_separated() -> None:
 
 
 def test_services(tmp_path: Path) -> None:
-    path = write(tmp_path, '[services."a.b"]\nlease = 3\n[services.c]\none_part = true\n')
+    path = write(
+        tmp_path,
+        '[services."a.b"]\nlease = 3\n[services.c]\none_part = true\n'
+        'client_open_max = 5\nclient_bytes_max = "1k"\nclient_rate = "30/m"\n',
+    )
     config, origins = Config.load(path)
     assert config.services == {
         "a.b": ServiceConfig(lease=3.0),
-        "c": ServiceConfig(one_part=True),
+        "c": ServiceConfig(
+            one_part=True, client_open_max=5, client_bytes_max=1024, client_rate="30/m"
+        ),
     }
     assert origins["services"] == f"file {path}"
     with pytest.raises(TypeError):
@@ -131,6 +138,9 @@ def test_services_as_arguments_are_checked_like_those_of_a_file() -> None:
         ("[services.a]\nleese = 1", ["services.'a'", "did you mean 'lease'"]),
         ("[services.a]\nlease = -1", ["services.'a'", "lease", "out of range"]),
         ("[services.a]\none_part = 1", ["services.'a'", "one_part"]),
+        ("[services.a]\nclient_open_max = -1", ["services.'a'", "client_open_max", "out of range"]),
+        ('[services.a]\nclient_bytes_max = "x"', ["services.'a'", "client_bytes_max"]),
+        ('[services.a]\nclient_rate = "5"', ["services.'a'", "client_rate: '5' is no rate"]),
         ('[services."pound.x"]\nlease = 1', ["reserved"]),
         ("heartbeat = = 1", ["not TOML"]),
         ('frontend = "tcp://127.0.0.1"', ["frontend: ", "has no port", "(file "]),
@@ -333,7 +343,7 @@ def test_a_config_is_frozen_and_hashable() -> None:
 def test_the_documentation_lists_every_key_exactly() -> None:
     """docs/configuration.md has one row for each key, made of its declaration."""
     documented = re.findall(r"^\| `(\w+)` \|.*\|$", DOCS.read_text(), re.MULTILINE)
-    assert documented == [*keys(), *listener.FIELDS, "lease", "one_part"]
+    assert documented == [*keys(), *listener.FIELDS, "lease", "one_part", *QUOTAS]
     for key in keys().values():
         assert documentation_row(key) in DOCS.read_text()
 
