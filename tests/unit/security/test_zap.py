@@ -288,7 +288,7 @@ def test_the_requests_that_are_drawn_reach_every_verdict() -> None:
     seen = set()
 
     @given(near())
-    @settings(max_examples=2000, database=None, derandomize=True, deadline=None)
+    @settings(max_examples=700, database=None, derandomize=True, deadline=None)
     def draw(frames: list[bytes]) -> None:
         seen.add(DOOR.ask(frames, NOW).reason)
 
