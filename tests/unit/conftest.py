@@ -1,4 +1,4 @@
-"""Clients of a scripted broker, for the tests of the client."""
+"""Clients of a scripted broker, for the tests of the client; how Hypothesis judges."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 import zmq
+from hypothesis import HealthCheck, settings
 
 import pound
 from tests import probe
 from tests.unit.reference_broker import WAIT_S, ReferenceBroker
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")
 
 
 @pytest.fixture(scope="session")
