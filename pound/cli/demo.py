@@ -202,24 +202,37 @@ def process(name: str, arguments: list[str], logs: Path) -> Iterator[subprocess.
     kept = {k: v for k, v in os.environ.items() if not k.startswith("POUND_")}
     here = str(Path(pound.__file__).parents[1])
     path = os.pathsep.join(filter(None, [here, kept.get("PYTHONPATH")]))
-    with (logs / f"{name}.log").open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=logs,
-            env={**kept, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    came: list[int] = []  # of SIGINT, which is held until the child is sure to be ended
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
-        yield child
-    finally:
-        child.terminate()
+        with (logs / f"{name}.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=logs,
+                env={**kept, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         try:
-            child.wait(5)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            signal.signal(signal.SIGINT, handler)
+            if came:
+                signal.raise_signal(signal.SIGINT)
+            yield child
+        finally:
+            end(child)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Terminate a child, or kill it if it takes too long."""
+    child.terminate()
+    try:
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def ready_line(broker: subprocess.Popen[bytes], logs: Path) -> tuple[str, str]:

@@ -123,3 +123,24 @@ def test_files_are_found_without_caches_and_giants(
     (tmp_path / "giant").write_bytes(b"123456")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert demo.files_of(tmp_path) == [tmp_path / "a", tmp_path / "b" / "c"]
+
+
+def test_ctrl_c_while_a_process_is_made_leaves_no_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            made.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("pound.cli.demo.subprocess.Popen", Interrupted)
+    sleeps = ["-c", "import time; time.sleep(600)"]
+    with pytest.raises(KeyboardInterrupt), demo.process("child", sleeps, tmp_path):
+        pytest.fail("it was not interrupted")
+    left = made[0].poll() is None
+    made[0].kill()
+    made[0].wait()
+    assert not left
