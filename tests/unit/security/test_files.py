@@ -141,3 +141,16 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
     with pytest.raises(ConfigError, match="cannot lock"), files.locked(tmp_path / "none"):
         pass
+
+
+def test_a_file_may_be_as_large_as_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SIZE_MAX", 1 << 20)
+    path = tmp_path / "x"
+    path.touch(0o600)
+    path.write_text("x" * (1 << 20))
+    assert len(files.read(path, secret=True)) == 1 << 20
+    path.write_text("x" * (1 << 20) + "y")
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        files.read(path, secret=True)
