@@ -22,8 +22,10 @@ from pound._base.seqlock cimport command_give, seqlock_read
 from pound._base.wake cimport signals_leave, wake_open, wake_ring
 from pound._broker.descriptors cimport descriptors_open
 from pound._broker.drain cimport farewell
-from pound._broker.guard cimport guard_give, guard_listener, guard_new
-from pound._broker.kinds cimport C_COUNT
+from pound._broker.guard cimport guard_give, guard_listener, guard_new, guard_test
+from pound._broker.inbound cimport monitor_drain
+from pound._broker.kinds cimport (
+    C_CLOSED_CONNECTIONS, C_COUNT, C_HANDSHAKES_CUT, C_TURNED_AWAY, C_UNROUTED_CONNECTIONS)
 from pound._broker.lifetime cimport SEEDS, broker_free, broker_new, broker_tables
 from pound._broker.log_queue cimport (
     log_t, logs_close, logs_dropped, logs_lost, logs_open, logs_t, logs_take, logs_wait)
@@ -137,6 +139,7 @@ cdef class Core:
         s.body_bytes_max = config.body_bytes_max
         s.packet_bytes_max = config.packet_bytes_max
         s.frames_max = config.frames_max
+        s.handshakes_max = config.handshakes_max
         s.requests_max = config.requests_max
         s.undelivered_bytes_max = config.undelivered_bytes_max
         s.memory_max = config.memory_bytes()
@@ -257,6 +260,26 @@ cdef class Core:
         self.b.guard.zap = <void *> <size_t> socket.underlying
         self.b.guard.zap_fd = socket.getsockopt(FD)
         self.b.guard.zap_readable = 1
+
+    def test_door(self, int wait_ms):
+        """Answer libzmq on this thread, before `run`, for a moment. Nothing is logged.
+
+        Returns
+        -------
+        int
+            How many connections were seen to close since the first call.
+        """
+        with nogil:
+            guard_test(self.b, wait_ms)
+            monitor_drain(self.b, BACKEND)
+            monitor_drain(self.b, FRONTEND)
+        return self.b.counters[C_CLOSED_CONNECTIONS]
+
+    def end_test(self):
+        """Forget what `test_door` has counted."""
+        self.b.guard.testing = 0
+        self.b.counters[C_CLOSED_CONNECTIONS] = self.b.counters[C_UNROUTED_CONNECTIONS] = 0
+        self.b.counters[C_HANDSHAKES_CUT] = self.b.counters[C_TURNED_AWAY] = 0
 
     def take_table(self, Keytable table not None):
         """Have the loop use another table; from any thread."""

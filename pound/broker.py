@@ -18,16 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from pound._base.libc_random import unpredictable
 from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
+from pound._broker import door
 from pound._broker.binding import bind
 from pound._broker.events import write
+from pound._broker.key_watch import KeyWatch
+from pound._broker.trial import try_door
 from pound._core import Core
 from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
 from pound._version import __version__
 from pound.config import Config, check_names
 from pound.errors import BindError, ClosedError, ConfigError, ForkError
+from pound.security.curve import Pair
+from pound.security.keyring import KeyDirectory
+from pound.security.keytable import Keytable
+from pound.security.listener import Listener
 from pound.security.names import SIDES
 
 if TYPE_CHECKING:
@@ -38,7 +46,6 @@ if TYPE_CHECKING:
 # Of a frame above the largest body or packet, before libzmq cuts the peer: the sizes of 65,535
 # inline parts, which do not count as body, and what else a packet has.
 SLACK_BYTES = 4 * 65535 + 4096
-HANDSHAKE_MS = 30000  # a connection that is silent for longer (and a sixth of it) is logged
 UNREAD_MESSAGES = 1000  # libzmq's own default
 KEEPALIVE_S = 1  # a probe each second on a silent connection, so that TCP's own limit can act
 KEEPALIVE_PROBES = 5
@@ -46,6 +53,7 @@ MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker, at least
 JOIN_S = 5.0  # a loop that is to stop ends within a turn
+DESCRIPTORS_GUARDED = 16  # beside these: the trial of its own door
 DESCRIPTORS_MIN = 20  # of a broker with two endpoints and one I/O thread, and of its first peers
 LOG_JOIN_S = 1.0  # for the last lines; the reader of the log may have stopped for good
 
@@ -59,7 +67,9 @@ class Broker(Unpicklable):
         The settings; by default those of `Config()`.
     context : zmq.Context, optional
         The context of a program that embeds the broker, so that its clients and workers may use
-        ``inproc://`` endpoints. By default the broker has one of its own.
+        ``inproc://`` endpoints. By default the broker has one of its own. With keys the broker is
+        the context's ZAP handler, of which there is one: CURVE servers of the program's own in
+        that context would be refused all their peers.
     **settings
         The keyword arguments of `Config`, in place of the values of `config`.
 
@@ -103,6 +113,8 @@ class Broker(Unpicklable):
         self._logged = threading.Event()
         self._sockets: list[zmq.Socket[Any]] = []
         self._monitors: list[zmq.Socket[Any]] = []
+        self._zap: zmq.Socket[Any] | None = None
+        self._watch: KeyWatch | None = None
         self._endpoints: list[tuple[str, ...]] = [(), ()]
         self._lock = threading.Lock()
         self._last_stats: dict[str, int] = {}
@@ -126,11 +138,11 @@ class Broker(Unpicklable):
         if self._thread is not None:
             raise ClosedError("this broker was started before; make a new one")
         listeners = self.config.listeners()
-        if any(listener.security == "curve" for listener in listeners):
-            raise ConfigError("keys: this broker does not encrypt yet")
-        more = self.config.io_threads + len(listeners) - 3
+        more = 2 * max(0, self.config.io_threads + len(listeners) - 3)
+        if door.needs_guard(listeners):
+            more += DESCRIPTORS_GUARDED
         try:
-            check_descriptors(DESCRIPTORS_MIN + 2 * max(0, more), "broker")
+            check_descriptors(DESCRIPTORS_MIN + more, "broker")
         except OSError as error:
             raise BindError(error.strerror) from error
         if self._given_context is None:
@@ -179,6 +191,24 @@ class Broker(Unpicklable):
             return
         core.stop()
         thread.join(JOIN_S)
+
+    def reload_keys(self) -> None:
+        """Read the peers of the broker's keys again, at once; it does so by itself within a second.
+
+        Raises
+        ------
+        ConfigError
+            The file can't be read or is wrong, and those before still count; or the broker has no
+            keys.
+        ClosedError
+            It does not run.
+        """
+        core, _ = self._running_parts()
+        if core is None:
+            raise ClosedError("this broker does not run: it reads its keys when it starts")
+        if self._watch is None:
+            raise ConfigError('this broker has no keys: start it with keys = "DIR"')
+        self._watch.reload()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the loop has ended.
@@ -244,6 +274,8 @@ class Broker(Unpicklable):
     # -- the loop's thread --------------------------------------------------------------------
 
     def _start_threads(self, core: Core, context: zmq.Context[Any]) -> None:
+        if self._watch is not None:
+            self._watch.start(core.take_table)
         loop = threading.Thread(
             target=self._run, args=(core, context), name="pound-broker", daemon=True
         )
@@ -255,6 +287,7 @@ class Broker(Unpicklable):
             loop.start()
         except BaseException:
             core.close_logs()
+            self._end_watch()
             self._core = None
             raise
         self._thread = loop
@@ -271,6 +304,7 @@ class Broker(Unpicklable):
             log_event(LOGGER, logging.ERROR, "the broker's loop failed", exc_info=True)
         finally:
             core.close_logs()
+            self._end_watch()
             with self._lock:
                 self._last_stats = core.stats()
                 self._core = None
@@ -298,12 +332,24 @@ class Broker(Unpicklable):
 
     def _open(self, context: zmq.Context[Any]) -> Core:
         core = Core(self.config, __version__)
+        listeners = self.config.listeners()
+        guarded = door.needs_guard(listeners)
+        pair = self._guard(core, context, listeners) if guarded else None
+        tried: list[str] = []
         for side, name in enumerate(SIDES):
-            socket = self._make_router(context, side)
+            with unpredictable():
+                socket = self._make_router(context, side)
             self._sockets.append(socket)
             self._monitors.append(self._monitor(context, socket))
-            urls = [one.endpoint for one in self.config.listeners() if one.side == name]
-            self._endpoints[side] = tuple(bind(socket, name, url) for url in urls)
+            bound: list[str] = []
+            for number, listener in enumerate(listeners):
+                if listener.side != name:
+                    continue
+                if guarded:
+                    door.secure(socket, number, listener, pair)
+                bound.append(bind(socket, name, listener))
+                tried += bound[-1:] if listener.security == "curve" else []
+            self._endpoints[side] = tuple(bound)
         core.attach(
             self._sockets[0],
             self._monitors[0],
@@ -311,7 +357,27 @@ class Broker(Unpicklable):
             self._monitors[1],
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
         )
+        if pair is not None and tried:
+            try_door(core, tried, pair.public)
         return core
+
+    def _guard(
+        self, core: Core, context: zmq.Context[Any], listeners: tuple[Listener, ...]
+    ) -> Pair | None:
+        """Have the loop judge who comes in; return the broker's keys, if it has any."""
+        pair, table = None, Keytable()
+        if self.config.keys:
+            pair = KeyDirectory(self.config.keys).pair()
+            self._watch = KeyWatch(self.config.keys, pair.public)
+            table = self._watch.table()
+        core.guard(table, door.rows(listeners), door.salt())
+        self._zap = door.bind_zap(context)
+        core.attach_zap(self._zap)
+        return pair
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
 
     def _make_router(self, context: zmq.Context[Any], side: int) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = context.socket(zmq.ROUTER)
@@ -323,7 +389,7 @@ class Broker(Unpicklable):
             socket.setsockopt(zmq.RCVHWM, min(max(1, bodies), UNREAD_MESSAGES))
         largest = max(self.config.body_bytes_max, self.config.packet_bytes_max)
         socket.setsockopt(zmq.MAXMSGSIZE, largest + SLACK_BYTES)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, round(self.config.handshake_timeout * 1000))
         # Half-open connections: something must be sent for TCP to notice. The kernel does it.
         # libzmq's own heartbeats (ZMQ_HEARTBEAT_IVL) abort the whole process when their timer
         # fires for a peer that filled its pipe and is gone.
@@ -340,6 +406,7 @@ class Broker(Unpicklable):
             zmq.EVENT_ACCEPTED
             | zmq.EVENT_ACCEPT_FAILED
             | zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq.EVENT_DISCONNECTED
         )
         socket.monitor(address, events)
@@ -354,6 +421,8 @@ class Broker(Unpicklable):
             socket.close(linger)
         for monitor in self._monitors:
             monitor.close(0)
+        if self._zap is not None:
+            self._zap.close(0)
         self._sockets.clear()
         self._monitors.clear()
         if self._given_context is None:

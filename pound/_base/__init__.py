@@ -12,6 +12,7 @@ freelist     free lists of small blocks of memory
 heap         numbers ordered by a key
 hints        prefetching, likely and unlikely branches
 index        64-bit keys that mostly follow one another → numbers
+libc_random  random state of our own for the making of sockets
 links        intrusive lists
 locks        mutexes and conditions
 lru          numbers by a key that mostly rises

@@ -14,6 +14,7 @@ delivery           answers on their way to a client's queue, and those that find
 denials            messages that are refused whole, and connections that end with their keys
 departures         peers that go, and some that come back
 descriptors        what happens when few descriptors are left for connections
+door               how listeners are secured; the socket that libzmq asks
 drain              the end of a broker: what it waits for, its last words, what is left
 events             the loop's events as log lines
 failures           why a request failed, in words
@@ -24,6 +25,7 @@ heartbeats         heartbeats that workers are owed
 housekeeping       what is looked after once a second
 inbound            one message at a time: its route, its dialect; the monitor's events
 internal_services  the broker's own services: `pound.*` and MMI
+key_watch          the peers' file, read again when it changes
 kinds              what the loop counts and logs, each kind declared once
 lifetime           making and freeing the broker's data
 log_events         events put for the log: what each is about
@@ -44,6 +46,8 @@ rights             what a connection proved, and what its peer may do
 services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0
+trial              the broker tries its own door before it serves
 unread             answers that nobody reads, given up before anybody is refused
 violations         malformed messages, counted against their routes
+young              connections that have not said who they are
 """

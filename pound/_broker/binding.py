@@ -25,6 +25,7 @@ import zmq
 
 from pound._logging import LOGGER, log_event
 from pound.errors import BindError
+from pound.security.listener import Listener
 
 PATH_BYTES_MAX = 107  # of a Unix socket, without its final NUL
 PORTS_TRIED = 16  # free ports of the first address, until one is free on all of a name's
@@ -32,28 +33,30 @@ LOCK_S = 2.0
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # addresses that a host need not have
 
 
-def bind(socket: zmq.Socket[Any], name: str, url: str) -> str:
-    """Bind `socket` to `url` and return the endpoint, with a real port for a wildcard.
+def bind(socket: zmq.Socket[Any], name: str, listener: Listener) -> str:
+    """Bind `socket` to an endpoint and return it, with a real port for a wildcard.
 
     Parameters
     ----------
     socket : zmq.Socket
     name : str
         ``frontend`` or ``backend``, for the message.
-    url : str
-        A checked endpoint.
+    listener : Listener
 
     Raises
     ------
     BindError
         With what to do about it.
     """
+    url = listener.endpoint
     transport, _, address = url.partition("://")
     try:
         if transport == "tcp":
             return _bind_tcp(socket, url, address)
+        if transport == "ipc" and address.startswith("@") and (listener.mode or listener.owner):
+            raise OSError(errno.EINVAL, "what has no path has neither mode nor owner")
         if transport == "ipc" and address != "*" and not address.startswith("@"):
-            return _bind_path(socket, url, address)
+            return _bind_path(socket, listener, address)
         return _bind_one(socket, url)
     except (zmq.ZMQError, OSError) as error:
         raise BindError(
@@ -141,7 +144,7 @@ def _ipv6(socket: zmq.Socket[Any], wanted: bool) -> Iterator[None]:
 # -- paths ------------------------------------------------------------------------------------
 
 
-def _bind_path(socket: zmq.Socket[Any], url: str, path: str) -> str:
+def _bind_path(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
     size = len(os.fsencode(path))
     if size > PATH_BYTES_MAX:
         raise OSError(
@@ -150,7 +153,41 @@ def _bind_path(socket: zmq.Socket[Any], url: str, path: str) -> str:
     folder = os.path.dirname(path) or "."
     with _locked(folder):
         _check_path(path)
-        return _bind_one(socket, url)
+        if listener.mode is None and listener.owner is None:
+            return _bind_one(socket, listener.endpoint)
+        return _bind_for(socket, listener, path)
+
+
+def _bind_for(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
+    """Bind a path for whom it is meant: until its mode and owner are set, it is for us alone."""
+    user, group = _owner(listener.owner or "")
+    mask = os.umask(0o177)
+    try:
+        endpoint = _bind_one(socket, listener.endpoint)
+    finally:
+        os.umask(mask)
+    try:
+        os.chown(path, user, group)
+        os.chmod(path, 0o777 & ~mask if listener.permissions is None else listener.permissions)
+    except OSError:
+        socket.unbind(endpoint)
+        raise
+    return endpoint
+
+
+def _owner(owner: str) -> tuple[int, int]:
+    """Return the numbers of ``USER:GROUP``; -1 stays as it is."""
+    import grp
+    import pwd
+
+    user, _, group = owner.partition(":")
+    try:
+        return (
+            -1 if not user else int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid,
+            -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid,
+        )
+    except KeyError:
+        raise OSError(errno.EINVAL, f"this machine does not know the owner {owner!r}") from None
 
 
 @contextlib.contextmanager

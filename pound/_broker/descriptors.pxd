@@ -22,8 +22,9 @@ cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil
 cdef void descriptors_close(broker_t *b) noexcept nogil
 # descriptors_limit reads the limit again: somebody may have changed it.
 cdef void descriptors_limit(broker_t *b) noexcept nogil
-# descriptors_accepted decides whether a connection that was just accepted may stay.
-cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
+# descriptors_accepted decides whether a connection that was just accepted may stay, and returns
+# whether descriptors are few.
+cdef bint descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
 cdef void descriptors_closed(broker_t *b, int fd) noexcept nogil
 # descriptors_cut has libzmq find a connection closed: with it goes what was not sent by it yet.
 # libzmq's thread may have closed it, and its number be another's by now: nothing happens then.

@@ -107,14 +107,14 @@ cdef void descriptors_limit(broker_t *b) noexcept nogil:
     b.descriptors.reserve = min(RESERVE_MAX, b.descriptors.limit // 4)
 
 
-cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
+cdef bint descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef descriptors_t *d = &b.descriptors
     cdef int i
     descriptors_closed(b, fd)
     if fd < b.sides[side].connections_room:
         b.sides[side].connections[fd].mark = mark_of(fd)
     if fd < d.limit - d.reserve:
-        return
+        return 0
     log_event(b, LOG_DESCRIPTORS_SHORT, NULL, NULL, 0, fd, d.limit)
     if fd < d.limit - NONE_KEPT and is_near(fd):
         for i in range(RESERVE_MAX):
@@ -124,8 +124,9 @@ cdef void descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
                 d.guests[i].until = b.now + RESERVE_NS
                 d.guests_count += 1
                 d.look_at = min(d.look_at, d.guests[i].until)
-                return
+                return 1
     turn_away(b, side, fd)
+    return 1
 
 
 cdef void turn_away(broker_t *b, uint8_t side, int fd) noexcept nogil:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from pound._broker import kinds
-from pound._broker.names import DIALECTS, REASONS
+from pound._broker.names import DIALECTS, REASONS, ZAP_REASONS
 from pound._logging import LOGGER, write_event
 from pound.errors import error_name
 
@@ -71,6 +71,16 @@ EVENTS = {  # kind → level, event, the names of its fields: peer, text, number
         "connection never sent a message; if its program did, another one uses its routing id",
         ("", "", "socket", ""),
     ),
+    kinds.LOG_CONNECTION_REFUSED: (
+        logging.WARNING,
+        "connection refused",
+        ("key", "address", "why", ""),
+    ),
+    kinds.LOG_HANDSHAKES_CUT: (
+        logging.WARNING,
+        "handshakes cut",
+        ("", "", "handshakes_max", ""),
+    ),
 }
 
 
@@ -95,7 +105,11 @@ def write(
     if "code" in fields:
         fields["error"] = error_name(number)
     if isinstance(fields.get("why"), int):
-        fields["why"] = REASONS[number]
+        words = ZAP_REASONS if kind == kinds.LOG_CONNECTION_REFUSED else REASONS
+        fields["why"] = words[number]
+    for name in ("key", "address"):
+        if not fields.get(name, b"?"):
+            del fields[name]
     if kind == kinds.LOG_HELD_BACK:
         fields["event"] = EVENTS[number][1]
     if repeated:

@@ -3,6 +3,9 @@
 # libzmq asks about each connection that is being made, by ZAP, and the loop answers (the rules are
 # those of pound.security.zap). Other threads hand over the table of keys, and the loop takes it.
 #
+# What libzmq refuses by itself is not asked about: whoever has no key, or another broker's. Its
+# monitor says so, and right after that which connection ended.
+#
 # Invariant: each request is answered, in the turn in which it is read: one without an answer would
 #            end all later handshakes. `rules.table` is `table`, the one in use.
 # Cost:      a turn without keys: one comparison. A request: O(1), its verdict included.
@@ -24,8 +27,17 @@ cdef int guard_listener(
 # guard_give hands over a table, from any thread; one that was not taken yet is freed.
 cdef void guard_give(guard_t *guard, keytable_t *table) noexcept nogil
 
+# guard_accepted notes where a new connection comes from, guard_failed why one will end, and
+# guard_closed logs it. With several I/O threads of libzmq's it may be another's address.
+cdef void guard_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil
+cdef void guard_failed(broker_t *b, uint8_t side, uint32_t error) noexcept nogil
+cdef void guard_closed(broker_t *b, uint8_t side, int fd) noexcept nogil
+
 # guard_turn takes a new table, looks at who may stay if a key has expired, and answers libzmq.
 cdef void guard_turn(broker_t *b) noexcept nogil
+
+# guard_test answers libzmq for a moment, before the loop runs; nothing is logged or counted.
+cdef void guard_test(broker_t *b, int wait_ms) noexcept nogil
 
 # guard_wait returns for how long, in ns, guard_turn has nothing to do unless something comes.
 cdef int64_t guard_wait(const guard_t *guard) noexcept nogil

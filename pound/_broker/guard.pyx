@@ -2,18 +2,24 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport strlen
 
 from pound._base.clock cimport wall_ns
+from pound._base.wake cimport POLLIN, pollfd, wait_for
 from pound._zmq.libzmq cimport ZMQ_SNDMORE, zmq, zmq_msg_t
 from pound._zmq.receive cimport receive_now
-from pound.security.table cimport keytable_delete, keytable_next_expiry, keytable_t
+from pound.security.table cimport (
+    KEY_TEXT_SIZE, PUBLIC_SIZE, key_text, keytable_delete, keytable_next_expiry,
+    keytable_t)
 from pound.security.zap cimport (
-    LISTENERS_MAX, ZAP_FRAMES_MAX, ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply,
-    zap_reply_t)
+    LISTENERS_MAX, ZAP_ADDRESS, ZAP_FRAMES_MAX, ZAP_GRANTED, ZAP_KEY, ZAP_NO_KEY, ZAP_OTHER_BROKER,
+    ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply, zap_reply_t)
 from .denials cimport denials_tick
+from .kinds cimport C_CONNECTIONS_REFUSED
+from .log_events cimport log_refused
 from .quotas cimport quotas_take
 from .revocation cimport revocation_walk
-from .state cimport broker_t, guard_t
+from .state cimport NO_IDENTITY, broker_t, connection_t, guard_t
 
 cdef extern from *:
     """
@@ -23,8 +29,50 @@ cdef extern from *:
     keytable_t *table_exchange(keytable_t **at, keytable_t *table) nogil
     bint table_waits(keytable_t **at) nogil
 
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <netinet/in.h>
+    #include <string.h>
+    #include <sys/socket.h>
+
+    /* peer_of notes the IP address of a connection's peer, and returns its family: 4, 6, or 0. */
+    static uint8_t peer_of(int fd, uint8_t *address) {
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof(peer);
+
+        if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
+            return 0;
+        }
+        if (peer.ss_family == AF_INET) {
+            memcpy(address, &((struct sockaddr_in *)&peer)->sin_addr, 4);
+            return 4;
+        }
+        if (peer.ss_family == AF_INET6) {
+            memcpy(address, &((struct sockaddr_in6 *)&peer)->sin6_addr, 16);
+            return 6;
+        }
+        return 0;
+    }
+
+    /* address_text writes it as text, empty if it is not known; ADDRESS_ROOM bytes are enough. */
+    enum { ADDRESS_ROOM = INET6_ADDRSTRLEN };
+    static void address_text(uint8_t family, const uint8_t *address, char *text) {
+        text[0] = 0;
+        if (family) {
+            inet_ntop(family == 4 ? AF_INET : AF_INET6, address, text, ADDRESS_ROOM);
+        }
+    }
+    """
+    enum:
+        ADDRESS_ROOM
+    uint8_t peer_of(int fd, uint8_t *address) nogil
+    void address_text(uint8_t family, const uint8_t *address, char *text) nogil
+
 cdef enum:
     ANSWERS_MAX = 64         # requests answered in a turn: the sockets and the timers get theirs
+    CRYPTOGRAPHIC = 0x11000001       # ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
+    MECHANISM_MISMATCH = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
 
 
 cdef guard_t *guard_new(keytable_t *table, uint32_t salt) noexcept nogil:
@@ -95,6 +143,45 @@ cdef int64_t guard_wait(const guard_t *guard) noexcept nogil:
     return max(<int64_t> 0, guard.expires_at - wall_ns())
 
 
+cdef void guard_test(broker_t *b, int wait_ms) noexcept nogil:
+    cdef pollfd fd
+    b.guard.testing = 1
+    fd.fd = b.guard.zap_fd
+    fd.events = POLLIN
+    fd.revents = 0
+    wait_for(&fd, 1, wait_ms * <int64_t> 1_000_000)
+    answer_all(b)
+
+
+# -- refused by libzmq itself -----------------------------------------------------------------
+
+cdef void guard_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef connection_t *connection
+    if fd < b.sides[side].connections_room:
+        connection = &b.sides[side].connections[fd]
+        connection.family = peer_of(fd, connection.address)
+
+
+cdef void guard_failed(broker_t *b, uint8_t side, uint32_t error) noexcept nogil:
+    if error == MECHANISM_MISMATCH:
+        b.guard.failed[side] = ZAP_NO_KEY
+    elif error == CRYPTOGRAPHIC:
+        b.guard.failed[side] = ZAP_OTHER_BROKER
+
+
+cdef void guard_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef uint8_t reason = b.guard.failed[side]
+    cdef connection_t *connection
+    cdef char text[ADDRESS_ROOM]
+    b.guard.failed[side] = 0
+    if reason == 0 or b.guard.testing or fd >= b.sides[side].connections_room:
+        return
+    connection = &b.sides[side].connections[fd]
+    address_text(connection.family, connection.address, text)
+    b.counters[C_CONNECTIONS_REFUSED] += 1
+    log_refused(b, NULL, 0, NO_IDENTITY, <const uint8_t *> text, strlen(text), reason)
+
+
 # -- ZAP --------------------------------------------------------------------------------------
 
 cdef void answer_all(broker_t *b) noexcept nogil:
@@ -149,9 +236,30 @@ cdef void judge(broker_t *b, const zap_frame_t *frames, uint32_t n) noexcept nog
     cdef verdict_t verdict = zap_judge(&b.guard.rules, frames, n, wall_ns())
     cdef zap_reply_t reply
     cdef uint32_t i
+    if verdict.reason != ZAP_GRANTED and not b.guard.testing:
+        refused(b, &verdict, frames, n)
     zap_reply(&b.guard.rules, &verdict, frames, n, &reply)
     for i in range(ZAP_REPLY_FRAMES):
         send(b.guard.zap, &reply.frames[i], i + 1 < ZAP_REPLY_FRAMES)
+
+
+# refused counts and logs a connection that is not let in.
+cdef void refused(
+    broker_t *b, const verdict_t *verdict, const zap_frame_t *frames, uint32_t n
+) noexcept nogil:
+    cdef uint32_t identity = NO_IDENTITY if verdict.key == NULL else verdict.key.identity
+    cdef uint8_t text[KEY_TEXT_SIZE]
+    cdef size_t size = 0
+    cdef zap_frame_t address
+    b.counters[C_CONNECTIONS_REFUSED] += 1
+    address.data = NULL
+    address.size = 0
+    if n > ZAP_ADDRESS:
+        address = frames[ZAP_ADDRESS]
+    if n > ZAP_KEY and frames[ZAP_KEY].size == PUBLIC_SIZE:
+        key_text(text, frames[ZAP_KEY].data)
+        size = KEY_TEXT_SIZE
+    log_refused(b, text, size, identity, address.data, address.size, verdict.reason)
 
 
 # send sends a frame of a reply; one for which there is no memory is empty, so that the reply ends.

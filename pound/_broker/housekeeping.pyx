@@ -13,6 +13,7 @@ from .log_queue cimport logs_sweep
 from .overdue cimport overdue_report
 from .state cimport broker_t, connection_t, service_name_t, socket_t
 from .sweep cimport sweep
+from .young cimport young_sweep
 
 cdef enum:
     REPORT_ROWS = 256        # services or connections looked at in one round
@@ -31,6 +32,7 @@ cdef void housekeeping(broker_t *b) noexcept nogil:
     report_silent(b, FRONTEND)
     report_silent(b, BACKEND)
     sweep(b)
+    young_sweep(b)
     report_waiting(b)
 
 

@@ -17,6 +17,7 @@ from .actions cimport act, live_now
 from .denials cimport denial, denial_unproven
 from .departures cimport route_lost, route_taken
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
+from .guard cimport guard_accepted, guard_closed, guard_failed
 from .guide cimport guide_bad, guide_message
 from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_IGNORED_MESSAGES, C_MESSAGES_IN
 from .outgoing cimport OUTGOING_MAX
@@ -28,9 +29,11 @@ from .queues cimport peer_touch, peer_unblock
 from .rights cimport proof_of, rights_count, rights_route, route_proves
 from .state cimport ROUTE_ID_MAX, VIOLATIONS_MAX, broker_t, route_t, socket_t
 from .violations cimport ignore_route, violation, violations_left
+from .young cimport young_opened, young_relieve
 
 cdef enum:
     ACCEPT_FAILED = 0x0040   # ZMQ_EVENT_ACCEPT_FAILED; its value is errno
+    HANDSHAKE_FAILED = 0x2000    # ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL; its value says why
     CUT_FRAMES = 1024        # of a message that has too many, read at once
     WHY_ROOM = 64            # bytes of a reason: no more of it is logged
 
@@ -286,12 +289,20 @@ cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
     while monitor_next(monitor, &msg, &event, &value):
         if event == ZMQ_EVENT_ACCEPTED:
             connection_opened(b, side, <int> value)
-            descriptors_accepted(b, side, <int> value)
+            if descriptors_accepted(b, side, <int> value):
+                young_relieve(b)
+            young_opened(b, side, <int> value)
+            if b.guard != NULL:
+                guard_accepted(b, side, <int> value)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
             connection_shaken(b, side)  # its value is 0, not a descriptor
         elif event == ZMQ_EVENT_DISCONNECTED:
             descriptors_closed(b, <int> value)
+            if b.guard != NULL:
+                guard_closed(b, side, <int> value)
             connection_closed(b, side, <int> value)
+        elif event == HANDSHAKE_FAILED and b.guard != NULL:
+            guard_failed(b, side, value)
         elif event == ACCEPT_FAILED:
             descriptors_failed(b, <int> value)
     zmq.msg_close(&msg)

@@ -53,6 +53,9 @@ cpdef enum:                  # what the loop itself counts; the dispatcher has i
     C_QUEUED                 # items in the queues of clients
     C_STORED_RECORDS                 # stored records
     C_TURNED_AWAY            # connections that were closed since descriptors were few
+    C_CONNECTIONS_REFUSED    # by the guard: their key, or that they have none
+    C_HANDSHAKES             # connections that have not said who they are, now
+    C_HANDSHAKES_CUT         # of them, those that were cut because there were too many
     C_UNDELIVERED_BYTES      # in the queues of clients
     C_PIPE_BYTES             # in libzmq's pipes, as far as they are counted
     C_CONTROL_BYTES          # of small records that wait for their peers
@@ -84,3 +87,5 @@ cpdef enum:                  # what the loop logs
     LOG_CLIENT_UNREAD
     LOG_DENIED
     LOG_RIGHTS_LOST
+    LOG_CONNECTION_REFUSED
+    LOG_HANDSHAKES_CUT

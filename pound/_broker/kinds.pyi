@@ -45,6 +45,9 @@ C_ROUTES: int
 C_QUEUED: int
 C_STORED_RECORDS: int
 C_TURNED_AWAY: int
+C_CONNECTIONS_REFUSED: int
+C_HANDSHAKES: int
+C_HANDSHAKES_CUT: int
 C_UNDELIVERED_BYTES: int
 C_PIPE_BYTES: int
 C_CONTROL_BYTES: int
@@ -74,7 +77,10 @@ LOG_TASK_HELD: int
 LOG_CLIENT_UNREAD: int
 LOG_DENIED: int
 LOG_RIGHTS_LOST: int
+LOG_CONNECTION_REFUSED: int
+LOG_HANDSHAKES_CUT: int
 
 def dispatcher_counters() -> tuple[str, ...]: ...
 def dialects() -> tuple[str, ...]: ...
 def reasons() -> dict[int, str]: ...
+def zap_reasons() -> dict[int, str]: ...

@@ -2,6 +2,7 @@
 
 from pound._dispatch.model cimport REQ_END, counters_t
 from pound._wire.codes cimport DIALECT_END, dialect_name
+from pound.security.zap cimport ZAP_OTHER_BROKER, zap_reason_text
 from .reasons cimport REFUSED_DRAINING, REFUSED_END, reason_of
 
 
@@ -25,3 +26,10 @@ def reasons():
         if result < <int> REQ_END or result >= <int> REFUSED_DRAINING:
             words[result] = reason_of(result).decode()
     return words
+
+
+def zap_reasons():
+    """Return why a connection is not let in, in words: zap_reason_t → words."""
+    cdef int reason
+    numbers = range(<int> ZAP_OTHER_BROKER + 1)
+    return {reason: zap_reason_text(reason).decode() for reason in numbers}

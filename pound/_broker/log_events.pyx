@@ -7,9 +7,9 @@ from pound._base.check cimport CHECK
 from pound._base.hints cimport unlikely
 from pound.security.table cimport identity_t, keytable_t
 from .kinds cimport (
-    LOG_BAD_MESSAGE, LOG_DENIED, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE, LOG_REQUESTS_REFUSED,
-    LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION, LOG_TASKS_RELEASED,
-    LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED)
+    LOG_BAD_MESSAGE, LOG_CONNECTION_REFUSED, LOG_DENIED, LOG_DRAINED, LOG_DRAINING, LOG_PAUSE,
+    LOG_REQUESTS_REFUSED, LOG_REQUEST_FAILED, LOG_REQUEST_UNANSWERABLE, LOG_SILENT_CONNECTION,
+    LOG_TASKS_RELEASED, LOG_UNFINISHED, LOG_WORKER_LEAVES, LOG_WORKER_READY, LOG_WORKER_REFUSED)
 from .log_queue cimport LOG_TEXT_MAX, log_key, log_t, logs_put
 from .state cimport broker_t, peer_t
 
@@ -32,18 +32,20 @@ cdef uint32_t log_lines(uint8_t kind) noexcept nogil:
 # is known by the service that it names, since it may come again and again by new connections; so
 # are released tasks, which their caller counts by service. A request's fate has a code, of which
 # there are few; so are the reasons of bad messages, up to the quote of what was sent. What
-# a key may not do is about its identity, whatever its peers call themselves.
+# a key may not do is about its identity, whatever its peers call themselves; a connection that is
+# refused is known by address and reason: it may show any key.
 cdef uint64_t log_about(broker_t *b, const log_t *event) noexcept nogil:
     cdef int64_t number = 0
     if (event.kind == LOG_REQUEST_FAILED or event.kind == LOG_REQUEST_UNANSWERABLE
-            or event.kind == LOG_REQUESTS_REFUSED or event.kind == LOG_DENIED):
+            or event.kind == LOG_REQUESTS_REFUSED or event.kind == LOG_DENIED
+            or event.kind == LOG_CONNECTION_REFUSED):
         number = event.number
     elif event.kind == LOG_BAD_MESSAGE:
         number = <int64_t> log_reason(event.text, event.text_size)
     if event.identity_size and event.kind == LOG_DENIED:
         return log_key(b.logs, event.kind, event.identity, event.identity_size, number)
     if (event.label_size and event.kind != LOG_WORKER_REFUSED
-            and event.kind != LOG_TASKS_RELEASED):
+            and event.kind != LOG_TASKS_RELEASED and event.kind != LOG_CONNECTION_REFUSED):
         return log_key(b.logs, event.kind, event.label, event.label_size, number)
     return log_key(b.logs, event.kind, event.text, event.text_size, number)
 
@@ -59,15 +61,35 @@ cdef uint64_t log_reason(const uint8_t *text, size_t size) noexcept nogil:
     return hash
 
 
-# identify notes the name that a peer's key has.
-cdef void identify(const broker_t *b, const peer_t *peer, log_t *event) noexcept nogil:
+# identify notes the name of an identity, if it has one.
+cdef void identify(const broker_t *b, uint32_t number, log_t *event) noexcept nogil:
     cdef const keytable_t *table = b.guard.table
     cdef const identity_t *identity
-    if peer.rights.identity >= table.identities_room:
+    if number >= table.identities_room:
         return
-    identity = &table.identities[peer.rights.identity]
+    identity = &table.identities[number]
     event.identity_size = identity.name_size
     memcpy(event.identity, identity.name, identity.name_size)
+
+
+cdef uint8_t text_put(uint8_t *to, const uint8_t *text, size_t size) noexcept nogil:
+    size = min(size, <size_t> LOG_TEXT_MAX)
+    if size:
+        memcpy(to, text, size)
+    return <uint8_t> size
+
+
+cdef void log_refused(
+        broker_t *b, const uint8_t *key, size_t key_size, uint32_t identity,
+        const uint8_t *address, size_t address_size, uint8_t reason) noexcept nogil:
+    cdef log_t event
+    memset(&event, 0, sizeof(event))
+    event.kind = LOG_CONNECTION_REFUSED
+    event.number = reason
+    event.label_size = text_put(event.label, key, key_size)
+    event.text_size = text_put(event.text, address, address_size)
+    identify(b, identity, &event)
+    logs_put(b.logs, b.now, &event, log_about(b, &event), log_lines(event.kind))
 
 
 cdef void log_event(
@@ -83,8 +105,6 @@ cdef void log_event(
         event.label_size = peer.label.size
         memcpy(event.label, peer.label.bytes, peer.label.size)
         if unlikely(b.guard != NULL):
-            identify(b, peer, &event)
-    event.text_size = <uint8_t> (size if size < LOG_TEXT_MAX else LOG_TEXT_MAX)
-    if event.text_size:
-        memcpy(event.text, text, event.text_size)
+            identify(b, peer.rights.identity, &event)
+    event.text_size = text_put(event.text, text, size)
     logs_put(b.logs, b.now, &event, log_about(b, &event), log_lines(kind))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pound._broker import kinds
 
-__all__ = ["DIALECTS", "DISPATCHER_COUNTERS", "LOOP_COUNTERS", "REASONS"]
+__all__ = ["DIALECTS", "DISPATCHER_COUNTERS", "LOOP_COUNTERS", "REASONS", "ZAP_REASONS"]
 
 
 def loop_counters() -> tuple[str, ...]:
@@ -17,3 +17,4 @@ LOOP_COUNTERS = loop_counters()
 DISPATCHER_COUNTERS = kinds.dispatcher_counters()
 DIALECTS = kinds.dialects()
 REASONS = kinds.reasons()
+ZAP_REASONS = kinds.zap_reasons()

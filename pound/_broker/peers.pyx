@@ -24,6 +24,7 @@ from .rights cimport rights_uncount
 from .state cimport (
     LABEL_MAX, LOST_CUT, NO_IDENTITY, ROUTE_ID_MAX, broker_t, connection_t, peer_t, roster_t,
     route_t, socket_t)
+from .young cimport young_over
 
 cdef enum:
     BEFORE_CUT_NS = 1_000_000_000  # a worker may be back before its old connection's end is seen
@@ -293,6 +294,7 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
     if connection == NULL:
         return
     b.counters[C_CLOSED_CONNECTIONS] += connection.open
+    young_over(b, side, fd)
     if connection.route != NULL:
         connection.route.fd = -1
         if connection.route.alive:
@@ -329,5 +331,6 @@ cdef void connection_bind(broker_t *b, route_t *route, int fd) noexcept nogil:
         route_closing(b, connection.route)
     if route.fd >= 0:  # a connection that names a route is the one that the route names
         b.sides[route.side].connections[route.fd].route = NULL
+    young_over(b, route.side, fd)
     connection.route = route
     route.fd = fd

@@ -256,9 +256,19 @@ cdef struct connection_t:    # by descriptor: at most one is open on it
     route_t *route           # the route that its messages came under; NULL until one came
     int64_t opened_at        # when it was accepted
     uint64_t order           # among all connections
+    int older                # young connections beside it, by descriptor; -1: none
+    int younger
     uint64_t mark            # of its socket (descriptors.pxd); 0: not known
     uint8_t reported         # as silent
     uint8_t open
+    uint8_t young            # young.pxd
+    uint8_t family           # of `address`: 4, 6; 0: it is not known
+    uint8_t address[16]      # of its peer; only with a guard
+
+cdef struct young_t:         # a list of connections, by age
+    uint32_t count
+    int oldest               # descriptors; if there are any
+    int youngest
 
 cdef struct socket_t:
     void *socket             # the ROUTER; owned by Python
@@ -273,6 +283,7 @@ cdef struct socket_t:
     int fd                   # libzmq's descriptors: readable when a notice came in
     int monitor_fd
     int64_t handshake_ns     # libzmq closes a connection whose handshake takes longer
+    young_t young
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint32_t natives         # living routes of workers and PND peers: with any, it is never unread
@@ -296,6 +307,7 @@ cdef struct settings_t:
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
+    uint32_t handshakes_max
     uint64_t undelivered_bytes_max
     uint64_t memory_max
     uint64_t unread_bytes    # waiting bytes from which on a frontend is left unread, if
@@ -427,6 +439,8 @@ cdef struct guard_t:         # guard.pxd: who is let in
     void *zap                # the REP that libzmq asks; owned by Python
     int zap_fd               # libzmq's descriptor of it
     uint8_t zap_readable     # as socket_t.readable
+    uint8_t failed[2]        # of each side: why a handshake failed whose connection is about to end
+    uint8_t testing          # the broker tries its own door: nothing is logged or counted
 
 cdef struct about_t:         # what pages say; owned by Python
     const char *counter_names[COUNTERS]

@@ -31,6 +31,7 @@ from pound.cli.common import EXIT_FAILED, EXIT_UNFINISHED, note_ignored
 from pound.cli.config import file_option, load, setting_options
 
 SIGNALLED = "signalled"
+RELOAD = "reload"
 ENDED = "ended"
 SIGNAL_POLL_S = 0.5  # Python runs a signal's handler only between two steps of the main thread
 
@@ -46,13 +47,14 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     in place of wildcards and commas between several. The first signal drains: no new requests,
     what was taken in is finished within the drain timeout, exit code 0, or 4 if something is left.
     A second one stops at once, exit code 1. Exits with 3 if an endpoint cannot be bound.
+    With keys, SIGHUP has the file of the peers read again at once.
     """
     config, origins = load(path, flags)
     check_reachable(config, origins)
     raise_limit()
     configure(config.log_level, config.log_format)
     seed_libc()
-    events = watch_signals()
+    events = watch_signals(reloads=bool(config.keys))
     broker = pound.Broker(config)
     broker.start()
     threading.Thread(target=_report_end, args=(broker, events), daemon=True).start()
@@ -75,7 +77,10 @@ def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
 
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
     """Return the exit code once the broker has ended or a signal came."""
-    if next_word(events) == ENDED:
+    while (word := next_word(events)) == RELOAD:
+        with contextlib.suppress(pound.PoundError):  # it was logged
+            broker.reload_keys()
+    if word == ENDED:
         log_event(LOGGER, logging.ERROR, "broker ended by itself")
         return EXIT_FAILED
     notify("STOPPING=1")
@@ -86,7 +91,9 @@ def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: f
 
     drain = threading.Thread(target=drains, daemon=True)
     drain.start()
-    if next_word(events) == SIGNALLED:
+    while (word := next_word(events)) == RELOAD:
+        note_ignored(LOGGER, "SIGHUP")
+    if word == SIGNALLED:
         log_event(LOGGER, logging.WARNING, "second signal, stopping at once")
         broker.stop()
         return EXIT_FAILED
@@ -106,13 +113,21 @@ def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:
     events.put(ENDED)
 
 
-def watch_signals() -> queue.SimpleQueue[str]:
-    """Return the queue that has a word for each SIGTERM and SIGINT from now on."""
+def watch_signals(reloads: bool = False) -> queue.SimpleQueue[str]:
+    """Return the queue that has a word for each SIGTERM and SIGINT from now on.
+
+    Parameters
+    ----------
+    reloads : bool
+        Whether SIGHUP has one, too.
+    """
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     install(lambda: events.put(SIGNALLED))
     for name in IGNORED:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _note_ignored)
+    if reloads:
+        signal.signal(signal.SIGHUP, lambda *_: events.put(RELOAD))
     return events
 
 

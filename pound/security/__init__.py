@@ -1,4 +1,4 @@
-"""Keys: who may connect, and what a peer may do. The broker does not use them yet.
+"""Keys: who may connect, and what a peer may do.
 
 May import `_base`; its Python also `pound._config_keys`, `pound.errors` and
 `pound._logging`.
@@ -14,5 +14,6 @@ names       the words of roles, dialects and securities
 peer        one enrolled peer: its keys, what it may do and how much
 reach       where a peer reaches the broker
 table       keys, identities and the services that they may use
+tables      tables that are made of what the peers' file says, with numbers that stay
 zap         a ZAP request in, a verdict and its reply out; the proof that a message carries
 """

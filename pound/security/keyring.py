@@ -167,6 +167,10 @@ class KeyDirectory:
         broker = self.pair().public
         return self._parsed(self._text(), broker)
 
+    def keyring_for(self, broker: str) -> Keyring:
+        """Return the peers of the broker with this public key, without a look at its own file."""
+        return self._parsed(self._text(), broker)
+
     def add(self, peer: Peer) -> Keyring:
         """Enrol a peer; raise ConfigError if its name or key is taken."""
         return self._edit(lambda text, _: edits.add(text, peer.name, peer.table()))

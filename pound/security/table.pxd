@@ -19,6 +19,7 @@ from pound._base.table cimport table_t
 
 cdef enum:
     PUBLIC_SIZE = 32         # bytes of a public key
+    KEY_TEXT_SIZE = 40       # characters of it, as people see it: Z85
     KEYS_MAX = 1 << 20       # in a table
     SERIALS_MAX = 1 << 27    # a proof has 27 bits for it; serial 0 says: no key
     IDENTITIES_MAX = 65_535
@@ -125,6 +126,9 @@ cdef int keytable_put_key(
 # keytable_put_revoked remembers that a key was revoked. No identity may have it besides.
 cdef int keytable_put_revoked(
     keytable_t *t, const uint8_t *public, uint32_t identity) noexcept nogil
+
+# key_text writes a public key in Z85 (RFC 32): KEY_TEXT_SIZE characters.
+cdef void key_text(uint8_t *text, const uint8_t *public) noexcept nogil
 
 # keytable_find returns a key, revoked and expired ones, too; NULL: it is unknown.
 cdef const key_t *keytable_find(const keytable_t *t, const uint8_t *public) noexcept nogil

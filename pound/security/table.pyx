@@ -12,6 +12,8 @@ from pound._base.table cimport (
 cdef enum:
     ASTERISK = 42
 
+cdef const char *Z85 = (
+    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#")
 cdef const uint8_t *OWN = b"pound."
 cdef const uint8_t *MAJORDOMO = b"mmi."
 
@@ -184,6 +186,18 @@ cdef int keytable_put_revoked(
 
 
 # --- looking up
+
+cdef void key_text(uint8_t *text, const uint8_t *public) noexcept nogil:
+    cdef uint32_t value
+    cdef int group, i
+    for group in range(PUBLIC_SIZE // 4):
+        value = 0
+        for i in range(4):
+            value = value << 8 | public[4 * group + i]
+        for i in range(4, -1, -1):
+            text[5 * group + i] = <uint8_t> Z85[value % 85]
+            value //= 85
+
 
 cdef const key_t *keytable_find(const keytable_t *t, const uint8_t *public) noexcept nogil:
     cdef uint32_t hash = hash_bytes(t.seed, public, PUBLIC_SIZE)

@@ -43,6 +43,8 @@ cdef enum zap_reason_t:
     ZAP_KEY_EXPIRED
     ZAP_NO_ROLE              # that the listener allows
     ZAP_CONNECTIONS          # the identity has as many as it may have
+    ZAP_NO_KEY               # the last two are refused by libzmq itself, which does not ask then
+    ZAP_OTHER_BROKER
 
 
 cdef struct zap_frame_t:

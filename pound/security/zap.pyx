@@ -166,6 +166,10 @@ cdef const char *zap_reason_text(uint8_t reason) noexcept nogil:
         return b"the key has expired"
     if reason == ZAP_NO_ROLE:
         return b"the key has no role that the listener allows"
+    if reason == ZAP_NO_KEY:
+        return b"it has no key"
+    if reason == ZAP_OTHER_BROKER:
+        return b"it knows this broker by the key of another one"
     return b"the identity has as many connections as it may have"
 
 

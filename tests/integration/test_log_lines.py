@@ -45,10 +45,15 @@ HANDLERS = "tests.integration.handlers"
 ENGINE = "tests/unit/engine/"
 PUBLIC = "tests/unit/public/"
 HOST = "tests/integration/test_host_limits.py::"
+DOOR = "tests/integration/test_door.py::"
 ELSEWHERE = {  # event → the test that drives it
     "cannot connect": ENGINE + "test_engine.py::test_an_endpoint_that_cannot_be_is_logged_and_left",
     "malformed packet dropped": ENGINE
     + "test_engine.py::test_what_a_broker_says_of_the_peer_is_logged",
+    "connection refused": DOOR + "test_an_expired_key_is_refused_by_name",
+    "handshakes cut": DOOR + "test_the_oldest_of_too_many_handshakes_are_cut",
+    "keys read": DOOR + "test_sighup_has_the_keys_read_again",
+    "keys not read": DOOR + "test_a_faulty_file_changes_nothing_and_is_logged_once",
     "descriptors short": HOST
     + "test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator",
     "engine failed": "tests/chaos/test_memory.py::"
@@ -236,13 +241,11 @@ def silent_for(seconds: float) -> None:
 def test_connection_that_never_sends(
     start_broker: Callable[..., Any],
     own: Own,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It has shaken hands; one that has not is closed by libzmq, and that is no news."""
-    monkeypatch.setattr("pound.broker.HANDSHAKE_MS", 600)
     caplog.set_level("INFO", "pound")
-    broker = start_broker(frontend=WILDCARD, backend=WILDCARD)
+    broker = start_broker(frontend=WILDCARD, backend=WILDCARD, handshake_timeout=0.6)
     own(dial(broker.frontend_endpoints[0]))
     own(dial(broker.backend_endpoints[0]))
     silent = Connection(broker.backend_endpoints[0], identity=b"twice")

@@ -5,12 +5,14 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from pound.security.keytable cimport Keytable, keytable_taken
 from pound.security.table cimport (
     GRANTS_MAX as _GRANTS_MAX, IDENTITIES_MAX as _IDENTITIES_MAX, IDENTITY_NAME_MAX,
     KEYTABLE_FORM, KEYTABLE_FULL, KEYTABLE_NO_MEMORY, KEYTABLE_OK, KEYTABLE_TAKEN,
     KEYTABLE_UNKNOWN, PATTERN_MAX as _PATTERN_MAX, PATTERNS_MAX as _PATTERNS_MAX,
     PUBLIC_SIZE as _PUBLIC_SIZE, ROLE_CLIENT, ROLE_OPERATOR, ROLE_WORKER,
-    SERIALS_MAX as _SERIALS_MAX, key_expired, key_revoked, key_t, keytable_find, keytable_free,
+    SERIALS_MAX as _SERIALS_MAX, identity_known, identity_t, key_expired, key_revoked, key_t,
+    keytable_find, keytable_free,
     keytable_init, keytable_matches, keytable_next_expiry, keytable_of_serial, keytable_put_grant,
     keytable_put_identity, keytable_put_key, keytable_put_pattern, keytable_put_revoked, keytable_t)
 from pound.security.zap cimport (
@@ -117,6 +119,31 @@ cdef class Table:
 
     def __dealloc__(self):
         keytable_free(&self.table)
+
+    @staticmethod
+    def taken(Keytable handle):
+        """The table of a handle, which is empty then, for tests to look into."""
+        cdef Table table = Table.__new__(Table)
+        cdef keytable_t *taken = keytable_taken(handle)
+        table.table = taken[0]
+        free(taken)
+        return table
+
+    def name_of(self, number):
+        """(name, roles, grant, connections_max) of an identity, or None."""
+        cdef identity_t *identity
+        if not identity_known(&self.table, number):
+            return None
+        identity = &self.table.identities[number]
+        return (identity.name[:identity.name_size], Role(identity.roles), identity.grant,
+                identity.connections_max)
+
+    def limits_of(self, number):
+        """What an identity may take, by name."""
+        return dict(self.table.identities[number].limits)
+
+    def grants(self):
+        return self.table.n_grants
 
     def clear(self):
         keytable_free(&self.table)
