@@ -147,6 +147,21 @@ def test_an_encrypted_proxy_serves_who_has_its_key(
     assert (code, figures) == (2, None)
 
 
+@pytest.mark.parametrize("capacity", ["1", "64"])
+def test_a_broker_with_keys_serves_the_load(
+    programs: Path,
+    start_broker: Callable[..., Any],
+    tmp_path: Path,
+    curve: list[str],
+    capacity: str,
+) -> None:
+    broker = start_broker(keys=tmp_path / "keys")
+    ends = broker.frontend_endpoints[0], broker.backend_endpoints[0]
+    demand_clean(*load(programs, "pnd", ends, *curve, "--capacity", capacity))
+    assert broker.stats()["bad_messages"] == 0
+    assert load(programs, "pnd", ends)[0] == 2
+
+
 @pytest.mark.parametrize("dialect", ["pnd", "plain"])
 def test_connections_are_counted(
     programs: Path, start_broker: Callable[..., Any], dialect: str

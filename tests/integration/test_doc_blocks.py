@@ -242,8 +242,10 @@ def test_listeners(tmp_path: Path) -> None:
 
 
 def test_keys(terminals: Terminals) -> None:
-    init, add, _ = block("docs/operations.md", "pound keys init").splitlines()
+    init, add, serve = block("docs/operations.md", "pound keys init").splitlines()
     terminals.run(f"{init}\n{add}")
+    broker = terminals.start(re.sub(r"0\.0\.0\.0:\d+", "127.0.0.1:*", serve))
+    broker.wait_line("^pound: ready")
     credential = Credential.load(terminals.folder / "render-1.key")
     assert credential.backend == ("tcp://broker.example:5556",)
     text = block("docs/operations.md", "frontend = [").replace("…", credential.pair.public)
