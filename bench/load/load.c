@@ -23,7 +23,7 @@ enum {
 
 static const uint64_t PATIENCE_NS = 30000000000; /* for all peers to come in, and for each: */
 static const uint64_t PATIENCE_EACH_NS = 10000000;
-static const uint64_t ENDING_NS = 5000000000;    /* for the last answers, and for each: */
+static const uint64_t ENDING_NS = 5000000000;    /* for the last answers, work apart, and for each: */
 static const uint64_t ENDING_EACH_NS = 20000;
 
 /* What a run measured; the times are of the measured phase only. */
@@ -122,7 +122,10 @@ static void run_measure(struct run *run, struct result *result) {
 
 /* run_end waits for the answers that are still open; those that never come are lost. */
 static void run_end(struct run *run, struct result *result) {
-    uint64_t end_ns = run->now_ns + ENDING_NS + run->open * ENDING_EACH_NS;
+    const struct options *o = run->options;
+    uint64_t slots = (uint64_t)o->workers * o->capacity;
+    uint64_t work_ns = slots ? run->open * o->work_us * 1000 / slots : 0;
+    uint64_t end_ns = run->now_ns + ENDING_NS + run->open * ENDING_EACH_NS + 2 * work_ns;
     run->phase = PHASE_ENDING;
     while (run->open && run->now_ns < end_ns)
         run_turn(run);

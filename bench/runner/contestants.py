@@ -45,9 +45,9 @@ def _encrypted(contestant: Contestant, *arguments: str) -> Contestant:
 
 
 def _worked(name: str, *load: str) -> Contestant:
-    """Return Pound under workers that take 1 ms for a task, 64 of them at once."""
+    """Return Pound under workers that take 4 ms for a task, 64 of them at once."""
     command = (sys.executable, *SERVE, *ROOM, *SERVE_ENDS)
-    return Contestant(name, command, "pnd", 4, load=("--work-us", "1000", *load))
+    return Contestant(name, command, "pnd", 4, load=("--work-us", "4000", *load))
 
 
 def _floor(capacity: int) -> Contestant:

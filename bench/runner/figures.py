@@ -17,7 +17,7 @@ from bench.runner.targets import Round
 # Below this a measurement says more about its beginning and its end than about its subject.
 SECONDS_MIN = 0.2
 WINDOWS_MIN = 10  # the requests that are open at once, so many times over
-LIGHT_MIN = 200  # answers to light clients
+LIGHT_MIN = 100  # answers to light clients
 OPEN_MAX = 25_000  # of those that are open no more count here: the rest only waits
 SATURATED = 0.95  # of one core: above it the generator is what limits the run
 
