@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.guarded import GuardedBroker
+import pound
 from tests.interop.keyed import KeyedRig, Keys
 from tests.interop.rig import QUICK, Own
 from tests.peers.base import SilenceError
@@ -33,7 +33,7 @@ def guarded(keys: Keys) -> Any:
     brokers: list[Any] = []
 
     def start() -> KeyedRig:
-        broker = GuardedBroker(**QUICK, keys=keys.path)
+        broker = pound.Broker(**QUICK, keys=keys.path)
         broker.start()
         brokers.append(broker)
         return KeyedRig(broker, keys)
