@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -154,3 +158,45 @@ def test_a_file_may_be_as_large_as_the_limit(
     path.write_text("x" * (1 << 20) + "y")
     with pytest.raises(ConfigError, match="larger than 1 MiB"):
         files.read(path, secret=True)
+
+
+def test_what_is_written_is_on_the_disk_before_its_name_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((stat.S_ISDIR(status.st_mode), status.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = len(os.listdir("/dev/fd"))
+    files.create(tmp_path / "x", "four", 0o600)
+    files.replace(tmp_path / "x", "fives")
+    assert [directory or size for directory, size in synced] == [4, True, 5, True]
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_lock_that_the_system_refuses_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ConfigError, match="cannot lock"), files.locked(tmp_path):
+        pass
+
+
+def test_a_file_that_holds_no_secret_may_be_executable(tmp_path: Path) -> None:
+    assert files.read(made(tmp_path, 0o755), secret=False)
+
+
+def test_a_second_writer_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = contextlib.ExitStack()
+    first.enter_context(files.locked(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda _: first.close())
+    with files.locked(tmp_path):
+        pass

@@ -254,3 +254,8 @@ def test_a_directory_knows_where_peers_reach_its_broker(tmp_path: Path) -> None:
     assert parse('backend = ["ipc:///b"]').backend == ("ipc:///b",)
     with pytest.raises(ConfigError, match="backend: 5 is not a list"):
         parse("backend = 5")
+
+
+def test_a_directory_without_keys_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no broker's keys: pound keys init --dir '.*a b'"):
+        KeyDirectory(tmp_path / "a b").keyring()
