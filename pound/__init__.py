@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from pound.security.credential import Credential
     from pound.security.listener import Listener
     from pound.worker import Handler, Task, Worker
 
@@ -54,6 +55,7 @@ __all__ = [
     "ClosedError",
     "Config",
     "ConfigError",
+    "Credential",
     "DataLoss",
     "DeadlineExceeded",
     "ForkError",
@@ -91,6 +93,7 @@ if not TYPE_CHECKING:
         "Client": "client",
         "Partial": "client",
         "Config": "config",
+        "Credential": "security.credential",
         "Handler": "worker",
         "Listener": "security.listener",
         "ServiceConfig": "config",

@@ -59,11 +59,16 @@ class Client(ClientBase[P]):
     copy : bool
         False: parts of answers of 4096 bytes and more come as read-only memoryviews of the memory
         that they were received in, not as bytes.
+    key : path or Credential, optional
+        The credential file that ``pound keys add`` wrote for this client: its connection is
+        encrypted, and the broker knows it by name. `endpoints` are those of the file, if none are
+        given. While no broker accepts the key, requests fail with `Unauthenticated`; the client
+        tries again after a second, later every 30 s.
 
     Raises
     ------
     ConfigError
-        An endpoint is malformed.
+        An endpoint is malformed, or the credential can't be used.
     TypeError, ValueError
         Another argument is not of its type or range.
     PatchedError
@@ -98,7 +103,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[bytes],
-            endpoints: str | Sequence[str] = ...,
+            endpoints: str | Sequence[str] | None = ...,
             *,
             copy: Literal[True] = ...,
             **options: Unpack[ClientOptions],
@@ -106,7 +111,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[Part],
-            endpoints: str | Sequence[str] = ...,
+            endpoints: str | Sequence[str] | None = ...,
             *,
             copy: bool,
             **options: Unpack[ClientOptions],
@@ -115,6 +120,7 @@ class Client(ClientBase[P]):
 
     def _made(self) -> None:
         self._engine = self._make(-1)
+        del self._make
         self._engine.start()
         self._close = weakref.finalize(self, _close, self._engine)
 
@@ -387,6 +393,8 @@ class Client(ClientBase[P]):
 
         Raises
         ------
+        Unauthenticated
+            No broker accepts this client's key; the error says why.
         ClosedError
             The client is closed, or was meanwhile.
         """

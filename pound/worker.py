@@ -59,11 +59,16 @@ class Worker(WorkerBase[Handler]):
     copy : bool
         False: parts of 4 KiB and more come as read-only memoryviews of the memory that they were
         received in, not as `bytes`. Such a part is good for as long as it is referred to.
+    key : path or Credential, optional
+        The credential file that ``pound keys add`` wrote for this worker: its connection is
+        encrypted, and the broker knows it by name. `endpoints` are those of the file, if none are
+        given. While no broker accepts the key, that is logged, and the worker tries again: after a
+        second, later every 30 s.
 
     Raises
     ------
     ConfigError
-        An endpoint, a service's name or a handler is not usable.
+        An endpoint, a service's name, a handler or the credential is not usable.
     TypeError, ValueError
         Another argument is not of its type or range.
     PatchedError
@@ -90,6 +95,7 @@ class Worker(WorkerBase[Handler]):
     def _made(self, calls: Mapping[str, Call]) -> None:
         self._started = False
         self._engine = self._make(-1)
+        del self._make
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -162,6 +168,9 @@ class Worker(WorkerBase[Handler]):
 
         Raises
         ------
+        Unauthenticated, PermissionDenied
+            No broker accepts this worker's key, or lets it offer its services; the error says why.
+            The worker goes on trying all the same.
         ClosedError
             The worker has ended, or did meanwhile.
         """

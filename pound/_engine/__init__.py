@@ -1,7 +1,7 @@
 """The layer below clients and workers: the link to the broker, their rules, their handles.
 
 One thread without the GIL owns the socket of a client or worker. May import `_base`, `_wire` and
-`_zmq`; its Python modules `pound.errors` and `pound._logging`.
+`_zmq`; its Python modules `pound.errors`, `pound._logging` and `pound.security.credential`.
 
 cancels         the ids of cancelled requests, until the broker has answered them
 checks          checks of arguments that clients and workers share
@@ -9,6 +9,7 @@ client          a client's handle: bodies in, answers out
 client_options  the constructor of both clients: names, types, defaults and checks
 client_rules    a client's rules: a request from its submission to its one answer
 client_state    the state of a client's rules, and its commands
+curve           the key of a client or worker, in C; why a broker does not accept it, in words
 endpoints       which endpoint, and which address of its name, is in use
 engine          the thread: a turn, sleeping and waking, commands
 handle          what both handles share: threads, the context, log lines

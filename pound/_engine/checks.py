@@ -10,12 +10,20 @@ import operator
 import os
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import zmq
 
 from pound._base.addresses import PORT_MAX, is_ipv6, split_endpoint
 from pound.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
+
+    Key: TypeAlias = str | os.PathLike[str] | Credential  # the path of a credential, or one
+else:
+    Key = Any
 
 LABEL_BYTES_MAX = 64
 BACKEND_PORT = 5556
@@ -49,6 +57,48 @@ def check_endpoints(endpoints: str | Sequence[str], port: int = FRONTEND_PORT) -
                 f"{_meant(endpoint, endpoints, port)}"
             )
     return given
+
+
+def check_key(key: Key | None) -> Credential | None:
+    """Return the credential that a path names, or the one given.
+
+    Raises
+    ------
+    ConfigError
+        It can't be read, others can read it, or it is none; or this libzmq knows no CURVE.
+    TypeError
+        It is neither a path nor a credential.
+    """
+    if key is None:
+        return None
+    from pound.security.credential import Credential  # for those who have one
+
+    if not zmq.has("curve"):
+        raise ConfigError("this libzmq was built without CURVE: install pyzmq from a wheel")
+    if isinstance(key, Credential):
+        return key
+    if not isinstance(key, (str, os.PathLike)):
+        raise TypeError(
+            f"key is the path of a credential file or a pound.Credential, not {reprlib.repr(key)}"
+        )
+    return Credential.load(Path(key))
+
+
+def credential_endpoints(credential: Credential, side: str) -> tuple[str, ...]:
+    """Return where a credential says that a side of the broker listens.
+
+    Raises
+    ------
+    ConfigError
+        It does not: it has no role for that side.
+    """
+    endpoints: tuple[str, ...] = getattr(credential, side)
+    if not endpoints:
+        raise ConfigError(
+            f"the credential of {credential.name} names no {side} (its roles: "
+            f"{', '.join(credential.roles)}): use one that does, or name an endpoint"
+        )
+    return endpoints
 
 
 def _meant(endpoint: object, given: object, port: int) -> str:

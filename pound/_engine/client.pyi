@@ -7,6 +7,7 @@ from typing_extensions import Self, disjoint_base
 
 from pound._engine.handle import Engine
 from pound._engine.values import Answer, Body, Part, Partial
+from pound.security.credential import Credential
 
 # (tag, ok, value): ok is True with the answer, False with the exception that ends the request, None
 # with a Partial, or with the reason why a partial can't be read (the request goes on: cancel it).
@@ -46,6 +47,7 @@ class ClientEngine(Engine):
         waits: bool,
         share: bool = False,
         events_fd: int = -1,
+        key: Credential | None = None,
     ) -> Self: ...
     @property
     def share(self) -> bool: ...

@@ -348,12 +348,12 @@ cdef class ClientEngine(Engine):
 
     def __cinit__(
         self, endpoints, context, heartbeat, liveness, bytes label not None, bint waits,
-        bint share=False, int events_fd=-1,
+        bint share=False, int events_fd=-1, key=None,
     ):
         self.next_number = 1
         self.queues = []
         self.awaited = set()
-        self.make(endpoints, context, heartbeat, liveness, False, LOGGER, events_fd)
+        self.make(endpoints, context, heartbeat, liveness, False, LOGGER, events_fd, key)
         client_init(&self.a, &self.e.rules)
         self.share = share
         self.a.waits = waits

@@ -15,9 +15,12 @@ from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._engine.checks import (
     FRONTEND_PORT,
+    Key,
     check_context,
     check_endpoints,
+    check_key,
     check_rates,
+    credential_endpoints,
     label_bytes,
 )
 from pound._engine.client import ClientEngine
@@ -34,16 +37,18 @@ class ClientOptions(TypedDict, total=False):
     heartbeat: float
     liveness: int
     label: str | None
+    key: Key | None
 
 
 class ClientBase(Unpicklable, Generic[P]):
     """The constructor of `pound.Client` and `pound.aio.Client`."""
 
-    _make: Callable[[int], ClientEngine]  # of the descriptor that it is to ring, or -1
+    # Of the descriptor that it is to ring, or -1. It holds the key: to be dropped once it is made.
+    _make: Callable[[int], ClientEngine]
 
     def __init__(
         self,
-        endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
+        endpoints: str | Sequence[str] | None = None,
         *,
         context: zmq.Context[Any] | None = None,
         overflow: Literal["wait", "raise"] = "wait",
@@ -51,16 +56,22 @@ class ClientBase(Unpicklable, Generic[P]):
         liveness: int = 5,
         label: str | None = None,
         copy: bool = True,
+        key: Key | None = None,
     ) -> None:
         check_threads("client")
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
+        credential = check_key(key)
+        if endpoints is None:
+            endpoints = DEFAULT_FRONTEND
+            if credential is not None:
+                endpoints = credential_endpoints(credential, "frontend")
         where, within = check_endpoints(endpoints), check_context(context)
         rates = check_rates(heartbeat, liveness)
         label_bytes(label)
         waits = overflow == "wait"
         self._make = lambda fd: ClientEngine(
-            where, within, *rates, label_bytes(label), waits, not copy, fd
+            where, within, *rates, label_bytes(label), waits, not copy, fd, credential
         )
         self._made()
 

@@ -16,6 +16,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset, strlen
 
 from pound._base.clock cimport clock_ns
+from pound._base.hints cimport unlikely
 from pound._base.links cimport queue_append
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.pool cimport NONE
@@ -28,7 +29,7 @@ from pound._wire.packets cimport (
 from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
-from .engine cimport engine_command_t, engine_t, rules_t
+from .engine cimport engine_command_t, engine_denied, engine_t, rules_t
 from .link cimport FAR, broker_limits_t, link_greets, link_jitter, link_next_beat, link_resting
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
@@ -116,6 +117,14 @@ cdef void fail(client_state_t *a, uint32_t r, uint16_t code, const char *why) no
     if request.id:
         cancels_add(&a.cancels, request.id)
     fail_mail(a, box, end(a, r), code, why)
+
+
+# fail_all ends every request.
+cdef void fail_all(client_state_t *a, uint16_t code, const char *why) noexcept nogil:
+    cdef int place
+    for place in range(PLACES):
+        while a.requests.places[place].head != NONE:
+            fail(a, a.requests.places[place].head, code, why)
 
 
 # --- commands, posted by the client --------------------------------------------------------
@@ -515,11 +524,14 @@ cdef void expire(client_state_t *a, engine_t *e, uint32_t r, int64_t now) noexce
     fail(a, r, CODE_DEADLINE_EXCEEDED, why)
 
 
-# client_tick ends what is past its deadline, brings refused requests back and logs long waits.
+# client_tick ends what is past its deadline, and all if no broker lets us in, brings refused requests back and logs long waits.
 cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef requests_t *q = &a.requests
-    cdef uint32_t r = requests_due(q, now)
+    cdef uint32_t r
+    if unlikely(e.link.barred):
+        fail_all(a, engine_denied(e), e.socket.denial)
+    r = requests_due(q, now)
     while r != NONE:
         if now >= request_expires(&q.all[r]):
             expire(a, e, r, now)
@@ -563,14 +575,7 @@ cdef int client_finished(engine_t *e, int64_t now) noexcept nogil:
 # client_closed fails whatever is open.
 cdef void client_closed(engine_t *e, const char *why) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
-    cdef uint32_t r
-    cdef int place
-    cdef mailbox_t *box
-    for place in range(PLACES):
-        while a.requests.places[place].head != NONE:
-            r = a.requests.places[place].head
-            box = a.requests.all[r].box
-            fail_mail(a, box, end(a, r), 0, why)
+    fail_all(a, 0, why)
     deliver_all(a)
 
 

@@ -118,3 +118,11 @@ cdef inline bint endpoints_turn(endpoints_t *e) noexcept nogil:
         return 0
     e.at = (e.at + 1) % e.count
     return e.count > 1
+
+
+# endpoints_next chooses the next endpoint, whatever addresses the name of this one has.
+cdef inline void endpoints_next(endpoints_t *e) noexcept nogil:
+    if e.count > 1:
+        e.six = 0
+        e.address = NULL
+        e.at = (e.at + 1) % e.count

@@ -17,6 +17,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from pound._base.locks cimport pthread_mutex_t
 from pound._wire.packets cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
+from .curve cimport DENIAL_ROOM
 from .link cimport link_state_t
 from .mailbox cimport mail_t, mailbox_t
 from .outbox cimport outbox_t
@@ -58,15 +59,18 @@ cdef struct engine_t:
     link_socket_t socket
     rules_t rules
     mailbox_t *main                       # logs, connected and closed go here; not owned
-    pthread_mutex_t lock                  # guards the five below
+    pthread_mutex_t lock                  # guards the six below
     engine_command_t *first
     engine_command_t *last
     uint8_t asleep                        # the thread waits and nobody has woken it yet
     uint8_t closed
     char trouble[TROUBLE]                 # guarded, too: why no broker is reached; empty: unknown
+    char denial[DENIAL_ROOM]              # why every endpoint denies us; empty: they don't
     int wake_in                           # written to wake the thread; open as long as the handle
     int wake_out                          # in the thread's poll set
-    uint8_t connected                     # as last reported to Python
+    uint8_t connected                     # as last reported to Python: this and the two below
+    uint8_t barred
+    int64_t denied_at
     int64_t alone_since                   # no broker has welcomed us since then
     int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
@@ -80,5 +84,7 @@ cdef void engine_log(
 ) noexcept nogil
 # engine_trouble writes why no broker is reached, as far as that is known: the size of the sentence.
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
+# engine_denied is the code of the error that a link is barred for; its words are `socket.denial`.
+cdef uint16_t engine_denied(const engine_t *e) noexcept nogil
 # engine_run turns until the end has finished, then closes everything: the body of the thread.
 cdef void engine_run(engine_t *e) noexcept nogil

@@ -5,20 +5,24 @@ socket carries packets; this file runs the turns. `handle.pyx` starts it and tak
 """
 
 from libc.stdio cimport snprintf
+from libc.string cimport memcpy, strlen
 
 from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
+from pound._base.hints cimport likely
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.wake cimport POLLIN, pollfd, signals_leave, wait_for, wake_drain, wake_ring
+from pound._wire.codes cimport CODE_PERMISSION_DENIED, CODE_UNAUTHENTICATED
 from pound._wire.packets cimport (
     KIND_BYE, KIND_ERROR, KIND_HEARTBEAT, KIND_WELCOME, load_u32, packet_next, packet_t, part_next,
     part_t)
+from .curve cimport DENIAL_ROOM
 from .link cimport (
-    FAR, link_bye, link_close, link_next_due, link_open, link_packet, link_tick, link_wake,
+    DENIED_RECORD, FAR, link_bye, link_close, link_denied, link_next_due, link_open, link_packet, link_tick, link_wake,
     link_welcome)
 from .mailbox cimport (
-    LOG_REFUSED, MAIL_ALONE, MAIL_CONNECTED, MAIL_DISCONNECTED, mail_log, mail_new, mail_t,
-    mailbox_put)
+    LOG_REFUSED, MAIL_ALONE, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
+    mail_new, mail_t, mailbox_put)
 from .outbox cimport (
     outbox_begin, outbox_end, outbox_flushed, outbox_push, outbox_simple, outbox_t)
 from .socket cimport (
@@ -91,6 +95,7 @@ cdef void turn(engine_t *e) noexcept nogil:
     read_packets(e, now)
     link_tick(&e.link, now)
     socket_act(&e.socket, now)
+    note_denied(e)
     e.rules.tick(e, now)
     flush(e, now)
     note_connected(e)
@@ -188,11 +193,37 @@ cdef void note_alone(engine_t *e) noexcept nogil:
     e.look_at = FAR if e.connected else e.alone_since + LOOK_FIRST_MS * MILLISECOND
 
 
+# note_denied reports that every endpoint denies us, why, and that they don't any more.
+cdef void note_denied(engine_t *e) noexcept nogil:
+    cdef bint barred = e.link.barred
+    cdef const char *why = b""
+    cdef mail_t *mail
+    if likely(barred == e.barred and (not barred or e.link.denied_at == e.denied_at)):
+        return
+    mail = mail_new(MAIL_DENIED, NULL, 0)
+    if mail == NULL:
+        return
+    e.barred = barred
+    e.denied_at = e.link.denied_at
+    if barred:
+        mail.code = engine_denied(e)
+        why = e.socket.denial
+    body_text(&mail.body, why, <uint32_t>strlen(why))  # without memory: an error without words
+    pthread_mutex_lock(&e.lock)
+    snprintf(e.denial, DENIAL_ROOM, b"%s", why)
+    pthread_mutex_unlock(&e.lock)
+    mailbox_put(e.main, mail)
+
+
+cdef uint16_t engine_denied(const engine_t *e) noexcept nogil:
+    return e.socket.said_code if e.link.denial == DENIED_RECORD else CODE_UNAUTHENTICATED
+
+
 # look has Python find out why no broker has welcomed us: libzmq does not say.
 cdef void look(engine_t *e, int64_t now) noexcept nogil:
     cdef int64_t alone = now - e.alone_since
     cdef mail_t *mail = NULL
-    if not e.link.leaving:
+    if not e.link.leaving and not e.link.barred:
         mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
     if mail != NULL:
         mail.code = e.link.up and not e.link.is_inproc
@@ -201,9 +232,13 @@ cdef void look(engine_t *e, int64_t now) noexcept nogil:
 
 
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil:
+    cdef const char *why
     cdef int size
     pthread_mutex_lock(&e.lock)
-    size = snprintf(to, room, b"%s", e.trouble)
+    why = e.trouble
+    if e.denial[0]:
+        why = e.denial
+    size = snprintf(to, room, b"%s", why)
     pthread_mutex_unlock(&e.lock)
     return size
 
@@ -268,18 +303,45 @@ cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) n
             e.rules.welcomed(e, now)
         return
     if record.kind == KIND_ERROR and record.id == 0:
-        log_refused(e, record)
+        if current and denies(e, record):
+            note_words(e, record)
+            link_denied(&e.link, DENIED_RECORD, now)
+        else:
+            log_refused(e, record)
         return
     if current and record.kind == KIND_BYE:
         link_bye(&e.link, record.code, record.retry_after_ms, now)
     e.rules.take(e, record, e.socket.heard, now)
 
 
-cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
+# denies says that an error is about ourselves, and no answer to what we ask will follow.
+cdef bint denies(const engine_t *e, const record_t *record) noexcept nogil:
+    if record.code == CODE_PERMISSION_DENIED:
+        return not e.link.welcomed
+    return record.code == CODE_UNAUTHENTICATED
+
+
+# note_words keeps an error's code and words for whom they concern.
+cdef void note_words(engine_t *e, const record_t *record) noexcept nogil:
+    cdef part_t words = words_of(record)
+    cdef size_t size = min(<size_t>words.size, <size_t>(DENIAL_ROOM - 1))
+    if size:
+        memcpy(e.socket.said, words.data, size)
+    e.socket.said[size] = 0
+    e.socket.said_code = record.code
+
+
+# words_of returns the first part of an error's body; empty if there is none.
+cdef part_t words_of(const record_t *record) noexcept nogil:
     cdef const uint8_t *at = record.body
     cdef part_t words
     words.data = NULL
     words.size = 0
     if at != NULL:
         part_next(&at, record.body + record.body_size, &words)
+    return words
+
+
+cdef void log_refused(engine_t *e, const record_t *record) noexcept nogil:
+    cdef part_t words = words_of(record)
     engine_log(e, LOG_REFUSED, record.code, 0, <const char *>words.data, words.size)

@@ -24,7 +24,8 @@ cdef class Engine:
     cdef object own_context
     cdef object events_thread             # None: an event loop calls `events()`
     cdef readonly object connected        # a threading.Event: a broker has welcomed us
-    cdef object settled                   # another: `connected` is set, or it never will be again
+    cdef readonly object denied           # the error that every endpoint denies us for, or None
+    cdef object settled                   # another Event: there is something to say of `connected`
     cdef object looker                    # the thread that finds out why, or None
     cdef dict reported                    # endpoint: (reason, when it was logged)
     cdef uint8_t started
@@ -34,10 +35,10 @@ cdef class Engine:
     # as a worker does, since that is how often the broker speaks; the logger's name gives the
     # threads theirs, and its last word tells errors what this is; an event loop reads `events_fd`
     # (an eventfd, or the other end of a pipe or socket) empty and then calls `events`, -1: a thread
-    # does that.
+    # does that; `key`: a Credential, or None.
     cdef int make(
         self, object endpoints, object context, double heartbeat, object liveness, bint follows,
-        object logger, int events_fd,
+        object logger, int events_fd, object key,
     ) except -1
     cdef int check(self) except -1        # ForkError in a child, ClosedError after the end
     # take_events takes all mails, logs what is to be logged, and returns the chain of the others.

@@ -26,20 +26,21 @@ from pound._base.locks cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock)
 from pound._base.wake cimport wake_close, wake_open
 from pound._wire.packets cimport SESSION_SIZE
+from .curve cimport curve_fill
 from .endpoints cimport endpoints_found
 from .engine cimport TROUBLE, engine_run, engine_trouble
 from .link cimport link_free, link_init
 from .mailbox cimport (
-    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DRAINING, LOG_ENGINE_FAILED,
-    LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED, LOG_REQUEST_WAITING,
-    LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DISCONNECTED, MAIL_LOG,
-    body_parts, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_take,
+    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
+    LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED,
+    LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DENIED,
+    MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_take,
     mailbox_wait, released_drop)
 from .outbox cimport outbox_free, outbox_init
 from .socket cimport socket_free, socket_init
 
 from pound._logging import Repeats, log_event
-from pound.errors import ClosedError, ForkError, error_name
+from pound.errors import ClosedError, ForkError, error_for, error_name
 from .checks import check_descriptors
 from .reach import addresses_of, troubles_of
 
@@ -84,6 +85,7 @@ LOGS = {
     LOG_CANNOT_CONNECT: (logging.ERROR, "cannot connect", (), ("endpoint", "error")),
     LOG_MALFORMED: (logging.WARNING, "malformed packet dropped", (), ("error",)),
     LOG_REFUSED: (logging.ERROR, "refused", (("code", 0),), ("words",)),
+    LOG_DENIED: (logging.ERROR, "access denied", (), ("endpoint", "reason")),
     LOG_ENGINE_FAILED: (logging.CRITICAL, "engine failed", (), ("error",)),
     LOG_REQUEST_WAITING: (
         logging.WARNING, "request waiting", (("waited", 0.001), ("requests", 0)),
@@ -107,7 +109,7 @@ cdef class Engine:
 
     cdef int make(
         self, object endpoints, object context, double heartbeat, object liveness, bint follows,
-        object logger, int events_fd,
+        object logger, int events_fd, object key,
     ) except -1:
         if mailbox_init(&self.mailbox, events_fd):
             raise OSError("no memory or no descriptor for the mailbox")
@@ -125,6 +127,8 @@ cdef class Engine:
         if self.e.last_mail == NULL:
             raise MemoryError
         link_make(self, heartbeat, liveness, follows)
+        if key is not None:
+            curve_fill(&self.e.socket.key, key)
         name = logger.name.replace(".", "-")
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         if events_fd < 0:
@@ -204,6 +208,8 @@ cdef class Engine:
 
         Raises
         ------
+        Unauthenticated, PermissionDenied
+            No broker lets us in; the error says why. It is tried again all the same.
         ClosedError
             It is closed, or was meanwhile.
         ForkError
@@ -215,9 +221,16 @@ cdef class Engine:
         if self.on_events_thread() and not self.settled.is_set():
             raise RuntimeError("a callback of a future can't wait for a broker")
         connected = self.settled.wait(timeout)
+        self.check_settled()
+        return connected
+
+    def check_settled(self):
+        """Raise what there is to say instead of "connected" or "not yet"."""
+        denied = self.denied
         if self.has_ended:
             raise self.closed_error()
-        return connected
+        if denied is not None:
+            raise error_for(denied.code, denied.message)
 
     def alive(self):
         """Return whether the I/O thread runs."""
@@ -384,15 +397,30 @@ cdef void event_note(Engine self, mail_t *mail):
     elif mail.kind == MAIL_CONNECTED:
         self.connected.set()
         self.settled.set()
+    elif mail.kind == MAIL_DENIED:
+        event_denied(self, mail)
     elif mail.kind == MAIL_DISCONNECTED:
         self.connected.clear()
-        self.settled.clear()
+        if self.denied is None:
+            self.settled.clear()
     elif mail.kind == MAIL_ALONE:
         self.look(mail.number / 1000, mail.code != 0)
     elif mail.kind == MAIL_CLOSED:
         event_log_rest(self)
         self.has_ended = 1
         self.settled.set()
+
+
+# event_denied notes whether brokers let us in. The error itself is never raised: its trace would
+# grow.
+cdef void event_denied(Engine self, mail_t *mail):
+    self.denied = None
+    if mail.code:
+        words = b"".join(body_parts(&mail.body, False))
+        self.denied = error_for(mail.code, words.decode(errors="replace"))
+        self.settled.set()
+    elif not self.connected.is_set():
+        self.settled.clear()
 
 
 # event_log has a line written: by another thread, since the log's reader may have stopped.
@@ -412,7 +440,7 @@ cdef void event_log(Engine self, mail_t *mail) noexcept:
         repeated = self.repeats.pass_one((code, first))
     elif code == LOG_MALFORMED:  # by the kind of fault, wherever in the packet it is
         repeated = self.repeats.pass_one((code, said[0].partition(b" at byte ")[0]))
-    elif code == LOG_CANNOT_CONNECT:
+    elif code == LOG_CANNOT_CONNECT or code == LOG_DENIED:
         repeated = self.repeats.pass_one((code, said[0]))
     else:
         brief = code == LOG_BROKER_LOST and first

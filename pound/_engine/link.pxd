@@ -7,7 +7,9 @@
 # The life of a link: an endpoint is opened. HELLO or READY is sent as soon as a connection stands,
 # and each second until WELCOME. When the connection breaks, libzmq makes it again and the link
 # greets again. An endpoint that refuses, is silent or says BYE is left: for another address of its
-# name, for the next of the list, or, if it is the only one, for itself after a rest.
+# name, for the next of the list, or, if it is the only one, for itself after a rest. So is one that
+# *denies* us: it answers, and does not let us in with our key. Once every endpoint of the list has,
+# the link is `barred`: nobody waits for it, and it tries again ever more rarely.
 #
 # Invariants:
 # - The actions of an event are carried out before the next event comes.
@@ -16,7 +18,10 @@
 #   after it: a broken connection may have lost it.
 # - An endpoint is given TURN_PAUSE_NS at least, and one that is the only one and said BYE is left
 #   alone for as long as it asked; greetings that are answered by BYE 0 are that far apart, too:
-#   nothing can become a storm.
+#   nothing can become a storm. Denials are a second apart once each endpoint has denied us, then
+#   twice as long each time, up to DENIED_REST_MAX_MS.
+# - `barred` holds from the denial that completes the list until a WELCOME, or until an endpoint is
+#   not reached at all or says "not now": never together with `welcomed`.
 # - Silence counts from the last packet or the opening; a pause of our own process is no silence.
 #
 # Memory: the endpoints are owned; reasons are static texts.
@@ -27,7 +32,8 @@ from libc.string cimport memcmp, memcpy, memset, strncmp
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE, record_t
 from .endpoints cimport (
-    endpoint_is_name, endpoint_name, endpoints_free, endpoints_init, endpoints_t, endpoints_turn)
+    endpoint_is_name, endpoint_name, endpoints_free, endpoints_init, endpoints_next, endpoints_t,
+    endpoints_turn)
 
 cdef extern from "pound/_base/atomics.h" nogil:
     uint64_t draw(uint64_t *state)
@@ -41,6 +47,11 @@ cdef enum:
     REST_NS = 1000000000       # away from a broker that said BYE without saying for how long
     BRIEF_NS = 1000000000      # a connection that breaks sooner after WELCOME: we are turned away
     TURN_PAUSE_NS = 250000000  # that an endpoint is given at least
+    DENIED_DOUBLINGS = 5       # of the rest, a second at first, after denials
+    DENIED_REST_MAX_MS = 30000
+    DENIED_LASTS_MS = 10000    # a WELCOME that long before a denial: it counts as the first
+    MS = 1000000               # in ns
+    FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
     ACTIONS_MAX = 8            # of one event
 
 cdef enum link_action:
@@ -49,12 +60,22 @@ cdef enum link_action:
     LINK_DROP                  # drop what the socket did not take: it is sent again after WELCOME
     LINK_LOG_FOUND
     LINK_LOG_LOST              # with a reason
+    LINK_DENIED                # with `denial`: the endpoint does not let us in
+
+cdef enum denial_t:            # why an endpoint does not let us in
+    DENIED_NOT
+    DENIED_KEY                 # not with this key: it is unknown, revoked, expired, another role's
+    DENIED_MECHANISM           # one of us wants CURVE, the other has no keys
+    DENIED_HANDSHAKE           # it can't be finished: the broker's key is another one
+    DENIED_RECORD              # ERROR about ourselves, in the broker's words
+    DENIED_NOW                 # not now; later perhaps
 
 cdef struct link_action_t:
     link_action kind
     const char *endpoint       # the one meant, as it was given
     const char *reason         # static
     uint8_t brief              # the connection was brief, and the ones before it
+    uint8_t denial             # denial_t
 
 cdef struct broker_limits_t:   # what the broker allows; the protocol's defaults at first
     uint32_t body_bytes_max
@@ -82,6 +103,11 @@ cdef struct link_state_t:
     uint8_t leaving            # we said BYE: to lose the broker needs no log line any more
     uint8_t wants_out          # something is to be sent as soon as the socket takes it
     uint8_t reopen             # after the rest
+    uint8_t barred             # every endpoint denies us: what waits for the link fails
+    uint8_t denial             # denial_t: the last one, since an endpoint did anything else
+    uint32_t denials           # in a row, in whatever words: for how long to rest
+    uint32_t verdicts          # those of them that were no "not now"
+    uint32_t failures          # handshakes in a row that ended without a reason
     uint32_t handshakes        # of this socket
     uint32_t lives             # sockets that were closed
     broker_limits_t limits
@@ -95,6 +121,7 @@ cdef struct link_state_t:
     int64_t greet_at           # FAR: no greeting is due
     int64_t greeted_at         # on this connection; 0: not yet
     int64_t opened_at
+    int64_t denied_at
     const char *lost           # why the broker was lost last, static; NULL: never found
     link_action_t actions[ACTIONS_MAX]
     uint32_t actions_count
@@ -156,6 +183,7 @@ cdef inline void act(link_state_t *l, link_action kind, const char *reason) noex
     action.endpoint = endpoint_name(&l.endpoints)
     action.reason = reason
     action.brief = l.brief
+    action.denial = l.denial
     l.actions_count += 1
 
 
@@ -212,10 +240,17 @@ cdef inline bint has_others(const link_state_t *l) noexcept nogil:
     return l.endpoints.count > 1 or endpoint_is_name(&l.endpoints)
 
 
+# admit forgets that an endpoint denied us: this one, or another one, did something else.
+cdef inline void admit(link_state_t *l) noexcept nogil:
+    l.denial = DENIED_NOT
+    l.barred = 0
+
+
 # turn leaves this endpoint for another address of its name, for the next one, or for itself when it
 # is the only one.
 cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
     lose(l, reason)
+    admit(l)
     if endpoints_turn(&l.endpoints):
         l.brief = 0
     link_close(l)
@@ -256,16 +291,54 @@ cdef inline void link_forgotten(link_state_t *l, int64_t now, const char *reason
 cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.up = 1
     l.greeted_at = 0
+    l.failures = 0
     l.handshakes += 1
     if l.handshakes > 1:
         act(l, LINK_DROP, NULL)
         link_forgotten(l, now, b"reconnected")
 
 
-# link_refused: libzmq failed to connect, and will try again.
+# link_refused: libzmq failed to connect, or the handshake did, and it will try again.
 cdef inline void link_refused(link_state_t *l, int64_t now) noexcept nogil:
+    admit(l)
     if l.handshakes == 0 and has_others(l):
         turn(l, now, b"refused")
+
+
+# --- events: the door ----------------------------------------------------------------------
+
+# denied_rest returns for how long to stay away: not at all from the next endpoint of a list.
+cdef inline int64_t denied_rest(link_state_t *l) noexcept nogil:
+    cdef uint32_t rounds = l.denials // l.endpoints.count
+    cdef int64_t ns = REST_NS
+    if l.denials % l.endpoints.count:
+        return 0
+    ns <<= min(rounds - 1, <uint32_t>DENIED_DOUBLINGS)
+    return link_jitter(l, min(ns, <int64_t>DENIED_REST_MAX_MS * MS))
+
+
+# link_denied: the endpoint answers, and does not let us in. libzmq would not try this socket again.
+cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noexcept nogil:
+    if l.welcomed_at > l.denied_at and now - l.welcomed_at >= <int64_t>DENIED_LASTS_MS * MS:
+        l.denials = l.verdicts = 0
+    l.denied_at = now
+    l.denials += 1
+    l.verdicts = 0 if denial == DENIED_NOW else l.verdicts + 1
+    l.denial = denial
+    l.barred = l.verdicts >= l.endpoints.count
+    lose(l, b"denied")
+    act(l, LINK_DENIED, NULL)
+    link_close(l)
+    endpoints_next(&l.endpoints)
+    rest(l, max(now + denied_rest(l), l.opened_at + TURN_PAUSE_NS))
+
+
+# link_failed: a handshake ended and nobody said why. With a key that is a denial when it happens
+# again and again.
+cdef inline void link_failed(link_state_t *l, bint has_key, int64_t now) noexcept nogil:
+    l.failures += 1
+    if has_key and l.failures >= FAILURES_MAX:
+        link_denied(l, DENIED_HANDSHAKE, now)
 
 
 # --- events: what the broker says ----------------------------------------------------------
@@ -295,6 +368,7 @@ cdef inline bint link_welcome(link_state_t *l, const record_t *record, int64_t n
         if not l.brief:
             act(l, LINK_LOG_FOUND, NULL)
     l.welcomed = 1
+    admit(l)
     l.heard_at = now
     l.resting_until = 0
     l.reopen = 0

@@ -14,15 +14,21 @@ from libc.string cimport memset, strchr, strlen
 from pound._wire.packets cimport packet_open, packet_t, wire_error_text
 from pound._zmq.libzmq cimport (
     ZMQ_DEALER, ZMQ_EVENT_CONNECT_RETRIED, ZMQ_EVENT_DISCONNECTED,
-    ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENTS, ZMQ_FD, ZMQ_IPV6, ZMQ_LINGER, ZMQ_PAIR, ZMQ_POLLIN,
-    ZMQ_POLLOUT, ZMQ_RCVHWM, ZMQ_RECONNECT_IVL, ZMQ_RECONNECT_IVL_MAX, ZMQ_SNDHWM, zmq, zmq_msg_t)
+    ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL, ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENTS, ZMQ_FD,
+    ZMQ_IPV6, ZMQ_LINGER, ZMQ_PAIR, ZMQ_POLLIN, ZMQ_POLLOUT,
+    ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, ZMQ_RCVHWM, ZMQ_RECONNECT_IVL,
+    ZMQ_RECONNECT_IVL_MAX, ZMQ_SNDHWM, zmq, zmq_msg_t)
 from pound._zmq.receive cimport monitor_next, receive_now
+from .curve cimport DENIAL_ROOM, curve_configure, curve_denial, curve_wipe
 from .endpoints cimport endpoint_name, endpoint_target
 from .link cimport (
-    LINK_CLOSE, LINK_DROP, LINK_LOG_FOUND, LINK_LOG_LOST, LINK_OPEN, draw, link_action_t,
-    link_connected, link_disconnected, link_open_failed, link_refused, link_state_t)
+    DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
+    LINK_LOG_LOST, LINK_OPEN, draw, link_action_t, link_connected, link_denied, link_disconnected,
+    link_failed, link_open_failed, link_refused, link_state_t)
 from .mailbox cimport (
-    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_MALFORMED, mail_log, mailbox_t)
+    LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_MALFORMED, mail_log,
+    mailbox_t)
 from .outbox cimport (
     frames_reserve, outbox_connect, outbox_drop, outbox_failed, outbox_starve, outbox_t)
 
@@ -31,8 +37,11 @@ cdef enum:
     RECONNECT_MS = 100
     RECONNECT_MAX_MS = 1000
     TEXT_MAX = 1024            # bytes of a log line's texts
+    NOT_YOU = 400              # what ZAP says of a key that does not come in
     MONITORED = (
-        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED)
+        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED
+        | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
 
 cdef uint64_t opened = 0       # sockets of this process: names of their monitors
 
@@ -52,6 +61,7 @@ cdef void socket_free(link_socket_t *s) noexcept nogil:
     heard_clear(s)
     free(s.heard)
     s.heard = NULL
+    curve_wipe(&s.key)
 
 
 # --- actions -------------------------------------------------------------------------------
@@ -72,6 +82,10 @@ cdef void socket_act(link_socket_t *s, int64_t now) noexcept nogil:
                      <uint32_t>strlen(action.endpoint))
         elif action.kind == LINK_LOG_LOST:
             log_texts(s, LOG_BROKER_LOST, action.endpoint, action.reason, action.brief)
+        elif action.kind == LINK_DENIED:
+            curve_denial(
+                s.denial, DENIAL_ROOM, action.denial, action.endpoint, &s.key, s.said)
+            log_texts(s, LOG_DENIED, action.endpoint, s.denial, 0)
         i += 1
     s.link.actions_count = 0
 
@@ -87,7 +101,7 @@ cdef void open(link_socket_t *s, int64_t now) noexcept nogil:
     s.fd = descriptor(s.socket)
     s.readable = 1
     s.outbox.touched = 1
-    if watch_start(s) or zmq.connect(s.socket, endpoint_target(&s.link.endpoints)):
+    if curve_configure(&s.key, s.socket) or watch_start(s) or zmq.connect(s.socket, endpoint_target(&s.link.endpoints)):
         log_failure(s)
     s.monitor_readable = s.monitor != NULL
 
@@ -186,8 +200,23 @@ cdef void socket_watch(link_socket_t *s, int64_t now) noexcept nogil:
             link_connected(s.link, now)
         elif event == ZMQ_EVENT_CONNECT_RETRIED:
             link_refused(s.link, now)
+        else:
+            watch_handshake(s, event, value, now)
         socket_act(s, now)
     zmq.msg_close(&message)
+
+
+# watch_handshake reports one that failed. After all but those without a reason libzmq gives the
+# socket up.
+cdef void watch_handshake(
+    link_socket_t *s, uint16_t event, uint32_t value, int64_t now
+) noexcept nogil:
+    if event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+        link_denied(s.link, DENIED_KEY if value == NOT_YOU else DENIED_NOW, now)
+    elif event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        link_failed(s.link, s.key.used, now)
+    elif value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        link_denied(s.link, DENIED_MECHANISM, now)
 
 
 cdef int socket_read(link_socket_t *s, packet_t *packet) noexcept nogil:

@@ -8,6 +8,7 @@ from typing_extensions import Self, disjoint_base
 
 from pound._engine.handle import Engine
 from pound._engine.values import Answer, P
+from pound.security.credential import Credential
 
 if TYPE_CHECKING:
     from pound._engine.values import Body
@@ -70,6 +71,7 @@ class WorkerEngine(Engine):
         capacity: int,
         share: bool = False,
         events_fd: int = -1,
+        key: Credential | None = None,
     ) -> Self: ...
     def start(self) -> None: ...
     def work(self) -> None:

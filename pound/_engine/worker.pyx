@@ -72,9 +72,9 @@ cdef class WorkerEngine(Engine):
 
     def __cinit__(
         self, endpoints, context, heartbeat, liveness, label, services, capacity, share=False,
-        events_fd=-1,
+        events_fd=-1, key=None,
     ):
-        self.make(endpoints, context, heartbeat, liveness, True, LOGGER, events_fd)
+        self.make(endpoints, context, heartbeat, liveness, True, LOGGER, events_fd, key)
         if len(services) > SERVICES_MAX:
             raise ValueError(f"at most {SERVICES_MAX} services")
         if worker_init(&self.w, &self.e, capacity, self.e.main.fd) < 0:

@@ -15,10 +15,13 @@ from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._engine.checks import (
     BACKEND_PORT,
+    Key,
     check_context,
     check_endpoints,
+    check_key,
     check_rates,
     check_seconds,
+    credential_endpoints,
     label_bytes,
 )
 from pound._engine.handlers import AsyncHandler, Call, check_capacity, check_services
@@ -33,11 +36,12 @@ class WorkerBase(Unpicklable, Generic[H]):
     """The constructor of `pound.Worker` and `pound.aio.Worker`; `H` is what handlers it takes."""
 
     _coroutines: ClassVar[bool]  # whether handlers may be coroutine functions
-    _make: Callable[[int], WorkerEngine]  # of the descriptor that it is to ring, or -1
+    # Of the descriptor that it is to ring, or -1. It holds the key: to be dropped once it is made.
+    _make: Callable[[int], WorkerEngine]
 
     def __init__(
         self,
-        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
+        endpoints: str | Sequence[str] | None = None,
         services: Mapping[str, H] | None = None,
         *,
         capacity: int = 1,
@@ -47,17 +51,23 @@ class WorkerBase(Unpicklable, Generic[H]):
         liveness: int = 5,
         drain_timeout: float = 25.0,
         copy: bool = True,
+        key: Key | None = None,
     ) -> None:
         check_threads("worker")
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
+        credential = check_key(key)
+        if endpoints is None:
+            endpoints = DEFAULT_BACKEND
+            if credential is not None:
+                endpoints = credential_endpoints(credential, "backend")
         where, within = check_endpoints(endpoints, BACKEND_PORT), check_context(context)
         rates = check_rates(heartbeat, liveness)
         label_bytes(label)
         calls = check_services(services or {}, self._coroutines)
         most = check_capacity(capacity)
         self._make = lambda fd: WorkerEngine(
-            where, within, *rates, label_bytes(label), calls, most, not copy, fd
+            where, within, *rates, label_bytes(label), calls, most, not copy, fd, credential
         )
         self._made(dict(zip(services or {}, calls.values(), strict=True)))
 

@@ -22,6 +22,9 @@ cdef extern from "pound/_zmq/libzmq.h" nogil:
         ZMQ_SNDHWM
         ZMQ_RCVHWM
         ZMQ_IPV6
+        ZMQ_CURVE_PUBLICKEY
+        ZMQ_CURVE_SECRETKEY
+        ZMQ_CURVE_SERVERKEY
         ZMQ_POLLIN
         ZMQ_POLLOUT
         ZMQ_DONTWAIT
@@ -30,7 +33,11 @@ cdef extern from "pound/_zmq/libzmq.h" nogil:
         ZMQ_EVENT_CONNECT_RETRIED
         ZMQ_EVENT_ACCEPTED
         ZMQ_EVENT_DISCONNECTED
+        ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
         ZMQ_EVENT_HANDSHAKE_SUCCEEDED
+        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+        ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
         ETERM
 
 ctypedef void (*zmq_free_t)(void *data, void *hint) noexcept nogil

@@ -94,11 +94,13 @@ class Binding(Generic[E]):
 
         Raises
         ------
+        Unauthenticated, PermissionDenied
+            No broker lets the engine in.
         ClosedError
             The engine has ended, or did meanwhile.
         """
         waiter: asyncio.Future[None] = self.loop.create_future()
-        if self.engine.connected.is_set() or self._ended.done():
+        if self._is_settled() or self._ended.done():
             waiter.set_result(None)
         self._connecting.append(waiter)
         try:
@@ -107,7 +109,11 @@ class Binding(Generic[E]):
             self._connecting.remove(waiter)
         if self._ended.done():
             raise self.engine.closed_error()
+        self.engine.check_settled()
         return waiter.done()
+
+    def _is_settled(self) -> bool:
+        return self.engine.connected.is_set() or self.engine.denied is not None
 
     async def ended(self, timeout: float | None = None) -> bool:
         """Wait until the engine and its thread have ended; True when they have."""
@@ -152,7 +158,7 @@ class Binding(Generic[E]):
     def _note(self) -> None:
         """Wake who waits for a change of the engine's state."""
         ended = self.engine.ended
-        if ended or self.engine.connected.is_set():
+        if ended or self._is_settled():
             for waiter in self._connecting:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -52,13 +52,13 @@ class Client(ClientBase[P]):
 
     Parameters
     ----------
-    endpoints, context, overflow, heartbeat, liveness, label, copy
+    endpoints, context, overflow, heartbeat, liveness, label, copy, key
         As those of `pound.Client`.
 
     Raises
     ------
     ConfigError
-        An endpoint is malformed.
+        An endpoint is malformed, or the credential can't be used.
     TypeError, ValueError
         Another argument is not of its type or range.
 
@@ -81,7 +81,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[bytes],
-            endpoints: str | Sequence[str] = ...,
+            endpoints: str | Sequence[str] | None = ...,
             *,
             copy: Literal[True] = ...,
             **options: Unpack[ClientOptions],
@@ -89,7 +89,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[Part],
-            endpoints: str | Sequence[str] = ...,
+            endpoints: str | Sequence[str] | None = ...,
             *,
             copy: bool,
             **options: Unpack[ClientOptions],
@@ -296,6 +296,8 @@ class Client(ClientBase[P]):
 
         Raises
         ------
+        Unauthenticated
+            No broker accepts this client's key; the error says why.
         ClosedError
             The client is closed, or was meanwhile.
         """
@@ -335,6 +337,7 @@ class Client(ClientBase[P]):
             if self._closed:
                 raise ClosedError("this client is closed; make a new one")
             binding = self._binding = Binding(self._make, ClientEngine.leave, _on_events)
+            del self._make
             weakref.finalize(self, _abandon, binding)
         binding.check("client")
         return binding

@@ -63,7 +63,7 @@ class Worker(WorkerBase[AsyncHandler]):
         task, and runs to its end.
     capacity : int
         Tasks that run at once.
-    endpoints, context, label, heartbeat, liveness, drain_timeout, copy
+    endpoints, context, label, heartbeat, liveness, drain_timeout, copy, key
         As those of `pound.Worker`.
 
     Raises
@@ -123,6 +123,7 @@ class Worker(WorkerBase[AsyncHandler]):
         if self._binding is not None:
             raise RuntimeError("this worker was started before; make a new one")
         self._binding = Binding(self._make, lambda serving: serving.leave(0.0), self._on_events)
+        del self._make
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Take no more tasks, finish the held ones, close.
@@ -168,6 +169,8 @@ class Worker(WorkerBase[AsyncHandler]):
 
         Raises
         ------
+        Unauthenticated, PermissionDenied
+            As `pound.Worker.wait_connected` raises them.
         ClosedError
             The worker has ended, or did meanwhile.
         """

@@ -1,8 +1,9 @@
 """The command ``pound``: one module for each group of commands.
 
 Exit codes: 0 done; 1 failed while running; 2 wrong usage or configuration; 3 the broker could not
-bind, or did not answer within 3 s. ``pound call`` adds 10 (the task failed), 11 (no such service),
-12 (deadline exceeded). Results go to stdout, everything else to stderr.
+bind, or did not answer within 3 s; 5 the broker does not let this peer in. ``pound call`` adds 10
+(the task failed), 11 (no such service), 12 (deadline exceeded). Results go to stdout, everything
+else to stderr.
 """
 
 from __future__ import annotations

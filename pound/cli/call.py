@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -16,16 +16,19 @@ from pound._engine.progress import Progress
 from pound._engine.values import PROGRESS
 from pound.cli.common import (
     EXIT_DEADLINE,
-    EXIT_FAILED,
     EXIT_NO_SERVICE,
     EXIT_TASK_FAILED,
     Seconds,
     client_of,
     complain,
-    connect_option,
+    connect_options,
+    exit_code,
 )
 from pound.cli.lines import Lines, Pipeline, pipe
 from pound.cli.waiting import Explanation, explained
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
 
 
 @click.command(short_help="Send one request, or one for each line, and print the answers.")
@@ -62,7 +65,7 @@ from pound.cli.waiting import Explanation, explained
     show_default=True,
     help="9 is the most urgent.",
 )
-@connect_option("frontend")
+@connect_options("frontend")
 @click.pass_context
 def call(
     ctx: click.Context,
@@ -74,6 +77,7 @@ def call(
     timeout: float | None,
     priority: int,
     endpoints: tuple[str, ...],
+    key: Credential | None,
 ) -> None:
     """Send BODY to SERVICE and write the answer to stdout.
 
@@ -91,16 +95,16 @@ def call(
     first request that fails ends the command, and its line is named.
 
     If no answer comes within a second, a line on stderr says what is waited for. Exits with 3 if no
-    broker answers within 3 s, 10 if the task failed, 11 if there is no such service, 12 if the
-    deadline passed.
+    broker answers within 3 s, 5 if it does not let this peer in, 10 if the task failed, 11 if there
+    is no such service, 12 if the deadline passed.
     """
     if each_line and stream:
         raise click.UsageError("--map and --stream exclude each other")
     if each_line:
-        ctx.exit(_map(service, body, window, timeout, priority, endpoints))
+        ctx.exit(_map(service, body, window, timeout, priority, endpoints, key))
     try:
         payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
-        with client_of(endpoints) as client, explained(client, service) as explanation:
+        with client_of(endpoints, key) as client, explained(client, service) as explanation:
             explanation.begin()
             partials = client.stream(service, payload, timeout=timeout, priority=priority)
             if stream:
@@ -117,7 +121,7 @@ def _exit_code(error: pound.RequestError) -> int:
         return EXIT_TASK_FAILED
     if isinstance(error, pound.NoSuchService):
         return EXIT_NO_SERVICE
-    return EXIT_DEADLINE if isinstance(error, pound.DeadlineExceeded) else EXIT_FAILED
+    return EXIT_DEADLINE if isinstance(error, pound.DeadlineExceeded) else exit_code(error)
 
 
 def _final(partials: pound.Stream) -> pound.Partial:
@@ -165,6 +169,7 @@ def _map(
     timeout: float | None,
     priority: int,
     endpoints: tuple[str, ...],
+    key: Credential | None,
 ) -> int:
     """Write the answer to each line of a file, in order; return the exit code."""
     shows = sys.stderr.isatty() and not sys.stdout.isatty()
@@ -173,7 +178,7 @@ def _map(
         with (
             _source(name) as source,
             pipe() as (rung, ring),
-            client_of(endpoints) as client,
+            client_of(endpoints, key) as client,
             Progress(_size(source), shown=shows) as progress,
             explained(client, service, bar=shows) as explanation,
         ):

@@ -9,20 +9,26 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import pound
 from pound._config_keys import Key
-from pound._engine.checks import check_endpoints
+from pound._engine.checks import check_endpoints, check_key, credential_endpoints
 from pound._logging import SPOOL, Repeats, escape, log_event
 from pound.config import keys
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_UNFINISHED = 4
+EXIT_DENIED = 5
 EXIT_TASK_FAILED = 10
 EXIT_NO_SERVICE = 11
 EXIT_DEADLINE = 12
@@ -30,6 +36,8 @@ EXIT_INTERRUPTED = 130  # as a shell says it of a program that SIGINT ended
 EXIT_PIPE = 141  # and of one that nobody reads any more
 
 UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+KEY_VARIABLE = "POUND_KEY"
 
 ERASE = "\r\x1b[K"  # the line that a terminal's cursor is in
 
@@ -51,6 +59,8 @@ def exit_code(error: pound.PoundError) -> int:
         return EXIT_USAGE
     if isinstance(error, (pound.BindError, Unreachable)):
         return EXIT_UNREACHABLE
+    if isinstance(error, (pound.Unauthenticated, pound.PermissionDenied)):
+        return EXIT_DENIED
     return EXIT_FAILED
 
 
@@ -146,29 +156,60 @@ class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return seconds
 
 
-def connect_option(side: str) -> Callable[[Function], Function]:
-    """Return the repeatable option ``--connect``; `side` is a key of the configuration.
+def connect_options(side: str) -> Callable[[Function], Function]:
+    """Return the options ``--connect``, which is repeatable, and ``--key``.
 
-    Without it the command reads the variable that says where a broker listens.
+    Without the first a command reads the variable that says where a broker listens, then the
+    credential; `side` is a key of the configuration.
     """
-    key = keys()[side]
-    default: tuple[str, ...] = key.default  # type: ignore[assignment]
+
+    def add(function: Function) -> Function:
+        return _key_option(_connect_option(side)(function))
+
+    return add
+
+
+def _key_option(function: Function) -> Function:
+    def load(ctx: click.Context, param: click.Parameter, path: Path | None) -> Credential | None:
+        try:
+            return check_key(path)
+        except pound.ConfigError as error:
+            given = ctx.get_parameter_source("key") is ParameterSource.COMMANDLINE
+            origin = "flag --key" if given else f"environment {KEY_VARIABLE}"
+            raise pound.ConfigError(f"{error} ({origin})") from None
+
+    return click.option(
+        "--key",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar=KEY_VARIABLE,
+        is_eager=True,  # `--connect` looks into it
+        callback=load,
+        help="Credential to connect with, as `pound keys add` writes it.  "
+        f"[default: {KEY_VARIABLE} of the environment]",
+    )(function)
+
+
+def _connect_option(side: str) -> Callable[[Function], Function]:
+    setting = keys()[side]
+    default: tuple[str, ...] = setting.default  # type: ignore[assignment]
 
     def find(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> Sequence[str]:
-        variable = os.environ.get(key.environment)
+        variable = os.environ.get(setting.environment)
         for endpoint in given:
             if endpoint.startswith("inproc:"):
                 raise pound.ConfigError(
                     f"{endpoint!r} reaches no other process: use tcp:// or ipc:// (flag --connect)"
                 )
+        key: Credential | None = ctx.params.get("key")
         if given or variable is None:
-            return given or default
+            return given or (credential_endpoints(key, side) if key else default)
         try:
-            bound: tuple[str, ...] = key.parse(variable)  # type: ignore[assignment]
+            bound: tuple[str, ...] = setting.parse(variable)  # type: ignore[assignment]
             port = int(default[0].rpartition(":")[2])
             return check_endpoints([connectable(endpoint) for endpoint in bound], port)
         except pound.ConfigError as error:
-            raise pound.ConfigError(f"{error} (environment {key.environment})") from None
+            raise pound.ConfigError(f"{error} (environment {setting.environment})") from None
 
     return click.option(
         "--connect",
@@ -177,7 +218,8 @@ def connect_option(side: str) -> Callable[[Function], Function]:
         multiple=True,
         callback=find,
         help="Endpoint of a broker; repeat it for brokers to turn to when one is silent.  "
-        f"[default: {key.environment} of the environment, or {', '.join(default)}]",
+        f"[default: {setting.environment} of the environment, the credential's, or "
+        f"{', '.join(default)}]",
     )
 
 
@@ -202,16 +244,18 @@ def connectable(endpoint: str) -> str:
 
 
 @contextmanager
-def client_of(endpoints: tuple[str, ...]) -> Iterator[pound.Client]:
+def client_of(endpoints: tuple[str, ...], key: Credential | None) -> Iterator[pound.Client]:
     """Yield a client of a broker that has answered.
 
     Raises
     ------
     Unreachable
         If none answers within 3 s.
+    Unauthenticated
+        None lets it in.
     """
     heartbeat = HEARTBEAT_S if len(endpoints) > 1 else 1.0
-    with pound.Client(endpoints, heartbeat=heartbeat) as client:
+    with pound.Client(endpoints, heartbeat=heartbeat, key=key) as client:
         with _unlogged():
             connected = client.wait_connected(WELCOME_S)
         if not connected:

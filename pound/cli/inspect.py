@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import pound
 from pound._logging import escape
-from pound.cli.common import WELCOME_S, client_of, connect_option
+from pound.cli.common import WELCOME_S, client_of, connect_options
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -44,13 +47,15 @@ wide_option = click.option("--wide", is_flag=True, help="Don't cut long names to
 @click.command(short_help="Ask a broker how it is; its health check.")
 @click.option("--all", "everything", is_flag=True, help="Print every counter.")
 @json_option
-@connect_option("frontend")
-def status(everything: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+@connect_options("frontend")
+def status(
+    everything: bool, as_json: bool, endpoints: tuple[str, ...], key: Credential | None
+) -> None:
     """Print the broker's state, what waits and what went wrong.
 
     Exits with 3 if no broker answers within 3 s.
     """
-    with client_of(endpoints) as client:
+    with client_of(endpoints, key) as client:
         answer = ask(client, "pound.status")
         waits = answer.get("counters", {}).get("waiting") and not (as_json or everything)
         oldest = oldest_wait(all_rows(client, "services")) if waits else ""
@@ -138,8 +143,8 @@ def oldest_wait(rows: Iterable[Row]) -> str:
 @click.command(short_help="List a broker's services.")
 @wide_option
 @json_option
-@connect_option("frontend")
-def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+@connect_options("frontend")
+def services(wide: bool, as_json: bool, endpoints: tuple[str, ...], key: Credential | None) -> None:
     """Print each service with its waiting and running requests and its workers.
 
     oldest_wait is how long the first of its waiting requests has waited; workerless is how long
@@ -154,21 +159,21 @@ def services(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
         "oldest_wait_ms",
         "workerless_ms",
     )
-    _list("services", columns, {"name"}, wide, as_json, endpoints)
+    _list("services", columns, {"name"}, wide, as_json, endpoints, key)
 
 
 @click.command(short_help="List a broker's workers.")
 @wide_option
 @json_option
-@connect_option("frontend")
-def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...]) -> None:
+@connect_options("frontend")
+def workers(wide: bool, as_json: bool, endpoints: tuple[str, ...], key: Credential | None) -> None:
     """Print each worker with what it holds of its capacity, its state and its services.
 
     oldest is how long it has had the oldest of its tasks, idle how long nothing was heard of it.
     Exits with 3 if no broker answers within 3 s.
     """
     columns = ("label", "services", "held", "capacity", "oldest_ms", "idle_ms", "state", "dialect")
-    _list("workers", columns, {"label", "services"}, wide, as_json, endpoints)
+    _list("workers", columns, {"label", "services"}, wide, as_json, endpoints, key)
 
 
 def _list(
@@ -178,8 +183,9 @@ def _list(
     wide: bool,
     as_json: bool,
     endpoints: tuple[str, ...],
+    key: Credential | None,
 ) -> None:
-    with client_of(endpoints) as client:
+    with client_of(endpoints, key) as client:
         rows = all_rows(client, kind)
     if as_json:
         click.echo(json.dumps({kind: rows}, indent=2))

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,11 @@ import pound
 from pound import _logging, aio
 from pound._base import signals as _signals
 from pound.aio.worker import is_async
-from pound.cli.common import Seconds, connect_option, note_ignored
+from pound.cli.common import Seconds, connect_options, note_ignored
 from pound.config import keys
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
 
 LOGGER = logging.getLogger("pound.worker")
 
@@ -109,7 +112,7 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
     show_default=True,
     help="How long held tasks may take after the first signal; then they are given back.",
 )
-@connect_option("backend")
+@connect_options("backend")
 def worker(
     handler: str,
     services: tuple[str, ...],
@@ -119,6 +122,7 @@ def worker(
     log_format: str,
     drain_timeout: float,
     endpoints: tuple[str, ...],
+    key: Credential | None,
 ) -> None:
     """Answer the tasks of a service with the function HANDLER of MODULE, until SIGTERM or SIGINT.
 
@@ -138,6 +142,7 @@ def worker(
         "capacity": capacity,
         "label": label,
         "drain_timeout": drain_timeout,
+        "key": key,
     }
     with _signals.ignored(functools.partial(note_ignored, LOGGER)):
         if is_async(function) or is_async(inspect.unwrap(function)):

@@ -48,6 +48,8 @@ HOST = "tests/integration/test_host_limits.py::"
 DOOR = "tests/integration/test_door.py::"
 ELSEWHERE = {  # event → the test that drives it
     "cannot connect": ENGINE + "test_engine.py::test_an_endpoint_that_cannot_be_is_logged_and_left",
+    "access denied": ENGINE
+    + "test_keys.py::test_a_worker_that_is_denied_logs_it_and_comes_in_later",
     "malformed packet dropped": ENGINE
     + "test_engine.py::test_what_a_broker_says_of_the_peer_is_logged",
     "connection refused": DOOR + "test_an_expired_key_is_refused_by_name",

@@ -236,7 +236,7 @@ cdef class Probe(Engine):
         self, endpoints, context, heartbeat, liveness, follows, logger, events_fd=-1, *,
         label=b"probe", reply=None, beat=None,
     ):
-        self.make(endpoints, context, heartbeat, liveness, follows, logger, events_fd)
+        self.make(endpoints, context, heartbeat, liveness, follows, logger, events_fd, None)
         memset(&self.counts, 0, sizeof(counts_t))
         body_fill(&self.counts.label, label, None)
         if reply is not None:

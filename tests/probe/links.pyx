@@ -6,8 +6,9 @@ from libc.string cimport memcpy, memset
 
 from pound._engine.endpoints cimport endpoint_target, endpoints_found
 from pound._engine.link cimport (
-    FAR, LINK_CLOSE, LINK_DROP, LINK_LOG_FOUND, LINK_LOG_LOST, LINK_OPEN, limits_allow, link_bye,
-    link_close, link_connected, link_disconnected, link_forgotten, link_free, link_greet_again,
+    DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD, FAR, LINK_CLOSE,
+    LINK_DENIED, LINK_DROP, LINK_LOG_FOUND, LINK_LOG_LOST, LINK_OPEN, denial_t, limits_allow,
+    link_bye, link_close, link_connected, link_denied, link_disconnected, link_failed, link_forgotten, link_free, link_greet_again,
     link_greets, link_init, link_next_beat, link_next_due, link_open, link_open_failed,
     link_packet, link_refused, link_resting, link_state_t, link_tick, link_wake, link_welcome)
 from pound._wire.packets cimport record_t
@@ -19,6 +20,14 @@ KINDS = {
     <int>LINK_DROP: "drop",
     <int>LINK_LOG_FOUND: "found",
     <int>LINK_LOG_LOST: "lost",
+    <int>LINK_DENIED: "denied",
+}
+DENIALS = {
+    "key": <int>DENIED_KEY,
+    "mechanism": <int>DENIED_MECHANISM,
+    "handshake": <int>DENIED_HANDSHAKE,
+    "record": <int>DENIED_RECORD,
+    "now": <int>DENIED_NOW,
 }
 
 
@@ -61,6 +70,12 @@ cdef class Link:
 
     def refused(self, int64_t now):
         link_refused(&self.link, now)
+
+    def denied(self, denial, int64_t now):
+        link_denied(&self.link, <denial_t><int>DENIALS[denial], now)
+
+    def failed(self, has_key, int64_t now):
+        link_failed(&self.link, has_key, now)
 
     def packet(self, bytes epoch, int64_t now):
         return bool(link_packet(&self.link, epoch, now))
@@ -145,6 +160,10 @@ cdef class Link:
     @property
     def welcomed(self):
         return bool(self.link.welcomed)
+
+    @property
+    def barred(self):
+        return bool(self.link.barred)
 
     @property
     def up(self):

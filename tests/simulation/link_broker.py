@@ -63,6 +63,13 @@ class Broker:
             self._say(link, ("bye", BYE_GOING, retry_ms), ("agreed",))
         self.sessions.clear()
 
+    def revoke(self, end: End) -> None:
+        """Say so, and cut the connection a moment later."""
+        link = self.sessions.pop(end, None)
+        if link is not None:
+            self._say(link, ("error",))
+            link.breaks_at = self.world.now + 30 * MS
+
     def links(self) -> list[Link]:
         return [link for link in self.world.network.links if link.broker is self]  # type: ignore[attr-defined]
 
@@ -102,6 +109,10 @@ class Broker:
             size = sum(record[2] for record in message if record[0] == "command")
             must(size <= self.limits[1], "K8", f"a packet of {size} bytes, more than {self.limits}")
         self.heard[end] = self.world.now
+        if self.world.denials.get((self, end)) == "record":
+            self._say(link, ("error",))
+            self.sessions.pop(end, None)
+            return
         for kind, *values in message:
             if kind == "greeting":
                 self._welcome(end, link)

@@ -22,6 +22,9 @@ RETRY_NS = 100 * MS  # libzmq's first try again; it doubles up to a second
 GREETING_NS, GREETING_MAX_NS = 750 * MS, 1250 * MS  # between two greetings
 SPIN = 50  # turns without time between them
 RESOLVED_NS = 300 * MS  # until addresses of a name are known
+FAILURES_MAX = 3  # handshakes in a row without a reason, that are a denial
+DENIED_REST_MAX_NS = 30 * SECOND
+DENIED_LASTS_NS = 10 * SECOND  # of a WELCOME before a denial, which is the first of a row then
 
 Make = Callable[..., Any]
 
@@ -66,6 +69,8 @@ class Socket:
                 self.next_try = now + self.interval
             elif not isinstance(broker, Broker) or now < broker.stopped_until:
                 self.next_try = now + SECOND // 2  # pending, as the handshake is
+            elif (denial := end.world.denials.get((broker, end))) not in (None, "record"):
+                self._deny(denial, now)
             else:
                 self.link = end.world.network.connect(end)
                 self.link.broker = broker  # type: ignore[attr-defined]
@@ -73,6 +78,15 @@ class Socket:
                 self.next_try, self.first = NEVER, False
                 if rng.random() < end.world.lossy:
                     self.link.breaks_at = now + rng.randrange(50 * MS)
+
+    def _deny(self, denial: str, now: int) -> None:
+        """The handshake ends: for good, unless nobody says why."""
+        self.next_try, self.interval = NEVER, RETRY_NS
+        if denial == "handshake":
+            self.events.extend(("failed", "disconnected", "refused"))
+            self.next_try = now + RETRY_NS
+        else:
+            self.events.extend((f"denied {denial}", "disconnected"))
 
     def receive(self, now: int) -> tuple[Record, ...] | None:
         while self.old:
@@ -138,6 +152,9 @@ class End:
         self.greeted_at: int | None = None
         self.beats_by = NEVER
         self.least = GREETING_NS  # until the next greeting
+        self.failures = self.denials = self.verdicts = 0
+        self.denied_at, self.away_until = -NEVER, -NEVER
+        self.barred_at = -NEVER  # when it was last
         self.welcomed = False  # before the last record
         self.found = False
         self.limits = (67108864, 1048576, 1024, 65536)
@@ -153,7 +170,8 @@ class End:
         slowest = max(broker.heartbeat * broker.liveness for broker in world.brokers)
         silence = max(self.heartbeat * self.liveness, slowest)
         targets = sum(world.targets_of(endpoint) for endpoint in self.endpoints)
-        return 2 * targets * (silence + 2 * SECOND) + world.retry_ms * 2 * MS + 3 * SECOND
+        denied = 2 * DENIED_REST_MAX_NS if world.denies else 0
+        return 2 * targets * (silence + 2 * SECOND) + world.retry_ms * 2 * MS + 3 * SECOND + denied
 
     def start(self) -> None:
         self.rules.open(self.world.now)
@@ -219,7 +237,14 @@ class End:
             socket, event = self.socket, self.socket.events.popleft()
             if event != "refused":
                 self.greeted_at = None
-            getattr(self.rules, event)(now)
+            event, _, denial = event.partition(" ")
+            self.failures = self.failures + (event == "failed") if event != "connected" else 0
+            if denial:
+                self._denied(denial, now)
+            elif event == "failed":
+                self._failed(now)
+            else:
+                getattr(self.rules, event)(now)
             self.act()
             leaves = event == "refused" and socket.first and self.world.others(self.endpoints)
             must(not leaves or self.socket is not socket, "K1", f"{self} stays though refused")
@@ -253,12 +278,39 @@ class End:
                 self.welcomed = self.rules.welcomed
                 self.rules.bye(*values, now)
                 self._forgotten()
+        elif kind == "error" and current:
+            self._denied("record", now)
         elif kind == "agreed" and self.follows:
             self.welcomed = self.rules.welcomed
             self.rules.forgotten(now)
             self._forgotten()
         elif kind == "done":
             self.open.pop(values[0], None)
+
+    def _failed(self, now: int) -> None:
+        if self.failures >= FAILURES_MAX:
+            self._denied("handshake", now)
+        else:
+            self.rules.failed(True, now)
+
+    def _denied(self, denial: str, now: int) -> None:
+        if self.welcomed_at > self.denied_at and now - self.welcomed_at >= DENIED_LASTS_NS:
+            self.denials = self.verdicts = 0
+        self.denied_at = now
+        self.denials += 1
+        self.verdicts = 0 if denial == "now" else self.verdicts + 1
+        if denial == "handshake":
+            self.rules.failed(True, now)
+        else:
+            self.rules.denied(denial, now)
+        rounds, rest = divmod(self.denials, len(self.endpoints))
+        rest = 0 if rest else min(SECOND << min(rounds - 1, 6), DENIED_REST_MAX_NS)
+        least = max(now + 3 * rest // 4, self.opened_at + PAUSE_NS)
+        most = max(now + 5 * rest // 4, self.opened_at + PAUSE_NS)
+        due = self.rules.next_due()
+        must(self.rules.reopens, "K9", f"{self} was denied ({denial}) and stays")
+        must(least <= due <= most, "K9", f"{self} was denied and rests for {due - now} ns")
+        self.away_until = least
 
     def _forgotten(self) -> None:
         """The next greeting may come at once, if this was no answer to one."""
@@ -353,6 +405,7 @@ class End:
     def _open(self, now: int) -> None:
         since = now - self.opened_at
         must(since >= PAUSE_NS, "K2", f"{self} opens again after {since} ns")
+        must(now >= self.away_until, "K9", f"{self} opens again before its rest is over")
         self.opened_at = self.heard_at = now
         self.greeted_at = None
         if self.world.rng.random() < self.world.unopened:
@@ -373,6 +426,10 @@ class End:
             silent = now - self.heard_at
             must(silent < self.rates[1], "K6", f"{self} stays though silent for {silent} ns")
         must(self.rules.up or not self.rules.welcomed, "K1", f"{self} is welcomed by nobody")
+        if self.rules.barred:
+            self.barred_at = now
+            must(not self.rules.welcomed, "K9", f"{self} is barred and welcomed")
+            must(self.verdicts >= len(self.endpoints), "K9", f"{self} is barred by a part of them")
         waits = self.rules.up and not self.rules.welcomed and not self.rules.wants_out
         if waits and not self.rules.reopens:
             since = NEVER if self.greeted_at is None else now - self.greeted_at
@@ -388,6 +445,7 @@ class End:
         """After a quiet time: it is where it should be."""
         serving = [broker for broker in self.brokers if self.world.serves(self, broker)]
         if not serving:
+            self._check_barred()
             return
         link = self.socket.link if self.socket is not None else None
         there = link is not None and not link.broken and self.rules.welcomed and self.rules.up
@@ -396,7 +454,17 @@ class End:
         broker: Broker = link.broker  # type: ignore[attr-defined]
         # One that turns others away by now has kept it.
         kept = broker.turns_away and broker.alive and broker not in self.world.dark
+        kept |= (broker, self) in self.world.denials
         must(broker in serving or kept, "K1", f"{self} stays with broker {broker.index}")
         must(broker.sessions.get(self) is link, "K1", f"broker {broker.index} knows {self}")
         must(self.found, "K7", f"{self} has found a broker and does not say so")
         must(not self.open, "K4", f"{self} has open commands", [*self.open])
+
+    def _check_barred(self) -> None:
+        """Who is denied by all knows; one that is welcomed still was let in before."""
+        world = self.world
+        told = [world.denials.get((broker, self)) for broker in self.brokers]
+        answer = all(broker.serves and broker not in world.dark for broker in self.brokers)
+        if answer and all(told) and "now" not in told and not self.rules.welcomed:
+            ago = world.now - self.barred_at
+            must(ago < 2 * DENIED_REST_MAX_NS, "K9", f"{self} was barred {ago} ns ago")

@@ -18,6 +18,8 @@ K6  an endpoint is left for silence when it was silent for that long, a pause of
     counted, and no later
 K7  what is logged is true: lost follows found
 K8  the broker's limits hold from its WELCOME on
+K9  a link that is denied tries the next endpoint; when all deny it, it is barred, and rests for a
+    second, then twice as long each time, up to 30 s; a barred link is not welcomed
 """
 
 from __future__ import annotations
@@ -54,11 +56,13 @@ class World:
         self.deaf_rate = rng.choice((0.0, 0.3))
         self.retry_ms = rng.choice((0, 1, 300, 3000))
         self.busy = rng.choice((0.02, 0.3))
+        self.denies = rng.random() < 0.3
         self.eagain = self.lossy = self.unopened = self.deaf = 0.0
         self.begun: set[Link] = set()
         self.places: dict[tuple[str, bool], Broker | str] = {}
         self.addresses: dict[str, list[str]] = {}
         self.dark: set[Broker] = set()  # neither reachable nor refused
+        self.denials: dict[tuple[Broker, End], str] = {}  # who does not let whom in, and how
         self.fault_at = self.now
         self.brokers = [Broker(self, i) for i in range(rng.randint(1, 3))]
         kinds = rng.choice(((False, True), (False,), (True,), (False, True, True)))
@@ -100,7 +104,8 @@ class World:
         return "dark" if place in self.dark else place
 
     def serves(self, end: End, broker: Broker) -> bool:
-        return broker.serves and broker not in self.dark
+        denied = (broker, end) in self.denials
+        return broker.serves and broker not in self.dark and not denied
 
     # -- time
 
@@ -140,6 +145,7 @@ class World:
 
     def _heal(self) -> None:
         self.dark.clear()
+        self.denials.clear()
         for broker in self.brokers:
             broker.stopped_until = 0
             broker.start()
@@ -150,7 +156,8 @@ class World:
         broker, end = rng.choice(self.brokers), rng.choice(self.ends)
         fault = rng.choice(
             ("kill", "restart", "start", "stop", "stop", "drain", "away", "cut", "cut", "half",
-             "stall", "stall", "dark", "light", "heal")
+             "stall", "stall", "dark", "light", "heal",
+             *(("deny", "deny", "revoke", "revoke", "enrol") if self.denies else ()))
         )  # fmt: skip
         self.say(f"{fault} broker {broker.index}, {end}")
         self.fault_at = NEVER  # until the next quiet time
@@ -168,14 +175,29 @@ class World:
             self._harm(end, fault)
         elif fault == "stall":
             end.stalled_until = self.now + rng.choice((200 * MS, 2 * SECOND, 30 * SECOND))
-        elif fault == "dark":
-            self.dark.add(broker)
-            for link in broker.links():
-                self.network.half_open(link, rng.choice((SECOND, 4700 * MS)))
-        elif fault == "light":
-            self.dark.discard(broker)
+        elif fault in ("dark", "light"):
+            self._cover(broker, fault == "dark")
+        elif fault in ("deny", "revoke", "enrol"):
+            self._judge(broker, end, fault)
         elif fault == "heal":
             self._heal()
+
+    def _cover(self, broker: Broker, dark: bool) -> None:
+        if not dark:
+            self.dark.discard(broker)
+            return
+        self.dark.add(broker)
+        for link in broker.links():
+            self.network.half_open(link, self.rng.choice((SECOND, 4700 * MS)))
+
+    def _judge(self, broker: Broker, end: End, fault: str) -> None:
+        denials = ("key", "mechanism", "handshake", "record", "now")
+        if fault == "enrol":
+            self.denials.pop((broker, end), None)
+        else:
+            self.denials[broker, end] = self.rng.choice(denials)
+        if fault == "revoke":
+            broker.revoke(end)
 
     def _harm(self, end: End, fault: str) -> None:
         link = end.socket.link if end.socket is not None else None

@@ -12,9 +12,10 @@ import os
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import zmq
@@ -125,12 +126,21 @@ class ReferenceBroker:
     context : zmq.Context
     endpoint : str
         ``tcp://127.0.0.1:*`` or a port that an earlier one left.
+    options : dict
+        Of the socket, by libzmq's numbers.
     """
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str = "tcp://127.0.0.1:*") -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        endpoint: str = "tcp://127.0.0.1:*",
+        options: Mapping[int, Any] = MappingProxyType({}),
+    ) -> None:
         self._router = context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        for option, value in options.items():
+            self._router.setsockopt(option, value)
         try:
             self._router.bind(endpoint)
         except zmq.ZMQError:

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "_zmq": {"_base"},
     "_dispatch": {"_base", "_wire/codes"},
     "_broker": {"_base", "_wire", "_zmq", "_dispatch", "_logging", "errors", "security"},
-    "_engine": {"_base", "_wire", "_zmq", "_logging", "errors"},
+    "_engine": {"_base", "_wire", "_zmq", "_logging", "errors", "security/credential"},
     "security": {"_base", "_config_keys", "_logging", "errors"},
     "_settings": {"config", "security/listener"},
     "_config_keys": {"_wire", "errors"},

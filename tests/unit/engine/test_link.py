@@ -134,3 +134,83 @@ def test_heartbeats_follow_what_was_heard_or_said(follows: bool) -> None:
     assert link.next_beat() == (3 if follows else 5) * SECOND
     link.beat(6 * SECOND)
     assert link.next_beat() == 7 * SECOND
+
+
+# --- endpoints that don't let us in
+
+
+def rests(link: Any, now: int, denial: str = "key") -> int:
+    """For how long a link stays away that is denied now; it is opened again after that."""
+    link.denied(denial, now)
+    link.actions()
+    due: int = link.next_due()
+    link.tick(due - 1)
+    assert kinds(link) == []
+    link.tick(due)
+    assert kinds(link) == ["open"]
+    return due - now
+
+
+def test_the_rest_after_a_denial_doubles_up_to_half_a_minute() -> None:
+    link, now = opened(), SECOND
+    for seconds in (1, 2, 4, 8, 16, 30, 30):
+        rest = rests(link, now)
+        assert 3 * seconds * SECOND // 4 <= rest <= 5 * seconds * SECOND // 4
+        assert link.barred
+        now += rest
+
+
+def test_a_link_is_barred_when_the_last_endpoint_has_denied_it() -> None:
+    link = opened(FIRST, SECOND_ONE)
+    assert rests(link, SECOND) == PAUSE
+    assert (link.target(), link.barred) == ((SECOND_ONE, False), False)
+    assert rests(link, 2 * SECOND) >= 3 * SECOND // 4
+    assert (link.target(), link.barred) == ((FIRST, False), True)
+
+
+def test_a_welcome_ends_a_bar() -> None:
+    link = opened()
+    now = SECOND + rests(link, SECOND)
+    link.connected(now)
+    assert welcome(greeted(link, now), now)
+    assert not link.barred
+    assert rests(link, now + MS) >= 3 * SECOND // 2  # it did not last
+    link.connected(now + 2 * SECOND)
+    assert welcome(greeted(link, now + 2 * SECOND), now + 2 * SECOND)
+    assert rests(link, now + 60 * SECOND) <= 5 * SECOND // 4
+
+
+def test_a_broker_that_lets_nobody_in_now_bars_nobody() -> None:
+    link = opened()
+    assert rests(link, SECOND, "now") >= 3 * SECOND // 4
+    assert not link.barred
+
+
+def test_a_broker_that_is_not_there_any_more_bars_nobody() -> None:
+    link = opened()
+    now = SECOND + rests(link, SECOND)
+    link.refused(now)
+    assert not link.barred
+
+
+def test_three_handshakes_without_an_end_are_a_denial_for_who_has_a_key() -> None:
+    link = opened()
+    for _ in range(5):
+        link.failed(False, SECOND)
+    assert kinds(link) == []
+    link.failed(True, SECOND)
+    assert kinds(link) == ["denied", "close"]
+    fresh = opened()
+    for _ in range(2):
+        fresh.failed(True, SECOND)
+    fresh.connected(SECOND)
+    fresh.failed(True, SECOND)
+    assert "denied" not in kinds(fresh)
+
+
+def test_a_link_that_is_denied_by_a_record_has_lost_its_broker() -> None:
+    link = greeted(opened(), SECOND)
+    assert welcome(link, SECOND)
+    link.denied("record", 2 * SECOND)
+    assert kinds(link) == ["found", "lost", "denied", "close"]
+    assert not link.welcomed
