@@ -42,9 +42,10 @@ class Client(ClientBase[P]):
 
     Parameters
     ----------
-    endpoints : str or sequence of str
-        Where brokers listen for clients. The client goes to the next one when one is silent
-        for `heartbeat` x `liveness` or says that it goes away.
+    endpoints : str or sequence of str, optional
+        Where brokers listen for clients; by default those of `key`, else
+        ``tcp://127.0.0.1:5555``. The client goes to the next one when one is
+        silent for `heartbeat` x `liveness` or says that it goes away.
     context : zmq.Context, optional
         Needed for ``inproc://`` endpoints; by default the client has its own.
     overflow : {"wait", "raise"}
@@ -61,9 +62,8 @@ class Client(ClientBase[P]):
         that they were received in, not as bytes.
     key : path or Credential, optional
         The credential file that ``pound keys add`` wrote for this client: its connection is
-        encrypted, and the broker knows it by name. `endpoints` are those of the file, if none are
-        given. While no broker accepts the key, requests fail with `Unauthenticated`; the client
-        tries again after a second, later every 30 s.
+        encrypted, and the broker knows it by name. While no broker accepts the key, requests fail
+        with `Unauthenticated`; the client tries again after a second, later every 30 s.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[bytes],
-            endpoints: str | Sequence[str] | None = ...,
+            endpoints: str | Sequence[str] = ...,
             *,
             copy: Literal[True] = ...,
             **options: Unpack[ClientOptions],
@@ -111,7 +111,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[Part],
-            endpoints: str | Sequence[str] | None = ...,
+            endpoints: str | Sequence[str] = ...,
             *,
             copy: bool,
             **options: Unpack[ClientOptions],

@@ -33,9 +33,10 @@ class Worker(WorkerBase[Handler]):
 
     Parameters
     ----------
-    endpoints : str or sequence of str
-        Where brokers listen for workers. The worker goes to the next one when one is silent or
-        says that it goes away.
+    endpoints : str or sequence of str, optional
+        Where brokers listen for workers; by default those of `key`, else
+        ``tcp://127.0.0.1:5556``. The worker goes to the next one when one is
+        silent or says that it goes away.
     services : dict of str to callable
         For each name its handler, called with the body (`bytes`), or with a `Task` if its first
         parameter is annotated so or named ``task``. Only the latter gets bodies of several parts
@@ -61,9 +62,8 @@ class Worker(WorkerBase[Handler]):
         received in, not as `bytes`. Such a part is good for as long as it is referred to.
     key : path or Credential, optional
         The credential file that ``pound keys add`` wrote for this worker: its connection is
-        encrypted, and the broker knows it by name. `endpoints` are those of the file, if none are
-        given. While no broker accepts the key, that is logged, and the worker tries again: after a
-        second, later every 30 s.
+        encrypted, and the broker knows it by name. While no broker accepts the key, that is logged,
+        and the worker tries again: after a second, later every 30 s.
 
     Raises
     ------

@@ -84,6 +84,21 @@ def check_key(key: Key | None) -> Credential | None:
     return Credential.load(Path(key))
 
 
+class Default(str):
+    """An endpoint for those who give none, neither by itself nor by a credential."""
+
+    __slots__ = ()
+
+
+def given_endpoints(
+    endpoints: str | Sequence[str], credential: Credential | None, side: str
+) -> str | Sequence[str]:
+    """Return the endpoints that a program gave, else those of its credential, else the default."""
+    if credential is None or not isinstance(endpoints, Default):
+        return endpoints
+    return credential_endpoints(credential, side)
+
+
 def credential_endpoints(credential: Credential, side: str) -> tuple[str, ...]:
     """Return where a credential says that a side of the broker listens.
 

@@ -15,18 +15,19 @@ from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._engine.checks import (
     FRONTEND_PORT,
+    Default,
     Key,
     check_context,
     check_endpoints,
     check_key,
     check_rates,
-    credential_endpoints,
+    given_endpoints,
     label_bytes,
 )
 from pound._engine.client import ClientEngine
 from pound._engine.values import P
 
-DEFAULT_FRONTEND = f"tcp://127.0.0.1:{FRONTEND_PORT}"
+DEFAULT_FRONTEND = Default(f"tcp://127.0.0.1:{FRONTEND_PORT}")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -48,7 +49,7 @@ class ClientBase(Unpicklable, Generic[P]):
 
     def __init__(
         self,
-        endpoints: str | Sequence[str] | None = None,
+        endpoints: str | Sequence[str] = DEFAULT_FRONTEND,
         *,
         context: zmq.Context[Any] | None = None,
         overflow: Literal["wait", "raise"] = "wait",
@@ -62,10 +63,7 @@ class ClientBase(Unpicklable, Generic[P]):
         if overflow not in ("wait", "raise"):
             raise ValueError(f'overflow is "wait" or "raise", not {overflow!r}')
         credential = check_key(key)
-        if endpoints is None:
-            endpoints = DEFAULT_FRONTEND
-            if credential is not None:
-                endpoints = credential_endpoints(credential, "frontend")
+        endpoints = given_endpoints(endpoints, credential, "frontend")
         where, within = check_endpoints(endpoints), check_context(context)
         rates = check_rates(heartbeat, liveness)
         label_bytes(label)

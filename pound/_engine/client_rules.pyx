@@ -529,7 +529,7 @@ cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef requests_t *q = &a.requests
     cdef uint32_t r
-    if unlikely(e.link.barred):
+    if unlikely(e.link.door.barred):
         fail_all(a, engine_denied(e), e.socket.denial)
     r = requests_due(q, now)
     while r != NONE:

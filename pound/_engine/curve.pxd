@@ -28,5 +28,7 @@ cdef void curve_wipe(curve_t *key) noexcept nogil
 cdef void curve_denial(
     char *to, size_t room, uint8_t denial, const char *endpoint, const curve_t *key,
     const char *said) noexcept nogil
+# --- with the GIL
+
 # curve_fill copies a pound.security.credential.Credential.
 cdef int curve_fill(curve_t *key, object credential) except -1

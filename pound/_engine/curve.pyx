@@ -53,8 +53,8 @@ cdef void curve_denial(
     elif denial == DENIED_HANDSHAKE:
         snprintf(
             to, room, b"no handshake with the broker at %s succeeds: its key is not the one that "
-            b"the credential of %s has for it (`pound keys show` there prints it), or another "
-            b"program listens there", endpoint, key.name)
+            b"the credential of %s has for it (`pound keys show` there prints it), or it listens "
+            b"without keys, or it is another program", endpoint, key.name)
     elif denial == DENIED_MECHANISM and key.used:
         snprintf(
             to, room, b"the broker at %s listens without keys there: start it with `pound serve "

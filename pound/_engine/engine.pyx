@@ -195,16 +195,16 @@ cdef void note_alone(engine_t *e) noexcept nogil:
 
 # note_denied reports that every endpoint denies us, why, and that they don't any more.
 cdef void note_denied(engine_t *e) noexcept nogil:
-    cdef bint barred = e.link.barred
+    cdef bint barred = e.link.door.barred
     cdef const char *why = b""
     cdef mail_t *mail
-    if likely(barred == e.barred and (not barred or e.link.denied_at == e.denied_at)):
+    if likely(barred == e.barred and (not barred or e.link.door.denied_at == e.denied_at)):
         return
     mail = mail_new(MAIL_DENIED, NULL, 0)
     if mail == NULL:
         return
     e.barred = barred
-    e.denied_at = e.link.denied_at
+    e.denied_at = e.link.door.denied_at
     if barred:
         mail.code = engine_denied(e)
         why = e.socket.denial
@@ -216,14 +216,14 @@ cdef void note_denied(engine_t *e) noexcept nogil:
 
 
 cdef uint16_t engine_denied(const engine_t *e) noexcept nogil:
-    return e.socket.said_code if e.link.denial == DENIED_RECORD else CODE_UNAUTHENTICATED
+    return e.socket.said_code if e.link.door.denial == DENIED_RECORD else CODE_UNAUTHENTICATED
 
 
 # look has Python find out why no broker has welcomed us: libzmq does not say.
 cdef void look(engine_t *e, int64_t now) noexcept nogil:
     cdef int64_t alone = now - e.alone_since
     cdef mail_t *mail = NULL
-    if not e.link.leaving and not e.link.barred:
+    if not e.link.leaving and not e.link.door.barred:
         mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
     if mail != NULL:
         mail.code = e.link.up and not e.link.is_inproc

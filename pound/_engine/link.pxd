@@ -52,6 +52,8 @@ cdef enum:
     DENIED_LASTS_MS = 10000    # a WELCOME that long before a denial: it counts as the first
     MS = 1000000               # in ns
     FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
+    FAILURES_KNOWN_MAX = 100   # the same, when a broker let us in before: it may be restarted
+                               # behind what accepts connections for it
     ACTIONS_MAX = 8            # of one event
 
 cdef enum link_action:
@@ -90,6 +92,14 @@ cdef struct link_rates_t:
     uint32_t own_liveness
     uint8_t follows            # judges silence by the rates of WELCOME (a worker)
 
+cdef struct link_door_t:       # how endpoints let us in
+    uint8_t barred             # every endpoint denies us: what waits for the link fails
+    uint8_t denial             # denial_t: the last one, since an endpoint did anything else
+    uint32_t denials           # in a row, in whatever words: for how long to rest
+    uint32_t verdicts          # those of them that were no "not now"
+    uint32_t failures          # handshakes in a row that ended without a reason
+    int64_t denied_at          # ns, monotonic
+
 cdef struct link_state_t:
     endpoints_t endpoints      # the list, and which of it is in use
     uint8_t session[16]        # a secret between the broker and us: never logged
@@ -103,15 +113,11 @@ cdef struct link_state_t:
     uint8_t leaving            # we said BYE: to lose the broker needs no log line any more
     uint8_t wants_out          # something is to be sent as soon as the socket takes it
     uint8_t reopen             # after the rest
-    uint8_t barred             # every endpoint denies us: what waits for the link fails
-    uint8_t denial             # denial_t: the last one, since an endpoint did anything else
-    uint32_t denials           # in a row, in whatever words: for how long to rest
-    uint32_t verdicts          # those of them that were no "not now"
-    uint32_t failures          # handshakes in a row that ended without a reason
     uint32_t handshakes        # of this socket
     uint32_t lives             # sockets that were closed
     broker_limits_t limits
     link_rates_t rates
+    link_door_t door
     int64_t heard_at           # ns, monotonic, this and those below
     int64_t welcomed_at
     int64_t said_at            # when a packet was written last
@@ -121,7 +127,6 @@ cdef struct link_state_t:
     int64_t greet_at           # FAR: no greeting is due
     int64_t greeted_at         # on this connection; 0: not yet
     int64_t opened_at
-    int64_t denied_at
     const char *lost           # why the broker was lost last, static; NULL: never found
     link_action_t actions[ACTIONS_MAX]
     uint32_t actions_count
@@ -183,7 +188,7 @@ cdef inline void act(link_state_t *l, link_action kind, const char *reason) noex
     action.endpoint = endpoint_name(&l.endpoints)
     action.reason = reason
     action.brief = l.brief
-    action.denial = l.denial
+    action.denial = l.door.denial
     l.actions_count += 1
 
 
@@ -242,8 +247,8 @@ cdef inline bint has_others(const link_state_t *l) noexcept nogil:
 
 # admit forgets that an endpoint denied us: this one, or another one, did something else.
 cdef inline void admit(link_state_t *l) noexcept nogil:
-    l.denial = DENIED_NOT
-    l.barred = 0
+    l.door.denial = DENIED_NOT
+    l.door.barred = 0
 
 
 # turn leaves this endpoint for another address of its name, for the next one, or for itself when it
@@ -291,7 +296,7 @@ cdef inline void link_forgotten(link_state_t *l, int64_t now, const char *reason
 cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.up = 1
     l.greeted_at = 0
-    l.failures = 0
+    l.door.failures = 0
     l.handshakes += 1
     if l.handshakes > 1:
         act(l, LINK_DROP, NULL)
@@ -309,9 +314,9 @@ cdef inline void link_refused(link_state_t *l, int64_t now) noexcept nogil:
 
 # denied_rest returns for how long to stay away: not at all from the next endpoint of a list.
 cdef inline int64_t denied_rest(link_state_t *l) noexcept nogil:
-    cdef uint32_t rounds = l.denials // l.endpoints.count
+    cdef uint32_t rounds = l.door.denials // l.endpoints.count
     cdef int64_t ns = REST_NS
-    if l.denials % l.endpoints.count:
+    if l.door.denials % l.endpoints.count:
         return 0
     ns <<= min(rounds - 1, <uint32_t>DENIED_DOUBLINGS)
     return link_jitter(l, min(ns, <int64_t>DENIED_REST_MAX_MS * MS))
@@ -319,13 +324,13 @@ cdef inline int64_t denied_rest(link_state_t *l) noexcept nogil:
 
 # link_denied: the endpoint answers, and does not let us in. libzmq would not try this socket again.
 cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noexcept nogil:
-    if l.welcomed_at > l.denied_at and now - l.welcomed_at >= <int64_t>DENIED_LASTS_MS * MS:
-        l.denials = l.verdicts = 0
-    l.denied_at = now
-    l.denials += 1
-    l.verdicts = 0 if denial == DENIED_NOW else l.verdicts + 1
-    l.denial = denial
-    l.barred = l.verdicts >= l.endpoints.count
+    if l.welcomed_at > l.door.denied_at and now - l.welcomed_at >= <int64_t>DENIED_LASTS_MS * MS:
+        l.door.denials = l.door.verdicts = 0
+    l.door.denied_at = now
+    l.door.denials += 1
+    l.door.verdicts = 0 if denial == DENIED_NOW else l.door.verdicts + 1
+    l.door.denial = denial
+    l.door.barred = l.door.verdicts >= l.endpoints.count
     lose(l, b"denied")
     act(l, LINK_DENIED, NULL)
     link_close(l)
@@ -336,8 +341,9 @@ cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noex
 # link_failed: a handshake ended and nobody said why. With a key that is a denial when it happens
 # again and again.
 cdef inline void link_failed(link_state_t *l, bint has_key, int64_t now) noexcept nogil:
-    l.failures += 1
-    if has_key and l.failures >= FAILURES_MAX:
+    cdef uint32_t most = FAILURES_KNOWN_MAX if l.has_epoch else FAILURES_MAX
+    l.door.failures += 1
+    if has_key and l.door.failures >= most:
         link_denied(l, DENIED_HANDSHAKE, now)
 
 

@@ -15,19 +15,20 @@ from pound._base.threads import check_threads
 from pound._base.unpicklable import Unpicklable
 from pound._engine.checks import (
     BACKEND_PORT,
+    Default,
     Key,
     check_context,
     check_endpoints,
     check_key,
     check_rates,
     check_seconds,
-    credential_endpoints,
+    given_endpoints,
     label_bytes,
 )
 from pound._engine.handlers import AsyncHandler, Call, check_capacity, check_services
 from pound._engine.worker import WorkerEngine
 
-DEFAULT_BACKEND = f"tcp://127.0.0.1:{BACKEND_PORT}"
+DEFAULT_BACKEND = Default(f"tcp://127.0.0.1:{BACKEND_PORT}")
 
 H = TypeVar("H", bound=AsyncHandler)  # what its handlers are
 
@@ -41,7 +42,7 @@ class WorkerBase(Unpicklable, Generic[H]):
 
     def __init__(
         self,
-        endpoints: str | Sequence[str] | None = None,
+        endpoints: str | Sequence[str] = DEFAULT_BACKEND,
         services: Mapping[str, H] | None = None,
         *,
         capacity: int = 1,
@@ -57,10 +58,7 @@ class WorkerBase(Unpicklable, Generic[H]):
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, zero=True)
         self._signals = 0
         credential = check_key(key)
-        if endpoints is None:
-            endpoints = DEFAULT_BACKEND
-            if credential is not None:
-                endpoints = credential_endpoints(credential, "backend")
+        endpoints = given_endpoints(endpoints, credential, "backend")
         where, within = check_endpoints(endpoints, BACKEND_PORT), check_context(context)
         rates = check_rates(heartbeat, liveness)
         label_bytes(label)

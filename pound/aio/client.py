@@ -81,7 +81,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[bytes],
-            endpoints: str | Sequence[str] | None = ...,
+            endpoints: str | Sequence[str] = ...,
             *,
             copy: Literal[True] = ...,
             **options: Unpack[ClientOptions],
@@ -89,7 +89,7 @@ class Client(ClientBase[P]):
         @overload
         def __init__(
             self: Client[Part],
-            endpoints: str | Sequence[str] | None = ...,
+            endpoints: str | Sequence[str] = ...,
             *,
             copy: bool,
             **options: Unpack[ClientOptions],

@@ -56,6 +56,14 @@ class Credential:
     def load(cls, path: Path) -> Credential:
         """Read a credential that nobody but its owner and group can read.
 
+        Parameters
+        ----------
+        path : Path
+
+        Returns
+        -------
+        Credential
+
         Raises
         ------
         ConfigError
@@ -69,7 +77,21 @@ class Credential:
 
     @classmethod
     def parse(cls, text: str) -> Credential:
-        """Return the credential that a file's text is; raise ConfigError if it is none."""
+        """Return the credential that a file's text is.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Credential
+
+        Raises
+        ------
+        ConfigError
+            It is none. No message holds the secret.
+        """
         values = edits.parsed(text)
         for key in values:
             if key not in KEYS:
@@ -83,7 +105,12 @@ class Credential:
         return cls(pair=Pair(values.pop("public"), values.pop("secret")), **values)
 
     def text(self) -> str:
-        """Return the file's text, the secret included."""
+        """Return the file's text, the secret included.
+
+        Returns
+        -------
+        str
+        """
         values = {
             "name": self.name,
             "roles": list(self.roles),
@@ -96,7 +123,17 @@ class Credential:
         return "".join(f"{key} = {edits.literal(value)}\n" for key, value in values.items())
 
     def write(self, path: Path) -> None:
-        """Write a new file for its owner alone; raise ConfigError if there is one already."""
+        """Write a new file for its owner alone.
+
+        Parameters
+        ----------
+        path : Path
+
+        Raises
+        ------
+        ConfigError
+            There is one already, or it can't be written.
+        """
         files.create(path, self.text(), 0o600)
 
 

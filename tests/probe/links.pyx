@@ -163,7 +163,7 @@ cdef class Link:
 
     @property
     def barred(self):
-        return bool(self.link.barred)
+        return bool(self.link.door.barred)
 
     @property
     def up(self):

@@ -23,6 +23,7 @@ GREETING_NS, GREETING_MAX_NS = 750 * MS, 1250 * MS  # between two greetings
 SPIN = 50  # turns without time between them
 RESOLVED_NS = 300 * MS  # until addresses of a name are known
 FAILURES_MAX = 3  # handshakes in a row without a reason, that are a denial
+FAILURES_KNOWN_MAX = 100  # the same, once a broker has let us in
 DENIED_REST_MAX_NS = 30 * SECOND
 DENIED_LASTS_NS = 10 * SECOND  # of a WELCOME before a denial, which is the first of a row then
 
@@ -288,7 +289,7 @@ class End:
             self.open.pop(values[0], None)
 
     def _failed(self, now: int) -> None:
-        if self.failures >= FAILURES_MAX:
+        if self.failures >= (FAILURES_KNOWN_MAX if self.epoch else FAILURES_MAX):
             self._denied("handshake", now)
         else:
             self.rules.failed(True, now)

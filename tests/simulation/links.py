@@ -124,6 +124,8 @@ class World:
         for _ in range(self.rng.randint(1, 6)):
             self._fault()
             self.advance(self.now + self.rng.choice((MS, 300 * MS, 2 * SECOND, 5 * SECOND)))
+        if self.rng.random() < 0.5:
+            self.denials.clear()  # and the quiet time is one of a link that was let in again
         self.eagain = self.lossy = self.unopened = self.deaf = 0.0
 
     def _quiet(self) -> None:

@@ -165,7 +165,7 @@ def test_no_python_object_keeps_the_key(broker: ReferenceBroker, zap: Zap, keep:
     [
         (credential("ipc://x"), True, "does not accept the key of press-7"),
         (None, True, "lets nobody in without a key"),
-        (credential("ipc://x"), False, "listens without keys there"),
+        (credential("ipc://x"), False, "listens without keys"),
         (credential("ipc://x", broker=OTHER.public), True, "its key is not the one"),
     ],
     ids=["unknown key", "no key", "no keys", "another broker's key"],

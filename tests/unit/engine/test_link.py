@@ -200,6 +200,15 @@ def test_three_handshakes_without_an_end_are_a_denial_for_who_has_a_key() -> Non
     assert kinds(link) == []
     link.failed(True, SECOND)
     assert kinds(link) == ["denied", "close"]
+    known = greeted(opened(), SECOND)
+    assert welcome(known, SECOND)
+    known.disconnected(SECOND)
+    known.actions()
+    for _ in range(99):
+        known.failed(True, SECOND)
+    assert kinds(known) == []
+    known.failed(True, SECOND)
+    assert kinds(known) == ["denied", "close"]
     fresh = opened()
     for _ in range(2):
         fresh.failed(True, SECOND)
