@@ -1,0 +1,134 @@
+"""Pound's own clients and workers with keys, at a real broker that knows them, or does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pound
+from pound.security.credential import Credential
+from tests.interop.guarded import GuardedBroker
+from tests.interop.keyed import Keys
+from tests.interop.rig import QUICK
+from tests.support import WAIT_S, wait_until
+
+HEARD_S = 2.0
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    keys = Keys(tmp_path / "keys")
+    keys.add("alice", "client")
+    keys.add("anvil", "worker", services=("work",))
+    return keys
+
+
+@pytest.fixture
+def broker(keys: Keys) -> Iterator[GuardedBroker]:
+    broker = GuardedBroker(**QUICK, keys=keys.path)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def credential(keys: Keys, broker: GuardedBroker) -> Callable[[str], Credential]:
+    def made(name: str) -> Credential:
+        return Credential(
+            name=name,
+            roles=("client", "worker"),
+            frontend=broker.frontend_endpoints,
+            backend=broker.backend_endpoints,
+            broker=keys.server,
+            pair=keys.pairs[name],
+        )
+
+    return made
+
+
+@pytest.fixture
+def worker(credential: Any) -> Iterator[Callable[..., pound.Worker]]:
+    """``worker(name, *services)``: a started one that answers with what it got."""
+    started: list[pound.Worker] = []
+
+    def start(name: str, *services: str) -> pound.Worker:
+        handlers: dict[str, pound.Handler] = dict.fromkeys(services, bytes)
+        started.append(pound.Worker(services=handlers, key=credential(name)))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture
+def client(credential: Any) -> Iterator[Callable[[str], pound.Client]]:
+    made: list[pound.Client] = []
+
+    def make(name: str) -> pound.Client:
+        made.append(pound.Client(key=credential(name)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_who_is_enrolled_asks_and_answers(client: Any, worker: Any) -> None:
+    worker("anvil", "work")
+    assert client("alice").request("work", b"hello", timeout=WAIT_S) == b"hello"
+
+
+def test_who_is_revoked_hears_it_and_who_is_enrolled_again_goes_on(
+    keys: Keys, broker: GuardedBroker, client: Any, worker: Any
+) -> None:
+    alice = client("alice")
+    assert alice.wait_connected(WAIT_S)
+    waiting = alice.submit("work", b"")
+    wait_until(lambda: broker.stats()["waiting"] == 1)
+    keys.directory.revoke("alice")
+    began = time.monotonic()
+    broker.reload_keys()
+    failure = waiting.exception(WAIT_S)
+    assert isinstance(failure, pound.Unauthenticated)
+    assert time.monotonic() - began < HEARD_S
+    with pytest.raises(pound.Unauthenticated, match="alice"):
+        alice.request("work", b"", timeout=WAIT_S)
+
+
+def test_who_is_enrolled_late_comes_in_by_itself(
+    keys: Keys, broker: GuardedBroker, client: Any, worker: Any, credential: Any
+) -> None:
+    keys.add("forge", "worker")  # in the directory, and not yet at the broker
+    forge = worker("forge", "work")
+    with pytest.raises(pound.Unauthenticated, match="does not accept the key of forge"):
+        forge.wait_connected(WAIT_S)
+    broker.reload_keys()
+    assert client("alice").request("work", b"late", timeout=WAIT_S) == b"late"
+    assert forge.wait_connected(WAIT_S)
+
+
+def test_the_key_of_another_role(client: Any) -> None:
+    with pytest.raises(pound.Unauthenticated):
+        client("anvil").request("work", b"", timeout=WAIT_S)
+
+
+def test_a_worker_of_a_service_that_its_key_may_not_offer(worker: Any) -> None:
+    with pytest.raises(pound.PermissionDenied):
+        worker("anvil", "other").wait_connected(WAIT_S)
+
+
+def test_a_service_that_a_key_may_not_use(
+    keys: Keys, broker: GuardedBroker, client: Any, worker: Any
+) -> None:
+    keys.add("bob", "client", services=("img.*",))
+    broker.reload_keys()
+    bob = client("bob")
+    with pytest.raises(pound.PermissionDenied):
+        bob.request("work", b"", timeout=WAIT_S)
+    assert bob.wait_connected(WAIT_S)  # it is not barred for that
