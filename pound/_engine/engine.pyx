@@ -314,10 +314,11 @@ cdef void take(engine_t *e, const record_t *record, int64_t now, bint current) n
     e.rules.take(e, record, e.socket.heard, now)
 
 
-# denies says that an error is about ourselves, and no answer to what we ask will follow.
+# denies says that an error is about ourselves: a key that ended, or a READY with a service that the
+# key may not offer, which the broker has welcomed all the same.
 cdef bint denies(const engine_t *e, const record_t *record) noexcept nogil:
     if record.code == CODE_PERMISSION_DENIED:
-        return not e.link.welcomed
+        return e.link.rates.follows
     return record.code == CODE_UNAUTHENTICATED
 
 
