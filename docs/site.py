@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Pages by their path in the repository, as they follow one another on the site.
 PAGES = {
     "Using Pound": (
-        "docs/configuration.md", "docs/operations.md", "docs/asyncio.md", "docs/api.rst",
-        "examples", "docs/glossary.md",
+        "docs/configuration.md", "docs/operations.md", "docs/security.md", "docs/asyncio.md",
+        "docs/api.rst", "examples", "docs/glossary.md",
     ),
     "Protocols": ("docs/dialects.md", "docs/protocol.md"),
     "Inside": (

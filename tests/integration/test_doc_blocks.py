@@ -29,9 +29,13 @@ INDENTED = re.compile(r"(?:^|(?<=\n\n))(?: {4}.*\n)+", re.MULTILINE)
 
 DIAGRAM = "a picture"
 TARGETS = "targets of make, which test_docs.py looks up; some run for minutes"
+SECOND = "needs two machines: test_second_machine.py"
 NOT_RUN = {  # page, beginning → why
     ("README.md", "pip install ."): "make dist-check installs it in an empty environment",
     ("README.md", "pound serve --default-service echo"): "the Guide's own programs; tests/interop",
+    ("README.md", "pound keys init"): SECOND,
+    ("README.md", "pound worker work:slow --service slow --key"): SECOND,
+    ("README.md", "pound call slow hello --key"): SECOND,
     ("HACKING.md", "make demo"): TARGETS,
     ("HACKING.md", "make quick"): TARGETS,
     ("bench/README.md", "make bench"): TARGETS,
@@ -59,6 +63,7 @@ RUN = [  # page, beginning; by a test below
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def main"),
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def slow"),
     ("docs/configuration.md", "[services."),
+    ("docs/security.md", "keys = "),
     ("docs/configuration.md", "keys = "),
     ("docs/operations.md", "pound serve -c /etc/pound.toml"),
     ("docs/operations.md", "pound: ready"),
@@ -263,10 +268,16 @@ def test_a_served_configuration_says_that_it_is_ready(terminals: Terminals) -> N
     broker.wait_line(f"^{pattern}$")
 
 
+def test_listeners_with_and_without_keys(tmp_path: Path) -> None:
+    path = tmp_path / "pound.toml"
+    path.write_text(block("docs/security.md", "keys = "))
+    assert [one.security for one in Config.load(path)[0].listeners()] == ["curve", "none", "none"]
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_units_of_systemd(tmp_path: Path, own: bool) -> None:
-    """The page's unit and the example; systemd looks for the program, so it is this one."""
-    text = (ROOT / "examples" / "pound.service").read_text()
+    """The page's unit and the complete one; systemd looks for the program, so it is this one."""
+    text = (ROOT / "deploy" / "pound.service").read_text()
     heart = block("docs/operations.md", "[Service]")
     assert set(heart.splitlines()) <= set(text.splitlines())
     path = tmp_path / "pound.service"
