@@ -21,6 +21,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -44,6 +45,9 @@ __all__ = ["Task", "Worker", "is_async"]
 
 # Loops on which workers run until a signal: what handlers there were before, and whom one reaches.
 _TOLD: dict[asyncio.AbstractEventLoop, tuple[Handlers, list[Callable[[], None]]]] = {}
+# The loop's task of the handler that runs here: in its thread too, and in what either of them makes
+# the loop run, which inherits it.
+_HANDLER: ContextVar[asyncio.Task[None] | None] = ContextVar("pound_handler", default=None)
 CANCELLED_WITHIN = 1.0  # seconds; the broker says the same as the clock
 
 
@@ -136,16 +140,17 @@ class Worker(WorkerBase[AsyncHandler]):
         Returns
         -------
         bool
-            True if every task was finished and its answer sent; False at once when a handler of
-            this worker calls.
+            True if every task was finished and its answer sent. False at once when a handler of
+            this worker calls, whose own task is to be finished: directly, in a task that it made,
+            or from a thread, by `asyncio.run_coroutine_threadsafe`.
         """
         if self._binding is None:
             return True
         serving = self._bound().engine
         seconds = self._drain_timeout if timeout is None else timeout
         self._leave(seconds)
-        current = asyncio.current_task()
-        if any(running is current for _, running in self._running.values()):
+        caller = _HANDLER.get()
+        if any(running is caller for _, running in self._running.values()):
             return False
         ended = await self._binding.ended(seconds + CLOSE_WITHIN)
         return ended and serving.given_back + serving.undelivered == 0
@@ -223,6 +228,7 @@ class Worker(WorkerBase[AsyncHandler]):
     async def _work(self, number: int, taken: worker_engine.Task[Any]) -> None:
         """Run the handler of a task; whatever it does, the answer is owed."""
         serving = self._bound().engine
+        _HANDLER.set(asyncio.current_task())
         try:
             handler = self._handlers[taken.service]
             result = await handler(self, taken)
@@ -443,8 +449,10 @@ async def _execute(taken: worker_engine.Task[Any], call: Callable[[Any], Any], g
 
     A future can't carry every exception: so what is raised travels as a value.
     """
+    caller = _HANDLER.get()
 
     def run() -> tuple[Any, BaseException | None]:
+        before = _HANDLER.set(caller)
         try:
             result = call(given)
             if isinstance(result, Generator):
@@ -452,6 +460,8 @@ async def _execute(taken: worker_engine.Task[Any], call: Callable[[Any], Any], g
             return result, None
         except BaseException as error:
             return None, error
+        finally:
+            _HANDLER.reset(before)
 
     result, error = await asyncio.get_running_loop().run_in_executor(None, run)
     try:
