@@ -63,6 +63,16 @@ class Broker:
             self._say(link, ("bye", BYE_GOING, retry_ms), ("agreed",))
         self.sessions.clear()
 
+    def turn_away(self, cut: bool) -> None:
+        """Let nobody stay that comes from now on; with `cut`, whoever is there must come again."""
+        self.turns_away = True
+        for link in self.links() if cut else ():
+            self.world.network.break_link(link)
+
+    def forget(self, end: End) -> None:
+        """Lose a session, and say so when its route is used again."""
+        self.sessions.pop(end, None)
+
     def revoke(self, end: End) -> None:
         """Say so, and cut the connection a moment later."""
         link = self.sessions.pop(end, None)

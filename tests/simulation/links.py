@@ -56,7 +56,7 @@ class World:
         self.deaf_rate = rng.choice((0.0, 0.3))
         self.retry_ms = rng.choice((0, 1, 300, 3000))
         self.busy = rng.choice((0.02, 0.3))
-        self.denies = rng.random() < 0.3
+        self.denies = rng.random() < 0.5
         self.eagain = self.lossy = self.unopened = self.deaf = 0.0
         self.begun: set[Link] = set()
         self.places: dict[tuple[str, bool], Broker | str] = {}
@@ -76,7 +76,7 @@ class World:
 
     def endpoint(self, broker: Broker, rng: Random) -> str:
         """An endpoint that leads to the broker: an address, or a name in one way or another."""
-        kind = rng.choice(("address", "address", "name", "name6", "names"))
+        kind = rng.choice(("address", "name", "name6", "names"))
         nobody = rng.choice(("nobody", "nobody", "dark"))
         host = f"10.0.0.{broker.index}" if kind == "address" else f"{kind}-{broker.index}"
         endpoint = f"tcp://{host}:5555"
@@ -157,9 +157,9 @@ class World:
         rng = self.rng
         broker, end = rng.choice(self.brokers), rng.choice(self.ends)
         fault = rng.choice(
-            ("kill", "restart", "start", "stop", "stop", "drain", "away", "cut", "cut", "half",
-             "stall", "stall", "dark", "light", "heal",
-             *(("deny", "deny", "revoke", "revoke", "enrol") if self.denies else ()))
+            ("kill", "restart", "start", "stop", "stop", "drain", *["away"] * 3, "cut", "cut",
+             "half", "stall", "stall", "dark", "light", "heal", "forget", "forget",
+             *((*["deny"] * 3, *["revoke"] * 3, "enrol") if self.denies else ()))
         )  # fmt: skip
         self.say(f"{fault} broker {broker.index}, {end}")
         self.fault_at = NEVER  # until the next quiet time
@@ -170,9 +170,9 @@ class World:
         elif fault == "stop":
             broker.stop(self.now + rng.choice((SECOND, 20 * SECOND, 1 << 60)))
         elif fault == "drain" and broker.alive:
-            broker.drain(self.retry_ms)
+            broker.drain(rng.choice((1, self.retry_ms)))  # 1: shorter than any turn may be
         elif fault == "away":
-            broker.turns_away = True
+            broker.turn_away(cut=rng.random() < 0.7)
         elif fault in ("cut", "half"):
             self._harm(end, fault)
         elif fault == "stall":
@@ -181,6 +181,8 @@ class World:
             self._cover(broker, fault == "dark")
         elif fault in ("deny", "revoke", "enrol"):
             self._judge(broker, end, fault)
+        elif fault == "forget":
+            broker.forget(end)
         elif fault == "heal":
             self._heal()
 
