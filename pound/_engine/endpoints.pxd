@@ -24,6 +24,7 @@ cdef struct endpoint_t:
     char *name                 # as it was given
     char *addresses            # an endpoint for each: texts that end with NUL, the last one empty
     char *found                # the same, not taken over yet
+    uint8_t foreign            # as last looked at: it has keys and we have none, or vice versa
 
 cdef struct endpoints_t:
     endpoint_t *all

@@ -84,6 +84,9 @@ cdef void engine_log(
 ) noexcept nogil
 # engine_trouble writes why no broker is reached, as far as that is known: the size of the sentence.
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
+# engine_looked says what a look at an endpoint has found (link_looked); any thread, no GIL needed.
+# Without memory nobody hears of it: the next look says it again.
+cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept nogil
 # engine_denied is the code of the error that a link is barred for; its words are `socket.denial`.
 cdef uint16_t engine_denied(const engine_t *e) noexcept nogil
 # engine_run turns until the end has finished, then closes everything: the body of the thread.

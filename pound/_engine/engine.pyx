@@ -5,6 +5,7 @@ socket carries packets; this file runs the turns. `handle.pyx` starts it and tak
 """
 
 from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
 
 from pound._base.check cimport CHECK
@@ -18,8 +19,8 @@ from pound._wire.packets cimport (
     part_t)
 from .curve cimport DENIAL_ROOM
 from .link cimport (
-    DENIED_RECORD, FAR, link_bye, link_close, link_denied, link_next_due, link_open, link_packet, link_tick, link_wake,
-    link_welcome)
+    DENIED_RECORD, FAR, link_bye, link_close, link_denied, link_looked, link_next_due, link_open,
+    link_packet, link_tick, link_wake, link_welcome)
 from .mailbox cimport (
     LOG_REFUSED, MAIL_ALONE, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
     mail_new, mail_t, mailbox_put)
@@ -36,6 +37,11 @@ cdef enum:
     LINGER_MS = 500              # for the last packet of an orderly close; nobody waits longer
     PACKETS_A_TURN = 256         # read at most so many before writing again
     WAIT_MAX_S = 3600            # a thread that wakes once an hour is still asleep
+
+cdef struct looked_t:
+    engine_command_t command
+    uint32_t endpoint
+    uint8_t foreign
 
 cdef enum:                       # what the thread waits for
     WAKE
@@ -65,6 +71,17 @@ cdef int engine_post(engine_t *e, engine_command_t *command) noexcept nogil:
     if rings:
         wake_ring(e.wake_in)
     return 0
+
+
+cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept nogil:
+    cdef looked_t *looked = <looked_t *>malloc(sizeof(looked_t))
+    if looked == NULL:
+        return
+    looked.command.run = run_looked
+    looked.endpoint = endpoint
+    looked.foreign = foreign
+    if engine_post(e, &looked.command) < 0:
+        free(looked)
 
 
 cdef void engine_log(
@@ -223,12 +240,26 @@ cdef uint16_t engine_denied(const engine_t *e) noexcept nogil:
 cdef void look(engine_t *e, int64_t now) noexcept nogil:
     cdef int64_t alone = now - e.alone_since
     cdef mail_t *mail = NULL
-    if not e.link.leaving and not e.link.door.barred:
+    if not e.link.leaving and (not e.link.door.barred or looks_on(e)):
         mail = mail_new(MAIL_ALONE, NULL, <uint64_t>(alone // MILLISECOND))
     if mail != NULL:
         mail.code = e.link.up and not e.link.is_inproc
         mailbox_put(e.main, mail)
     e.look_at = now + min(alone * (LOOK_TIMES - 1), <int64_t>LOOK_MAX_MS * MILLISECOND)
+
+
+# looks_on says whether a barred link's endpoint is looked at all the same: what a look has found,
+# another one has to take back.
+cdef bint looks_on(const engine_t *e) noexcept nogil:
+    return e.link.endpoints.all[e.link.endpoints.at].foreign
+
+
+cdef void run_looked(engine_t *e, engine_command_t *command) noexcept nogil:
+    cdef looked_t *looked = <looked_t *>command
+    cdef int64_t now = clock_ns()
+    link_looked(&e.link, looked.endpoint, looked.foreign, now)
+    socket_act(&e.socket, now)
+    free(looked)
 
 
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil:

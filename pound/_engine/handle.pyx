@@ -28,7 +28,7 @@ from pound._base.wake cimport wake_close, wake_open
 from pound._wire.packets cimport SESSION_SIZE
 from .curve cimport curve_fill
 from .endpoints cimport endpoints_found
-from .engine cimport TROUBLE, engine_run, engine_trouble
+from .engine cimport TROUBLE, engine_looked, engine_run, engine_trouble
 from .link cimport link_free, link_init
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
@@ -274,8 +274,13 @@ cdef class Engine:
     def _look(self, seconds, answers):
         cdef list found
         cdef bytes text
+        cdef uint32_t i
         self.resolve()
-        found = troubles_of(self.endpoints, answers, self.own_context is not None)
+        found = troubles_of(
+            self.endpoints, answers, self.own_context is not None, self.e.socket.key.used != 0)
+        for i, trouble in enumerate(found):
+            engine_looked(&self.e, i, trouble.foreign)
+        found = [trouble for trouble in found if not trouble.foreign]  # that is a denial
         if seconds < CERTAIN_AFTER:  # a busy machine: what is only slow is no trouble yet
             found = [trouble for trouble in found if trouble.certain]
         text = "; ".join(trouble.sentence for trouble in found).encode(errors="replace")

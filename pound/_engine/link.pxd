@@ -298,6 +298,7 @@ cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.greeted_at = 0
     l.door.failures = 0
     l.handshakes += 1
+    l.endpoints.all[l.endpoints.at].foreign = 0
     if l.handshakes > 1:
         act(l, LINK_DROP, NULL)
         link_forgotten(l, now, b"reconnected")
@@ -338,13 +339,26 @@ cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noex
     rest(l, max(now + denied_rest(l), l.opened_at + TURN_PAUSE_NS))
 
 
-# link_failed: a handshake ended and nobody said why. With a key that is a denial when it happens
-# again and again.
+# link_failed: a handshake ended and nobody said why. It is a denial at an endpoint that wants the
+# other mechanism and, with a key, when it happens again and again.
 cdef inline void link_failed(link_state_t *l, bint has_key, int64_t now) noexcept nogil:
     cdef uint32_t most = FAILURES_KNOWN_MAX if l.has_epoch else FAILURES_MAX
     l.door.failures += 1
-    if has_key and l.door.failures >= most:
+    if l.endpoints.all[l.endpoints.at].foreign:
+        link_denied(l, DENIED_MECHANISM, now)
+    elif has_key and l.door.failures >= most:
         link_denied(l, DENIED_HANDSHAKE, now)
+
+
+# link_looked: an endpoint was looked at; it has keys and we have none, or the other way round
+# (`foreign`), or not. libzmq may not tell: it closes a connection of the wrong mechanism before it
+# knows why.
+cdef inline void link_looked(
+    link_state_t *l, uint32_t endpoint, uint8_t foreign, int64_t now
+) noexcept nogil:
+    l.endpoints.all[endpoint].foreign = foreign
+    if foreign and endpoint == l.endpoints.at and l.is_open and not l.up:
+        link_denied(l, DENIED_MECHANISM, now)
 
 
 # --- events: what the broker says ----------------------------------------------------------

@@ -4,17 +4,31 @@ Asked by a client or worker that no broker has welcomed. It resolves and connect
 does, beside its own socket; that may take seconds, so it runs on a thread of its own. The sentence
 is for a person: it names the endpoint and what to look at. It also finds the addresses of a name
 that has several of one family, of which libzmq tries only the first.
+
+It reads the other one's greeting, too. That names a mechanism (with keys or without), and libzmq
+may close a connection of the wrong one before either end knows why.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pound._base.addresses import split_endpoint
 
+if TYPE_CHECKING:
+    import socket
+
 ADDRESSES_MAX = 64  # of one name; more are left out
 CONNECT_S = 2.0  # a host that does not answer within this counts as silent
+GREETING_S = 0.5  # for a greeting; what takes longer is known from the next look, or never
+GREETING_SIZE = 64
+# As much of our greeting (ZMTP 3) as has another one send all of its own: signature and version. It
+# names no mechanism of ours, so that nothing is refused.
+GREETING_START = b"\xff" + bytes(8) + b"\x7f\x03"
+VERSION_AT = 10
+MECHANISM = slice(12, 32)  # of a greeting
 
 
 class Trouble(NamedTuple):
@@ -27,11 +41,14 @@ class Trouble(NamedTuple):
         Without the endpoint, as a log line has it in a field of its own.
     certain : bool
         False: a broker that is only slow would look the same.
+    foreign : bool
+        It speaks ZeroMQ with keys and we have none, or the other way round.
     """
 
     endpoint: str
     reason: str
     certain: bool
+    foreign: bool = False
 
     @property
     def sentence(self) -> str:
@@ -39,8 +56,10 @@ class Trouble(NamedTuple):
         return f"{self.reason} ({self.endpoint})"
 
 
-def troubles_of(endpoints: Iterable[str], answers: bool, own_context: bool) -> list[Trouble]:
-    """Return what is wrong with each endpoint.
+def troubles_of(
+    endpoints: Iterable[str], answers: bool, own_context: bool, has_key: bool
+) -> list[Trouble]:
+    """Return what is wrong with each endpoint, in their order.
 
     Parameters
     ----------
@@ -49,11 +68,13 @@ def troubles_of(endpoints: Iterable[str], answers: bool, own_context: bool) -> l
         Whether a ZeroMQ connection stands to the one in use.
     own_context : bool
         Whether the end made its own context: then nobody else can be in it.
+    has_key : bool
+        Whether the end has a key.
     """
-    return [_trouble(endpoint, answers, own_context) for endpoint in endpoints]
+    return [_trouble(endpoint, answers, own_context, has_key) for endpoint in endpoints]
 
 
-def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
+def _trouble(endpoint: str, answers: bool, own_context: bool, has_key: bool) -> Trouble:
     import socket
 
     transport, _, address = endpoint.partition("://")
@@ -63,7 +84,7 @@ def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
             reason = "inproc needs the broker's zmq.Context: give it as context"
         return Trouble(endpoint, reason, True)
     try:
-        _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
+        mechanism = _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
     except socket.gaierror as error:
         host = _host_and_port(endpoint)[0]
         words = (error.strerror or str(error)).lower()
@@ -79,9 +100,12 @@ def _trouble(endpoint: str, answers: bool, own_context: bool) -> Trouble:
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         return Trouble(endpoint, f"cannot connect: {words.lower()}", True)
+    if mechanism == (b"NULL" if has_key else b"CURVE"):
+        reason = "it listens without keys" if has_key else "it lets nobody in without a key"
+        return Trouble(endpoint, reason, True, True)
     reason = "connections are accepted, but nobody speaks ZeroMQ: another program, or a broker that"
     reason += " hangs or is stopped"
-    if answers:
+    if answers or mechanism:
         reason = "something answers there, but no broker of Pound: is that the broker's endpoint?"
     return Trouble(endpoint, reason, False)
 
@@ -117,17 +141,40 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _reach_tcp(endpoint: str) -> None:
+def _reach_tcp(endpoint: str) -> bytes:
     import socket
 
-    with socket.create_connection(_host_and_port(endpoint), CONNECT_S):
-        return  # whatever listens is sent nothing, and takes it for a client that went away
+    with socket.create_connection(_host_and_port(endpoint), CONNECT_S) as peer:
+        return _mechanism_of(peer)
 
 
-def _reach_ipc(path: str) -> None:
+def _reach_ipc(path: str) -> bytes:
     import socket
 
     name = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.settimeout(CONNECT_S)
         peer.connect(name)
+        return _mechanism_of(peer)
+
+
+def _mechanism_of(peer: socket.socket) -> bytes:
+    """Return the mechanism that a greeting names; empty if no greeting of ZMTP 3 comes.
+
+    Whoever listens takes us for a client that went away in its handshake.
+    """
+    greeting = b""
+    until = time.monotonic() + GREETING_S
+    try:
+        peer.sendall(GREETING_START)
+        while len(greeting) < GREETING_SIZE and (left := until - time.monotonic()) > 0:
+            peer.settimeout(left)
+            part = peer.recv(GREETING_SIZE - len(greeting))
+            if not part:
+                break
+            greeting += part
+    except OSError:  # it is reached: what it does then says nothing more
+        return b""
+    if len(greeting) < GREETING_SIZE or greeting[0] != 0xFF or greeting[VERSION_AT] < 3:
+        return b""
+    return greeting[MECHANISM].rstrip(b"\0")

@@ -43,8 +43,10 @@ class Listener:
         who reaches it. By default ``curve`` if the broker has keys. ``inproc`` has none.
     roles : tuple of str
         Those of ``client``, ``worker`` and ``operator`` that may be used here; by default all.
+        Of ``inproc`` always all.
     dialects : tuple of str
         Those of ``pnd``, ``plain``, ``ppp`` and ``mdp`` that may be spoken here; by default all.
+        Of ``inproc`` always all.
     mode : str, optional
         Of an ``ipc`` socket: its permissions as octal text, such as ``0660``.
     owner : str, optional
@@ -74,6 +76,12 @@ class Listener:
             raise ConfigError("security: inproc stays inside a process, and is never encrypted")
         for field, words in (("roles", ROLES), ("dialects", DIALECTS)):
             object.__setattr__(self, field, checked_words(field, getattr(self, field), words))
+        limited = len(self.roles) < len(ROLES) or len(self.dialects) < len(DIALECTS)
+        if transport == "inproc" and limited:
+            raise ConfigError(
+                "roles and dialects: peers of inproc are this program itself, and may do all; bind "
+                "tcp:// or ipc:// where less is allowed"
+            )
         _check_form("mode", self.mode, MODE, 'octal text, such as "0660"')
         _check_form("owner", self.owner, OWNER, 'text such as "pound:www-data"')
         if (self.mode or self.owner) and (transport != "ipc" or self.endpoint == "ipc://*"):

@@ -50,6 +50,12 @@ def test_a_key_that_no_broker_accepts(endpoint: str, tmp_path: Path) -> None:
     assert PEER.secret not in done.stderr.decode()
 
 
+def test_no_key_where_one_is_wanted(endpoint: str) -> None:
+    done = run_pound("status", "--connect", endpoint)
+    assert done.returncode == 5
+    assert "give one (key=, --key FILE or POUND_KEY)" in done.stderr.decode()
+
+
 def test_a_file_that_is_none_is_named_with_where_it_came_from(tmp_path: Path) -> None:
     missing = tmp_path / "none.key"
     done = run_pound("workers", "--key", str(missing))

@@ -164,13 +164,14 @@ def test_no_python_object_keeps_the_key(broker: ReferenceBroker, zap: Zap, keep:
     ("key", "curve", "words"),
     [
         (credential("ipc://x"), True, "does not accept the key of press-7"),
+        (None, True, "lets nobody in without a key"),
         (credential("ipc://x"), False, "listens without keys"),
         (credential("ipc://x", broker=OTHER.public), True, "its key is not the one"),
     ],
-    ids=["unknown key", "no keys", "another broker's key"],
+    ids=["unknown key", "no key", "no keys", "another broker's key"],
 )
 def test_a_client_that_is_denied_hears_why_and_what_to_do(
-    listen: Any, keep: Any, key: Credential, curve: bool, words: str
+    listen: Any, keep: Any, key: Credential | None, curve: bool, words: str
 ) -> None:
     broker = listen(curve)
     client = keep(pound.Client(broker.endpoint, key=key))

@@ -217,6 +217,37 @@ def test_three_handshakes_without_an_end_are_a_denial_for_who_has_a_key() -> Non
     assert "denied" not in kinds(fresh)
 
 
+def test_an_endpoint_that_wants_the_other_mechanism_is_a_denial() -> None:
+    link = opened(FIRST, SECOND_ONE)
+    link.disconnected(SECOND)
+    link.actions()
+    link.looked(0, True, SECOND)
+    link.looked(1, True, SECOND)  # not the one in use: it is known when that is tried
+    assert (kinds(link), link.barred) == (["denied", "close"], False)
+    link.looked(0, True, SECOND)
+    assert kinds(link) == []  # there is no socket that could be denied
+    link.tick(2 * SECOND)
+    link.failed(False, 2 * SECOND)
+    assert (kinds(link), link.barred) == (["open", "denied", "close"], True)
+
+
+def test_an_endpoint_that_takes_us_wants_no_other_mechanism() -> None:
+    link = opened()
+    link.connected(SECOND)
+    link.looked(0, True, SECOND)  # it was the broker before this one
+    link.connected(SECOND)
+    link.disconnected(SECOND)
+    link.actions()
+    link.failed(False, SECOND)
+    assert kinds(link) == []
+    link.looked(0, True, SECOND)
+    assert kinds(link) == ["denied", "close"]
+    link.looked(0, False, SECOND)
+    link.tick(9 * SECOND)
+    link.failed(False, 9 * SECOND)
+    assert "denied" not in kinds(link)
+
+
 def test_a_link_that_is_denied_by_a_record_has_lost_its_broker() -> None:
     link = greeted(opened(), SECOND)
     assert welcome(link, SECOND)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 
 from pound._engine.reach import addresses_of, troubles_of
 
 
 def reason_of(endpoint: str, answers: bool = False, own_context: bool = False) -> str:
-    (trouble,) = troubles_of([endpoint], answers, own_context)
+    (trouble,) = troubles_of([endpoint], answers, own_context, False)
     assert trouble.sentence == f"{trouble.reason} ({endpoint})"
     return trouble.reason
 
@@ -51,9 +54,51 @@ def test_whatever_listens_is_uncertain() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         for answers, words in ((False, "nobody speaks ZeroMQ"), (True, "no broker of Pound")):
-            (trouble,) = troubles_of([endpoint], answers, False)
+            (trouble,) = troubles_of([endpoint], answers, False, False)
             assert words in trouble.reason
             assert not trouble.certain
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+@pytest.mark.parametrize("curve", [False, True])
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_greeting_says_whether_keys_are_wanted(
+    context: zmq.Context[Any], tmp_path: Path, transport: str, curve: bool, has_key: bool
+) -> None:
+    with context.socket(zmq.ROUTER) as router:
+        router.curve_server = curve
+        if curve:
+            router.curve_secretkey = zmq.curve_keypair()[1]
+        router.bind("tcp://127.0.0.1:*" if transport == "tcp" else f"ipc://{tmp_path}/it")
+        endpoint = router.last_endpoint.decode()
+        (trouble,) = troubles_of([endpoint], False, False, has_key)
+    assert trouble.foreign == (curve != has_key)
+    if trouble.foreign:
+        assert ("without a key" if curve else "without keys") in trouble.reason
+    else:
+        assert "no broker of Pound" in trouble.reason  # it does speak ZeroMQ
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n" * 9, b"\xff" + bytes(8) + b"\x7f\x01" + bytes(53)],
+    ids=["nothing", "HTTP", "an old version"],
+)
+def test_what_is_no_greeting_says_nothing(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(said)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        (trouble,) = troubles_of([endpoint], False, False, False)
+        answering.join()
+    assert not trouble.foreign
+    assert "nobody speaks ZeroMQ" in trouble.reason
 
 
 def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.MonkeyPatch) -> None:

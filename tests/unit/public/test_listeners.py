@@ -145,6 +145,8 @@ def test_curve_needs_keys() -> None:
         ('endpoint = "ipc://*"\nmode = "0600"', "are of ipc://PATH"),
         ('endpoint = "tcp://127.0.0.1:1"\nowner = "a"', "are of ipc://PATH"),
         ('endpoint = "inproc://a"\nsecurity = "curve"', "inproc stays inside a process"),
+        ('endpoint = "inproc://a"\nroles = ["client"]', "peers of inproc are this program itself"),
+        ('endpoint = "inproc://a"\ndialects = ["pnd"]', "bind tcp:// or ipc:// where less"),
     ],
 )
 def test_bad_tables_are_refused_with_number_reason_and_file(
