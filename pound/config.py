@@ -429,7 +429,7 @@ def _read_file(path: Path) -> dict[str, object]:
         values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one, too
         raise ConfigError(f"{path} is not TOML: {error}") from None
     _check_names(values, str(path))
     return values

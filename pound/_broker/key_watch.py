@@ -1,25 +1,28 @@
 """The peers' file while a broker runs: it is read again when it changes, or when somebody asks.
 
-What cannot be read, or is wrong, changes nothing: the broker goes on with the peers that it has.
+What cannot be read, or is wrong, changes nothing: the broker goes on with the peers that it has,
+and tries again. A file counts as changed once two looks in a row see the same: most editors empty a
+file before they write it, and an empty file is a sound one that knows nobody.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pound._logging import LOGGER, log_event
-from pound.errors import ConfigError
 from pound.security.keyring import PEERS_FILE, KeyDirectory
 from pound.security.keytable import Keytable
 from pound.security.tables import Tables
 
-POLL_S = 0.5
+POLL_S = 0.25
+AGAIN_S = 5.0  # after a failure: its cause may have been a lack of descriptors or memory
+
+Signature = tuple[int, ...] | None
 
 
 class KeyWatch:
@@ -40,7 +43,7 @@ class KeyWatch:
         self._tables = Tables()
         self._lock = threading.Lock()
         self._seen = self._signature()
-        self._faulty: tuple[str, str] | None = None
+        self._faulty = ""  # why the file could not be read last
         self._ended = threading.Event()
         self._give: Callable[[Keytable], None] | None = None
 
@@ -72,43 +75,43 @@ class KeyWatch:
     def reload(self) -> None:
         """Read the file, and give its table away; raise ConfigError if it is wrong."""
         with self._lock:
-            self._seen = self._signature()
-            self._read()
+            self._read(self._signature())
 
     def _run(self) -> None:
+        before = self._seen
+        failed_at = 0.0
         while not self._ended.wait(POLL_S):
             signature = self._signature()
-            if signature != self._seen:
-                with self._lock, contextlib.suppress(ConfigError):
-                    self._seen = signature
-                    self._read()
+            settled, before = signature == before, signature
+            again = self._faulty and time.monotonic() - failed_at >= AGAIN_S
+            if not settled or not (again or signature != self._seen):
+                continue
+            try:
+                with self._lock:
+                    self._read(signature)
+            except Exception:  # it is logged; a watch that ends would let the revoked stay
+                failed_at = time.monotonic()
 
-    def _read(self) -> None:
+    def _read(self, signature: Signature) -> None:
+        """Give away what the file says, or log that it can't be read; `signature` is its own."""
+        self._seen = signature
         try:
             table = self.table()
-        except ConfigError as error:
-            self._report(str(error))
+        except Exception as error:
+            self._report(str(error) or type(error).__name__)
             raise
-        self._faulty = None
+        self._faulty = ""
         if self._give is not None:
             self._give(table)
 
     def _report(self, error: str) -> None:
-        """Log a faulty file, once for each content."""
-        content = ""
-        with contextlib.suppress(OSError):
-            content = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        if self._faulty != (content, error):
-            self._faulty = (content, error)
-            log_event(
-                LOGGER,
-                logging.ERROR,
-                "keys not read",
-                path=str(self._path),
-                error=error,
-            )
+        """Log why the file can't be read, once for each reason."""
+        if self._faulty == error:
+            return
+        self._faulty = error
+        log_event(LOGGER, logging.ERROR, "keys not read", path=str(self._path), error=error)
 
-    def _signature(self) -> tuple[int, ...] | None:
+    def _signature(self) -> Signature:
         """Return what changes with the file; None: it is not there."""
         try:
             status = os.stat(self._path)

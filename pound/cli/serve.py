@@ -78,7 +78,7 @@ def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
 def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
     """Return the exit code once the broker has ended or a signal came."""
     while (word := next_word(events)) == RELOAD:
-        with contextlib.suppress(pound.PoundError):  # it was logged
+        with contextlib.suppress(Exception):  # it was logged, and the peers stay as they are
             broker.reload_keys()
     if word == ENDED:
         log_event(LOGGER, logging.ERROR, "broker ended by itself")

@@ -90,7 +90,7 @@ def parsed(text: str) -> dict[str, Any]:
     """Return what a file says; raise ConfigError if it is no TOML."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also for an integer of thousands of digits
         raise ConfigError(f"is not TOML: {error}") from None
 
 

@@ -56,8 +56,7 @@ ELSEWHERE = {  # event → the test that drives it
     "handshakes cut": DOOR + "test_the_oldest_of_too_many_handshakes_are_cut",
     "keys read": DOOR + "test_sighup_has_the_keys_read_again",
     "keys not read": DOOR + "test_a_faulty_file_changes_nothing_and_is_logged_once",
-    "descriptors short": HOST
-    + "test_with_no_descriptor_left_it_says_so_and_waits_and_answers_its_operator",
+    "descriptors short": HOST + "test_with_no_descriptor_left_it_says_so_and_answers_its_operator",
     "engine failed": "tests/chaos/test_memory.py::"
     + "test_a_client_without_memory_for_a_request_says_so_and_ends",
     "signal ignored": HOST + "test_signals_that_mean_nothing_end_no_broker",

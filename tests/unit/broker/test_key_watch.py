@@ -1,0 +1,123 @@
+"""The watch of the peers' file: whatever becomes of the file, a later revocation counts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pound._broker import key_watch
+from pound._broker.key_watch import KeyWatch
+from pound.errors import ConfigError
+from pound.security.curve import new_pair
+from pound.security.keyring import KeyDirectory, Keyring
+from pound.security.peer import Peer
+from tests.support import wait_until
+
+LONG_INTEGER = f"x = {'9' * 5000}\n"
+
+
+class Watched:
+    """A directory of keys with a peer, and a watch that notes the tables that it gives away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = KeyDirectory(folder / "keys")
+        self.pair = self.directory.init()
+        self.directory.add(Peer(name="eve", key=new_pair().public, roles=("client",)))
+        self.peers = folder / "keys" / "peers.toml"
+        self.watch = KeyWatch(str(folder / "keys"), self.pair.public)
+        self.given: list[Keyring] = []
+
+    def start(self) -> None:
+        self.watch.table()
+        self.watch.start(lambda _: self.given.append(self.directory.keyring()))
+
+    def take_back(self, text: str) -> None:
+        """Put the file back and revoke eve: the watch must see it."""
+        self.peers.unlink(missing_ok=True)
+        self.peers.write_text(text)
+        self.directory.revoke("eve")
+        wait_until(lambda: self.given and not self.given[-1].peers)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    monkeypatch.setattr(key_watch, "AGAIN_S", 0.1)
+    made = Watched(tmp_path)
+    yield made
+    made.watch.stop()
+
+
+def reported(caplog: Any) -> Callable[[], bool]:
+    return lambda: any("keys not read" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("text", ["peers = 3\n", LONG_INTEGER, ""], ids=["fault", "long", "empty"])
+def test_a_faulty_file_ends_no_watch(watched: Watched, caplog: Any, text: str) -> None:
+    watched.start()
+    good = watched.peers.read_text()
+    watched.peers.write_text(text)
+    if text:
+        wait_until(reported(caplog))
+    watched.take_back(good)
+
+
+def test_a_fifo_in_its_place_holds_nobody_up(watched: Watched, caplog: Any) -> None:
+    watched.start()
+    good = watched.peers.read_text()
+    watched.peers.unlink()
+    os.mkfifo(watched.peers)
+    wait_until(reported(caplog))
+    with pytest.raises(ConfigError, match="not a regular file"):
+        watched.watch.reload()
+    watched.take_back(good)
+
+
+@pytest.mark.parametrize("error", [ConfigError("too many open files"), MemoryError()], ids=str)
+def test_what_failed_once_is_tried_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The file does not change again: that it could not be read had another cause."""
+    watched.start()
+    read = watched.watch.table
+    failed = threading.Event()
+
+    def table() -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise error
+        return read()
+
+    monkeypatch.setattr(watched.watch, "table", table)
+    watched.directory.revoke("eve")
+    wait_until(lambda: watched.given and not watched.given[-1].peers)
+    assert failed.is_set()
+
+
+def test_a_file_that_is_being_written_is_not_taken(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It differs at each look, until its writer is done."""
+    looks = iter(range(1, 6))
+    last = [0]
+
+    def signature() -> tuple[int, ...]:
+        last[0] = next(looks, last[0])
+        return (last[0],)
+
+    read_at: list[int] = []
+    read = watched.watch.table
+
+    def table() -> Any:
+        read_at.append(last[0])
+        return read()
+
+    watched.start()
+    monkeypatch.setattr(watched.watch, "_signature", signature)
+    monkeypatch.setattr(watched.watch, "table", table)
+    wait_until(lambda: read_at)
+    assert read_at == [5]
