@@ -22,6 +22,7 @@ from .curve import Pair, checked_key, new_pair
 from .names import SIDES
 from .peer import Peer, checked_name
 from .reach import checked_endpoints
+from .tables import Tables
 
 BROKER_FILE, PEERS_FILE = "broker.toml", "peers.toml"
 SECTIONS = (*SIDES, "peers", "revoked")
@@ -227,8 +228,16 @@ class KeyDirectory:
                 raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
             text = self._settled(text, broker)
             keyring = self._parsed(text, broker)
+            self._check_fits(keyring)
             files.replace(self.path / PEERS_FILE, text)
         return keyring
+
+    def _check_fits(self, keyring: Keyring) -> None:
+        """Raise ConfigError for what no broker takes: it would go on with the peers before."""
+        try:
+            Tables().build(keyring)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
 
     def _text(self) -> str:
         return files.read(self.path / PEERS_FILE, secret=False)

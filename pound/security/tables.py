@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 from zmq.utils import z85
 
-from .keyring import Keyring
 from .keytable import NEVER, ROLE_BITS, Keytable
 from .peer import Peer
+
+if TYPE_CHECKING:
+    from .keyring import Keyring
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 EARLIEST = -(2**63)  # ns: what a table can hold
@@ -26,13 +29,21 @@ class Tables:
         self._serials: dict[tuple[str, str], int] = {}
 
     def build(self, keyring: Keyring) -> Keytable:
-        """Return the table of a keyring.
+        """Return the table of a keyring; one that can't be built uses up no number.
 
         Raises
         ------
         ConfigError
             It is more than a table holds, or than a broker gives numbers for while it lives.
         """
+        before = self._numbers.copy(), self._serials.copy()
+        try:
+            return self._built(keyring)
+        except BaseException:
+            self._numbers, self._serials = before
+            raise
+
+    def _built(self, keyring: Keyring) -> Keytable:
         table = Keytable()
         grants: dict[tuple[bytes, ...], int] = {}
 

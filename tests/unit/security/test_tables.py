@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from zmq.utils import z85
 
 from pound.errors import ConfigError
-from pound.security.keyring import Keyring
+from pound.security import edits
+from pound.security.keyring import KeyDirectory, Keyring
 from pound.security.keytable import NEVER, ROLE_BITS, Keytable
 from pound.security.peer import Peer
 from pound.security.tables import Tables
@@ -171,3 +173,36 @@ def test_what_is_wrong_with_a_put_raises() -> None:
         table.put_key(b"short", 0, 1, NEVER)
     with pytest.raises(ValueError, match="not for this table"):
         table.put_key(bytes(32), 0, 1, NEVER)
+
+
+def crowd(count: int) -> list[Peer]:
+    """Return peers with a service of their own each: more sets than a table holds."""
+    return [
+        Peer(
+            name=f"p{number}",
+            key=z85.encode(number.to_bytes(32, "big")).decode(),
+            roles=("client",),
+            services=(f"s{number}",),
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def test_a_keyring_that_is_refused_uses_up_no_number() -> None:
+    tables = Tables()
+    with pytest.raises(ConfigError, match="too many sets of services"):
+        tables.build(ring(*crowd(4097)))
+    table = built(tables, ring(peer("alice", 0)))
+    assert found(table, 0) == (0, 1, NEVER)
+
+
+def test_a_command_writes_nothing_that_no_broker_takes(tmp_path: Path) -> None:
+    """The broker would go on with the peers before, so that nothing later counts, no revocation."""
+    directory = KeyDirectory(tmp_path / "keys")
+    directory.init()
+    text = directory.path / "peers.toml"
+    tables = "".join(edits.add("", each.name, each.table()) for each in crowd(4096))
+    text.write_text(tables)
+    with pytest.raises(ConfigError, match="too many sets of services"):
+        directory.add(crowd(4097)[-1])
+    assert text.read_text() == tables
