@@ -7,6 +7,7 @@ be held up by the reader of the log, or by a handler of the host's, and nothing 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -418,6 +419,9 @@ class Broker(Unpicklable):
 
     def _close(self, linger: int, context: zmq.Context[Any]) -> None:
         for socket in self._sockets:
+            # An event for a monitor that is gone would block libzmq's I/O thread, a host's, too.
+            with contextlib.suppress(zmq.ZMQError):
+                socket.disable_monitor()
             socket.close(linger)
         for monitor in self._monitors:
             monitor.close(0)

@@ -346,6 +346,28 @@ def test_a_broker_in_a_programs_context_has_its_door_there(
     assert outcome(context, broker.frontend_endpoints[0], STRANGER, keys.broker.public) == REFUSED
 
 
+def test_a_broker_that_ends_leaves_a_programs_context_at_work(
+    context: Any, guarded: Any, keys: Keys
+) -> None:
+    """libzmq's I/O thread is the program's: an event for a monitor that is gone would block it."""
+    pair = keys.enrol("alice")
+    broker = guarded(context=context)
+    peers = [context.socket(zmq.DEALER) for _ in range(30)]
+    for peer in peers:
+        peer.curve_serverkey = keys.broker.public.encode()
+        peer.curve_publickey, peer.curve_secretkey = pair.public.encode(), pair.secret.encode()
+        peer.connect(broker.frontend_endpoints[0])
+        peer.send(b"")
+    wait_until(lambda: broker.stats()["routes"])  # the others are shaking hands
+    broker.stop()
+    server, client = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    client.connect(f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}")
+    client.send(b"")
+    assert server.poll(10_000)
+    for socket in (*peers, server, client):
+        socket.close(0)
+
+
 # -- keys that change -------------------------------------------------------------------------
 
 
