@@ -76,7 +76,7 @@ demo: build      ## the main job on real files: kill a worker, lose nothing
 test: build build/probes ## all tests, short forms of the long ones: ten minutes
 	$(BIN)/python -m pytest
 
-quick: build build/probes ## unit tests without the linters and the site, side by side: half a minute
+quick: build build/probes ## unit tests without the linters and the site, side by side: under a minute
 	POUND_FUZZ_EXAMPLES=$(QUICK_EXAMPLES) $(BIN)/python -m pytest -n 4 tests/unit \
 		--ignore tests/unit/test_lint.py --ignore tests/unit/test_site.py
 

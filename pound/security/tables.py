@@ -69,9 +69,9 @@ class Tables:
                 peer.rate_per_second,
                 peer.burst,
             )
-            for key in peer.keys:
+            for key, end in peer.ends:
                 table.put_key(
-                    z85.decode(key), self._number(name), self._serial(name, key), _end(peer, key)
+                    z85.decode(key), self._number(name), self._serial(name, key), _ns(end)
                 )
         for key, name in keyring.revoked.items():
             table.put_revoked(z85.decode(key), self._number(name))
@@ -93,12 +93,9 @@ def _patterns(peer: Peer | None) -> tuple[bytes, ...]:
     return tuple(sorted({pattern.encode() for pattern in peer.services}))
 
 
-def _end(peer: Peer, key: str) -> int:
-    """Return when a key of a peer ends, ns since 1970."""
-    ends = [peer.expires, peer.next_until if key == peer.key else None]
-    return min((_ns(end) for end in ends if end is not None), default=NEVER)
-
-
-def _ns(moment: datetime.datetime) -> int:
+def _ns(moment: datetime.datetime | None) -> int:
+    """Return when a key ends, ns since 1970."""
+    if moment is None:
+        return NEVER
     ns = (moment - EPOCH) // datetime.timedelta(microseconds=1) * 1000
     return max(EARLIEST, min(ns, NEVER - 1))

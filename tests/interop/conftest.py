@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.interop.rig import QUICK, Rig
+from tests.interop.keyed import KeyedRig
+from tests.interop.rig import QUICK, Own, Rig
+from tests.peers.base import Peer
 from tests.support import WAIT_S, need
 
 PEERS = Path(__file__).parent.parent / "peers" / "c"
@@ -75,3 +77,14 @@ def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate(timeout=WAIT_S)
+
+
+@pytest.fixture
+def open_as(rig: KeyedRig, own: Own) -> Callable[..., Any]:
+    """``open_as(form, name, **settings)``: a peer of a form, with the key of a name."""
+
+    def make(form: type[Peer], name: str, **settings: Any) -> Any:
+        url = rig.backend if "Worker" in form.__name__ else rig.frontend
+        return own(rig.keys.form(form, name)(url, **settings))
+
+    return make

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import zmq
 
+import pound
 from pound.security import edits
 from pound.security.curve import Pair, new_pair
 from pound.security.keyring import PEERS_FILE, KeyDirectory
 from pound.security.peer import Peer as Enrolled
-from tests.interop.rig import Rig
+from tests.interop.rig import QUICK, Rig
 from tests.peers.base import Peer
 from tests.support import wait_until
 
@@ -74,3 +77,15 @@ class KeyedRig(Rig):
 
     def wait_rise(self, name: str, before: int, by: int = 1) -> None:
         self.wait_stat(name, before + by)
+
+
+@contextlib.contextmanager
+def serving(keys: Keys, **settings: Any) -> Iterator[KeyedRig]:
+    """Have a broker serve with these keys, quick timers and these settings."""
+    quick = QUICK.keys() - ({"frontend", "backend"} if "listen" in settings else set())
+    broker = pound.Broker(**{**{name: QUICK[name] for name in quick}, **settings}, keys=keys.path)
+    broker.start()
+    try:
+        yield KeyedRig(broker, keys)
+    finally:
+        broker.stop()

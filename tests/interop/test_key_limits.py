@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import pound
-from tests.interop.keyed import KeyedRig, Keys
-from tests.interop.rig import QUICK, Own
+from tests.interop.keyed import KeyedRig, Keys, serving
+from tests.interop.rig import Own
 from tests.peers.base import SilenceError
 from tests.peers.catalogue import BEAT
 from tests.peers.pnd_client import FailedError, PndClient
@@ -28,19 +28,10 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def guarded(keys: Keys) -> Any:
+def guarded(keys: Keys) -> Iterator[Callable[[], KeyedRig]]:
     """``guarded()``: a rig whose broker has read the keys as they are then."""
-    brokers: list[Any] = []
-
-    def start() -> KeyedRig:
-        broker = pound.Broker(**QUICK, keys=keys.path)
-        broker.start()
-        brokers.append(broker)
-        return KeyedRig(broker, keys)
-
-    yield start
-    for broker in brokers:
-        broker.stop()
+    with contextlib.ExitStack() as rigs:
+        yield lambda: rigs.enter_context(serving(keys))
 
 
 def client_of(rig: KeyedRig, own: Own, name: str) -> PndClient:

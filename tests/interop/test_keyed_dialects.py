@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.guarded import GuardedBroker
-from tests.interop.keyed import KeyedRig, Keys
-from tests.interop.rig import QUICK
+from tests.interop.keyed import KeyedRig, Keys, serving
 from tests.peers.base import Peer, Serving, digest
 from tests.peers.catalogue import CLIENTS, WORKERS
 
@@ -20,10 +18,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedRig]:
     """A broker that knows `guide`, a client and a worker of ``work``."""
     keys = Keys(tmp_path_factory.mktemp("keyed") / "keys")
     keys.add("guide", "client", "worker", services=("work",))
-    broker = GuardedBroker(**QUICK, keys=keys.path)
-    broker.start()
-    yield KeyedRig(broker, keys)
-    broker.stop()
+    with serving(keys) as rig:
+        yield rig
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ import pytest
 
 import pound
 from pound.security.credential import Credential
-from tests.interop.guarded import GuardedBroker
-from tests.interop.keyed import Keys
-from tests.interop.rig import QUICK
+from tests.interop.keyed import Keys, serving
 from tests.support import WAIT_S, wait_until
 
 HEARD_S = 2.0
@@ -28,15 +26,13 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def broker(keys: Keys) -> Iterator[GuardedBroker]:
-    broker = GuardedBroker(**QUICK, keys=keys.path)
-    broker.start()
-    yield broker
-    broker.stop()
+def broker(keys: Keys) -> Iterator[pound.Broker]:
+    with serving(keys) as rig:
+        yield rig.broker
 
 
 @pytest.fixture
-def credential(keys: Keys, broker: GuardedBroker) -> Callable[[str], Credential]:
+def credential(keys: Keys, broker: pound.Broker) -> Callable[[str], Credential]:
     def made(name: str) -> Credential:
         return Credential(
             name=name,
@@ -85,7 +81,7 @@ def test_who_is_enrolled_asks_and_answers(client: Any, worker: Any) -> None:
 
 
 def test_who_is_revoked_hears_it_and_who_is_enrolled_again_goes_on(
-    keys: Keys, broker: GuardedBroker, client: Any, worker: Any
+    keys: Keys, broker: pound.Broker, client: Any, worker: Any
 ) -> None:
     alice = client("alice")
     assert alice.wait_connected(WAIT_S)
@@ -102,7 +98,7 @@ def test_who_is_revoked_hears_it_and_who_is_enrolled_again_goes_on(
 
 
 def test_who_is_enrolled_late_comes_in_by_itself(
-    keys: Keys, broker: GuardedBroker, client: Any, worker: Any, credential: Any
+    keys: Keys, broker: pound.Broker, client: Any, worker: Any, credential: Any
 ) -> None:
     keys.add("forge", "worker")  # in the directory, and not yet at the broker
     forge = worker("forge", "work")
@@ -126,7 +122,7 @@ def test_a_worker_of_a_service_that_its_key_may_not_offer(worker: Any) -> None:
 
 
 def test_a_service_that_a_key_may_not_use(
-    keys: Keys, broker: GuardedBroker, client: Any, worker: Any
+    keys: Keys, broker: pound.Broker, client: Any, worker: Any
 ) -> None:
     keys.add("bob", "client", services=("img.*",))
     broker.reload_keys()

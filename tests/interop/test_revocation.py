@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.guarded import GuardedBroker
-from tests.interop.keyed import KeyedRig, Keys, lines_of
-from tests.interop.rig import DISCONNECTS, MDP_FORMS, QUICK, Own
+from tests.interop.keyed import KeyedRig, Keys, lines_of, serving
+from tests.interop.rig import DISCONNECTS, MDP_FORMS, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
 from tests.peers.pnd_client import FailedError, PndClient
@@ -38,22 +37,9 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def rig(keys: Keys) -> Any:
-    broker = GuardedBroker(**QUICK, keys=keys.path)
-    broker.start()
-    yield KeyedRig(broker, keys)
-    broker.stop()
-
-
-@pytest.fixture
-def open_as(rig: KeyedRig, own: Own) -> Callable[..., Any]:
-    """``open_as(form, name, **settings)``: a peer of a form, with the key of a name."""
-
-    def make(form: type[Peer], name: str, **settings: Any) -> Any:
-        url = rig.backend if "Worker" in form.__name__ else rig.frontend
-        return own(rig.keys.form(form, name)(url, **settings))
-
-    return make
+def rig(keys: Keys) -> Iterator[KeyedRig]:
+    with serving(keys) as rig:
+        yield rig
 
 
 Open = Callable[..., Any]

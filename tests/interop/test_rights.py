@@ -5,9 +5,10 @@ The peers are real libzmq sockets with CURVE keys, and raw ones where libzmq wou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,8 @@ import pytest
 import zmq
 
 import pound
-from pound._broker.names import DIALECTS
-from tests.interop.guarded import ALL_DIALECTS, ALL_ROLES, GuardedBroker
-from tests.interop.keyed import KeyedRig, Keys, lines_of
-from tests.interop.rig import QUICK, QUIET, Own
+from tests.interop.keyed import KeyedRig, Keys, lines_of, serving
+from tests.interop.rig import QUIET, WILDCARD, Own
 from tests.peers import pnd_wire as wire
 from tests.peers.base import Peer
 from tests.peers.dealer_client import BareClient, DealerClient
@@ -46,22 +45,9 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def rig(keys: Keys) -> Any:
-    broker = GuardedBroker(**QUICK, keys=keys.path)
-    broker.start()
-    yield KeyedRig(broker, keys)
-    broker.stop()
-
-
-@pytest.fixture
-def open_as(rig: KeyedRig, own: Own) -> Callable[..., Any]:
-    """``open_as(form, name, **settings)``: a peer of a form, with the key of a name."""
-
-    def make(form: type[Peer], name: str, **settings: Any) -> Any:
-        url = rig.backend if "Worker" in form.__name__ else rig.frontend
-        return own(rig.keys.form(form, name)(url, **settings))
-
-    return make
+def rig(keys: Keys) -> Iterator[KeyedRig]:
+    with serving(keys) as rig:
+        yield rig
 
 
 Open = Callable[..., Any]
@@ -440,26 +426,23 @@ def test_guide_worker_without_the_role(rig: KeyedRig, open_as: Open, form: type[
 
 
 @pytest.fixture
-def listening(keys: Keys) -> Any:
-    """``listening(*listeners, **settings)``: a rig with other listeners."""
-    brokers: list[GuardedBroker] = []
+def listening(keys: Keys) -> Iterator[Callable[..., KeyedRig]]:
+    """``listening(frontend, backend)``: a rig with a listener for each, of these settings."""
+    with contextlib.ExitStack() as rigs:
 
-    def start(*listeners: tuple[bool, int, int], **settings: Any) -> KeyedRig:
-        broker = GuardedBroker(**{**QUICK, **settings}, keys=keys.path, listeners=listeners)
-        brokers.append(broker)
-        broker.start()
-        return KeyedRig(broker, keys)
+        def start(frontend: dict[str, Any], backend: dict[str, Any]) -> KeyedRig:
+            sides = {"frontend": frontend, "backend": backend}
+            listen = [pound.Listener(WILDCARD[0], side=side, **sides[side]) for side in sides]
+            return rigs.enter_context(serving(keys, listen=listen))
 
-    yield start
-    for broker in brokers:
-        broker.stop()
-
-
-CLIENT, WORKER, OPERATOR = 1, 2, 4
+        yield start
 
 
 def test_listener_without_keys_has_roles(listening: Any, own: Own) -> None:
-    rig = listening((False, CLIENT, ALL_DIALECTS), (False, WORKER | OPERATOR, ALL_DIALECTS))
+    rig = listening(
+        {"security": "none", "roles": ("client",)},
+        {"security": "none", "roles": ("worker", "operator")},
+    )
     worker = own(PndWorker(rig.backend, service=b"work"))
     rig.ready(worker)
     client = own(PndClient(rig.frontend, service=b"work"))
@@ -474,7 +457,7 @@ def test_listener_without_keys_has_roles(listening: Any, own: Own) -> None:
 
 def test_key_at_a_listener_without_its_role(listening: Any, own: Own) -> None:
     """`both` is let in for one of its roles, and has no other here."""
-    rig = listening((True, CLIENT, ALL_DIALECTS), (True, WORKER, ALL_DIALECTS))
+    rig = listening({"roles": ("client",)}, {"roles": ("worker",)})
     peer = own(rig.keys.form(Peer, "both")(rig.frontend))
     peer.send(wire.packet(os.urandom(16), [wire.ready(1, [b"work"])]))
     assert [(id, code) for id, code, _ in errors_of(peer)] == [(0, UNAUTHENTICATED)]
@@ -482,8 +465,7 @@ def test_key_at_a_listener_without_its_role(listening: Any, own: Own) -> None:
 
 
 def test_dialect_that_a_listener_does_not_take(listening: Any, own: Own) -> None:
-    pnd = 1 << DIALECTS.index("pnd")
-    rig = listening((True, ALL_ROLES, ALL_DIALECTS & ~pnd), (True, ALL_ROLES, pnd))
+    rig = listening({"dialects": ("plain", "ppp", "mdp")}, {"dialects": ("pnd",)})
     peer = own(rig.keys.form(Peer, "alice")(rig.frontend))
     peer.send(wire.packet(os.urandom(16), [wire.request(3, [b"q"], b"work")]))
     ((id, code, text),) = errors_of(peer)
@@ -501,15 +483,14 @@ def test_dialect_that_a_listener_does_not_take(listening: Any, own: Own) -> None
     assert bare.take() == [b"a"]
 
 
-def test_inproc_needs_no_key(listening: Any, own: Own) -> None:
+def test_inproc_needs_no_key(keys: Keys, own: Own) -> None:
     name = "inproc://rights"
     context: zmq.Context[Any] = zmq.Context.instance()
-    both = ((True, ALL_ROLES, ALL_DIALECTS),) * 2
-    rig = listening(*both, frontend=(name,), context=context)
-    rig.ready(own(rig.keys.form(PndWorker, "anvil")(rig.backend, service=b"work")))
-    with pound.Client(name, context=context) as client:
-        assert b"uptime_ms" in client.request("pound.status", b"")
-    assert rig.stat("denied") == 0
+    with serving(keys, frontend=(name,), context=context) as rig:
+        rig.ready(own(rig.keys.form(PndWorker, "anvil")(rig.backend, service=b"work")))
+        with pound.Client(name, context=context) as client:
+            assert b"uptime_ms" in client.request("pound.status", b"")
+        assert rig.stat("denied") == 0
 
 
 # ---- the log ----
