@@ -28,6 +28,7 @@ PAGES = {
     "Project": ("HACKING.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
 }  # fmt: skip
 FRONT = "README.md"
+RENAMED = {"SECURITY.md": "security-policy.md"}  # where docs/ has a page of that name
 EXAMPLES = "examples"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -43,8 +44,10 @@ def pages() -> dict[str, str]:
         folder, _, name = path.rpartition("/")
         if path == EXAMPLES:
             found[path] = f"{EXAMPLES}.md"
+        elif name == "README.md":
+            found[path] = f"{folder.replace('/', '-')}.md"
         else:
-            found[path] = f"{folder.replace('/', '-')}.md" if name == "README.md" else name.lower()
+            found[path] = RENAMED.get(path, name.lower())
     return found
 
 

@@ -524,7 +524,8 @@ cdef void expire(client_state_t *a, engine_t *e, uint32_t r, int64_t now) noexce
     fail(a, r, CODE_DEADLINE_EXCEEDED, why)
 
 
-# client_tick ends what is past its deadline, and all if no broker lets us in, brings refused requests back and logs long waits.
+# client_tick ends what is past its deadline, and all if no broker lets us in, brings refused
+# requests back and logs long waits.
 cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef requests_t *q = &a.requests

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from pound._zmq.libzmq cimport (
     ZMQ_CURVE_PUBLICKEY, ZMQ_CURVE_SECRETKEY, ZMQ_CURVE_SERVERKEY, zmq)
 from .link cimport (
-    DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD)
+    DENIED_HANDSHAKE, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD)
 
 cdef extern from *:
     """

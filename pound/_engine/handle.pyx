@@ -34,8 +34,8 @@ from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
     LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED,
     LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DENIED,
-    MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_take,
-    mailbox_wait, released_drop)
+    MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop,
+    mailbox_free, mailbox_init, mailbox_take, mailbox_wait, released_drop)
 from .outbox cimport outbox_free, outbox_init
 from .socket cimport socket_free, socket_init
 

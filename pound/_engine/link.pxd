@@ -52,8 +52,7 @@ cdef enum:
     DENIED_LASTS_MS = 10000    # a WELCOME that long before a denial: it counts as the first
     MS = 1000000               # in ns
     FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
-    FAILURES_KNOWN_MAX = 100   # the same, when a broker let us in before: it may be restarted
-                               # behind what accepts connections for it
+    FAILURES_KNOWN_MAX = 100   # the same if a broker let us in before: a proxy may accept for it
     ACTIONS_MAX = 8            # of one event
 
 cdef enum link_action:

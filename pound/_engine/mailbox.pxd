@@ -29,7 +29,7 @@ cdef enum mail_kind:
     MAIL_CONNECTED           # a broker has welcomed us
     MAIL_DISCONNECTED
     MAIL_CLOSED              # the engine has ended; nothing follows in its main mailbox
-    MAIL_DENIED              # no endpoint lets us in: code, sentence in `body`; code 0: not any more
+    MAIL_DENIED              # no endpoint lets us in: code, sentence in `body`; 0: not any more
     MAIL_ALONE               # no broker has welcomed us: number (ms), code (a connection stands)
 
 cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOGS of handle.pyx

@@ -101,7 +101,11 @@ cdef void open(link_socket_t *s, int64_t now) noexcept nogil:
     s.fd = descriptor(s.socket)
     s.readable = 1
     s.outbox.touched = 1
-    if curve_configure(&s.key, s.socket) or watch_start(s) or zmq.connect(s.socket, endpoint_target(&s.link.endpoints)):
+    if (
+        curve_configure(&s.key, s.socket)
+        or watch_start(s)
+        or zmq.connect(s.socket, endpoint_target(&s.link.endpoints))
+    ):
         log_failure(s)
     s.monitor_readable = s.monitor != NULL
 

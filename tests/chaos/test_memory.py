@@ -379,7 +379,8 @@ while not any(pathlib.Path(os.environ["SCARCE"]).read_bytes()[:4]):
 try:
     client.request("pound.status", [bytes(5000)] * 65, timeout=20)
 except pound.ClosedError as error:
-    sys.exit(str(error))
+    print(error, flush=True)
+    sys.exit(1)
 """
     process = spawn([sys.executable, "-c", program], clean_environ(**scarcity.environ))
     wait_until(lambda: "ready" in process.stdout)
@@ -387,4 +388,4 @@ except pound.ClosedError as error:
     assert process.wait() == 1
     said = 'CRITICAL engine failed error="its engine failed: no memory"'
     assert said in process.stderr
-    assert "its engine failed: no memory" in process.stderr.splitlines()
+    assert "its engine failed: no memory" in process.stdout.splitlines()

@@ -53,7 +53,7 @@ COPIES = {
             "tests.simulation", "--no-audit", "--steps", "500",
             "--dispatcher", "planted_dispatcher",
         ),
-        patience_s=4,
+        patience_s=12,
     ),
     "link": Copy(
         link_plants.PLANTS,

@@ -392,7 +392,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
         broker.expect(HELLO)
         for frame in (b"PND\x02", b"PND\x01short", b"PND\x01short too"):
             broker._router.send_multipart([broker.route, frame])
-        broker.say(record(5, 0, b"\x10\0\0\0\0\0\0\0", [b"no\nentry"]))
+        broker.say(record(5, 0, b"\x03\0\0\0\0\0\0\0", [b"no\nentry"]))
         broker.say(welcome())
         broker.say(bye(0))
         broker.expect(HELLO)
@@ -403,7 +403,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
     assert [str(entry.msg) for entry in caplog.records] == [
         'malformed packet dropped error="version at byte 0"',
         'malformed packet dropped error="short at byte 0"',
-        r"refused code=16 words=no\x0aentry error=Unauthenticated",
+        r"refused code=3 words=no\x0aentry error=InvalidRequest",
         f"broker found endpoint={broker.endpoint}",
         f'broker lost endpoint={broker.endpoint} reason="unknown to it"',
         "epoch changed stale=1",

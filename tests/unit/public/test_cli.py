@@ -299,7 +299,7 @@ def endpoints_of(command: str, monkeypatch: pytest.MonkeyPatch, *arguments: str)
     seen: list[Any] = []
 
     @contextmanager
-    def connect(endpoints: Any) -> Iterator[Any]:
+    def connect(endpoints: Any, *_: Any) -> Iterator[Any]:
         seen.append(endpoints)
         raise pound.ClosedError("enough")
         yield
