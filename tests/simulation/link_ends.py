@@ -83,7 +83,7 @@ class Socket:
     def _deny(self, denial: str, now: int) -> None:
         """The handshake ends: for good, unless nobody says why."""
         self.next_try, self.interval = NEVER, RETRY_NS
-        if denial == "handshake":
+        if denial in ("handshake", "foreign"):
             self.events.extend(("failed", "disconnected", "refused"))
             self.next_try = now + RETRY_NS
         else:
@@ -154,7 +154,10 @@ class End:
         self.beats_by = NEVER
         self.least = GREETING_NS  # until the next greeting
         self.failures = self.denials = self.verdicts = 0
-        self.denied_at, self.away_until = -NEVER, -NEVER
+        self.let_in_at = self.denied_at = self.away_until = -NEVER
+        self.at = 0  # the endpoint in use
+        self.looks: deque[tuple[int, int]] = deque()  # when one ends, at which endpoint
+        self.foreign: set[int] = set()  # endpoints that want the other mechanism
         self.barred_at = -NEVER  # when it was last
         self.welcomed = False  # before the last record
         self.found = False
@@ -182,7 +185,7 @@ class End:
     # -- the shell
 
     def due(self) -> int:
-        at = min(self.wakes_at, self.asks_at)
+        at = min(self.wakes_at, self.asks_at, *(at for at, _ in self.looks))
         if self.socket is not None:
             at = min(at, self.socket.due(self.world.now))
         return max(at, self.stalled_until)
@@ -198,6 +201,7 @@ class End:
         self.rules.wake(self.planned, now)
         self._program()
         self._watch(now)
+        self._look(now)
         self._read(now)
         before, reopens = self.rules.lives, self.rules.reopens
         self.rules.tick(now)
@@ -245,6 +249,8 @@ class End:
             elif event == "failed":
                 self._failed(now)
             else:
+                if event == "connected":
+                    self.foreign.discard(self.at)
                 getattr(self.rules, event)(now)
             self.act()
             leaves = event == "refused" and socket.first and self.world.others(self.endpoints)
@@ -288,20 +294,38 @@ class End:
         elif kind == "done":
             self.open.pop(values[0], None)
 
+    def _look(self, now: int) -> None:
+        """The looks that end now tell what an endpoint wants."""
+        while self.looks and self.looks[0][0] <= now:
+            _, at = self.looks.popleft()
+            foreign = self.world.denials.get((self.brokers[at], self)) == "foreign"
+            (self.foreign.add if foreign else self.foreign.discard)(at)
+            if foreign and at == self.at and self.socket is not None and not self.rules.up:
+                self._denied("looked", now)
+            else:
+                self.rules.looked(at, foreign, now)
+            self.act()
+
     def _failed(self, now: int) -> None:
-        if self.failures >= (FAILURES_KNOWN_MAX if self.epoch else FAILURES_MAX):
+        if not self.looks:
+            self.looks.append((now + self.world.rng.choice((MS, 300 * MS, 2 * SECOND)), self.at))
+        if self.at in self.foreign:
+            self._denied("foreign", now)
+        elif self.failures >= (FAILURES_KNOWN_MAX if self.epoch else FAILURES_MAX):
             self._denied("handshake", now)
         else:
             self.rules.failed(True, now)
 
     def _denied(self, denial: str, now: int) -> None:
-        if self.welcomed_at > self.denied_at and now - self.welcomed_at >= DENIED_LASTS_NS:
+        if self.let_in_at > self.denied_at and now - self.let_in_at >= DENIED_LASTS_NS:
             self.denials = self.verdicts = 0
         self.denied_at = now
         self.denials += 1
         self.verdicts = 0 if denial == "now" else self.verdicts + 1
-        if denial == "handshake":
+        if denial in ("handshake", "foreign"):
             self.rules.failed(True, now)
+        elif denial == "looked":
+            self.rules.looked(self.at, True, now)
         else:
             self.rules.denied(denial, now)
         rounds, rest = divmod(self.denials, len(self.endpoints))
@@ -318,9 +342,12 @@ class End:
         self.least = min(self.least, 0 if self.welcomed else PAUSE_NS)
 
     def _welcome(self, now: int, heartbeat_ms: int, liveness: int, limits: Any) -> None:
+        anew = not self.rules.welcomed
         if not self.rules.welcome(heartbeat_ms, liveness, limits, now):
             return
         self.welcomed_at = now
+        if anew:
+            self.let_in_at = now
         told = heartbeat_ms * MS or self.heartbeat
         heartbeat = min(self.heartbeat, told)
         self.rates = (heartbeat, told * liveness if self.follows else heartbeat * self.liveness)
@@ -387,8 +414,9 @@ class End:
 
     def act(self) -> None:
         now = self.world.now
-        for kind, _, reason, brief in self.rules.actions():
+        for kind, endpoint, reason, brief in self.rules.actions():
             if kind == "open":
+                self.at = self.endpoints.index(endpoint)
                 self._open(now)
             elif kind == "close":
                 self._close()

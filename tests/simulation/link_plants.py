@@ -158,6 +158,18 @@ PLANTS = (
         "has_key and l.door.failures >= most",
         "0",
     ),
+    bug(
+        "an endpoint that wants the other mechanism is tried like any other",
+        "link_failed",
+        "l.endpoints.all[l.endpoints.at].foreign",
+        "0",
+    ),
+    bug(
+        "a look at one endpoint denies another",
+        "link_looked",
+        "endpoint == l.endpoints.at",
+        "1",
+    ),
     bug("no link is barred", "link_denied", "l.door.verdicts >= l.endpoints.count", "0", "uint8_t"),
     bug(
         "one denial bars a link",

@@ -70,6 +70,9 @@ class World:
             End(self, f"{'worker' if follows else 'client'}-{i}", follows, make)
             for i, follows in enumerate(kinds)
         ]
+        if self.denies and rng.random() < 0.3:  # none has ever let them in
+            denial = rng.choice(("handshake", "foreign"))
+            self.denials = {(broker, end): denial for broker in self.brokers for end in self.ends}
         self.turns = 0
 
     # -- places
@@ -195,7 +198,7 @@ class World:
             self.network.half_open(link, self.rng.choice((SECOND, 4700 * MS)))
 
     def _judge(self, broker: Broker, end: End, fault: str) -> None:
-        denials = ("key", "mechanism", "handshake", "record", "now")
+        denials = ("key", "mechanism", "handshake", "foreign", "record", "now")
         if fault == "enrol":
             self.denials.pop((broker, end), None)
         else:
