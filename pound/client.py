@@ -271,6 +271,7 @@ class Client(ClientBase[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        meta: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> Iterator[P]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
@@ -283,7 +284,7 @@ class Client(ClientBase[P]):
         window : int
             Requests open at once. Small ones travel together, so a window of some hundreds is
             several times as fast as one of 10.
-        timeout, priority
+        timeout, priority, meta
             Of each request, as in `request`.
         progress : bool
             Show a bar on stderr, if that is a terminal: how many answers have been taken, and how
@@ -302,7 +303,7 @@ class Client(ClientBase[P]):
         TypeError, ValueError
             An argument is not of its type or range.
         """
-        answers = Map(self._engine, service, bodies, window, timeout, priority)
+        answers = Map(self._engine, service, bodies, window, timeout, priority, meta)
         return shown(answers, bodies) if progress else answers
 
     def map_full(
@@ -313,13 +314,14 @@ class Client(ClientBase[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        meta: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> Iterator[Answer[P]]:
         """Ask as `map` does, for answers of any number of parts, with their META.
 
         Parameters
         ----------
-        service, bodies, window, timeout, priority, progress
+        service, bodies, window, timeout, priority, meta, progress
             As those of `map`.
 
         Returns
@@ -333,7 +335,7 @@ class Client(ClientBase[P]):
         TypeError, ValueError
             An argument is not of its type or range.
         """
-        answers = Map(self._engine, service, bodies, window, timeout, priority, full=True)
+        answers = Map(self._engine, service, bodies, window, timeout, priority, meta, full=True)
         return shown(answers, bodies) if progress else answers
 
     def stream(

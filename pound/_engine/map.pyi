@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 from typing_extensions import Self
@@ -16,6 +16,7 @@ class Map:
         window: int,
         timeout: float | None,
         priority: int,
+        meta: Mapping[str, str] | None,
         full: bool = False,
     ) -> Self: ...
     def __iter__(self) -> Self: ...

@@ -45,6 +45,8 @@ cdef class Map:
     timeout : float or None
         Seconds, of each request.
     priority : int
+    meta : dict of str to str, or None
+        Of each request.
     full : bool
         Whether answers come as `Answer`.
     """
@@ -52,7 +54,7 @@ cdef class Map:
     cdef ClientEngine engine
     cdef ReplyQueue box
     cdef object bodies             # None: exhausted
-    cdef object service, timeout, priority
+    cdef object service, timeout, priority, meta
     cdef uint8_t wants             # WANTS_BODY, or WANTS_ANSWER: META and several parts
     cdef uint32_t window
     cdef uint32_t fill             # free places of the window that are worth filling
@@ -65,7 +67,7 @@ cdef class Map:
     cdef bint busy                 # a thread is inside
 
     def __cinit__(
-        self, ClientEngine engine not None, service, bodies, window, timeout, priority,
+        self, ClientEngine engine not None, service, bodies, window, timeout, priority, meta,
         bint full=False,
     ):
         self.engine = engine
@@ -73,7 +75,7 @@ cdef class Map:
         if isinstance(bodies, (bytes, bytearray, memoryview, str)):
             raise TypeError(f"bodies is an iterable of bodies, not one {type(bodies).__name__}")
         self.service, self.bodies = service, iter(bodies)
-        self.timeout, self.priority = timeout, priority
+        self.timeout, self.priority, self.meta = timeout, priority, meta
         self.wants = WANTS_ANSWER if full else WANTS_BODY
         self.window = check_whole("window", window, 1, WINDOW_MAX)
         self.fill = max(1, self.window // FILLS)
@@ -168,7 +170,7 @@ cdef class Map:
                 if body is self:
                     self.bodies = None
                     break
-                submit_add(submit, <void *> (self.asked + i), body, None, self.wants)
+                submit_add(submit, <void *> (self.asked + i), body, self.meta, self.wants)
         except BaseException:
             submit_free(submit)
             raise

@@ -175,6 +175,7 @@ class Client(ClientBase[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        meta: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[P, None]:
         """Ask for the answer to each body; yield the answers in the order of the bodies.
@@ -186,7 +187,7 @@ class Client(ClientBase[P]):
             Read as answers are taken, at most `window` ahead.
         window : int
             Requests open at once.
-        timeout, priority
+        timeout, priority, meta
             Of each request, as in `request`.
         progress : bool
             Show a bar on stderr, as `pound.Client.map` does.
@@ -204,7 +205,7 @@ class Client(ClientBase[P]):
         TypeError, ValueError
             An argument is not of its type or range.
         """
-        return self._map(service, bodies, window, timeout, priority, progress, False)
+        return self._map(service, bodies, window, timeout, priority, meta, progress, False)
 
     def map_full(
         self,
@@ -214,13 +215,14 @@ class Client(ClientBase[P]):
         window: int = 64,
         timeout: float | None = None,
         priority: int = 0,
+        meta: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Answer[P], None]:
         """Ask as `map` does, for answers of any number of parts, with their META.
 
         Parameters
         ----------
-        service, bodies, window, timeout, priority, progress
+        service, bodies, window, timeout, priority, meta, progress
             As those of `map`.
 
         Returns
@@ -235,7 +237,7 @@ class Client(ClientBase[P]):
         TypeError, ValueError
             An argument is not of its type or range.
         """
-        return self._map(service, bodies, window, timeout, priority, progress, True)
+        return self._map(service, bodies, window, timeout, priority, meta, progress, True)
 
     def stream(
         self,
@@ -364,6 +366,7 @@ class Client(ClientBase[P]):
         window: int,
         timeout: float | None,
         priority: int,
+        meta: Mapping[str, str] | None,
         progress: bool,
         full: bool,
     ) -> AsyncGenerator[Any, None]:
@@ -371,7 +374,7 @@ class Client(ClientBase[P]):
         service_name(service)  # refused here, not at the first answer
 
         def ask(body: Body) -> asyncio.Future[Any]:
-            return self._ask(service, body, timeout, priority, None, full)
+            return self._ask(service, body, timeout, priority, meta, full)
 
         if isinstance(bodies, AsyncIterable):
             answers = _map_arriving(ask, bodies, window)

@@ -18,6 +18,7 @@ import click
 import pound
 from pound import _logging, aio
 from pound._base import signals as _signals
+from pound._engine.handlers import CAPACITY_MAX
 from pound.aio.worker import is_async
 from pound.cli.common import Seconds, connect_options, note_ignored
 from pound.config import keys
@@ -84,7 +85,7 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
 )
 @click.option(
     "--capacity",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(1, CAPACITY_MAX),
     default=1,
     show_default=True,
     help="Tasks held, and run, at once: in threads, or coroutines of one event loop.",

@@ -81,6 +81,8 @@ def test_meta_goes_both_ways(run, bench):
             answer = await client.request_full("meta", b"x", meta={"sent": "here"})
             assert answer == pound.Answer(b"x", {"got": "here"})
             assert await client.request("meta", b"x") == b"x"
+            answers = client.map_full("meta", [b"a", b"b"], meta={"sent": "each"})
+            assert [answer.meta async for answer in answers] == [{"got": "each"}] * 2
 
     run(main())
 

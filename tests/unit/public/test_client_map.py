@@ -13,6 +13,7 @@ import pytest
 import pound
 from tests.unit.reference_broker import (
     CANCEL,
+    META,
     REQUEST,
     WAIT_S,
     ReferenceBroker,
@@ -42,6 +43,16 @@ def answer(broker: ReferenceBroker, count: int) -> list[Said]:
     asked = [broker.expect(REQUEST) for _ in range(count)]
     broker.say(*(reply(said.id, said.parts[0]) for said in reversed(asked)))
     return asked
+
+
+@pytest.mark.parametrize("method", ["map", "map_full"])
+def test_the_meta_of_a_map_goes_with_each_request(client, broker, method):
+    thread, got = read_by_thread(getattr(client, method)("echo", [b"a", b"b"], meta={"k": "v"}))
+    asked = [broker.expect(REQUEST) for _ in range(2)]
+    assert [(said.flags, said.parts[0]) for said in asked] == [(META, b'{"k":"v"}')] * 2
+    broker.say(*(reply(said.id, said.parts[1]) for said in asked))
+    thread.join(WAIT_S)
+    assert [getattr(one, "body", one) for one in got] == [b"a", b"b"]
 
 
 def test_map_answers_in_order_and_reads_ahead_no_further_than_its_window(client, broker):
