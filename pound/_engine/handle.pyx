@@ -9,7 +9,7 @@ else came; where an event loop does that by `events()`, there is none.
 """
 
 from cpython.object cimport Py_TPFLAGS_HEAPTYPE
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -113,7 +113,10 @@ cdef class Engine:
     ) except -1:
         if mailbox_init(&self.mailbox, events_fd):
             raise OSError("no memory or no descriptor for the mailbox")
+        # All that __dealloc__ frees, before the first line of Python: a signal may raise in any.
         pthread_mutex_init(&self.e.lock, NULL)
+        outbox_init(&self.e.outbox, &self.e.link, &self.mailbox)
+        socket_init(&self.e.socket, &self.e.link, &self.e.outbox, &self.mailbox)
         self.e.main = &self.mailbox
         self.endpoints = endpoints
         self.context = context
@@ -375,6 +378,7 @@ cdef class Engine:
 cdef int link_make(Engine self, double heartbeat, object liveness, bint follows) except -1:
     cdef list encoded = [os.fsencode(endpoint) for endpoint in self.endpoints]
     cdef bytes session = os.urandom(SESSION_SIZE)
+    cdef uint64_t dice = int.from_bytes(os.urandom(8), "little")
     cdef int64_t heartbeat_ns = <int64_t>(min(heartbeat, HEARTBEAT_MAX) * 1e9)
     cdef const char **names = <const char **>calloc(len(encoded), sizeof(char *))
     cdef Py_ssize_t i
@@ -385,11 +389,8 @@ cdef int link_make(Engine self, double heartbeat, object liveness, bint follows)
         names[i] = <bytes>encoded[i]
     failed = link_init(
         &self.e.link, names, <uint32_t>len(encoded), heartbeat_ns,
-        <uint32_t>min(liveness, LIVENESS_MAX), follows, session,
-        int.from_bytes(os.urandom(8), "little"))
+        <uint32_t>min(liveness, LIVENESS_MAX), follows, session, dice)
     free(names)
-    outbox_init(&self.e.outbox, &self.e.link, &self.mailbox)
-    socket_init(&self.e.socket, &self.e.link, &self.e.outbox, &self.mailbox)
     if failed:
         raise MemoryError
     return 0
