@@ -66,19 +66,21 @@ cdef inline uint32_t index_guess(const index_t *x, uint64_t key) noexcept nogil:
     return NONE if x.cells == NULL else x.cells[key & x.mask]
 
 
-cdef inline uint32_t index_find(const index_t *x, keys_t keys, uint64_t key) noexcept nogil:
-    """index_find returns the item that has this key, or NONE."""
-    cdef uint32_t item = index_guess(x, key)
-    cdef uint32_t hash, at
-    if likely(item != NONE and key_of(keys, item) == key):
-        return item
-    if x.others.count == 0:
-        return NONE
-    hash = index_hash(x, key)
-    at = table_first(&x.others, hash)
+cdef inline uint32_t index_find_other(const index_t *x, keys_t keys, uint64_t key) noexcept nogil:
+    """index_find_other is the rare part of index_find: the key's cell has no item, or another."""
+    cdef uint32_t hash = index_hash(x, key)
+    cdef uint32_t at = table_first(&x.others, hash)
     while at != NONE and key_of(keys, x.others.cells[at].item) != key:
         at = table_next(&x.others, hash, at)
     return NONE if at == NONE else x.others.cells[at].item
+
+
+cdef inline uint32_t index_find(const index_t *x, keys_t keys, uint64_t key) noexcept nogil:
+    """index_find returns the item that has this key, or NONE."""
+    cdef uint32_t item = index_guess(x, key)
+    if likely(item != NONE and key_of(keys, item) == key):
+        return item
+    return index_find_other(x, keys, key) if unlikely(x.others.count > 0) else NONE
 
 
 cdef inline int index_grow(index_t *x, keys_t keys) noexcept nogil:

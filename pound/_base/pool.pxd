@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from .array cimport array_grow
 from .check cimport CHECK, POUND_CHECKS
-from .hints cimport fetch, likely
+from .hints cimport fetch, unlikely
 
 cdef enum:
     NONE = 0xFFFFFFFF        # no number
@@ -62,23 +62,28 @@ cdef inline bint pool_clear(const uint8_t *entity, size_t size) noexcept nogil:
     return True
 
 
+cdef inline uint32_t pool_take_fresh(pool_t *p, void **array, size_t size) noexcept nogil:
+    """pool_take_fresh is the rare part of pool_take: no number has been freed."""
+    if pool_reserve(p, array, size) < 0:
+        return NONE
+    memset(<uint8_t *> array[0] + p.fresh * size, 0, size)
+    p.fresh += 1
+    p.used += 1
+    return p.fresh - 1
+
+
 cdef inline uint32_t pool_take(pool_t *p, void **array, size_t size) noexcept nogil:
     """pool_take returns the number of a zeroed entity, or NONE when there is no memory."""
     cdef uint32_t number = p.free
     cdef uint8_t *entity
-    if likely(number != NONE):
-        entity = <uint8_t *> array[0] + number * size
-        p.free = (<uint32_t *> entity)[0]
-        (<uint32_t *> entity)[0] = 0
-        if POUND_CHECKS:
-            CHECK(pool_clear(entity, size), "entity %u was written to when it was free", number)
-        fetch(<uint8_t *> array[0] + p.free * size)
-    elif pool_reserve(p, array, size) == 0:
-        number = p.fresh
-        p.fresh += 1
-        memset(<uint8_t *> array[0] + number * size, 0, size)
-    else:
-        return NONE
+    if unlikely(number == NONE):
+        return pool_take_fresh(p, array, size)
+    entity = <uint8_t *> array[0] + number * size
+    p.free = (<uint32_t *> entity)[0]
+    (<uint32_t *> entity)[0] = 0
+    if POUND_CHECKS:
+        CHECK(pool_clear(entity, size), "entity %u was written to when it was free", number)
+    fetch(<uint8_t *> array[0] + p.free * size)
     p.used += 1
     return number
 

@@ -38,7 +38,7 @@ from libc.stdlib cimport calloc, free
 
 from pound._base.check cimport CHECK, POUND_CHECKS
 from pound._base.heap cimport heap_top
-from pound._base.hints cimport fetch
+from pound._base.hints cimport fetch, likely
 from pound._base.index cimport index_fetch, index_guess
 from pound._base.links cimport queue_append, queue_init
 from pound._base.pool cimport NONE, pool_take
@@ -233,8 +233,8 @@ cdef int disp_request(
         result = refusal(d, client, s, offer, bytes)
         d.counters.refused += result != REQ_ACCEPTED
         d.counters.refused_quota += result >= REQ_QUOTA_OPEN
-    if result == REQ_ACCEPTED:
-        if accept_reserve(d, s, offer) == 0:
+    if likely(result == REQ_ACCEPTED):
+        if likely(accept_reserve(d, s, offer) == 0):
             slot[0] = request_make(d, c, id, deadline)
         if slot[0] == NONE:
             result = REQ_NO_MEMORY

@@ -19,6 +19,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pound._base.array cimport array_room
 from pound._base.check cimport CHECK
+from pound._base.hints cimport unlikely
 from pound._base.pool cimport NONE, pool_give, pool_reserve, pool_take
 from pound._base.table cimport (
     mix, table_first, table_next, table_put, table_remove, table_reserve)
@@ -174,7 +175,7 @@ cdef inline int quota_refusal(
         result = account_refusal(&owner.account, &owner.limits.quota, bytes, d.now)
     if result != REQ_ACCEPTED:
         return result
-    if d.services[s].has_quota:
+    if unlikely(d.services[s].has_quota):
         stake = stake_find(d, client.owner, s)
     if stake == NULL:
         return REQ_ACCEPTED
@@ -192,7 +193,7 @@ cdef inline void quota_enter(
     if owner_known(d, client.owner):
         owner = &d.owners.at[client.owner]
         account_enter(&owner.account, &owner.limits.quota, bytes, d.now)
-    if d.services[s].has_quota:
+    if unlikely(d.services[s].has_quota):
         account_enter(
             &stake_of(d, client, s).account, &d.services[s].quota, bytes, d.now)
 
@@ -203,7 +204,7 @@ cdef inline void quota_leave(
     """quota_leave counts a request that is open no longer."""
     if owner_known(d, client.owner):
         account_leave(&d.owners.at[client.owner].account, bytes)
-    if d.services[s].has_quota:
+    if unlikely(d.services[s].has_quota):
         account_leave(&stake_find(d, client.owner, s).account, bytes)
 
 
