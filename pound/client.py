@@ -121,8 +121,9 @@ class Client(ClientBase[P]):
     def _made(self) -> None:
         self._engine = self._make(-1)
         del self._make
-        self._engine.start()
+        # Before the start: an interrupt may come right after it.
         self._close = weakref.finalize(self, _close, self._engine)
+        self._engine.start()
 
     # -- asking -----------------------------------------------------------------------------
 

@@ -93,7 +93,6 @@ class Worker(WorkerBase[Handler]):
     _coroutines = False
 
     def _made(self, calls: Mapping[str, Call]) -> None:
-        self._started = False
         self._engine = self._make(-1)
         del self._make
 
@@ -118,11 +117,14 @@ class Worker(WorkerBase[Handler]):
         Raises
         ------
         RuntimeError
-            It was started before; a worker serves once.
+            It was started before; a worker serves once. Or the machine has no more threads.
         """
-        self._engine.start()
-        self._started = True
-        atexit.register(self._stop_at_exit)
+        atexit.register(self._stop_at_exit)  # before the start: an interrupt may come right after
+        try:
+            self._engine.start()
+        finally:
+            if not self._engine.started:
+                atexit.unregister(self._stop_at_exit)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more tasks, finish the held ones, close.
@@ -138,7 +140,7 @@ class Worker(WorkerBase[Handler]):
             True if every task was finished and its answer sent; so it is when it was never started.
             False at once when a handler of this worker calls, whose own task is to be finished.
         """
-        if not self._started:
+        if not self._engine.started:
             return True
         seconds = self._drain_timeout if timeout is None else timeout
         self._engine.leave(seconds)

@@ -559,9 +559,12 @@ cdef class ClientEngine(Engine):
             free(look)
 
     def leave(self):
-        """Say BYE and finish; nothing if it has ended."""
+        """Say BYE and finish; nothing if it has ended, or has not begun."""
+        cdef engine_command_t *command
         self.check_fork()
-        cdef engine_command_t *command = <engine_command_t *> malloc(sizeof(engine_command_t))
+        if not self.started:
+            return
+        command = <engine_command_t *> malloc(sizeof(engine_command_t))
         if command == NULL:
             raise MemoryError
         command.run = run_leave

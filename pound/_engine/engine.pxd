@@ -74,6 +74,7 @@ cdef struct engine_t:
     int64_t alone_since                   # no broker has welcomed us since then
     int64_t look_at                       # when Python is asked to look why; FAR: there is one
     mail_t *last_mail                     # MAIL_CLOSED, made before anything else can fail
+    engine_command_t abandon              # of engine_abandon
 
 # engine_post has command.run called on the engine's thread, in order: 0; -1: the engine has ended
 # and the caller keeps the command. Any thread, no GIL needed.
@@ -89,5 +90,8 @@ cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
 cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept nogil
 # engine_denied is the code of the error that a link is barred for; its words are `socket.denial`.
 cdef uint16_t engine_denied(const engine_t *e) noexcept nogil
+# engine_abandon ends an engine whose start failed, if its thread runs, or once it does. Any thread;
+# once.
+cdef void engine_abandon(engine_t *e) noexcept nogil
 # engine_run turns until the end has finished, then closes everything: the body of the thread.
 cdef void engine_run(engine_t *e) noexcept nogil

@@ -84,6 +84,11 @@ cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept n
         free(looked)
 
 
+cdef void engine_abandon(engine_t *e) noexcept nogil:
+    e.abandon.run = run_abandon
+    engine_post(e, &e.abandon)
+
+
 cdef void engine_log(
     engine_t *e, uint16_t event, int64_t a, int64_t b, const char *text, uint32_t size
 ) noexcept nogil:
@@ -272,6 +277,11 @@ cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil:
     size = snprintf(to, room, b"%s", why)
     pthread_mutex_unlock(&e.lock)
     return size
+
+
+cdef void run_abandon(engine_t *e, engine_command_t *command) noexcept nogil:
+    if e.outbox.over == NULL:
+        e.outbox.over = b"its start was interrupted"
 
 
 cdef void finish(engine_t *e) noexcept nogil:

@@ -28,7 +28,8 @@ cdef class Engine:
     cdef object settled                   # another Event: there is something to say of `connected`
     cdef object looker                    # the thread that finds out why, or None
     cdef dict reported                    # endpoint: (reason, when it was logged)
-    cdef uint8_t started
+    cdef uint8_t begun                    # `start` was called
+    cdef readonly bint started            # it has started all threads; they may have ended since
     cdef uint8_t has_ended                # MAIL_CLOSED was taken: no more events will come
     # make readies the handle: `endpoints` are checked ones, tried in turn; context None: it makes
     # its own, and terminates it at its end; `follows`: it judges silence by the rates of WELCOME,
@@ -40,6 +41,8 @@ cdef class Engine:
         self, object endpoints, object context, double heartbeat, object liveness, bint follows,
         object logger, int events_fd, object key,
     ) except -1
+    # start_threads starts them; if it raises, those that run are made to end.
+    cdef int start_threads(self) except -1
     cdef int check(self) except -1        # ForkError in a child, ClosedError after the end
     # take_events takes all mails, logs what is to be logged, and returns the chain of the others.
     cdef mail_t *take_events(self)

@@ -28,7 +28,7 @@ from pound._base.wake cimport wake_close, wake_open
 from pound._wire.packets cimport SESSION_SIZE
 from .curve cimport curve_fill
 from .endpoints cimport endpoints_found
-from .engine cimport TROUBLE, engine_looked, engine_run, engine_trouble
+from .engine cimport TROUBLE, engine_abandon, engine_looked, engine_run, engine_trouble
 from .link cimport link_free, link_init
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
@@ -163,17 +163,19 @@ cdef class Engine:
     def start(self):
         """Make the wake pair and the context, and start the threads, once.
 
+        One that is interrupted has started nothing: what it had begun ends by itself.
+
         Raises
         ------
         RuntimeError
-            It was started before.
+            It was started before, or the machine has no more threads.
         ForkError
             This is a child process of the one that made it.
         OSError
             The process has too few descriptors left.
         """
         self.check_fork()
-        if self.started:
+        if self.begun:
             raise RuntimeError(f"this {self.noun} was started before; make a new one")
         check_descriptors(DESCRIPTORS_MIN, self.noun)
         if self.e.wake_in < 0 and wake_open(&self.e.wake_in, &self.e.wake_out):
@@ -181,10 +183,19 @@ cdef class Engine:
         if self.context is None:
             self.own_context = pyzmq.Context()
         self.e.socket.context = <void *><size_t>(self.own_context or self.context).underlying
-        self.thread.start()
+        self.begun = 1
+        try:
+            self.start_threads()
+        except BaseException:
+            engine_abandon(&self.e)
+            raise
         self.started = 1
+
+    cdef int start_threads(self) except -1:
+        self.thread.start()
         if self.events_thread is not None:
             self.events_thread.start()
+        return 0
 
     def _run(self):
         with nogil:

@@ -29,6 +29,7 @@ cdef class WorkerEngine(Engine):
     cdef int failed(self, held_task_t *task, object error) except -1
     cdef int release(self, held_task_t *task, object error) except -1
     cdef int check_body(self, body_t *body) except -1
+    cdef object handler_thread(self)
     cdef int spawn(self) except -1
     cdef Task handle_of(self, held_task_t *task)
 

@@ -99,23 +99,29 @@ cdef class WorkerEngine(Engine):
         Raises
         ------
         RuntimeError
-            It was started before.
+            It was started before, or the machine has no more threads.
         """
-        if not self.started:
+        if not self.begun:
             log_event(
                 LOGGER, logging.INFO, "connecting", endpoint=", ".join(self.endpoints),
                 services=", ".join(self.names))
         super().start()
+
+    cdef int start_threads(self) except -1:
+        Engine.start_threads(self)
         if self.w.handoff.fd < 0:
             self.w.handoff.threads.made = 1
-            self.spawn()
+            self.handler_thread().start()
+        return 0
 
     def leave(self, double seconds):
         """Take no more tasks, finish the held ones within `seconds`, then end."""
         self.check_fork()
         cdef double ns = max(seconds, 0.0) * SECOND
         cdef int64_t now = clock_ns()
-        if self.started and not self.e.closed and not self.drains:
+        if not self.started:
+            return
+        if not self.e.closed and not self.drains:
             self.drains = 1
             engine_log(&self.e, LOG_DRAINING, self.w.running.count, 0, NULL, 0)
         worker_leave(&self.w, FAR if ns >= <double>(FAR - now) else now + <int64_t>ns)
@@ -137,11 +143,14 @@ cdef class WorkerEngine(Engine):
 
     # -- handler threads --------------------------------------------------------------------
 
-    cdef int spawn(self) except -1:
+    cdef object handler_thread(self):
         name = f"pound-handler-{self.threads}"
         self.threads += 1
+        return threading.Thread(target=self.work, name=name, daemon=True)
+
+    cdef int spawn(self) except -1:
         try:
-            threading.Thread(target=self.work, name=name, daemon=True).start()
+            self.handler_thread().start()
         except RuntimeError:  # no more threads on this machine: those that are must do
             handoff_thread_lost(&self.w.handoff)
         return 0

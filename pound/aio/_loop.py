@@ -64,12 +64,17 @@ class Binding(Generic[E]):
         os.set_blocking(ring, False)
         try:
             self.engine = make(ring)
-            self.engine.start()
         except BaseException:
             os.close(self._out)
             os.close(ring)
             raise
+        # Before the start: an interrupt may come right after it.
         self._release = weakref.finalize(self, _release, self.engine, leave, self._out, ring)
+        try:
+            self.engine.start()
+        except BaseException:
+            self._release()
+            raise
         self._heard: threading.Event | None = None  # of a loop without readers
         self._listen()
 
