@@ -182,12 +182,14 @@ def test_listeners_of_both_kinds_stand_side_by_side(context: Any, guarded: Any, 
 class Handler:
     """A ZAP handler with a fault, and a ROUTER with the listener of a broker with keys."""
 
-    def __init__(self, answer: Callable[[list[bytes]], list[bytes] | None]) -> None:
+    def __init__(
+        self, answer: Callable[[list[bytes]], list[bytes] | None], handshake_ms: int = 6000
+    ) -> None:
         self.pair = new_pair()
         self.context: zmq.Context[Any] = zmq.Context()
         self.zap = door.bind_zap(self.context)
         self.router = self.context.socket(zmq.ROUTER)
-        self.router.handshake_ivl = 6000
+        self.router.handshake_ivl = handshake_ms
         listener = Listener(ANY, security="curve")
         door.secure(self.router, 0, listener, self.pair)
         self.router.bind(ANY)
@@ -218,9 +220,16 @@ def granted(request: list[bytes]) -> list[bytes]:
     return [b"1.0", request[1], b"200", b"", b"", b""]
 
 
-def late(request: list[bytes]) -> list[bytes]:
-    time.sleep(5)  # what is proved is that such an answer lets nobody in too early
-    return [b"1.0", request[1], b"400", b"", b"", b""]
+def late(delay_s: float, answered: list[float] | None = None) -> Callable[..., list[bytes]]:
+    """Give a handler that grants after a delay, and notes when."""
+
+    def answer(request: list[bytes]) -> list[bytes]:
+        time.sleep(delay_s)
+        if answered is not None:
+            answered.append(time.monotonic())
+        return granted(request)
+
+    return answer
 
 
 def hung(request: list[bytes]) -> list[bytes]:
@@ -231,7 +240,6 @@ def hung(request: list[bytes]) -> list[bytes]:
 FAULTS = {
     "killed": lambda request: None,
     "hung": hung,
-    "late": late,
     "no frames": lambda request: [b""],
     "too few frames": lambda request: granted(request)[:5],
     "too many frames": lambda request: [*granted(request), b""],
@@ -247,8 +255,7 @@ FAULTS = {
 def test_a_faulty_handler_lets_nobody_in(context: Any, fault: str) -> None:
     handler = Handler(FAULTS[fault])
     try:
-        wait_s = 6.5 if fault == "late" else 1.0
-        assert outcome(context, handler.endpoint, new_pair(), handler.pair.public, wait_s) != LET_IN
+        assert outcome(context, handler.endpoint, new_pair(), handler.pair.public, 1.0) != LET_IN
     finally:
         handler.close()
 
@@ -260,6 +267,34 @@ def test_a_handler_that_grants_lets_in(context: Any) -> None:
         assert outcome(context, handler.endpoint, new_pair(), handler.pair.public) == LET_IN
     finally:
         handler.close()
+
+
+def test_a_grant_that_comes_late_and_in_time_lets_in(context: Any) -> None:
+    """Until the time for a handshake is over, libzmq waits for the answer."""
+    handler = Handler(late(0.5))
+    try:
+        assert outcome(context, handler.endpoint, new_pair(), handler.pair.public) == LET_IN
+    finally:
+        handler.close()
+
+
+def test_a_grant_that_comes_too_late_lets_nobody_in(context: Any) -> None:
+    """The connection that it is for is gone; those that are tried meanwhile fare no better."""
+    answered: list[float] = []
+    handler = Handler(late(5.0, answered), handshake_ms=4000)
+    begun = time.monotonic()
+    try:
+        with watched(context) as (socket, monitor):
+            use(socket, STRANGER, handler.pair.public)
+            socket.reconnect_ivl = 5000
+            socket.connect(handler.endpoint)
+            assert outcome_of(monitor) == NO_ANSWER
+            assert not answered, "it was refused for another reason"
+            wait_until(lambda: answered)
+            assert outcome_of(monitor, 0.5) != LET_IN
+    finally:
+        handler.close()
+    assert time.monotonic() - begun > 5.0
 
 
 def test_without_a_handler_nobody_comes_in(context: Any) -> None:

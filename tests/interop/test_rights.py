@@ -26,7 +26,7 @@ from tests.peers.pnd_client import FailedError, PndClient
 from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
 from tests.peers.req_worker import ReqWorker
-from tests.support import wait_until
+from tests.support import WAIT_S, wait_until
 
 UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND = 16, 7, 5
 
@@ -526,15 +526,35 @@ def test_worker_that_may_not_serve_is_logged(
 # ---- authenticated, and hostile ----
 
 
-def test_giant_messages_of_a_key(rig: KeyedRig, open_as: Open, own: Own) -> None:
-    worker = open_as(PndWorker, "anvil", service=b"work")
-    rig.ready(worker)
+def test_message_of_a_key_with_too_many_frames(rig: KeyedRig, open_as: Open, own: Own) -> None:
     hostile = own(rig.keys.form(Peer, "bob")(rig.frontend))
     hostile.send([b"x"] * 200_000)
-    oversize = own(rig.keys.form(Peer, "bob")(rig.frontend))
-    oversize.send([bytes(80 << 20)])
+    assert_served(rig, open_as)
+    rig.wait_stat("ignored_routes", 1)
+    before = rig.stat("ignored_messages")
+    hostile.send([b"", b"work", b"q"])
+    rig.wait_stat("ignored_messages", before + 1)
+
+
+def test_frame_of_a_key_that_is_too_large(rig: KeyedRig, open_as: Open, own: Own) -> None:
+    """Its connection is closed before all of it has come, and the broker sees no message."""
+    hostile = own(rig.keys.form(Peer, "bob")(rig.frontend))
+    closed = rig.stat("closed_connections")
+    with hostile.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+        hostile.send([bytes(80 << 20)])
+        assert monitor.poll(int(WAIT_S * 1000)), "the connection stays"
+        hostile.socket.disable_monitor()
+    rig.wait_rise("closed_connections", closed)
+    assert_served(rig, open_as)
+    assert rig.stat("bytes_in") < 1 << 20
+    assert rig.stat("accepted") == 1
+
+
+def assert_served(rig: KeyedRig, open_as: Open) -> None:
+    """Have another client's request answered."""
+    worker = open_as(PndWorker, "anvil", service=b"work")
+    rig.ready(worker)
     client = open_as(PndClient, "alice", service=b"work")
     client.ask([b"q"])
     worker.answer(worker.task(), [b"a"])
     assert client.take()[1] == [b"a"]
-    wait_until(lambda: rig.stat("ignored_routes") == 1)
