@@ -16,6 +16,9 @@ cdef void route_taken(broker_t *b, route_t *route) noexcept nogil
 # worker_gone ends the peer as a worker: its tasks return.
 cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil
 
+# worker_void ends it for lack of a right: nothing that it was sent can be answered by it any more.
+cdef void worker_void(broker_t *b, peer_t *peer) noexcept nogil
+
 # session_end ends the peer in both roles at once, as BYE does.
 cdef void session_end(broker_t *b, peer_t *peer) noexcept nogil
 

@@ -4,7 +4,8 @@ from libc.stdint cimport UINT64_MAX, uint32_t, uint8_t
 
 from pound._base.check cimport CHECK
 from pound._base.pool cimport NONE
-from pound._dispatch.dispatcher cimport disp_client_close, disp_client_lost, disp_worker_gone
+from pound._dispatch.dispatcher cimport (
+    disp_client_close, disp_client_lost, disp_worker_gone, disp_worker_void)
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND
 from .actions cimport act
 from .admission cimport guide_ready
@@ -74,6 +75,13 @@ cdef void worker_lost(broker_t *b, peer_t *peer, uint8_t may_return) noexcept no
 cdef void worker_gone(broker_t *b, peer_t *peer) noexcept nogil:
     cancel_heartbeat(b, peer)
     disp_worker_gone(b.d, peer.worker, b.now)
+    act(b)
+
+
+cdef void worker_void(broker_t *b, peer_t *peer) noexcept nogil:
+    peer.tasks.count = 0
+    cancel_heartbeat(b, peer)
+    disp_worker_void(b.d, peer.worker, b.now)
     act(b)
 
 

@@ -11,7 +11,7 @@ from pound.security.table cimport ROLE_CLIENT, ROLE_WORKER
 from .actions cimport act
 from .control cimport notify_bye, notify_error
 from .denials cimport denials_cut_soon
-from .departures cimport lost_forget, session_end, worker_gone
+from .departures cimport lost_forget, session_end, worker_void
 from .kinds cimport LOG_RIGHTS_LOST
 from .log_events cimport log_event
 from .peers cimport peer_release
@@ -64,27 +64,35 @@ cdef void peer_judge(broker_t *b, peer_t *peer) noexcept nogil:
         lost(b, peer, REFUSED_CLIENT)
         disp_client_close(b.d, peer.client, b.now)
         act(b)
-    if peer.worker != NONE and not b.d.workers[peer.worker].gone:
+    if peer.worker != NONE:
         worker_judge(b, peer)
 
 
 cdef void worker_judge(broker_t *b, peer_t *peer) noexcept nogil:
-    """A worker that may not serve, or not all that it offers, is none any more."""
+    """A worker that may not serve all that it offers or was sent is none any more."""
     cdef const worker_t *w = &b.d.workers[peer.worker]
-    cdef const service_name_t *s
     cdef int why = REQ_ACCEPTED
-    cdef uint32_t i
+    cdef uint32_t i, r
+    cdef uint32_t t = w.tasks.head
     if not peer.rights.roles & ROLE_WORKER:
         why = REFUSED_WORKER
     for i in range(w.n_offers):
-        s = &b.services.at[b.d.offers[w.offers[i]].service]
-        if why == REQ_ACCEPTED and not rights_sees(b, peer, s.name, s.size):
+        if why == REQ_ACCEPTED and not may_serve(b, peer, b.d.offers[w.offers[i]].service):
             why = REFUSED_SERVICE
+    while t != NONE:  # one that is gone offers nothing, and what it was sent may still count
+        r = b.d.tasks[t].request
+        if why == REQ_ACCEPTED and r != NONE and not may_serve(b, peer, b.d.requests[r].service):
+            why = REFUSED_SERVICE
+        t = b.d.tasks[t].sibling.next
     if why == REQ_ACCEPTED:
         return
     lost(b, peer, why)
-    peer.tasks.count = 0
-    worker_gone(b, peer)
+    worker_void(b, peer)
+
+
+cdef bint may_serve(broker_t *b, peer_t *peer, uint32_t service) noexcept nogil:
+    cdef const service_name_t *s = &b.services.at[service]
+    return rights_sees(b, peer, s.name, s.size)
 
 
 # lost says in the log, and to the peer, that it lost a right.
@@ -107,5 +115,7 @@ cdef void peer_ends(broker_t *b, peer_t *peer, int why) noexcept nogil:
         notify_bye(b, peer, BYE_GOING, RETRY_MS)
     if peer.lost.state:
         lost_forget(b, peer)
+    if peer.worker != NONE:
+        worker_void(b, peer)
     session_end(b, peer)
     peer_release(b, peer)

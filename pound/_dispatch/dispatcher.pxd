@@ -79,6 +79,9 @@ cdef void disp_worker_ready(
 ) noexcept nogil
 cdef void disp_worker_leave(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 cdef void disp_worker_gone(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
+# disp_worker_void ends a worker, gone or not, that may not answer any more: what it was sent is
+# lost, and no answer to it counts. Its number is freed.
+cdef void disp_worker_void(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 cdef void disp_heard(dispatcher_t *d, uint32_t w, int64_t now, int64_t live) noexcept nogil
 cdef void disp_blocked(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil
 

@@ -52,7 +52,7 @@ from .changes cimport (
     service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from .endings cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
-    tasks_lose, tasks_recredit, tasks_undo, token_held, token_over, worker_end)
+    tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held, token_over, worker_end)
 from .limits cimport limits_t
 from .matching cimport dispatch, next_offer, other_offer, settle
 from .memory cimport memory_free, memory_init
@@ -379,6 +379,15 @@ cdef void disp_worker_gone(dispatcher_t *d, uint32_t w, int64_t now) noexcept no
         return
     d.now = now
     worker_end(d, w)
+    finish(d)
+
+
+cdef void disp_worker_void(dispatcher_t *d, uint32_t w, int64_t now) noexcept nogil:
+    d.now = now
+    if not d.workers[w].gone:
+        worker_end(d, w)
+    if d.workers[w].used:
+        tasks_void(d, w)
     finish(d)
 
 

@@ -5,6 +5,7 @@
 #           is dead
 # lost      the worker is gone or the lease has expired: the attempt counts. At the limit the
 #           request fails; else it waits again, and its task still counts until it is sent again
+# void      its worker may not answer any more: lost, and its token is dead at once
 # An orphan, whose request has ended before, just ends.
 #
 # The tasks of a worker and the requests of a client are visited oldest first; each costs O(log n).
@@ -163,6 +164,17 @@ cdef inline void tasks_gone(dispatcher_t *d, uint32_t w) noexcept nogil:
             credit_give(d, t)
             if d.requests[r].state == REQUEST_RUNNING:
                 request_lost(d, r)
+        t = following
+
+
+cdef inline void tasks_void(dispatcher_t *d, uint32_t w) noexcept nogil:
+    """tasks_void ends the tasks of a gone worker that still count; the last one frees the worker."""
+    cdef uint32_t t = d.workers[w].tasks.head
+    cdef uint32_t following
+    while t != NONE:
+        following = d.tasks[t].sibling.next
+        d.requests[d.tasks[t].request].task = NONE
+        task_free(d, t)
         t = following
 
 

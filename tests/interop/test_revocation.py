@@ -206,6 +206,31 @@ def test_service_that_a_worker_loses(rig: KeyedRig, open_as: Open) -> None:
     rig.wait_stat("workers", 1)
 
 
+@pytest.mark.parametrize(
+    "values", [{"roles": ["client"]}, {"services": ["image.*"]}], ids=["role", "service"]
+)
+def test_late_answer_of_a_worker_that_lost_a_right(
+    rig: KeyedRig, open_as: Open, values: dict[str, list[str]]
+) -> None:
+    """Nobody else can take its task, which waits: what it sends for it counts for nothing."""
+    worker = open_as(PndWorker, "anvil", service=b"work")
+    rig.ready(worker)
+    client = open_as(PndClient, "alice", service=b"work")
+    client.ask([b"q"])
+    token = worker.token(worker.task())
+    rig.keys.edit("anvil", **values)
+    rig.broker.reload_keys()
+    rig.wait_stat("waiting", 1)
+    seen = rig.stat("records_in")
+    worker.put(wire.reply(token, [b"late"]))
+    rig.wait_rise("records_in", seen)
+    assert rig.stat("answered") == 0
+    other = open_as(PndWorker, "forge", service=b"work")
+    rig.ready(other)
+    other.answer(other.task(), [b"true"])
+    assert client.take()[1] == [b"true"]
+
+
 def test_service_that_a_client_loses(rig: KeyedRig, open_as: Open) -> None:
     """`both` is the last one of the file: its services have the number that they had."""
     worker = open_as(PndWorker, "anvil", service=b"work", capacity=4)

@@ -12,7 +12,7 @@ from pound._dispatch.dispatcher cimport (
     disp_new, disp_offerable, disp_owner_set, disp_partial, disp_quota_wait, disp_release,
     disp_request, disp_sent, disp_service_drop, disp_service_open, disp_service_quota,
     disp_service_refusal, disp_tick, disp_undeliverable, disp_unsent, disp_worker_gone,
-    disp_worker_leave, disp_worker_open, disp_worker_ready)
+    disp_worker_leave, disp_worker_open, disp_worker_ready, disp_worker_void)
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
@@ -262,6 +262,9 @@ cdef class Dispatcher:
 
     def worker_gone(self, uint32_t w, int64_t now):
         disp_worker_gone(self.d, self.worker_number(w), now)
+
+    def worker_void(self, uint32_t w, int64_t now):
+        disp_worker_void(self.d, self.worker_number(w), now)
 
     def heard(self, uint32_t w, int64_t now, int64_t live):
         disp_heard(self.d, self.worker_number(w), now, live)

@@ -102,6 +102,7 @@ class Broker:
         self._flush()
         self._speak_late()
         self._set_owners(0.01)
+        self._void_some()
         return due
 
     def _set_owners(self, chance: float) -> None:
@@ -110,6 +111,14 @@ class Broker:
             if owner is not None and self.owners_rng.random() < chance:
                 weight = self.owners_rng.choice((0, 1, 1, 2, 3, 7))
                 self.call("owner_set", owner, weight, *self._drawn_quota())
+
+    def _void_some(self) -> None:
+        """The file of keys was read: some workers have no right to be one, for now."""
+        for seat in list(self.workers.values()):
+            if self.owners_rng.random() < (0.05 if seat.lost else 0.002):
+                seat.lost = True
+                seat.out.clear()
+                self.call("worker_void", seat.number, self.now)
 
     def _drawn_quota(self) -> tuple[int, int, int, int]:
         """What an owner may have open, and ask; 0: no limit."""

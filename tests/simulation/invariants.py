@@ -272,6 +272,12 @@ class Ledger:
             else:
                 given.asked.phase = "waiting"
 
+    def _before_worker_void(self, call: Call, result: None) -> None:
+        hand = self.hands[call["w"]]
+        self._gone(hand)
+        for given in list(hand.tasks.values()):
+            self._end_task(given)
+
     def _before_blocked(self, call: Call, result: None) -> None:
         hand = self.hands[call["w"]]
         if not hand.gone:

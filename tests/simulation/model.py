@@ -503,6 +503,17 @@ class Model(Rules):
             self._gone(self.workers[w])
             self._settle()
 
+    def worker_void(self, w: int, now: int) -> None:
+        self.now = now
+        worker = self.workers[w]
+        if not worker.gone:
+            self._gone(worker)
+        for task in list(worker.tasks):
+            assert task.request is not None
+            task.request.task = None
+            self._kill(task)
+        self._settle()
+
     def _gone(self, worker: Worker) -> None:
         for task in list(worker.tasks):
             request = task.request

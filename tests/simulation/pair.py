@@ -34,6 +34,7 @@ CALLS = {
     "worker_ready": ("w", "capacity", "services", "tokens", "how", "now", "live"),
     "worker_leave": ("w", "now"),
     "worker_gone": ("w", "now"),
+    "worker_void": ("w", "now"),
     "heard": ("w", "now", "live"),
     "blocked": ("w", "now"),
     "answer": ("w", "token", "code", "size", "now", "live", "delay_ns", "elsewhere"),

@@ -194,6 +194,7 @@ PLANTS = (
     ),
     # tokens, answers, attempts
     bug("the token of another worker counts", "task_of", "$task.worker != w", "0"),
+    step("a worker without the right may still answer", "disp_worker_void", "tasks_void(...)"),
     step("the old token counts after a redelivery", "dispatch", "request_drop_task(...)"),
     bug(
         "a task that was undone is taken for the one that came after it",

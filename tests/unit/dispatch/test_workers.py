@@ -243,6 +243,54 @@ def test_the_old_token_is_dead_once_the_request_is_dispatched_anew(desk: Desk) -
     assert desk.reply(Task(0, second, task.token, 1)) == ANS_DEAD
 
 
+def test_tasks_of_a_worker_without_the_right_go_to_the_next_at_once(desk: Desk) -> None:
+    first = desk.worker(0, capacity=2)
+    desk.ask(0, 1, 0)
+    desk.send_all()
+    desk.ask(0, 2, 0)  # is not sent yet
+    second = desk.worker(0, capacity=2)
+    desk.worker_void(first, desk.now)
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(0, second, 2), (1, second, 1)]
+    assert desk.others == [("worker free", first)]
+    assert desk.count("losses") == 1
+
+
+def test_no_answer_of_a_worker_without_the_right_counts(desk: Desk) -> None:
+    w = desk.worker(0)
+    slot = desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_void(w, desk.now)
+    assert desk.others == [("worker free", w)]
+    assert state(desk, slot) == REQUEST_WAITING
+    again = desk.worker(0, capacity=0)  # under the same number
+    assert again == w
+    assert desk.reply(task) == ANS_DEAD
+    assert desk.partial(again, task.token) is None
+    other = desk.worker(0)
+    assert [(t.slot, t.worker, t.attempt) for t in desk.tasks] == [(slot, other, 2)]
+
+
+def test_a_worker_that_is_gone_can_lose_its_right(desk: Desk) -> None:
+    w = desk.worker(0)
+    desk.ask(0, 1, 0)
+    [task] = desk.send_all()
+    desk.worker_gone(w, desk.now)
+    assert desk.others == []
+    desk.worker_void(w, desk.now)
+    assert desk.others == [("worker free", w)]
+    assert desk.worker(0, capacity=0) == w
+    assert desk.reply(task) == ANS_DEAD
+
+
+def test_the_last_attempt_fails_with_the_right_of_its_worker(desk: Desk) -> None:
+    slot = desk.ask(0, 1, 0)
+    for _ in range(5):
+        w = desk.worker(0)
+        desk.send_all()
+        desk.worker_void(w, desk.now)
+    assert desk.others == [("fail", slot, ABORTED), ("worker free", w)]
+
+
 def test_a_gone_worker_that_comes_back_goes_on_with_its_task(desk: Desk) -> None:
     w = desk.worker(0)
     slot = desk.ask(0, 1, 0)
