@@ -156,11 +156,7 @@ class Broker(Unpicklable):
         except BaseException:
             self._close(0, context)
             raise
-        try:
-            self._start_threads(core, context)
-        except BaseException:  # the machine has no more threads
-            self._close(0, context)
-            raise
+        self._start_threads(core, context)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more requests, finish what can be finished, notify the peers and end.
@@ -275,25 +271,34 @@ class Broker(Unpicklable):
     # -- the loop's thread --------------------------------------------------------------------
 
     def _start_threads(self, core: Core, context: zmq.Context[Any]) -> None:
-        if self._watch is not None:
-            self._watch.start(core.take_table)
+        owner = threading.Lock()  # who gets it owns the sockets: the loop's thread, or this one
         loop = threading.Thread(
-            target=self._run, args=(core, context), name="pound-broker", daemon=True
+            target=self._run, args=(core, context, owner), name="pound-broker", daemon=True
         )
         logs = threading.Thread(
             target=self._log, args=(core,), name="pound-broker-log", daemon=True
         )
         try:
+            if self._watch is not None:
+                self._watch.start(core.take_table)
             logs.start()
             loop.start()
-        except BaseException:
+        except BaseException:  # an interrupt, or the machine has no more threads
+            if not owner.acquire(blocking=False):
+                self._thread = loop
+                core.stop()
+                self._ended.wait(JOIN_S)
+                raise
             core.close_logs()
             self._end_watch()
             self._core = None
+            self._close(0, context)
             raise
         self._thread = loop
 
-    def _run(self, core: Core, context: zmq.Context[Any]) -> None:
+    def _run(self, core: Core, context: zmq.Context[Any], owner: threading.Lock) -> None:
+        if not owner.acquire(blocking=False):
+            return  # the start was interrupted before this thread ran
         linger = 0
         try:
             core.run()

@@ -11,6 +11,7 @@ import zmq
 
 import pound
 from tests.interop.rig import Own, Rig
+from tests.interrupts import pound_threads
 from tests.peers.dealer_client import DealerClient
 from tests.peers.mdp2 import Mdp2Client, Mdp2Worker
 from tests.peers.pnd_client import PndClient
@@ -46,22 +47,27 @@ def test_a_host_may_end_its_context_under_the_broker(end: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pound-broker", "pound-broker-log"])
-def test_a_broker_that_gets_no_thread_gives_back_its_endpoints(
-    monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_broker_that_gets_no_thread_or_is_interrupted_gives_back_its_endpoints(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: type[BaseException]
 ) -> None:
+    """A signal comes while the new thread, which runs already, is waited for."""
     start = threading.Thread.start
 
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == name:
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def fail(thread: threading.Thread) -> None:
+        if thread.name != name:
+            return start(thread)
+        if error is KeyboardInterrupt:
+            start(thread)
+        raise error("can't start new thread")
 
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", fail)
         broker = pound.Broker(frontend="tcp://127.0.0.1:*", backend="tcp://127.0.0.1:*")
-        with pytest.raises(RuntimeError, match="new thread"):
+        with pytest.raises(error, match="new thread"):
             broker.start()
     assert not broker.running
+    wait_until(lambda: not {"pound-broker", "pound-broker-log"} & set(pound_threads()))
     assert broker.drain()
     with pound.Broker(
         frontend=broker.frontend_endpoints[0], backend=broker.backend_endpoints[0]
