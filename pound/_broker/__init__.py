@@ -6,6 +6,7 @@ Runs without the GIL on the thread that calls `run` of `pound._core`. May import
 actions            the dispatcher's actions carried out
 admission          the one door for clients, workers and requests of every dialect
 answers            answers and partials of workers, handed to the dispatcher
+arrivals           connections that were let in by a key, and say nothing
 binding            binding an endpoint: names, IPv6, paths, and what to do when it fails
 budget             one budget of bytes for all that is held; free memory given back
 control            small PND records on their way to a peer
@@ -25,6 +26,7 @@ heartbeats         heartbeats that workers are owed
 housekeeping       what is looked after once a second
 inbound            one message at a time: its route, its dialect; the monitor's events
 internal_services  the broker's own services: `pound.*` and MMI
+ip                 IP addresses as bytes and as text
 key_watch          the peers' file, read again when it changes
 kinds              what the loop counts and logs, each kind declared once
 lifetime           making and freeing the broker's data

@@ -14,7 +14,9 @@ from pound.security.table cimport (
 from pound.security.zap cimport (
     LISTENERS_MAX, ZAP_ADDRESS, ZAP_FRAMES_MAX, ZAP_GRANTED, ZAP_KEY, ZAP_NO_KEY, ZAP_OTHER_BROKER,
     ZAP_REPLY_FRAMES, verdict_t, zap_frame_t, zap_judge, zap_reply, zap_reply_t)
+from .arrivals cimport arrivals_add, arrivals_free, arrivals_init, arrivals_tick
 from .denials cimport denials_tick
+from .ip cimport IP_TEXT_ROOM, ip_of_peer, ip_text
 from .kinds cimport C_CONNECTIONS_REFUSED
 from .log_events cimport log_refused
 from .quotas cimport quotas_take
@@ -29,46 +31,6 @@ cdef extern from *:
     keytable_t *table_exchange(keytable_t **at, keytable_t *table) nogil
     bint table_waits(keytable_t **at) nogil
 
-cdef extern from *:
-    """
-    #include <arpa/inet.h>
-    #include <netinet/in.h>
-    #include <string.h>
-    #include <sys/socket.h>
-
-    /* peer_of notes the IP address of a connection's peer, and returns its family: 4, 6, or 0. */
-    static uint8_t peer_of(int fd, uint8_t *address) {
-        struct sockaddr_storage peer;
-        socklen_t size = sizeof(peer);
-
-        if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
-            return 0;
-        }
-        if (peer.ss_family == AF_INET) {
-            memcpy(address, &((struct sockaddr_in *)&peer)->sin_addr, 4);
-            return 4;
-        }
-        if (peer.ss_family == AF_INET6) {
-            memcpy(address, &((struct sockaddr_in6 *)&peer)->sin6_addr, 16);
-            return 6;
-        }
-        return 0;
-    }
-
-    /* address_text writes it as text, empty if it is not known; ADDRESS_ROOM bytes are enough. */
-    enum { ADDRESS_ROOM = INET6_ADDRSTRLEN };
-    static void address_text(uint8_t family, const uint8_t *address, char *text) {
-        text[0] = 0;
-        if (family) {
-            inet_ntop(family == 4 ? AF_INET : AF_INET6, address, text, ADDRESS_ROOM);
-        }
-    }
-    """
-    enum:
-        ADDRESS_ROOM
-    uint8_t peer_of(int fd, uint8_t *address) nogil
-    void address_text(uint8_t family, const uint8_t *address, char *text) nogil
-
 cdef enum:
     ANSWERS_MAX = 64         # requests answered in a turn: the sockets and the timers get theirs
     CRYPTOGRAPHIC = 0x11000001       # ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC
@@ -82,6 +44,7 @@ cdef guard_t *guard_new(keytable_t *table, uint32_t salt) noexcept nogil:
     guard.zap_fd = -1
     guard.rules.salt = salt
     guard.cut_at = INT64_MAX
+    arrivals_init(&guard.arrivals)
     use(guard, table)
     return guard
 
@@ -95,6 +58,7 @@ cdef void use(guard_t *guard, keytable_t *table) noexcept nogil:
 cdef void guard_free(guard_t *guard) noexcept nogil:
     if guard != NULL:
         keytable_delete(guard.table)
+        arrivals_free(&guard.arrivals)
         keytable_delete(table_exchange(&guard.next, NULL))
         free(guard)
 
@@ -131,6 +95,7 @@ cdef void guard_turn(broker_t *b) noexcept nogil:
             guard.expires_at = keytable_next_expiry(guard.table, now)
             revocation_walk(b)
     denials_tick(b)
+    arrivals_tick(b)
     if guard.zap_readable:
         answer_all(b)
 
@@ -159,7 +124,7 @@ cdef void guard_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef connection_t *connection
     if fd < b.sides[side].connections_room:
         connection = &b.sides[side].connections[fd]
-        connection.family = peer_of(fd, connection.address)
+        connection.family = ip_of_peer(fd, connection.address)
 
 
 cdef void guard_failed(broker_t *b, uint8_t side, uint32_t error) noexcept nogil:
@@ -172,12 +137,12 @@ cdef void guard_failed(broker_t *b, uint8_t side, uint32_t error) noexcept nogil
 cdef void guard_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef uint8_t reason = b.guard.failed[side]
     cdef connection_t *connection
-    cdef char text[ADDRESS_ROOM]
+    cdef char text[IP_TEXT_ROOM]
     b.guard.failed[side] = 0
     if reason == 0 or b.guard.testing or fd >= b.sides[side].connections_room:
         return
     connection = &b.sides[side].connections[fd]
-    address_text(connection.family, connection.address, text)
+    ip_text(connection.family, connection.address, text)
     b.counters[C_CONNECTIONS_REFUSED] += 1
     log_refused(b, NULL, 0, NO_IDENTITY, <const uint8_t *> text, strlen(text), reason)
 
@@ -238,6 +203,10 @@ cdef void judge(broker_t *b, const zap_frame_t *frames, uint32_t n) noexcept nog
     cdef uint32_t i
     if verdict.reason != ZAP_GRANTED and not b.guard.testing:
         refused(b, &verdict, frames, n)
+    elif verdict.key != NULL:
+        arrivals_add(
+            b, verdict.key, verdict.listener, frames[ZAP_ADDRESS].data,
+            frames[ZAP_ADDRESS].size)
     zap_reply(&b.guard.rules, &verdict, frames, n, &reply)
     for i in range(ZAP_REPLY_FRAMES):
         send(b.guard.zap, &reply.frames[i], i + 1 < ZAP_REPLY_FRAMES)

@@ -14,6 +14,7 @@ from pound._zmq.libzmq cimport (
     zmq, zmq_msg_t)
 from pound._zmq.receive cimport monitor_next, receive_now
 from .actions cimport act, live_now
+from .arrivals cimport arrivals_spoke
 from .denials cimport denial, denial_unproven
 from .departures cimport route_lost, route_taken
 from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
@@ -26,7 +27,7 @@ from .peers cimport (
     route_find, route_open, route_settle)
 from .pnd cimport packet_message
 from .queues cimport peer_touch, peer_unblock
-from .rights cimport proof_of, rights_count, rights_route, route_proves
+from .rights cimport proof_of, proof_serial, rights_count, rights_route, route_proves
 from .state cimport ROUTE_ID_MAX, VIOLATIONS_MAX, broker_t, route_t, socket_t
 from .violations cimport ignore_route, violation, violations_left
 from .young cimport young_opened, young_relieve
@@ -268,6 +269,8 @@ cdef void bind(broker_t *b, route_t *route, int fd) noexcept nogil:
     if s.unrecorded and not is_open(s, fd):
         s.unrecorded -= 1
         connection_opened(b, route.side, fd)
+    if unlikely(b.guard != NULL) and not (is_open(s, fd) and s.connections[fd].route != NULL):
+        arrivals_spoke(b, route.side, fd, proof_serial(proof_of(b, route.side)))
     if is_open(s, fd):
         connection_bind(b, route, fd)
     else:

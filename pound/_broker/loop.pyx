@@ -12,6 +12,7 @@ from pound._dispatch.admission cimport open_bytes
 from pound._dispatch.dispatcher cimport disp_next_due, disp_tick
 from pound._wire.dialects cimport BACKEND, FRONTEND
 from .actions cimport act, live_now
+from .arrivals cimport arrivals_due
 from .budget cimport budget
 from .denials cimport denials_due
 from .departures cimport lost_seek, route_lost
@@ -271,6 +272,7 @@ cdef int64_t next_due(broker_t *b) noexcept nogil:
         due = min(due, b.drain.until)
     if unlikely(b.guard != NULL):
         due = min(due, denials_due(b))
+        due = min(due, arrivals_due(b))
     return due if due != INT64_MAX else -1
 
 

@@ -20,7 +20,7 @@ from .heartbeats cimport cancel_heartbeat
 from .kinds cimport (
     C_CLOSED_CONNECTIONS, C_NO_MEMORY, C_PEERS, C_ROUTES, C_UNROUTED_CONNECTIONS)
 from .queues cimport control_counts, items_clear, peer_unblock
-from .rights cimport rights_uncount
+from .rights cimport rights_connections, rights_uncount
 from .state cimport (
     LABEL_MAX, LOST_CUT, NO_IDENTITY, ROUTE_ID_MAX, broker_t, connection_t, peer_t, roster_t,
     route_t, socket_t)
@@ -304,6 +304,9 @@ cdef void connection_closed(broker_t *b, uint8_t side, int fd) noexcept nogil:
         b.counters[C_UNROUTED_CONNECTIONS] += 1
         if side == BACKEND:
             lost_suspect(b, connection)
+    if unlikely(connection.serial):
+        rights_connections(b, connection.serial, -1)
+        connection.serial = 0
     connection.open = connection.reported = 0
 
 

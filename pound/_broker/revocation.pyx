@@ -9,6 +9,7 @@ from pound._wire.dialects cimport BACKEND, DIALECT_MDP1, DIALECT_MDP2, DIALECT_P
 from pound._wire.packets cimport BYE_GOING
 from pound.security.table cimport ROLE_CLIENT, ROLE_WORKER
 from .actions cimport act
+from .arrivals cimport arrivals_judge
 from .control cimport notify_bye, notify_error
 from .denials cimport denials_cut_soon
 from .departures cimport lost_forget, session_end, worker_void
@@ -32,6 +33,7 @@ cdef void revocation_walk(broker_t *b) noexcept nogil:
         b.guard.table.identities[i].connections = 0
     routes_walk(b, FRONTEND)
     routes_walk(b, BACKEND)
+    arrivals_judge(b)
     for i in range(b.peers.all.count):
         peer = <peer_t *> b.peers.all.at[i]
         if peer != NULL and not peer.dead:

@@ -20,6 +20,9 @@ from .state cimport broker_t, peer_t, route_t
 # by inproc. NULL: it has none, and must not count.
 cdef const char *proof_of(broker_t *b, uint8_t side) noexcept nogil
 
+# proof_serial returns the serial of the key that a proof names; 0: none.
+cdef uint32_t proof_serial(const char *proof) noexcept nogil
+
 # route_proves returns whether a message with this proof is of the route's own peer.
 cdef bint route_proves(const route_t *route, const char *proof) noexcept nogil
 
@@ -28,6 +31,12 @@ cdef bint route_proves(const route_t *route, const char *proof) noexcept nogil
 cdef void rights_route(broker_t *b, route_t *route, const char *proof) noexcept nogil
 cdef void rights_count(broker_t *b, route_t *route) noexcept nogil
 cdef void rights_uncount(broker_t *b, route_t *route) noexcept nogil
+
+# rights_connections adds to the connections of a key's identity; 0 is no key.
+cdef void rights_connections(broker_t *b, uint32_t serial, int by) noexcept nogil
+
+# rights_why returns why a key may not use a listener, a refusal_t, or 0.
+cdef int rights_why(const broker_t *b, uint32_t serial, uint8_t listener) noexcept nogil
 
 # rights_judge judges a route's proof anew: `denied`.
 cdef void rights_judge(broker_t *b, route_t *route) noexcept nogil

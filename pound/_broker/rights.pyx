@@ -9,7 +9,7 @@ from pound._base.pool cimport NONE
 from pound._dispatch.model cimport REQ_ACCEPTED
 from pound._zmq.libzmq cimport ZMQ_SRCFD, zmq
 from pound.security.table cimport (
-    ROLE_CLIENT, ROLE_OPERATOR, ROLE_WORKER, identity_t, key_expired, key_t, keytable_matches,
+    ROLE_CLIENT, ROLE_OPERATOR, ROLE_WORKER, key_expired, key_t, keytable_matches,
     keytable_of_serial, keytable_t)
 from pound.security.zap cimport NO_LISTENER, PROOF_SIZE, proof_read, proof_t
 from .internal_services cimport PAGE_NONE, page_is_mmi
@@ -45,6 +45,13 @@ cdef const char *proof_of(broker_t *b, uint8_t side) noexcept nogil:
     if b.sides[side].is_inproc and zmq.msg_get(&b.incoming.frames[0], ZMQ_SRCFD) < 0:
         return b""
     return NULL
+
+
+cdef uint32_t proof_serial(const char *proof) noexcept nogil:
+    cdef proof_t read
+    if not proof_read(<const uint8_t *> proof, strlen(proof), &read):
+        return 0
+    return read.serial
 
 
 cdef bint route_proves(const route_t *route, const char *proof) noexcept nogil:
@@ -93,6 +100,10 @@ cdef standing_t stands(const broker_t *b, uint32_t serial, uint8_t listener) noe
     return s
 
 
+cdef int rights_why(const broker_t *b, uint32_t serial, uint8_t listener) noexcept nogil:
+    return stands(b, serial, listener).why
+
+
 cdef void rights_judge(broker_t *b, route_t *route) noexcept nogil:
     if route.denied != REFUSED_UNPROVEN:
         route.denied = <uint8_t> stands(b, route.serial, route.listener).why
@@ -100,27 +111,24 @@ cdef void rights_judge(broker_t *b, route_t *route) noexcept nogil:
 
 # -- connections of an identity ---------------------------------------------------------------
 
-# identity_of gives the identity that a route's key has, or NULL.
-cdef identity_t *identity_of(broker_t *b, const route_t *route) noexcept nogil:
+cdef void rights_connections(broker_t *b, uint32_t serial, int by) noexcept nogil:
     cdef const key_t *key = NULL
-    if route.serial:
-        key = keytable_of_serial(b.guard.table, route.serial)
-    return NULL if key == NULL else &b.guard.table.identities[key.identity]
+    if serial:
+        key = keytable_of_serial(b.guard.table, serial)
+    if key != NULL:
+        b.guard.table.identities[key.identity].connections += by
 
 
 cdef void rights_count(broker_t *b, route_t *route) noexcept nogil:
-    cdef identity_t *identity = identity_of(b, route)
-    if identity != NULL and route.alive and not route.counted:
+    if route.alive and not route.counted:
         route.counted = 1
-        identity.connections += 1
+        rights_connections(b, route.serial, 1)
 
 
 cdef void rights_uncount(broker_t *b, route_t *route) noexcept nogil:
-    cdef identity_t *identity = identity_of(b, route)
     if route.counted:
         route.counted = 0
-        if identity != NULL:
-            identity.connections -= 1
+        rights_connections(b, route.serial, -1)
 
 
 # -- peers ------------------------------------------------------------------------------------

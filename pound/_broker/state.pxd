@@ -264,6 +264,10 @@ cdef struct connection_t:    # by descriptor: at most one is open on it
     uint8_t young            # young.pxd
     uint8_t family           # of `address`: 4, 6; 0: it is not known
     uint8_t address[16]      # of its peer; only with a guard
+    uint8_t listener         # with `serial`
+    uint8_t unsure           # with `serial`: it may be that of another connection beside it
+    uint32_t serial          # of its key, while it is silent; 0: none that is known (arrivals.pxd)
+    uint32_t identity        # with `serial`
 
 cdef struct young_t:         # a list of connections, by age
     uint32_t count
@@ -429,6 +433,21 @@ cdef struct rounds_t:        # housekeeping.pxd: where the next look begins
     uint32_t routes[2]       # without a connection that can be watched
     uint8_t full             # FULL_*: somebody was refused since a table was full
 
+cdef struct keyed_arrival_t:  # a key that was let in by a connection that is not known yet
+    int64_t at
+    uint32_t serial
+    uint32_t identity
+    uint8_t listener
+    uint8_t found            # found_t
+    uint8_t family
+    uint8_t address[16]
+
+cdef struct arrivals_t:      # arrivals.pxd
+    keyed_arrival_t *at      # oldest first; owned
+    uint32_t count
+    uint32_t room
+    int64_t look_at          # when connections are sought for them; INT64_MAX: there are none
+
 cdef struct guard_t:         # guard.pxd: who is let in
     keytable_t *table        # in use; owned. `rules` has it, too
     keytable_t *next         # atomic: given by another thread, the loop takes it; owned
@@ -436,6 +455,7 @@ cdef struct guard_t:         # guard.pxd: who is let in
     uint8_t dialects[LISTENERS_MAX]  # that may be spoken at a listener: 1 << DIALECT_*
     int64_t expires_at       # wall clock, ns: when the next key expires
     int64_t cut_at           # when the connections of denied routes are closed; INT64_MAX: none is
+    arrivals_t arrivals
     void *zap                # the REP that libzmq asks; owned by Python
     int zap_fd               # libzmq's descriptor of it
     uint8_t zap_readable     # as socket_t.readable

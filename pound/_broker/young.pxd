@@ -20,6 +20,9 @@ cdef void young_opened(broker_t *b, uint8_t side, int fd) noexcept nogil
 # young_over takes a connection from the list: it sent a message, or was closed.
 cdef void young_over(broker_t *b, uint8_t side, int fd) noexcept nogil
 
+# young_has_proved returns whether a connection, which has sent no message, has proved a key for sure.
+cdef bint young_has_proved(const broker_t *b, uint8_t side, int fd) noexcept nogil
+
 # young_sweep takes those from the list that have shaken hands for sure: libzmq would have closed
 # them.
 cdef void young_sweep(broker_t *b) noexcept nogil

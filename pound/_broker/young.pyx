@@ -51,6 +51,10 @@ cdef bint has_shaken(int fd) noexcept nogil:
     return sent < 0 or (sent > GREETING and sent != CURVE_WELCOME)
 
 
+cdef bint young_has_proved(const broker_t *b, uint8_t side, int fd) noexcept nogil:
+    return sent_to(fd) > CURVE_WELCOME or is_old(b, &b.sides[side], fd)
+
+
 cdef void young_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
@@ -91,12 +95,15 @@ cdef void young_over(broker_t *b, uint8_t side, int fd) noexcept nogil:
     b.counters[C_HANDSHAKES] -= 1
 
 
+# is_old says whether libzmq would have closed a connection that has not shaken hands.
+cdef bint is_old(const broker_t *b, const socket_t *s, int fd) noexcept nogil:
+    return b.now - s.connections[fd].opened_at > s.handshake_ns + s.handshake_ns // 6
+
+
 # grown takes those from the list that are so old that libzmq would have closed them.
 cdef void grown(broker_t *b, uint8_t side) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
-    while s.young.count and (
-            b.now - s.connections[s.young.oldest].opened_at
-            > s.handshake_ns + s.handshake_ns // 6):
+    while s.young.count and is_old(b, s, s.young.oldest):
         young_over(b, side, s.young.oldest)
 
 

@@ -46,7 +46,7 @@ class Proxy:
     url : str
         Where peers connect.
     delay : float
-        Seconds by which bytes of both directions are late.
+        Seconds by which bytes of both directions are late; 0 also sends those that wait.
     silent : bool
         Read and write nothing: to both sides the other is there and says nothing (half-open).
     refuse : bool
@@ -100,7 +100,7 @@ class Proxy:
                     self._accept()
                 else:
                     self._read(key.data)
-            now = time.monotonic()
+            now = time.monotonic() if self.delay else float("inf")
             for end in list(self._ends):
                 self._write(end, now)
         self._close_all()
