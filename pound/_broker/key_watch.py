@@ -1,7 +1,8 @@
 """The peers' file while a broker runs: it is read again when it changes, or when somebody asks.
 
 What cannot be read, or is wrong, changes nothing: the broker goes on with the peers that it has,
-and tries again. A file counts as changed once two looks in a row see the same: most editors empty a
+and tries again. Of what is right, and more than a table holds, that counts which it takes away. A
+file counts as changed once two looks in a row see the same: most editors empty a
 file before they write it, and an empty file is a sound one that knows nobody.
 """
 
@@ -15,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pound._logging import LOGGER, log_event
-from pound.security.keyring import PEERS_FILE, KeyDirectory
+from pound.errors import ConfigError
+from pound.security.keyring import PEERS_FILE, KeyDirectory, Keyring
 from pound.security.keytable import Keytable
+from pound.security.narrowed import narrowed
 from pound.security.tables import Tables
 
 POLL_S = 0.25
@@ -41,6 +44,7 @@ class KeyWatch:
         self._path = Path(path) / PEERS_FILE
         self._broker = broker
         self._tables = Tables()
+        self._keyring: Keyring | None = None  # of the last table
         self._lock = threading.Lock()
         self._seen = self._signature()
         self._faulty = ""  # why the file could not be read last
@@ -50,7 +54,17 @@ class KeyWatch:
     def table(self) -> Keytable:
         """Return the table of what the file says now; raise ConfigError if it is wrong."""
         keyring = self._directory.keyring_for(self._broker)
-        table = self._tables.build(keyring)
+        try:
+            table = self._tables.build(keyring)
+        except (ConfigError, MemoryError) as error:
+            if self._keyring is None:
+                raise
+            self._narrow(self._keyring, keyring)
+            raise ConfigError(
+                f"{error or 'out of memory'}; what this file takes away counts all the same "
+                "(peers, keys, roles, time), and the rest stays as it was"
+            ) from error
+        self._keyring = keyring
         log_event(
             LOGGER,
             logging.INFO,
@@ -60,6 +74,13 @@ class KeyWatch:
             revoked=len(keyring.revoked),
         )
         return table
+
+    def _narrow(self, old: Keyring, new: Keyring) -> None:
+        """Give away what is left of the peers before by a file that can't be used as a whole."""
+        left = narrowed(old, new)
+        if left != old and self._give is not None:
+            self._give(self._tables.build(left))
+            self._keyring = left
 
     def start(self, give: Callable[[Keytable], None]) -> None:
         """Watch the file from now on; each new table is given to `give`."""

@@ -11,6 +11,7 @@ keyring     the broker's pair and the peers that it knows
 keytable    a table in the hands of Python, until a broker takes it
 listener    one endpoint of the broker, and who may use it
 names       the words of roles, dialects and securities
+narrowed    what a file takes away whose rest can't be used
 peer        one enrolled peer: its keys, what it may do and how much
 reach       where a peer reaches the broker
 table       keys, identities and the services that they may use

@@ -178,11 +178,13 @@ class KeyDirectory:
 
     def revoke(self, name: str) -> Keyring:
         """Remove a peer, and note that its keys are revoked."""
-        return self._edit(lambda text, old: edits.revoke(text, name, old.peer(name).keys))
+        return self._edit(
+            lambda text, old: edits.revoke(text, name, old.peer(name).keys), ends=True
+        )
 
     def expire(self, name: str, expires: datetime.datetime | None) -> Keyring:
         """Set when a peer's key ends; None: never."""
-        return self._edit(lambda text, _: edits.change(text, name, {"expires": expires}))
+        return self._edit(lambda text, _: edits.change(text, name, {"expires": expires}), ends=True)
 
     def rotate(
         self, name: str, key: str, until: datetime.datetime, *, replace: bool = False
@@ -216,8 +218,11 @@ class KeyDirectory:
                     text = edits.note_revoked(changed, name, (peer.key,))
         return text
 
-    def _edit(self, edit: Callable[[str, Keyring], str]) -> Keyring:
-        """Change the peers' file, unless the broker would not take what comes of it."""
+    def _edit(self, edit: Callable[[str, Keyring], str], *, ends: bool = False) -> Keyring:
+        """Change the peers' file, unless the broker would not take what comes of it.
+
+        An edit that `ends` something is written all the same: the broker takes that of any file.
+        """
         broker = self.pair().public
         with files.locked(self.path):
             text = self._settled(self._text(), broker)
@@ -228,12 +233,13 @@ class KeyDirectory:
                 raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
             text = self._settled(text, broker)
             keyring = self._parsed(text, broker)
-            self._check_fits(keyring)
+            if not ends:
+                self._check_fits(keyring)
             files.replace(self.path / PEERS_FILE, text)
         return keyring
 
     def _check_fits(self, keyring: Keyring) -> None:
-        """Raise ConfigError for what no broker takes: it would go on with the peers before."""
+        """Raise ConfigError for what no broker takes but for what it ends."""
         try:
             Tables().build(keyring)
         except ConfigError as error:

@@ -3,6 +3,7 @@ from typing import Final
 from typing_extensions import disjoint_base
 
 NEVER: Final[int]
+SETS_MAX: Final[int]
 ROLE_BITS: Final[dict[str, int]]
 
 @disjoint_base

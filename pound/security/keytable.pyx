@@ -15,6 +15,7 @@ from .table cimport (
 
 # --- with the GIL ----------------------------------------------------------------------------
 
+SETS_MAX = GRANTS_MAX - 1    # different sets of services; one more is that of none
 NEVER = INT64_MAX            # when a key expires that has no end
 ROLE_BITS = {"client": ROLE_CLIENT, "worker": ROLE_WORKER, "operator": ROLE_OPERATOR}
 
@@ -58,7 +59,7 @@ cdef class Keytable:
             keytable_put_identity(
                 opened(self), number, <const uint8_t *> <const char *> name, len(name), roles,
                 grant, connections_max),
-            f"names since the broker was started: {IDENTITIES_MAX}")
+            f"names since the broker was started: {IDENTITIES_MAX}; restart it")
 
     def put_limits(
             self, uint32_t number, uint32_t weight, uint32_t open_max, uint64_t bytes_max,
@@ -76,13 +77,14 @@ cdef class Keytable:
         """Add a key of an identity; it ends at `expires`, ns of the wall clock, or `NEVER`."""
         check(
             keytable_put_key(opened(self), public_bytes(public), identity, serial, expires),
-            f"keys: {KEYS_MAX}, or {SERIALS_MAX} since the broker was started")
+            f"keys: {KEYS_MAX}, or {SERIALS_MAX} since the broker was started; remove old ones "
+            "under [revoked], or restart it")
 
     def put_revoked(self, bytes public, uint32_t identity):
         """Note that a key was revoked."""
         check(
             keytable_put_revoked(opened(self), public_bytes(public), identity),
-            f"keys: {KEYS_MAX}")
+            f"keys: {KEYS_MAX}; remove old ones under [revoked]")
 
 
 cdef keytable_t *opened(Keytable handle) except NULL:

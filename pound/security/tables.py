@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from zmq.utils import z85
 
-from .keytable import NEVER, ROLE_BITS, Keytable
+from pound.errors import ConfigError
+
+from .keytable import NEVER, ROLE_BITS, SETS_MAX, Keytable
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Tables:
             raise
 
     def _built(self, keyring: Keyring) -> Keytable:
+        _check_sets(keyring)
         table = Keytable()
         grants: dict[tuple[bytes, ...], int] = {}
 
@@ -82,6 +85,15 @@ class Tables:
 
     def _serial(self, name: str, key: str) -> int:
         return self._serials.setdefault((name, key), len(self._serials) + 1)
+
+
+def _check_sets(keyring: Keyring) -> None:
+    count = len({_patterns(peer) for peer in keyring.peers.values()} - {()})
+    if count > SETS_MAX:
+        raise ConfigError(
+            f"{count} different sets of services are too many, at most {SETS_MAX}: give peers that "
+            "may use the same ones the same list, or names that end in *"
+        )
 
 
 def _patterns(peer: Peer | None) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zmq.utils import z85
 
 from pound._broker import key_watch
 from pound._broker.key_watch import KeyWatch
@@ -16,9 +17,22 @@ from pound.errors import ConfigError
 from pound.security.curve import new_pair
 from pound.security.keyring import KeyDirectory, Keyring
 from pound.security.peer import Peer
+from tests import probe
 from tests.support import wait_until
 
+security = probe.load("security")
+
 LONG_INTEGER = f"x = {'9' * 5000}\n"
+
+
+def too_many_sets() -> str:
+    """Return peers with a set of services of their own each: more than a table holds."""
+    rows = (
+        f'[peers.p{n}]\nkey = "{z85.encode(n.to_bytes(32, "big")).decode()}"\n'
+        f'roles = ["client"]\nservices = ["s{n}"]\n'
+        for n in range(1, 4097)
+    )
+    return "".join(rows)
 
 
 class Watched:
@@ -121,3 +135,24 @@ def test_a_file_that_is_being_written_is_not_taken(
     monkeypatch.setattr(watched.watch, "table", table)
     wait_until(lambda: read_at)
     assert read_at == [5]
+
+
+def test_a_file_that_is_too_large_ends_keys_all_the_same(watched: Watched, caplog: Any) -> None:
+    """The rest of it changes nothing; once it is mended all of it counts."""
+    watched.directory.add(Peer(name="ada", key=new_pair().public, roles=("client",)))
+    tables: list[Any] = []
+    watched.watch.table()
+    watched.watch.start(tables.append)
+    good = watched.peers.read_text()
+    watched.peers.write_text(good + too_many_sets())
+    wait_until(reported(caplog))
+    assert not tables
+    watched.directory.revoke("eve")
+    wait_until(lambda: tables)
+    table = security.Table.taken(tables.pop())
+    assert [table.name_of(n)[:2] for n in range(2)] == [(b"eve", 0), (b"ada", 1)]
+    with pytest.raises(ConfigError, match=r"4097 different sets .* the rest stays as it was"):
+        watched.watch.reload()
+    watched.peers.write_text(good)
+    wait_until(lambda: tables)
+    assert security.Table.taken(tables[-1]).name_of(0)[:2] == (b"eve", 1)

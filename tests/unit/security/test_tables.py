@@ -190,7 +190,9 @@ def crowd(count: int) -> list[Peer]:
 
 def test_a_keyring_that_is_refused_uses_up_no_number() -> None:
     tables = Tables()
-    with pytest.raises(ConfigError, match="too many sets of services"):
+    with pytest.raises(
+        ConfigError, match="4097 different sets of services are too many, at most 4095: "
+    ):
         tables.build(ring(*crowd(4097)))
     table = built(tables, ring(peer("alice", 0)))
     assert found(table, 0) == (0, 1, NEVER)
@@ -201,8 +203,20 @@ def test_a_command_writes_nothing_that_no_broker_takes(tmp_path: Path) -> None:
     directory = KeyDirectory(tmp_path / "keys")
     directory.init()
     text = directory.path / "peers.toml"
-    tables = "".join(edits.add("", each.name, each.table()) for each in crowd(4096))
+    tables = "".join(edits.add("", each.name, each.table()) for each in crowd(4095))
     text.write_text(tables)
-    with pytest.raises(ConfigError, match="too many sets of services"):
-        directory.add(crowd(4097)[-1])
+    with pytest.raises(ConfigError, match="4096 different sets of services are too many"):
+        directory.add(crowd(4096)[-1])
     assert text.read_text() == tables
+
+
+def test_a_command_ends_a_key_in_a_file_that_is_too_large(tmp_path: Path) -> None:
+    directory = KeyDirectory(tmp_path / "keys")
+    directory.init()
+    text = directory.path / "peers.toml"
+    text.write_text("".join(edits.add("", each.name, each.table()) for each in crowd(4097)))
+    directory.expire("p2", NEXT_YEAR)
+    keyring = directory.revoke("p1")
+    assert "p1" not in keyring.peers
+    assert directory.keyring() == keyring
+    assert keyring.peers["p2"].expires == NEXT_YEAR
