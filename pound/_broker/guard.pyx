@@ -1,6 +1,6 @@
 """Who is let in (see guard.pxd for the rules)."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport strlen
 
@@ -52,7 +52,9 @@ cdef guard_t *guard_new(keytable_t *table, uint32_t salt) noexcept nogil:
 cdef void use(guard_t *guard, keytable_t *table) noexcept nogil:
     guard.table = table
     guard.rules.table = table
-    guard.expires_at = keytable_next_expiry(table, wall_ns())
+    guard.wall_at = wall_ns()
+    guard.expires_at = keytable_next_expiry(table, guard.wall_at)
+    guard.timed = keytable_next_expiry(table, INT64_MIN) != INT64_MAX
 
 
 cdef void guard_free(guard_t *guard) noexcept nogil:
@@ -83,21 +85,28 @@ cdef void guard_give(guard_t *guard, keytable_t *table) noexcept nogil:
 cdef void guard_turn(broker_t *b) noexcept nogil:
     cdef guard_t *guard = b.guard
     cdef keytable_t *before = guard.table
-    cdef int64_t now
     if table_waits(&guard.next):
         use(guard, table_exchange(&guard.next, NULL))
         quotas_take(b)
         revocation_walk(b)
         keytable_delete(before)
-    elif guard.expires_at != INT64_MAX:
-        now = wall_ns()
-        if now >= guard.expires_at:
-            guard.expires_at = keytable_next_expiry(guard.table, now)
-            revocation_walk(b)
+    elif guard.timed and has_expired(guard):
+        revocation_walk(b)
     denials_tick(b)
     arrivals_tick(b)
     if guard.zap_readable:
         answer_all(b)
+
+
+# has_expired returns whether a key has expired since the last turn, or counts again: whoever sets
+# the clock back lets expired keys in once more, and they expire once more.
+cdef bint has_expired(guard_t *guard) noexcept nogil:
+    cdef int64_t before = guard.expires_at
+    cdef int64_t now = wall_ns()
+    if now >= guard.expires_at or now < guard.wall_at:
+        guard.expires_at = keytable_next_expiry(guard.table, now)
+    guard.wall_at = now
+    return guard.expires_at != before
 
 
 cdef int64_t guard_wait(const guard_t *guard) noexcept nogil:

@@ -454,6 +454,8 @@ cdef struct guard_t:         # guard.pxd: who is let in
     zap_rules_t rules
     uint8_t dialects[LISTENERS_MAX]  # that may be spoken at a listener: 1 << DIALECT_*
     int64_t expires_at       # wall clock, ns: when the next key expires
+    int64_t wall_at          # what the wall clock said last; it may be set back
+    uint8_t timed            # the table has a key with an end, expired or not
     int64_t cut_at           # when the connections of denied routes are closed; INT64_MAX: none is
     arrivals_t arrivals
     void *zap                # the REP that libzmq asks; owned by Python
