@@ -59,7 +59,7 @@ cdef void peer_judge(broker_t *b, peer_t *peer) noexcept nogil:
     cdef uint8_t had = peer.rights.roles
     cdef int why = rights_again(b, peer)
     if why != REQ_ACCEPTED:
-        if had:
+        if had or peer.client != NONE or peer.worker != NONE:
             peer_ends(b, peer, why)
         return
     if peer.client != NONE and had & ROLE_CLIENT and not peer.rights.roles & ROLE_CLIENT:

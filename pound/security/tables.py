@@ -56,7 +56,8 @@ class Tables:
                 grants[patterns] = table.put_grant(patterns)
             return grants[patterns]
 
-        for name in dict.fromkeys([*keyring.peers, *keyring.revoked.values()]):
+        # Those that the file has no more keep their names, for the log, and no rights.
+        for name in dict.fromkeys([*keyring.peers, *keyring.revoked.values(), *self._numbers]):
             peer = keyring.peers.get(name)
             roles = sum(ROLE_BITS[role] for role in peer.roles) if peer is not None else 0
             connections_max = peer.connections_max if peer is not None else 0

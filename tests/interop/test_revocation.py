@@ -370,3 +370,14 @@ def test_rights_that_end_are_logged(
     (line,) = lines_of(caplog, "rights lost")
     assert line.startswith('rights lost peer=tests:0 why="the key was revoked')
     assert line.endswith("dialect=pnd identity=anvil")
+
+
+def test_who_was_removed_by_hand_is_logged_by_name(
+    rig: KeyedRig, open_as: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.ready(open_as(PndWorker, "anvil", service=b"work"))
+    (Path(rig.keys.path) / "peers.toml").write_text("")
+    rig.broker.reload_keys()
+    rig.wait_stat("workers", 0)
+    (line,) = lines_of(caplog, "rights lost")
+    assert line.endswith("dialect=pnd identity=anvil")

@@ -119,7 +119,8 @@ def test_numbers_stay_while_a_broker_lives() -> None:
     table = built(tables, ring(peer("carol", 2), peer("bob", 1)))
     assert found(table, 1) == (1, 2, NEVER)
     assert found(table, 2) == (2, 3, NEVER)
-    assert table.name_of(0) is None
+    assert table.name_of(0)[:2] == (b"alice", Role(0))
+    assert table.limits_of(0)["open_max"] == 0
     table = built(tables, ring(peer("alice", 0)))
     assert found(table, 0) == (0, 1, NEVER)
 
