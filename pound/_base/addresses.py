@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 PORT_MAX = 65535
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 PORT = re.compile(r"\*|[0-9]{1,5}")
 
 
@@ -25,6 +26,8 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
     ValueError
         It is none; the words follow its name.
     """
+    if CONTROL.search(endpoint):
+        raise ValueError("has a control character")
     transport, _, address = endpoint.partition("://")
     if transport not in ("tcp", "ipc", "inproc") or not address:
         raise ValueError("is no endpoint: tcp://ADDRESS:PORT, ipc://PATH, inproc://NAME")

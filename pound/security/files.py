@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pound._base.addresses import CONTROL
 from pound.errors import ConfigError
 
 SIZE_MAX = 64 << 20
@@ -35,6 +36,7 @@ def read(path: Path, *, secret: bool) -> str:
     ConfigError
         It can't be read, others have access, or it is no text of at most `SIZE_MAX` bytes.
     """
+    check_path(path)
     try:
         # Without O_NONBLOCK the opening of a FIFO would wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -50,6 +52,17 @@ def read(path: Path, *, secret: bool) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
+
+
+def check_path(path: Path) -> None:
+    """Raise ConfigError for a path that no file can have, or that no message can show."""
+    text = str(path)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!r} is no path: it is no valid Unicode text") from None
+    if CONTROL.search(text):
+        raise ConfigError(f"{text!r} is no path for keys: it has a control character")
 
 
 def _check(path: Path, status: os.stat_result, secret: bool) -> None:
@@ -78,6 +91,7 @@ def create(path: Path, text: str, mode: int) -> None:
     ConfigError
         There is one already, or it can't be written.
     """
+    check_path(path)
     try:
         temporary = _written(path, text, mode)
         try:

@@ -114,10 +114,16 @@ class KeyDirectory:
     Parameters
     ----------
     path : str or Path
+
+    Raises
+    ------
+    ConfigError
+        It is no path.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        files.check_path(self.path)
 
     def init(self, frontend: tuple[str, ...] = (), backend: tuple[str, ...] = ()) -> Pair:
         """Make the directory, with a new pair and no peers; return the pair.

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pound._base.addresses import CONTROL
 from pound._config_keys import Key, burst_of, check_service_name, rate_of, suggestion
 from pound.errors import ConfigError
 
@@ -182,6 +183,8 @@ def _patterns(value: object) -> tuple[str, ...]:
     for pattern in patterns:
         if "*" in pattern[:-1]:
             raise ConfigError(f"services: {pattern!r}: a * stands at the end only")
+        if CONTROL.search(pattern):
+            raise ConfigError(f"services: {pattern!r} has a control character")
         try:
             check_service_name(pattern)
         except ValueError as error:

@@ -299,3 +299,42 @@ def test_a_path_that_a_shell_would_split_is_quoted(keys: Keys) -> None:
     assert "pound serve --keys 'my keys'" in said
     shutil.copytree("my keys", "other")
     assert isinstance(KeyDirectory("other").pair(), Pair)
+
+
+ESC = "\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "--dir", f"other{ESC}"),
+        ("init", "--dir", "other", "--frontend", f"tcp://a{ESC}:1"),
+        ("add", "x", "--role", "worker", "--backend", f"ipc:///a{ESC}"),
+        ("add", "x", "--role", "worker", "--out", f"x{ESC}.key"),
+        ("add", f"x{ESC}", "--role", "worker"),
+        ("add", "x", "--role", "worker", "--service", f"a{ESC}"),
+        ("add", "x", "--role", "worker", "--rate", f"1/s{ESC}"),
+        ("add", "x", "--role", "worker", "--weight", f"1{ESC}"),
+        ("add", "x", "--role", "worker", "--expires", f"2030-01-01{ESC}"),
+        ("add", "x", "--role", "worker", "--public", f"x{ESC}"),
+        ("add", "x", "--role", f"worker{ESC}"),
+        ("rotate", f"x{ESC}"),
+        ("rotate", "x", "--until", f"7d{ESC}"),
+        ("revoke", f"x{ESC}"),
+        ("expire", f"x{ESC}", "never"),
+        ("expire", "x", f"never{ESC}"),
+        ("show", f"x{ESC}"),
+        ("pair", f"x{ESC}"),
+        ("pair", "x", "--out", f"x{ESC}.key"),
+        ("list", "--dir", f"other{ESC}"),
+    ],
+    ids=lambda arguments: "-".join(arguments).replace(ESC, "ESC").replace("/", ""),
+)
+def test_a_control_character_is_refused_and_shown_as_what_it_is(
+    keys: Keys, made: KeyDirectory, arguments: tuple[str, ...]
+) -> None:
+    before = sorted(Path().rglob("*"))
+    done = keys(*arguments, code=2)
+    assert b"\x1b" not in done.stderr + done.stdout
+    assert b"\\x1b[2J" in done.stderr
+    assert sorted(Path().rglob("*")) == before

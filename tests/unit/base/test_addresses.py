@@ -43,6 +43,9 @@ def test_an_endpoint_has_parts(endpoint: str, parts: tuple[str, str, str]) -> No
         ("tcp://[127.0.0.1]:1", "in its brackets"),
         ("tcp://[fe80::1%]:1", "in its brackets"),
         ("tcp://[fe80::g]:1", "in its brackets"),
+        ("tcp://a\x1b[2J:1", "control character"),
+        ("ipc:///a\0b", "control character"),
+        ("ipc:///a\x9bb", "control character"),
     ],
 )
 def test_what_is_none_is_refused_by_broker_and_client_alike(endpoint: str, words: str) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import pound
 from pound.errors import ConfigError
 from pound.security import files
+from pound.security.keyring import KeyDirectory
 
 
 def made(folder: Path, mode: int, content: bytes = b"text") -> Path:
@@ -200,3 +202,25 @@ def test_a_second_writer_waits_for_the_first(
     monkeypatch.setattr(time, "sleep", lambda _: first.close())
     with files.locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a\0b", r"'.*/a\\x00b' is no path for keys: it has a control character"),
+        ("a\x1b[2Jb", r"'.*/a\\x1b\[2Jb' is no path for keys"),
+        ("a\ud800b", r"'.*/a\\ud800b' is no path: it is no valid Unicode"),
+    ],
+    ids=["NUL", "escape", "surrogate"],
+)
+def test_a_path_that_no_message_can_show_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    path = tmp_path / name
+    for use in (
+        lambda: files.read(path, secret=True),
+        lambda: files.create(path, "text", 0o600),
+        lambda: KeyDirectory(path),
+        lambda: pound.Client(key=path),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            use()
+    assert not list(tmp_path.iterdir())
