@@ -28,6 +28,10 @@ AGAIN_S = 5.0  # after a failure: its cause may have been a lack of descriptors 
 Signature = tuple[int, ...] | None
 
 
+class _ChangingError(ConfigError):
+    """The file was read while somebody wrote it: what it says is not known."""
+
+
 class KeyWatch:
     """Reads the peers of a broker, again and again, in a thread of its own.
 
@@ -54,6 +58,8 @@ class KeyWatch:
     def table(self) -> Keytable:
         """Return the table of what the file says now; raise ConfigError if it is wrong."""
         keyring = self._directory.keyring_for(self._broker)
+        if self._give is not None and self._signature() != self._seen:
+            raise _ChangingError(f"{self._path} is being written: try again when that is done")
         try:
             table = self._tables.build(keyring)
         except (ConfigError, MemoryError) as error:
@@ -118,6 +124,8 @@ class KeyWatch:
         self._seen = signature
         try:
             table = self.table()
+        except _ChangingError:
+            raise
         except Exception as error:
             self._report(str(error) or type(error).__name__)
             raise

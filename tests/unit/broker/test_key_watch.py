@@ -156,3 +156,30 @@ def test_a_file_that_is_too_large_ends_keys_all_the_same(watched: Watched, caplo
     watched.peers.write_text(good)
     wait_until(lambda: tables)
     assert security.Table.taken(tables[-1]).name_of(0)[:2] == (b"eve", 1)
+
+
+def test_what_is_read_while_it_is_written_does_not_count(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """It may be half of a file, or none of it: nobody would be known."""
+    tables: list[Any] = []
+    watched.watch.table()
+    watched.watch.start(tables.append)
+    read = watched.watch._directory.keyring_for
+    reads: list[Keyring] = []
+
+    def keyring_for(broker: str) -> Keyring:
+        if reads:
+            return read(broker)
+        text = watched.peers.read_text()
+        watched.peers.write_text("")
+        reads.append(read(broker))
+        watched.peers.write_text(text + "\n")
+        return reads[0]
+
+    monkeypatch.setattr(watched.watch._directory, "keyring_for", keyring_for)
+    with pytest.raises(ConfigError, match="is being written: try again"):
+        watched.watch.reload()
+    wait_until(lambda: tables)
+    assert security.Table.taken(tables[0]).name_of(0)[:2] == (b"eve", 1)
+    assert not reported(caplog)()
