@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import secrets
 import shlex
 import stat
@@ -27,7 +29,7 @@ LOCK_POLL_S = 0.02
 
 
 def read(path: Path, *, secret: bool) -> str:
-    """Return the text of a file that only its owner, root or us, could have written.
+    """Return the text of a file that only its owner, root or us, could have written, or replaced.
 
     One that is `secret` may be read by its owner and group only.
 
@@ -41,6 +43,7 @@ def read(path: Path, *, secret: bool) -> str:
         # Without O_NONBLOCK the opening of a FIFO would wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             _check(path, os.fstat(file.fileno()), secret)
+            _check_folders(path)
             content = file.read(SIZE_MAX + 1)
     except IsADirectoryError:
         raise ConfigError(f"{path} is not a regular file") from None
@@ -81,6 +84,39 @@ def _check(path: Path, status: os.stat_result, secret: bool) -> None:
     else:
         return
     raise ConfigError(f"{path} {access}: chmod {remedy} {shlex.quote(str(path))}")
+
+
+def _check_folders(path: Path) -> None:
+    """Raise ConfigError, with the remedy, if others could put another file in its place.
+
+    Looked at are the directory of the name and, of a link, that of its target. In one with the
+    sticky bit, such as /tmp, nobody replaces what is another's.
+    """
+    for folder in dict.fromkeys((path.parent, path.resolve().parent)):
+        status = os.stat(folder)
+        quoted = shlex.quote(str(folder))
+        if status.st_uid not in (0, os.geteuid()):
+            raise ConfigError(
+                f"{folder} belongs to user {status.st_uid}, who can replace {path.name}: "
+                f"chown {os.geteuid()} {quoted}"
+            )
+        access = status.st_mode & 0o022
+        if status.st_mode & stat.S_ISVTX or (access == 0o020 and _is_private(status.st_gid)):
+            continue
+        if access:
+            raise ConfigError(
+                f"{folder} may be written by others, who can replace {path.name}: "
+                f"chmod go-w {quoted}"
+            )
+
+
+def _is_private(group: int) -> bool:
+    """Return whether a group is the user's alone: many systems make one for each user."""
+    try:
+        user, entry = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return entry.gr_name == user.pw_name and {*entry.gr_mem} <= {user.pw_name}
 
 
 def create(path: Path, text: str, mode: int) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import stat
 import time
 from pathlib import Path
@@ -224,3 +226,68 @@ def test_a_path_that_no_message_can_show_is_refused(tmp_path: Path, name: str, w
         with pytest.raises(ConfigError, match=words):
             use()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o702, 0o2777])
+def test_a_directory_in_which_others_write_is_refused_with_the_remedy(
+    tmp_path: Path, mode: int
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    path = made(folder, 0o600)
+    folder.chmod(mode)
+    with pytest.raises(ConfigError) as caught:
+        files.read(path, secret=True)
+    command = f"chmod go-w '{folder}'"
+    assert str(caught.value).endswith(f"who can replace a key.toml: {command}")
+    assert os.system(command) == 0
+    assert files.read(path, secret=False) == "text"
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o555, 0o1777, 0o3777, 0o1775])
+def test_a_directory_in_which_nobody_replaces_anothers_file_is_good(
+    tmp_path: Path, mode: int
+) -> None:
+    path = made(tmp_path, 0o600)
+    tmp_path.chmod(mode)
+    assert files.read(path, secret=True) == "text"
+
+
+def test_a_group_may_write_in_a_directory_if_it_is_the_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made(tmp_path, 0o600)
+    tmp_path.chmod(0o775)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    for name, members, good in ((me, [], True), (me, [me], True), (me, [me, "eve"], False),
+                                ("staff", [], False)):  # fmt: skip
+        entry = grp.struct_group((name, "x", tmp_path.stat().st_gid, members))
+        monkeypatch.setattr(grp, "getgrgid", lambda _, entry=entry: entry)
+        if good:
+            assert files.read(path, secret=True) == "text"
+            continue
+        with pytest.raises(ConfigError, match="written by others"):
+            files.read(path, secret=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory away")
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path, 0o600)
+    os.chown(tmp_path, 4711, -1)
+    with pytest.raises(ConfigError, match=r"belongs to user 4711, who can replace .* chown 0 "):
+        files.read(path, secret=True)
+
+
+def test_the_directories_of_a_link_and_of_its_target_are_looked_at(tmp_path: Path) -> None:
+    """Kubernetes mounts a secret so: links in a directory that is sticky, to one beside them."""
+    mount, hidden = tmp_path / "mount", tmp_path / "mount" / "..data"
+    hidden.mkdir(parents=True)
+    (mount / "key").symlink_to(made(hidden, 0o600))
+    mount.chmod(0o1777)
+    assert files.read(mount / "key", secret=True) == "text"
+    for folder in (mount, hidden):
+        before = stat.S_IMODE(folder.stat().st_mode)
+        folder.chmod(0o777)
+        with pytest.raises(ConfigError, match=f"{folder} may be written by others"):
+            files.read(mount / "key", secret=True)
+        folder.chmod(before)
