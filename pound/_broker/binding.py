@@ -74,7 +74,7 @@ def _bind_one(socket: zmq.Socket[Any], url: str) -> str:
 
 def _bind_tcp(socket: zmq.Socket[Any], url: str, address: str) -> str:
     host, _, port = address.rpartition(":")
-    addresses = _addresses(host)
+    addresses = _addresses(host, _interfaces())
     if not addresses:
         with _ipv6(socket, host.startswith("[")):
             return _bind_one(socket, url)
@@ -88,12 +88,29 @@ def _bind_tcp(socket: zmq.Socket[Any], url: str, address: str) -> str:
     raise AssertionError("not reached")
 
 
-def _addresses(host: str) -> list[str]:
+def _interfaces() -> set[str]:
+    """Return the names of this machine's network interfaces.
+
+    libzmq asks for them in the same way before it binds, and aborts the process if it may not.
+    """
+    if sys.platform == "win32":
+        return set()
+    try:
+        return {name for _, name in sockets.if_nameindex()}
+    except OSError as error:
+        raise OSError(
+            errno.ENOTSUP,
+            f"this process may not ask for the network interfaces, as libzmq does "
+            f"({error.strerror}): allow netlink sockets (systemd: add AF_NETLINK to "
+            f"RestrictAddressFamilies)",
+        ) from error
+
+
+def _addresses(host: str, interfaces: set[str]) -> list[str]:
     """Return the addresses of a name as they stand in an endpoint; none if `host` is no name."""
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host.strip("[]"))
         return []
-    interfaces = {name for _, name in sockets.if_nameindex()} if sys.platform != "win32" else set()
     if host == "*" or host in interfaces:
         return []
     found = sockets.getaddrinfo(host, None, type=sockets.SOCK_STREAM)
@@ -160,19 +177,32 @@ def _bind_path(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
 
 def _bind_for(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
     """Bind a path for whom it is meant: until its mode and owner are set, it is for us alone."""
-    user, group = _owner(listener.owner or "")
     mask = os.umask(0o177)
     try:
         endpoint = _bind_one(socket, listener.endpoint)
     finally:
         os.umask(mask)
     try:
-        os.chown(path, user, group)
+        if listener.owner is not None:
+            _give(path, listener.owner)
         os.chmod(path, 0o777 & ~mask if listener.permissions is None else listener.permissions)
     except OSError:
         socket.unbind(endpoint)
         raise
     return endpoint
+
+
+def _give(path: str, owner: str) -> None:
+    """Give a path to ``USER:GROUP``; what is left out stays as it is."""
+    user, group = _owner(owner)
+    try:
+        os.chown(path, user, group)
+    except PermissionError:
+        raise OSError(
+            errno.ENOTSUP,
+            f"this user may not give it to {owner!r}: to another user only root may, to a group "
+            f"only its members",
+        ) from None
 
 
 def _owner(owner: str) -> tuple[int, int]:

@@ -62,7 +62,8 @@ def test_the_image_runs_pound_as_an_ordinary_user() -> None:
     (user,) = re.findall(r"^USER (\d+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert int(user) > 0
     assert f"--uid {user}" in (DEPLOY / "Dockerfile").read_text()
-    assert f"chown -R {user}:{user}" in (DEPLOY / "compose.yaml").read_text()
+    assert f"--gid {user}" in (DEPLOY / "Dockerfile").read_text()
+    assert f"chgrp -R {user} " in (DEPLOY / "compose.yaml").read_text()
 
 
 def test_the_services_run_commands_of_pound() -> None:
