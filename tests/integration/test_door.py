@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket as sockets
@@ -17,6 +18,7 @@ import zmq
 
 import pound
 from pound._broker import door
+from pound._engine.reach import troubles_of
 from pound.security.curve import Pair, new_pair
 from pound.security.listener import Listener
 from tests.keys import (
@@ -595,3 +597,16 @@ def test_a_peer_that_has_shaken_hands_is_not_cut(
         wait_until(lambda: broker.stats()["handshakes_cut"] == 15)
         for seen in (seen_one, seen_two):
             assert not seen.poll(50), "it was cut"
+
+
+def test_a_look_at_an_endpoint_is_no_refusal(guarded: Any, caplog: Any) -> None:
+    """So do clients and workers without a key look why they are not let in: nobody hears of it."""
+    broker = guarded()
+    caplog.set_level(logging.INFO, "pound")
+    before = len(caplog.records)
+    for _ in range(3):
+        (trouble,) = troubles_of(broker.frontend_endpoints[:1], False, False, False)
+        assert trouble.foreign
+    wait_until(lambda: broker.stats()["unrouted_connections"] == 3)
+    assert broker.stats()["connections_refused"] == 0
+    assert [record.getMessage() for record in caplog.records[before:]] == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 
 import pound
+from pound.security.credential import Credential
+from tests.keys import Keys
 from tests.peers import zmtp
 from tests.support import WAIT_S, Served, pound_command, wait_until
 
@@ -36,8 +40,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="need
 def serve_with(spawn: Callable[..., Any]) -> Callable[..., Served]:
     """``serve_with(soft, hard)``: a broker with these limits of descriptors."""
 
-    def start(soft: int, hard: int, frontend: str = "tcp://127.0.0.1:*") -> Served:
-        command = pound_command("serve", f"--frontend={frontend}", "--backend=tcp://127.0.0.1:*")
+    def start(soft: int, hard: int, *arguments: str, frontend: str = "tcp://127.0.0.1:*") -> Served:
+        ends = (f"--frontend={frontend}", "--backend=tcp://127.0.0.1:*")
+        command = pound_command("serve", *ends, *arguments)
         return Served(spawn([sys.executable, "-c", LIMITED, str(soft), str(hard), *command]))
 
     return start
@@ -153,7 +158,7 @@ def test_when_the_crowd_has_left_connections_stay(
 def test_on_an_ipc_path_it_survives_too(
     serve_with: Any, crowd: list[pound.Client], tmp_path: Path
 ) -> None:
-    served = serve_with(FEW, FEW, f"ipc://{tmp_path}/front")
+    served = serve_with(FEW, FEW, frontend=f"ipc://{tmp_path}/front")
     crowd += [pound.Client(served.frontend) for _ in range(40)]
     wait_until(lambda: "descriptors short" in served.process.stderr)
     assert answers(served.frontend)
@@ -323,3 +328,39 @@ def test_signals_that_mean_nothing_end_no_broker(
     assert answers(served.frontend)
     served.process.signal(signal.SIGTERM)
     assert served.process.wait() == 0
+
+
+def test_a_flood_of_handshakes_stops_neither_the_operator_nor_a_drain(
+    serve_with: Any, run_pound: Any, tmp_path: Path
+) -> None:
+    """With keys, no descriptor left, and strangers that connect again as soon as they are cut."""
+    keys = Keys(tmp_path)
+    pair = keys.enrol("ops", "operator")
+    served = serve_with(FEW, FEW, f"--keys={keys.path}")
+    file = tmp_path / "ops.key"
+    Credential(
+        name="ops", roles=("operator",), frontend=(served.frontend,), backend=(),
+        broker=keys.broker.public, pair=pair,
+    ).write(file)  # fmt: skip
+    ended = threading.Event()
+
+    def flood() -> None:
+        opened: list[socket.socket] = []
+        while not ended.wait(0.001):
+            with contextlib.suppress(OSError):
+                opened.append(zmtp.dial(served.frontend))
+            if len(opened) > FEW:
+                opened.pop(0).close()
+        for one in opened:
+            one.close()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        wait_until(lambda: "descriptors short" in served.process.stderr)
+        wait_until(lambda: run_pound("status", "--key", str(file)).returncode == 0)
+        served.process.signal(signal.SIGTERM)
+        assert served.process.wait() == 0
+    finally:
+        ended.set()
+        thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.interop.keyed import KeyedRig
 from tests.interop.rig import QUICK, Own, Rig
 from tests.peers.base import Peer
+from tests.peers.curve import CurveConnection
 from tests.support import WAIT_S, need
 
 PEERS = Path(__file__).parent.parent / "peers" / "c"
@@ -88,3 +90,12 @@ def open_as(rig: KeyedRig, own: Own) -> Callable[..., Any]:
         return own(rig.keys.form(form, name)(url, **settings))
 
     return make
+
+
+@pytest.fixture
+def raw(rig: KeyedRig) -> Iterator[Callable[[str], CurveConnection]]:
+    """``raw(name)``: a connection of a peer with that key, which has sent its greeting."""
+    with contextlib.ExitStack() as opened:
+        yield lambda name: opened.enter_context(
+            CurveConnection(rig.frontend, rig.keys.pairs[name], rig.keys.server)
+        )

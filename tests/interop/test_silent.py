@@ -90,15 +90,6 @@ Open = Callable[..., Silent]
 
 
 @pytest.fixture
-def raw(rig: KeyedRig) -> Iterator[Callable[[str], CurveConnection]]:
-    """``raw(name)``: a connection of a peer with that key, which has sent its greeting."""
-    with contextlib.ExitStack() as opened:
-        yield lambda name: opened.enter_context(
-            CurveConnection(rig.frontend, rig.keys.pairs[name], rig.keys.server)
-        )
-
-
-@pytest.fixture
 def half_open() -> Iterator[Callable[[str], sockets.socket]]:
     """``half_open(endpoint)``: a connection that sends its greeting, and no more."""
     with contextlib.ExitStack() as opened:

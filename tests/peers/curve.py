@@ -76,6 +76,8 @@ class CurveConnection:
         content += prop(b"Socket-Type", kind) + prop(b"Identity", b"")
         box = self._box(content, b"CurveZMQINITIATE" + self._next(), self._server)
         self.socket.sendall(frame(b"\x08INITIATE" + self._cookie + self._last() + box, COMMAND))
+        self._shared = ctypes.create_string_buffer(32)
+        self._sodium.crypto_box_beforenm(self._shared, self._server, self._short_secret)
         answer = self._read()
         if not answer.startswith(b"\x05READY"):
             raise EOFError(f"the broker says {answer!r}")
@@ -98,8 +100,13 @@ class CurveConnection:
 
     def _message(self, part: bytes, more: bool) -> bytes:
         flags = struct.pack(">B", MORE if more else 0)
-        box = self._box(flags + part, b"CurveZMQMESSAGEC" + self._next(), self._server)
-        return frame(b"\x07MESSAGE" + self._last() + box)
+        sealed = ctypes.create_string_buffer(len(part) + 1 + MAC)
+        nonce = b"CurveZMQMESSAGEC" + self._next()
+        size = ctypes.c_ulonglong(len(part) + 1)
+        assert not self._sodium.crypto_box_easy_afternm(
+            sealed, flags + part, size, nonce, self._shared
+        )
+        return frame(b"\x07MESSAGE" + self._last() + sealed.raw)
 
     def _next(self) -> bytes:
         self._nonce += 1
