@@ -93,8 +93,8 @@ cdef inline const char *refusal_of(int result) noexcept nogil:
 cdef inline const char *quota_of(int result) noexcept nogil:
     """quota_of is reason_of for a quota: of the client's key, or of each client in a service."""
     if result == REQ_QUOTA_OPEN:
-        return (b"this client's key has as many open requests as it may (its open_max): try again "
-                b"when some are answered")
+        return (b"this client's key has as many open requests as it may (its open_max; tasks of "
+                b"cancelled ones count until they end): try again when some are answered")
     if result == REQ_QUOTA_BYTES:
         return (b"this client's key has as many bytes open as it may (its bytes_max): try again "
                 b"when some requests are answered")

@@ -18,7 +18,7 @@ from .matching cimport has_work_for
 from .model cimport (
     LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
     QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, client_t, counters_t, dispatcher_t, flow_t,
+    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, charge_t, client_t, counters_t, dispatcher_t, flow_t,
     offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
 from .owners cimport OWNERS_OWN, owner_known, stake_find
 from .shares cimport CLIENTS_RESERVE
@@ -383,6 +383,8 @@ cdef inline void audit_account(
     """An account counts what its owner has open, in one service, or in all: NONE."""
     cdef uint64_t size = 0
     cdef uint32_t n_open = 0
+    cdef uint32_t n_orphans = 0
+    cdef const charge_t *charge
     cdef uint32_t r
     for r in range(d.request_pool.fresh):
         if (d.requests[r].state in (REQUEST_WAITING, REQUEST_RUNNING)
@@ -392,6 +394,14 @@ cdef inline void audit_account(
             size += d.requests[r].bytes
     CHECK(n_open == account.open and size == account.bytes, "owner %u has %u open, not %u", owner,
           n_open, account.open)
+    for r in range(d.owners.charges_room):
+        charge = &d.owners.charges[r]
+        if (charge.used and charge.owner == owner and (s == NONE or charge.service == s)
+                and (owner_known(d, owner)
+                     or charge.stamp == d.clients[owner - OWNERS_OWN].stamp)):
+            n_orphans += 1
+    CHECK(n_orphans == account.orphans, "owner %u has %u orphans, not %u", owner, n_orphans,
+          account.orphans)
 
 
 cdef inline void audit_quotas(const dispatcher_t *d) noexcept nogil:
@@ -399,8 +409,12 @@ cdef inline void audit_quotas(const dispatcher_t *d) noexcept nogil:
     cdef uint32_t i
     cdef const stake_t *stake
     for i in range(d.owners.room):
-        if d.owners.at[i].account.open > 0:
+        if d.owners.at[i].account.open > 0 or d.owners.at[i].account.orphans > 0:
             audit_account(d, i, NONE, &d.owners.at[i].account)
+    for i in range(d.owners.charges_room):
+        CHECK(not d.owners.charges[i].used or (
+            d.tasks[i].state == TASK_SENT and d.tasks[i].request == NONE),
+            "task %u is charged and no orphan", i)
     for i in range(d.owners.pool.fresh):
         stake = &d.owners.stakes[i]
         if not stake.used:

@@ -25,7 +25,7 @@ from .model cimport (
     LISTED_NOWHERE, LIVENESS_IDLE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED, QUEUED_NOWHERE,
     QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
     client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
-from .owners cimport counted, quota_leave
+from .owners cimport charge_end, counted, quota_leave
 
 cdef enum:
     ATTEMPTS_SHARED = 2      # a request sent this often goes alone from now on
@@ -417,6 +417,12 @@ cdef inline void task_free(dispatcher_t *d, uint32_t t) noexcept nogil:
     worker_free_gone(d, w)
 
 
+cdef inline void orphan_free(dispatcher_t *d, uint32_t t) noexcept nogil:
+    """orphan_free ends an orphan, which no longer counts for who asked for it."""
+    charge_end(d, t)
+    task_free(d, t)
+
+
 # --- requests in their queues ---
 
 cdef inline void queue_enter(dispatcher_t *d, uint32_t r, uint8_t where) noexcept nogil:
@@ -551,24 +557,25 @@ cdef inline uint32_t request_find(const dispatcher_t *d, uint32_t c, uint64_t id
     return index_find(&d.clients[c].ids, id_keys(d), id)
 
 
-cdef inline void request_drop_task(dispatcher_t *d, uint32_t r) noexcept nogil:
+cdef inline uint32_t request_drop_task(dispatcher_t *d, uint32_t r) noexcept nogil:
     """request_drop_task parts a request from its task, if any.
 
-    A task that was never sent, or whose worker is gone, ends; another becomes an orphan, and its
-    worker is notified.
+    A task that was never sent, or whose worker is gone, ends; another becomes an orphan, which is
+    returned, and its worker is notified.
     """
     cdef uint32_t t = d.requests[r].task
     cdef task_t *task
     if t == NONE:
-        return
+        return NONE
     d.requests[r].task = NONE
     task = &d.tasks[t]
     if task.state == TASK_UNSENT or d.workers[task.worker].gone:
         task_free(d, t)
-        return
+        return NONE
     task.request = NONE
     if d.workers[task.worker].notified:
         act(d, ACT_CANCEL, NONE, task.worker, task.token, 0)
+    return t
 
 
 cdef inline void request_return(dispatcher_t *d, uint32_t r) noexcept nogil:
@@ -582,16 +589,17 @@ cdef inline void request_stop(dispatcher_t *d, uint32_t r) noexcept nogil:
     """request_stop takes an open request from where it waits or runs; its state is the caller's."""
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
+    cdef uint32_t orphan
     if request.state == REQUEST_WAITING:
         waiting_leave(d, r)
     else:
         running_leave(d, r)
-    request_drop_task(d, r)
+    orphan = request_drop_task(d, r)
     disarm(&d.timers.deadlines, deadline_places(d), r)
     client.open -= 1
     client.open_bytes -= request.bytes
     if counted(d, client, &d.services[request.service]):
-        quota_leave(d, client, request.service, request.bytes)
+        quota_leave(d, client, request.service, request.bytes, orphan)
     request.bytes = 0
 
 

@@ -7,7 +7,8 @@
 #   undone without a trace. If the worker or the lease of a sent task is lost, its request *returns*
 #   to its queue. It keeps the task until it is sent again, and until then the old token still
 #   counts. A task whose request has ended or was sent to another worker is an *orphan*: it holds
-#   its worker's credit until the worker answers or is lost.
+#   its worker's credit until the worker answers or is lost, and counts for its owner's quota if its
+#   request has ended.
 #   An idle worker gets the next task before a busy one. Among idle ones the worker that was sent a
 #   task longest ago is first (LRU by sent_seq); of the first two busy ones, the one that holds
 #   less.
@@ -48,7 +49,7 @@ from .admission cimport accept_reserve, known_result, refusal, request_accept, r
 from .audit cimport audit
 from .changes cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
-    queue_links, request_delay, request_find, request_free, request_stop, reservation_break,
+    orphan_free, queue_links, request_delay, request_find, request_free, request_stop, reservation_break,
     service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
 from .endings cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
@@ -444,7 +445,7 @@ cdef int disp_answer(
         result = ANS_DEAD
     elif slot[0] == NONE:
         d.counters.answers_dropped += 1
-        task_free(d, t)
+        orphan_free(d, t)
         result = ANS_DROPPED
     else:
         request_answer(d, slot[0], bytes)

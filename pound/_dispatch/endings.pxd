@@ -19,7 +19,7 @@ from pound._base.pool cimport NONE, pool_give
 from pound._wire.codes cimport CODE_ABORTED
 from .changes cimport (
     act, blocked_places, credit_give, credit_take, disarm, grace_places, lease_start,
-    liveness_places, offer_drop, request_free, request_return, request_stop, reservation_break,
+    liveness_places, offer_drop, orphan_free, request_free, request_return, request_stop, reservation_break,
     running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_file,
     worker_free_gone)
 from .model cimport (
@@ -119,7 +119,7 @@ cdef inline void tasks_compare(dispatcher_t *d, uint32_t w) noexcept nogil:
         elif d.tasks[t].state == TASK_UNSENT:
             task_undo(d, t)
         elif d.tasks[t].request == NONE:
-            task_free(d, t)
+            orphan_free(d, t)
         else:
             task_release(d, t)
         t = following
@@ -134,10 +134,12 @@ cdef inline void tasks_lose(dispatcher_t *d, uint32_t w) noexcept nogil:
         if d.tasks[t].state == TASK_UNSENT:
             task_undo(d, t)
             continue
-        if r != NONE:
-            d.requests[r].task = NONE
+        if r == NONE:
+            orphan_free(d, t)
+            continue
+        d.requests[r].task = NONE
         task_free(d, t)
-        if r != NONE and d.requests[r].state == REQUEST_RUNNING:
+        if d.requests[r].state == REQUEST_RUNNING:
             request_lost(d, r)
 
 
@@ -159,7 +161,7 @@ cdef inline void tasks_gone(dispatcher_t *d, uint32_t w) noexcept nogil:
         if d.tasks[t].state == TASK_UNSENT:
             task_undo(d, t)
         elif r == NONE:
-            task_free(d, t)
+            orphan_free(d, t)
         else:
             credit_give(d, t)
             if d.requests[r].state == REQUEST_RUNNING:

@@ -73,4 +73,5 @@ cdef inline void memory_free(dispatcher_t *d) noexcept nogil:
     table_free(&d.flows.found)
     table_free(&d.owners.found)
     free(d.owners.at)
+    free(d.owners.charges)
     free(d.actions.items)

@@ -202,13 +202,21 @@ cdef struct quota_t:         # of an owner, in all or in one service; 0: no limi
     uint64_t bytes_max       # of its open requests, waiting or running
     int64_t interval_ns      # between two of its requests, in the mean
     int64_t burst_ns         # by how much a request may come earlier than that
-    uint32_t open_max        # open requests
+    uint32_t open_max        # open requests, and tasks that go on without theirs
 
 
 cdef struct account_t:       # what counts for a quota
     uint64_t bytes
     int64_t next_at          # monotonic ns: when a request at the mean rate would come
     uint32_t open
+    uint32_t orphans         # sent tasks of requests that have ended
+
+
+cdef struct charge_t:        # whose account an orphan counts in
+    uint64_t stamp           # of the client that asked
+    uint32_t owner
+    uint32_t service
+    uint8_t used
 
 
 cdef struct owner_limits_t:
@@ -331,6 +339,8 @@ cdef struct owners_t:        # owners.pxd
     stake_t *stakes          # by number
     pool_t pool              # of stakes
     table_t found            # (owner, service) → stake
+    charge_t *charges        # by task; owned
+    uint32_t charges_room
 
 
 cdef struct actions_t:       # those from `next` to `end` are to be taken

@@ -7,15 +7,20 @@
 # A quota bounds what an owner has open, in number and bytes, and how often it asks. An identity has
 # one for all that it does; a service may have one, which counts for each owner by itself, in that
 # owner's *stake* there. Whoever has nothing open may have one request open, whatever its size.
+# A task that goes on when its request has ended (an orphan, which was cancelled or has expired)
+# still takes a worker's credit, so it is *charged*: it counts as an open request of its owner until
+# it ends. Who asks and cancels in turns holds no more workers than who waits.
 # A rate is a token bucket, kept as one time (GCRA): each request moves it by the mean interval, and
 # may come as much earlier than that time as the burst allows. A refused request moves nothing.
 #
 # Cost:   O(1); for who has no quota, in a service without one, two comparisons a request.
 # Memory: identities are an array, as far as the highest number that was used; 72 bytes each. A
 #         stake has 40 bytes, and 16 to 32 to find it; a client's own end with it, and those of
-#         identities stay: there are no more than services with a quota for each.
+#         identities stay: there are no more than services with a quota for each. Charges are an
+#         array, as far as the highest number of a task that was charged; 24 bytes each.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from pound._base.array cimport array_room
 from pound._base.check cimport CHECK
@@ -25,7 +30,7 @@ from pound._base.table cimport (
     mix, table_first, table_next, table_put, table_remove, table_reserve)
 from .model cimport (
     REQ_ACCEPTED, REQ_QUOTA_BYTES, REQ_QUOTA_OPEN, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_OPEN,
-    account_t, client_t, dispatcher_t, owner_t, quota_t, service_t, stake_t)
+    account_t, charge_t, client_t, dispatcher_t, owner_t, quota_t, service_t, stake_t)
 
 cdef enum:
     OWNERS_MAX = 65_535      # identities
@@ -61,7 +66,7 @@ cdef inline int account_refusal(
     const account_t *a, const quota_t *q, uint32_t bytes, int64_t now
 ) noexcept nogil:
     """account_refusal returns why a request is over a quota, or REQ_ACCEPTED."""
-    if q.open_max > 0 and a.open >= q.open_max:
+    if q.open_max > 0 and a.open + a.orphans >= q.open_max:
         return REQ_QUOTA_OPEN
     if q.bytes_max > 0 and a.open > 0 and a.bytes + bytes > q.bytes_max:
         return REQ_QUOTA_BYTES
@@ -198,14 +203,53 @@ cdef inline void quota_enter(
             &stake_of(d, client, s).account, &d.services[s].quota, bytes, d.now)
 
 
-cdef inline void quota_leave(
-    dispatcher_t *d, const client_t *client, uint32_t s, uint32_t bytes
+cdef inline void charge_count(
+    dispatcher_t *d, const charge_t *charge, int more
 ) noexcept nogil:
-    """quota_leave counts a request that is open no longer."""
+    """charge_count adds to the accounts of a charge what is left of them: a client's end with it."""
+    cdef stake_t *stake
+    if owner_known(d, charge.owner):
+        d.owners.at[charge.owner].account.orphans += more
+    elif d.clients[charge.owner - OWNERS_OWN].stamp != charge.stamp:
+        return
+    if d.services[charge.service].has_quota:
+        stake = stake_find(d, charge.owner, charge.service)
+        if stake != NULL:
+            stake.account.orphans += more
+
+
+cdef inline void charge_make(
+    dispatcher_t *d, const client_t *client, uint32_t s, uint32_t t
+) noexcept nogil:
+    """charge_make lets a task that has become an orphan count for who asked for it."""
+    cdef charge_t *charge
+    CHECK(array_room(<void **> &d.owners.charges, &d.owners.charges_room, t,
+                     sizeof(charge_t)) == 0, "no memory for the charge of task %u", t)
+    charge = &d.owners.charges[t]
+    charge.used = 1
+    charge.stamp = client.stamp
+    charge.owner = client.owner
+    charge.service = s
+    charge_count(d, charge, 1)
+
+
+cdef inline void charge_end(dispatcher_t *d, uint32_t t) noexcept nogil:
+    """charge_end ends the charge of an orphan, if it has one."""
+    if t < d.owners.charges_room and d.owners.charges[t].used:
+        charge_count(d, &d.owners.charges[t], -1)
+        memset(&d.owners.charges[t], 0, sizeof(charge_t))
+
+
+cdef inline void quota_leave(
+    dispatcher_t *d, const client_t *client, uint32_t s, uint32_t bytes, uint32_t orphan
+) noexcept nogil:
+    """quota_leave counts a request that is open no longer; its task may go on as an orphan."""
     if owner_known(d, client.owner):
         account_leave(&d.owners.at[client.owner].account, bytes)
     if unlikely(d.services[s].has_quota):
         account_leave(&stake_find(d, client.owner, s).account, bytes)
+    if orphan != NONE:
+        charge_make(d, client, s, orphan)
 
 
 cdef inline int64_t account_wait(

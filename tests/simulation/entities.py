@@ -152,6 +152,7 @@ class Task:
     sent: bool = False
     holds: bool = True
     lease_due: int | None = None
+    charged: tuple[Owner, Service] | None = None  # an orphan, for whose request it was sent
 
 
 class Numbers:

@@ -145,10 +145,12 @@ class Model(Rules):
     def _quota_refusal(self, owner: Owner, service: Service, size: int) -> Req | None:
         opened = [r for r in self.slots.values() if r.open and r.client.owner is owner]
         here = [r for r in opened if r.service is service]
+        orphans = [t.charged[1] for t in self.tasks.values() if t.charged and t.charged[0] is owner]
+        counts = len(orphans), orphans.count(service)
         for step, requests in enumerate((opened, here)):
             quota, bucket = self._buckets(owner, service)[step]
             bucket.leak(self.now)
-            if quota.open_max and len(requests) >= quota.open_max:
+            if quota.open_max and len(requests) + counts[step] >= quota.open_max:
                 return (Req.QUOTA_OPEN, Req.SERVICE_QUOTA_OPEN)[step]
             if (
                 quota.bytes_max
@@ -190,7 +192,7 @@ class Model(Rules):
         for request in list(client.requests):
             if request.open:
                 self.sums["cancelled"] += 1
-                self._leave_task(request, notify=True)
+                self._part(request)
                 self._leave_queue(request)
                 request.state = State.KEPT  # nobody is to get an answer
             self._forget(request)

@@ -102,8 +102,8 @@ PLANTS = (
     bug(
         "one open request more than the quota",
         "account_refusal",
-        "$a.open >= $q.open_max",
-        "$a.open > $q.open_max",
+        "$a.open + $a.orphans >= $q.open_max",
+        "$a.open + $a.orphans > $q.open_max",
     ),
     bug(
         "a request beyond the quota of bytes never comes in",
@@ -125,6 +125,8 @@ PLANTS = (
         "int64_t",
     ),
     step("bytes of a quota are not given back", "account_leave", "$a.bytes -= bytes"),
+    step("what was cancelled and goes on counts for nobody", "quota_leave", "charge_make(...)"),
+    step("what was cancelled counts for ever", "orphan_free", "charge_end(...)"),
     step("a new client has the account of the one before", "client_end", "stakes_end(...)"),
     step(
         "what runs counts for no service's quota", "quota_leave", "account_leave(&stake_find(...)"

@@ -111,6 +111,13 @@ class Rules:
             self._isolated_left(request.service)
             self.to_match.add(request.service)
 
+    def _part(self, request: Request) -> None:
+        """A request ends: what it has running counts for who asked until it ends, too."""
+        task = request.task
+        self._leave_task(request, notify=True)
+        if task is not None and task.token in self.tasks:
+            task.charged = request.client.owner, request.service
+
     def _leave_task(self, request: Request, notify: bool) -> None:
         """What becomes of a task whose request ended, or is sent to another worker."""
         task, request.task = request.task, None
@@ -170,7 +177,7 @@ class Rules:
         self._isolated_left(service)
 
     def _end(self, request: Request, counter: str, code: Code, holder: int | None = None) -> None:
-        self._leave_task(request, notify=True)
+        self._part(request)
         self._leave_queue(request)
         self._answered(request, counter)
         self._act(Act.FAIL, code, slot=request.slot, peer=holder)

@@ -54,6 +54,60 @@ def test_running_requests_count_and_answered_ones_do_not(desk: Desk) -> None:
     desk.ask(0, 2, 0)
 
 
+def test_a_task_that_goes_on_without_its_request_counts_until_it_ends(desk: Desk) -> None:
+    desk.owner_set(ME, open_max=2)
+    desk.worker(0, capacity=9)
+    desk.ask(0, 1, 0, size=500)
+    [first] = desk.send_all()
+    desk.ask(0, 2, 0, timeout_ns=10)
+    [second] = desk.send_all()
+    desk.cancel(0, 1, desk.now)
+    desk.pass_time(10)
+    assert desk.count("expired") == 1
+    assert desk.refuse(1, 3, 0) == REQ_QUOTA_OPEN
+    desk.reply(first)
+    desk.ask(1, 3, 0)
+    assert desk.refuse(0, 4, 0) == REQ_QUOTA_OPEN
+    desk.reply(second)
+    desk.ask(0, 4, 0)
+
+
+def test_what_was_cancelled_has_no_bytes(desk: Desk) -> None:
+    desk.owner_set(ME, bytes_max=100)
+    desk.worker(0)
+    desk.ask(0, 1, 0, size=100)
+    desk.send_all()
+    desk.cancel(0, 1, desk.now)
+    desk.ask(0, 2, 0, size=500)
+
+
+def test_what_goes_on_counts_for_an_identity_whose_client_is_gone(desk: Desk) -> None:
+    desk.owner_set(ME, open_max=1)
+    w = desk.worker(0)
+    desk.ask(0, 1, 0)
+    desk.send_all()
+    desk.client_close(0, desk.now)
+    assert desk.refuse(1, 1, 0) == REQ_QUOTA_OPEN
+    desk.worker_gone(w, desk.now)
+    desk.ask(1, 1, 0)
+
+
+def test_what_goes_on_counts_for_a_service(desk: Desk) -> None:
+    desk.service_quota(1, open_max=1)
+    desk.worker(1, capacity=9)
+    desk.ask(2, 1, 1)  # without an identity
+    [task] = desk.send_all()
+    desk.cancel(2, 1, desk.now)
+    assert desk.refuse(2, 2, 1) == REQ_SERVICE_QUOTA_OPEN
+    desk.ask(2, 2, 0)
+    desk.client_close(2, desk.now)
+    again = desk.client_open()
+    assert again == 2
+    desk.ask(again, 1, 1)  # another client, under the same number
+    desk.reply(task)
+    assert desk.refuse(again, 2, 1) == REQ_SERVICE_QUOTA_OPEN
+
+
 def test_bytes_are_bounded_but_one_request_comes_in_whatever_its_size(desk: Desk) -> None:
     desk.owner_set(ME, bytes_max=100)
     desk.ask(0, 1, 0, size=500)
