@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
 import socket as sockets
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +36,7 @@ from tests.keys import (
     use,
     watched,
 )
-from tests.support import wait_until
+from tests.support import ROOT, WAIT_S, wait_until
 
 ANY = "tcp://127.0.0.1:*"
 STRANGER = new_pair()
@@ -381,6 +384,48 @@ def test_a_broker_in_a_programs_context_has_its_door_there(
     broker = guarded(context=context)
     assert outcome(context, broker.frontend_endpoints[0], pair, keys.broker.public) == LET_IN
     assert outcome(context, broker.frontend_endpoints[0], STRANGER, keys.broker.public) == REFUSED
+
+
+def test_a_program_that_holds_the_gil_stalls_no_handshake(guarded: Any, keys: Keys) -> None:
+    """Peers in another process come in while nothing of Python can run in the broker's."""
+    pair = keys.enrol("alice")
+    broker = guarded()
+    begun, ended, lines = shaken_meanwhile(broker.frontend_endpoints[0], pair, keys.broker.public)
+    assert {became for _, _, became in lines} == {LET_IN}
+    within = [line for line in lines if begun < float(line[0]) and float(line[1]) < ended]
+    assert len(within) >= 5
+
+
+def test_a_handler_in_python_would_stall_them(context: Any) -> None:
+    """Keep the test above from passing over a program that does not hold the GIL."""
+    handler = Handler(granted)
+    try:
+        begun, ended, lines = shaken_meanwhile(handler.endpoint, new_pair(), handler.pair.public)
+    finally:
+        handler.close()
+    assert not [line for line in lines if begun < float(line[0]) and float(line[1]) < ended]
+
+
+def shaken_meanwhile(
+    endpoint: str, pair: Pair, broker: str
+) -> tuple[float, float, list[list[str]]]:
+    """Hold the GIL while another process shakes hands: from when to when, and its lines."""
+    words = [endpoint, broker, pair.public, pair.secret]
+    command = [sys.executable, "-m", "tests.integration.shaking_hands", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as peer:
+        assert peer.stdout is not None
+        peer.stdout.readline()
+        begun = time.monotonic()
+        hold_the_gil()
+        ended = time.monotonic()
+        rest, _ = peer.communicate(timeout=WAIT_S)
+    return begun, ended, [line.split(maxsplit=2) for line in rest.splitlines()]
+
+
+def hold_the_gil() -> None:
+    """Let no other thread of Python run for three seconds: a `PyDLL` does not give the GIL up."""
+    ctypes.PyDLL(None).sleep(3)
 
 
 def test_a_broker_that_ends_leaves_a_programs_context_at_work(
