@@ -12,6 +12,7 @@ import pytest
 import pound
 from pound.security.credential import Credential
 from tests.interop.keyed import Keys, serving
+from tests.keys import LONG_AGO
 from tests.support import WAIT_S, wait_until
 
 HEARD_S = 2.0
@@ -110,8 +111,48 @@ def test_who_is_enrolled_late_comes_in_by_itself(
 
 
 def test_the_key_of_another_role(client: Any) -> None:
+    began = time.monotonic()
     with pytest.raises(pound.Unauthenticated):
         client("anvil").request("work", b"", timeout=WAIT_S)
+    assert time.monotonic() - began < HEARD_S
+
+
+def test_the_key_of_another_role_at_a_listener_without_it(keys: Keys) -> None:
+    """It is refused in the handshake."""
+    listener = pound.Listener("tcp://127.0.0.1:*", roles=("client",))
+    with serving(keys, frontend=(), listen=(listener,)) as rig:
+        credential = Credential(
+            name="anvil",
+            roles=("worker",),
+            frontend=(),
+            backend=(rig.frontend,),
+            broker=keys.server,
+            pair=keys.pairs["anvil"],
+        )
+        assert_heard(pound.Worker(services={"work": bytes}, key=credential))
+
+
+def test_an_expired_key(
+    keys: Keys, broker: pound.Broker, credential: Callable[[str], Credential]
+) -> None:
+    keys.edit("alice", expires=LONG_AGO)
+    keys.edit("anvil", expires=LONG_AGO)
+    broker.reload_keys()
+    assert_heard(pound.Client(key=credential("alice")))
+    assert_heard(pound.Worker(services={"work": bytes}, key=credential("anvil")))
+
+
+def assert_heard(denied: pound.Client | pound.Worker) -> None:
+    """Fail unless it hears within `HEARD_S` that it is not let in, and what to do."""
+    began = time.monotonic()
+    if isinstance(denied, pound.Worker):
+        denied.start()
+    try:
+        with pytest.raises(pound.Unauthenticated, match="compare with `pound keys list`"):
+            denied.wait_connected(WAIT_S)
+        assert time.monotonic() - began < HEARD_S
+    finally:
+        denied.stop() if isinstance(denied, pound.Worker) else denied.close()
 
 
 def test_a_worker_of_a_service_that_its_key_may_not_offer(worker: Any) -> None:

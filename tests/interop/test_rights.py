@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,18 +191,54 @@ def test_a_million_names_that_a_key_may_not_use_leave_nothing(rig: KeyedRig, own
     assert resident_bytes() - before < 32 << 20
 
 
+def test_the_names_that_a_key_may_use_are_bounded(keys: Keys, own: Own) -> None:
+    """A name without workers is kept while a request for it waits: of one client, only so many.
+
+    200,000 names show it as well as a million, in a fifth of the time: what was kept of each
+    would take more than the 80 bytes that the bound below leaves.
+    """
+    with serving(keys, services_max=1000) as rig:
+        peer = own(rig.keys.form(Peer, "bob")(rig.frontend))
+        session = os.urandom(16)
+        names_judged(rig, peer, session, 0)
+        before = resident_bytes()
+        for packet in range(1, 21):
+            names_judged(rig, peer, session, packet)
+        assert rig.stat("services") <= 1 + 1000 // 8
+        assert rig.stat("waiting") <= 1000 // 8
+        assert resident_bytes() - before < 16 << 20
+
+
+def names_judged(rig: KeyedRig, peer: Peer, session: bytes, packet: int) -> None:
+    """Ask for `NAMES` services that nobody has heard of, and wait until each has been judged."""
+    peer.send(names_packet(session, packet))
+    asked = (packet + 1) * NAMES
+
+    def judged() -> bool:
+        while peer.socket.poll(0):  # what is not read would fill up the connection
+            peer.recv()
+        return rig.stat("accepted") + rig.stat("refused") == asked
+
+    wait_until(judged)
+
+
 NAMES = 10_000  # in a packet
 
 
 def ask_for(peer: Peer, session: bytes, packet: int) -> None:
     """Ask for `NAMES` services that nobody has heard of, and wait until all are refused."""
-    first = packet * NAMES + 1
-    names = range(first, first + NAMES)
-    peer.send(wire.packet(session, [wire.request(name, [b"q"], b"n.%d" % name) for name in names]))
+    peer.send(names_packet(session, packet))
     refused = 0
     while refused < NAMES:
         records = wire.HEADER.unpack_from(peer.recv()[0])[1]
         refused += records - (refused == 0 and packet == 0)  # WELCOME comes first
+
+
+def names_packet(session: bytes, packet: int) -> list[bytes]:
+    """Give a packet of `NAMES` requests, each for another service."""
+    first = packet * NAMES + 1
+    names = range(first, first + NAMES)
+    return wire.packet(session, [wire.request(name, [b"q"], b"n.%d" % name) for name in names])
 
 
 def resident_bytes() -> int:
@@ -521,6 +558,36 @@ def test_worker_that_may_not_serve_is_logged(
     assert "service=secret" in line
     assert "the key may not use this service" in line
     assert line.endswith("identity=narrow")
+
+
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+HOSTILE = b'\x1b[31m\r\n2026 INFO worker ready" identity=ops x="\x00\x9b\xe2\x80\xa8'
+
+
+def test_ids_are_never_logged_raw(
+    rig: KeyedRig, open_as: Open, own: Own, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Routing ids, labels and services are a peer's own words; the name of its key is not."""
+    worker = own(rig.keys.form(Mdp1Worker, "anvil")(rig.backend, service=HOSTILE, identity=HOSTILE))
+    rig.ready(worker)
+    worker.close()
+    rig.wait_stat("workers", 0)
+    client = own(rig.keys.form(DealerClient, "anvil")(rig.frontend, identity=HOSTILE))
+    client.ask([b"q"])
+    rig.wait_stat("denied", 1)
+    bad = own(rig.keys.form(Peer, "alice")(rig.frontend, identity=HOSTILE + b"2"))
+    bad.send([b"", b"MDPC01"])
+    rig.wait_stat("bad_messages", 1)
+    peer = own(rig.keys.form(Peer, "narrow")(rig.frontend, identity=HOSTILE + b"3"))
+    session = HOSTILE[:16]
+    peer.send(wire.packet(session, [Record(wire.HELLO, parts=[HOSTILE])]))
+    peer.send(wire.packet(session, [wire.request(1, [b"q"], HOSTILE)]))
+    errors_of(peer)
+    for event in ("worker gone", "requests refused;", "bad message", "denied"):
+        lines_of(caplog, event)
+    for line in (record.getMessage() for record in caplog.records):
+        assert line.isprintable(), repr(line)
+        assert "identity=ops" not in QUOTED.sub("", line)
 
 
 # ---- authenticated, and hostile ----
