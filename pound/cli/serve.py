@@ -147,7 +147,8 @@ def seed_libc() -> None:
     """Seed libc's random numbers: libzmq draws its first routing id from them and never seeds.
 
     Unseeded, they are the same after each start, and a client that comes back would meet the
-    routing id of another. Only for a process of our own, and before its first socket.
+    routing id of another. Only for a process of our own, and before its first socket. With glibc
+    the broker's sockets don't depend on it (`_base.libc_random`); with another libc they do.
     """
     ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
 
