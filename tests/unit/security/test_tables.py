@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from zmq.utils import z85
 
 from pound.errors import ConfigError
-from pound.security import edits
+from pound.security import edits, names
+from pound.security import peer as peers
 from pound.security.keyring import KeyDirectory, Keyring
 from pound.security.keytable import NEVER, ROLE_BITS, Keytable
 from pound.security.peer import Peer
 from pound.security.tables import Tables
 from tests import probe
+from tests.support import ROOT
 from tests.unit.security.pairs import pair_of
 
 security = probe.load("security")
@@ -25,6 +28,18 @@ KEYS = [pair_of(number).public for number in range(1, 4)]
 UTC = datetime.timezone.utc
 NEXT_YEAR = datetime.datetime(2027, 1, 1, tzinfo=UTC)
 NEXT_YEAR_NS = 1798761600 * 10**9
+
+
+def test_facts_that_two_languages_declare_are_the_same() -> None:
+    """Python checks what people wrote by its own numbers, before the compiled table does."""
+    assert names.LISTENERS_MAX == security.LISTENERS_MAX
+    assert peers.PATTERNS_MAX == security.PATTERNS_MAX
+    assert peers.NAME.fullmatch("x" * security.NAME_MAX)
+    assert not peers.NAME.fullmatch("x" * (security.NAME_MAX + 1))
+    curve = (ROOT / "pound" / "_engine" / "curve.pxd").read_text()
+    room = re.search(r"KEY_NAME_ROOM = (\d+)", curve)
+    assert room is not None
+    assert int(room[1]) == security.NAME_MAX + 1
 
 
 def ring(*peers: Peer, **revoked: str) -> Keyring:
