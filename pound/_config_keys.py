@@ -218,7 +218,7 @@ def _parse_flag(key: Key, value: object) -> bool:
 def _parse_choice(key: Key, value: object) -> str:
     if not isinstance(value, str) or value not in key.choices:
         choices = ", ".join(key.choices)
-        raise ValueError(f"{value!r} is none of {choices}{suggestion(value, key.choices)}")
+        raise ValueError(f"{value!r} is not one of {choices}{suggestion(value, key.choices)}")
     return value
 
 

@@ -26,7 +26,7 @@ from pound._broker import door
 from pound._broker.binding import bind
 from pound._broker.events import write
 from pound._broker.key_watch import KeyWatch
-from pound._broker.trial import try_door
+from pound._broker.self_test import self_test
 from pound._core import Core
 from pound._engine.checks import check_context, check_descriptors
 from pound._logging import LOGGER, log_event, write_event
@@ -54,7 +54,7 @@ MAXRT_BACKEND_MS = 5000  # a worker whose host is gone is found after this
 MAXRT_FRONTEND_MS = 30000  # how long a client may refuse to read
 LINGER_MS = 1000  # for the last words of a drained broker, at least
 JOIN_S = 5.0  # a loop that is to stop ends within a turn
-DESCRIPTORS_GUARDED = 16  # beside these: the trial of its own door
+DESCRIPTORS_GUARDED = 16  # beside these: the self-test
 DESCRIPTORS_MIN = 20  # of a broker with two endpoints and one I/O thread, and of its first peers
 LOG_JOIN_S = 1.0  # for the last lines; the reader of the log may have stopped for good
 
@@ -364,7 +364,7 @@ class Broker(Unpicklable):
             json.dumps({"frontend": self._endpoints[0], "backend": self._endpoints[1]}),
         )
         if pair is not None and tried:
-            try_door(core, tried, pair.public)
+            self_test(core, tried, pair.public)
         return core
 
     def _guard(

@@ -45,10 +45,10 @@ records            records that are kept: bodies, and what was attached to them
 releases           tasks that their workers give back
 revocation         rights that end while their peers are there
 rights             what a connection proved, and what its peer may do
+self_test          the broker tests itself before it serves
 services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0
-trial              the broker tries its own door before it serves
 unread             answers that nobody reads, given up before anybody is refused
 violations         malformed messages, counted against their routes
 young              connections that have not said who they are

@@ -462,7 +462,7 @@ cdef struct guard_t:         # guard.pxd: who is let in
     int zap_fd               # libzmq's descriptor of it
     uint8_t zap_readable     # as socket_t.readable
     uint8_t failed[2]        # of each side: why a handshake failed whose connection is about to end
-    uint8_t testing          # the broker tries its own door: nothing is logged or counted
+    uint8_t testing          # the self-test runs: nothing is logged or counted
 
 cdef struct about_t:         # what pages say; owned by Python
     const char *counter_names[COUNTERS]

@@ -58,7 +58,7 @@ cdef void curve_denial(
     elif denial == DENIED_MECHANISM and key.used:
         snprintf(
             to, room, b"the broker at %s listens without keys there: start it with `pound serve "
-            b"--keys DIR`, or leave the key of %s away", endpoint, key.name)
+            b"--keys DIR`, or leave out the key of %s", endpoint, key.name)
     elif denial == DENIED_MECHANISM or not key.used:
         snprintf(
             to, room, b"the broker at %s lets nobody in without a key: give one (key=, --key FILE "

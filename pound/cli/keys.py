@@ -40,7 +40,7 @@ USES = {
     "client": "pound call SERVICE --key {}",
     "operator": "pound status --key {}",
 }
-RELOAD = "A broker that runs takes this within a second."
+RELOAD = "A running broker picks this up within a second."
 
 
 @click.group(short_help="Make keys, and say who may connect.")
@@ -106,7 +106,7 @@ def init(directory: KeyDirectory, frontend: tuple[str, ...], backend: tuple[str,
     """
     pair = directory.init(frontend, backend)
     path = shlex.quote(str(directory.path))
-    click.echo(f"Made {path}: the broker's key pair, and a list of peers that is empty.")
+    click.echo(f"Made {path}: the broker's key pair, and an empty list of peers.")
     click.echo(f"The broker's public key is {pair.public}")
     click.echo("Next, for each program or machine that connects:")
     click.echo(f"    pound keys add NAME --role worker --dir {path}")
@@ -130,16 +130,24 @@ def init(directory: KeyDirectory, frontend: tuple[str, ...], backend: tuple[str,
     "services",
     metavar="PATTERN",
     multiple=True,
-    help="A service that it may use or offer: a name, or the beginning of one and *. Repeatable.  "
+    help="A service that it may use or offer: a name, or a prefix and *. Repeatable.  "
     "[default: all]",
 )
 @click.option("--expires", type=Moment(future=True), help="When its key ends.  [default: never]")
 @credential_options
-@click.option("--weight", metavar="N", help="Its share beside other clients.  [default: 1]")
-@click.option("--open-max", metavar="N", help="Most open requests of it.")
-@click.option("--bytes-max", metavar="BYTES", help="Most bytes of its open requests.")
-@click.option("--rate", metavar="N/s", help="Most requests of it in a time: 100/s, 30/m, 5/h.")
-@click.option("--connections-max", metavar="N", help="Most connections of it at once.")
+@click.option(
+    "--weight", metavar="N", help="Its share of the turns beside other clients.  [default: 1]"
+)
+@click.option("--open-max", metavar="N", help="The most requests that it may have open.")
+@click.option(
+    "--bytes-max", metavar="BYTES", help="The most bytes that its open requests may have."
+)
+@click.option(
+    "--rate", metavar="N/s", help="The most requests that it may send in a time: 100/s, 30/m, 5/h."
+)
+@click.option(
+    "--connections-max", metavar="N", help="The most connections that it may have at once."
+)
 def add(
     name: str,
     directory: KeyDirectory,
@@ -154,7 +162,7 @@ def add(
 ) -> None:
     """Enrol a peer and write its credential: one file, which is all that its machine needs.
 
-    With --public the peer's machine has made the pair (pound keys pair): what it needs besides is
+    With --public the peer's machine has made the pair (pound keys pair), and what else it needs is
     printed.
     """
     given: dict[str, Any] = {key: value for key, value in quotas.items() if value is not None}
@@ -175,7 +183,7 @@ def add(
     type=Moment(),
     default="7d",
     show_default=True,
-    help="Until when the old key counts, too; now: no longer.",
+    help="Until when the old key still counts, too; now: not any more.",
 )
 @click.option("--replace", is_flag=True, help="Revoke the next key of a rotation under way.")
 @credential_options
@@ -285,7 +293,7 @@ def _say_enrolled(peer: Peer) -> None:
     click.echo(f"{peer.name}: {', '.join(peer.roles)}; {services}{until}. {RELOAD}", err=True)
 
 
-@keys.command(short_help="Make a pair whose secret stays here.")
+@keys.command(short_help="Make a key pair whose secret stays here.")
 @click.argument("name")
 @click.option(
     "--out",
@@ -366,7 +374,7 @@ def revoke(name: str, directory: KeyDirectory) -> None:
 @click.argument("when", type=Moment(never=True))
 @directory_option
 def expire(name: str, when: datetime.datetime | None, directory: KeyDirectory) -> None:
-    """Set when a peer's key ends: a date, a moment, a span from now such as 90d, or never."""
+    """Set when a peer's key ends: a date, a date and time, a span such as 90d, or never."""
     directory.expire(name, when)
     ends = f"ends {as_text(when)}" if when else "never ends"
     click.echo(f"The key of {name} {ends}. {RELOAD}")

@@ -10,7 +10,7 @@ import click
 from pound._config_keys import AMOUNT, TIME_UNITS
 
 UTC = datetime.timezone.utc
-FORMS = "a date (2030-01-31), a moment (2030-01-31T12:00:00Z), or a time from now (90d, 12h)"
+FORMS = "a date (2030-01-31), a date and time (2030-01-31T12:00:00Z), or a span from now (90d, 12h)"
 
 
 def now() -> datetime.datetime:
@@ -19,7 +19,7 @@ def now() -> datetime.datetime:
 
 
 def as_text(moment: datetime.datetime) -> str:
-    """Return a moment as people read it: of a day's begin the date only."""
+    """Return a moment as people read it: midnight as the date alone."""
     moment = moment.astimezone(UTC)
     if moment.time() == datetime.time():
         return moment.date().isoformat()
@@ -39,7 +39,7 @@ def moment_of(text: str) -> datetime.datetime:
     try:
         return _from_now(text) or _written(text)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no moment: {FORMS}") from None
+        raise ValueError(f"{text!r} is not a time: {FORMS}") from None
 
 
 def _from_now(text: str) -> datetime.datetime | None:
@@ -64,7 +64,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     Parameters
     ----------
     future : bool
-        Refuse one that is over.
+        Refuse one in the past.
     never : bool
         Take the word ``never``, for None.
     """
@@ -88,5 +88,5 @@ class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if self.future and moment <= now():
-            self.fail(f"{value} is over already", param, ctx)
+            self.fail(f"{value} is in the past", param, ctx)
         return moment

@@ -30,7 +30,7 @@ class Pair:
         """Check both, and that one is made from the other."""
         for field in ("public", "secret"):
             if not is_key(getattr(self, field)):
-                raise ConfigError(f"{field} is no key: {KEY_CHARACTERS} characters of Z85")
+                raise ConfigError(f"{field} is not a key: {KEY_CHARACTERS} characters of Z85")
         if zmq.curve_public(self.secret.encode()).decode() != self.public:
             raise ConfigError("public is not the public key of secret")
 
@@ -55,6 +55,6 @@ def checked_key(label: str, value: object) -> str:
     """Return a public key; raise ConfigError, which shows the value, if it is none."""
     if not isinstance(value, str) or not is_key(value):
         raise ConfigError(
-            f"{label}: {value!r} is no key: {KEY_CHARACTERS} characters of Z85, not all zero"
+            f"{label}: {value!r} is not a key: {KEY_CHARACTERS} characters of Z85, not all zero"
         )
     return value

@@ -27,7 +27,7 @@ from .tables import Tables
 BROKER_FILE, PEERS_FILE = "broker.toml", "peers.toml"
 SECTIONS = (*SIDES, "peers", "revoked")
 PEERS_HEAD = (
-    "# The peers that this broker knows. A broker that runs takes changes within a second.\n"
+    "# The peers that this broker knows. A running broker picks up changes within a second.\n"
     "# frontend and backend say where peers reach it, for new credentials.\n"
 )
 
@@ -98,7 +98,7 @@ def _check_owners(peers: Mapping[str, Peer], revoked: Mapping[str, str], broker:
     owners = {broker: "the broker"}
     for key, name in revoked.items():
         if key in owners:
-            raise ConfigError(f"the key of {owners[key]} is a revoked one of {name}, too")
+            raise ConfigError(f"the key of {owners[key]} is also a revoked key of {name}")
     for name, peer in peers.items():
         for key in peer.keys:
             if key in owners:

@@ -166,7 +166,7 @@ def check_set(listeners: list[Listener]) -> None:
 
 def _split(endpoint: object) -> tuple[str, str, str]:
     if not isinstance(endpoint, str):
-        raise ConfigError(f"endpoint: {endpoint!r} is no text such as tcp://127.0.0.1:5555")
+        raise ConfigError(f"endpoint: {endpoint!r} is not text such as tcp://127.0.0.1:5555")
     try:
         return split_endpoint(endpoint)
     except ValueError as error:

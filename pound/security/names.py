@@ -18,7 +18,7 @@ def check_word(label: str, value: object, known: tuple[str, ...]) -> None:
     """Raise ConfigError unless a value is one of the known words."""
     if not isinstance(value, str) or value not in known:
         words = ", ".join(known)
-        raise ConfigError(f"{label}: {value!r} is none of {words}{suggestion(value, known)}")
+        raise ConfigError(f"{label}: {value!r} is not one of {words}{suggestion(value, known)}")
 
 
 def checked_words(label: str, value: object, known: tuple[str, ...]) -> tuple[str, ...]:

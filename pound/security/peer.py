@@ -156,8 +156,8 @@ def checked_name(value: object) -> str:
     """Return a peer's name; raise ConfigError if it is none."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise ConfigError(
-            f"{value!r} is no name of a peer: at most 64 letters, digits and . _ - with a letter "
-            "or digit first"
+            f"{value!r} is not a name for a peer: at most 64 letters, digits and . _ - with a "
+            "letter or digit first"
         )
     return value
 
@@ -179,10 +179,12 @@ def _texts(label: str, value: object) -> tuple[str, ...]:
 def _patterns(value: object) -> tuple[str, ...]:
     patterns = _texts("services", value)
     if len(patterns) > PATTERNS_MAX:
-        raise ConfigError(f"services: {len(patterns)} are more than {PATTERNS_MAX}")
+        raise ConfigError(
+            f"services: {len(patterns)} are given, and a peer may have {PATTERNS_MAX}"
+        )
     for pattern in patterns:
         if "*" in pattern[:-1]:
-            raise ConfigError(f"services: {pattern!r}: a * stands at the end only")
+            raise ConfigError(f"services: {pattern!r}: a * may only stand at the end")
         if CONTROL.search(pattern):
             raise ConfigError(f"services: {pattern!r} has a control character")
         try:
@@ -195,7 +197,9 @@ def _patterns(value: object) -> tuple[str, ...]:
 def _moment(label: str, value: object) -> datetime.datetime:
     """Return a TOML date, with or without a time, as a moment in UTC."""
     if not isinstance(value, datetime.date):
-        raise ConfigError(f"{label}: {value!r} is no date, such as 2027-01-01T00:00:00Z, unquoted")
+        raise ConfigError(
+            f"{label}: {value!r} is not a date, such as 2027-01-01T00:00:00Z, unquoted"
+        )
     if not isinstance(value, datetime.datetime):
         value = datetime.datetime(value.year, value.month, value.day)
     if value.tzinfo is None:

@@ -157,7 +157,7 @@ cdef const char *zap_reason_text(uint8_t reason) noexcept nogil:
     if reason == ZAP_BAD_MECHANISM:
         return b"not the listener's mechanism"
     if reason == ZAP_BAD_KEY:
-        return b"the key has not 32 bytes"
+        return b"the key does not have 32 bytes"
     if reason == ZAP_KEY_UNKNOWN:
         return b"the key is unknown"
     if reason == ZAP_KEY_REVOKED:
@@ -169,7 +169,7 @@ cdef const char *zap_reason_text(uint8_t reason) noexcept nogil:
     if reason == ZAP_NO_KEY:
         return b"it has no key"
     if reason == ZAP_OTHER_BROKER:
-        return b"it knows this broker by the key of another one"
+        return b"it expects the key of another broker"
     return b"the identity has as many connections as it may have"
 
 

@@ -142,7 +142,7 @@ def test_another_brokers_key_ends_the_handshake(
     endpoint = guarded().frontend_endpoints[0]
     assert outcome(context, endpoint, pair, new_pair().public) == NO_ANSWER
     lines = wait_until(lambda: refusals(caplog))
-    assert "by the key of another one" in lines[0]
+    assert "it expects the key of another broker" in lines[0]
 
 
 def test_a_listener_lets_in_only_those_with_its_roles(
@@ -312,10 +312,10 @@ def test_without_a_handler_nobody_comes_in(context: Any) -> None:
         handler.close()
 
 
-# -- the broker tries its own door ------------------------------------------------------------
+# -- the broker tests itself --------------------------------------------------------------------
 
 
-def test_the_trial_leaves_no_trace_and_takes_no_time(guarded: Any, caplog: Any) -> None:
+def test_the_self_test_leaves_no_trace_and_takes_no_time(guarded: Any, caplog: Any) -> None:
     begun = time.monotonic()
     broker = guarded()
     assert time.monotonic() - begun < 5  # some ten milliseconds; a loaded machine is slow
@@ -550,7 +550,7 @@ def test_a_listener_without_a_path_has_no_mode() -> None:
         broker.start()
 
 
-# -- young connections ------------------------------------------------------------------------
+# -- pending handshakes -----------------------------------------------------------------------
 
 
 @pytest.fixture

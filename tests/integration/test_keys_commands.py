@@ -131,7 +131,7 @@ def test_a_key_made_elsewhere_needs_no_endpoints_here(keys: Keys) -> None:
     rest = keys("add", "c", "--role", "client", "--public", new_pair().public).stdout.decode()
     assert KeyDirectory("pound-keys").pair().public in rest
     failed = keys("add", "d", "--role", "client", "--public", "short", code=2).stderr.decode()
-    assert "--public: 'short' is no key: 40 characters" in failed
+    assert "--public: 'short' is not a key: 40 characters" in failed
     failed = keys("add", "d", "--role", "client", "--public", new_pair().public, "--out", "x",
                   code=2).stderr.decode()  # fmt: skip
     assert "no file is written" in failed
@@ -212,15 +212,15 @@ def test_a_rotation_until_now_ends_the_old_key(keys: Keys, made: KeyDirectory) -
     [
         (["a"], "--role"),
         (["a", "--role", "admin"], "'admin' is not one of"),
-        (["a b", "--role", "client"], "'a b' is no name of a peer"),
-        (["../a", "--role", "client"], "no name of a peer"),
+        (["a b", "--role", "client"], "'a b' is not a name for a peer"),
+        (["../a", "--role", "client"], "not a name for a peer"),
         (["a", "--role", "client", "--role", "client"], "each once"),
-        (["a", "--role", "client", "--service", "a*b"], "a * stands at the end only"),
+        (["a", "--role", "client", "--service", "a*b"], "a * may only stand at the end"),
         (["a", "--role", "client", "--service", "pound.status"], "reserved"),
-        (["a", "--role", "client", "--expires", "soon"], "'soon' is no moment: a date"),
-        (["a", "--role", "client", "--expires", "30"], "'30' is no moment"),
-        (["a", "--role", "client", "--expires", "2001-01-01"], "over already"),
-        (["a", "--role", "client", "--expires", "9999999999d"], "is no moment"),
+        (["a", "--role", "client", "--expires", "soon"], "'soon' is not a time: a date"),
+        (["a", "--role", "client", "--expires", "30"], "'30' is not a time"),
+        (["a", "--role", "client", "--expires", "2001-01-01"], "is in the past"),
+        (["a", "--role", "client", "--expires", "9999999999d"], "is not a time"),
         (["a", "--role", "client", "--rate", "5"], "rate: '5' is no rate"),
         (["a", "--role", "client", "--weight", "0"], "weight: 0 is out of range"),
         (["a", "--role", "client", "--bytes-max", "x"], "bytes_max: 'x' is not a size"),

@@ -57,8 +57,8 @@ def test_a_role_needs_the_endpoints_of_its_side_only(role: str, side: str) -> No
     [
         ("name =", "nam =", "unknown key 'nam'; did you mean 'name'"),
         ('name = "worker-1"\n', "", "name is missing"),
-        ('"worker-1"', '"worker 1"', "no name of a peer"),
-        ('["worker"]', '["root"]', "none of client, worker, operator"),
+        ('"worker-1"', '"worker 1"', "not a name for a peer"),
+        ('["worker"]', '["root"]', "not one of client, worker, operator"),
         ('["tcp://broker.example:5555"]', '"x"', "frontend: 'x' is not a list of endpoints"),
         ('["tcp://broker.example:5555"]', "[5]", "frontend: 5 is no endpoint"),
         ("tcp://broker.example:5555", "broker:5555", "frontend: 'broker:5555' is no endpoint"),
@@ -68,10 +68,10 @@ def test_a_role_needs_the_endpoints_of_its_side_only(role: str, side: str) -> No
         ("broker.example:5555", "broker:*", "is what a broker binds"),
         ("tcp://broker.example:5555", "inproc://b", "reaches no other process"),
         ('["tcp://broker.example:5556", "ipc:///tmp/b"]', "[]", "backend has no endpoint, and wor"),
-        (BROKER.public, "x", "broker: 'x' is no key"),
+        (BROKER.public, "x", "broker: 'x' is not a key"),
         (BROKER.public, OWN.public, "broker and public are the same"),
         (OWN.public, BROKER.public, "public is not the public key of secret"),
-        (OWN.secret, OWN.secret[:-1], "secret is no key"),
+        (OWN.secret, OWN.secret[:-1], "secret is not a key"),
         ("secret =", "secret", "not TOML"),
     ],
 )

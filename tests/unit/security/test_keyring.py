@@ -89,22 +89,22 @@ def test_what_is_left_out_is_all_and_forever() -> None:
         ("[peers]\na = 1", "'a': is not a table"),
         ('[peers.a]\nroles = ["client"]', "key is missing"),
         (f'[peers.a]\nkey = "{A.public}"', "roles is missing"),
-        (entry(key="short"), "key: 'short' is no key"),
+        (entry(key="short"), "key: 'short' is not a key"),
         (entry(key=BROKER.public), "the broker and a have the same key"),
         (entry() + entry("b"), "a and b have the same key"),
         (entry() + f'[revoked]\n"{A.public}" = "z"', "of a is revoked"),
-        (f'[revoked]\n"{BROKER.public}" = "z"', "the key of the broker is a revoked one of z"),
-        ('[revoked]\nx = "z"', "revoked: 'x' is no key"),
-        (f'[revoked]\n"{A.public}" = 1', "no name of a peer"),
+        (f'[revoked]\n"{BROKER.public}" = "z"', "the key of the broker is also a revoked key of z"),
+        ('[revoked]\nx = "z"', "revoked: 'x' is not a key"),
+        (f'[revoked]\n"{A.public}" = 1', "not a name for a peer"),
         (entry(roles="[]"), "at least one"),
         (entry(roles='["worker", "worker"]'), "each once"),
         (entry(roles='["wroker"]'), "did you mean 'worker'"),
         (entry(roles='"worker"'), "not a list of texts"),
         (entry(more="role = 1"), "unknown key 'role'; did you mean 'roles'"),
-        (entry(more='services = ["a*b"]'), "at the end only"),
+        (entry(more='services = ["a*b"]'), "may only stand at the end"),
         (entry(more='services = ["pound.status"]'), "reserved"),
-        (entry(more=f"services = {['s'] * 65}"), "65 are more than 64"),
-        (entry(more='expires = "2127-01-01"'), "no date"),
+        (entry(more=f"services = {['s'] * 65}"), "65 are given, and a peer may have 64"),
+        (entry(more='expires = "2127-01-01"'), "is not a date"),
         (entry(more="expires = 0001-01-01T00:00:00+01:00"), "beyond the calendar"),
         (entry(more="weight = 0"), "weight: 0 is out of range"),
         (entry(more="bytes_max = true"), "bytes_max"),
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_refused_in_a_sentence(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a\\nb", "-a", ".a", "../a", "a" * 65, "ä", "a'"])
 def test_a_name_can_mean_nothing_to_a_log_a_shell_or_a_path(name: str) -> None:
-    with pytest.raises(ConfigError, match="no name of a peer"):
+    with pytest.raises(ConfigError, match="not a name for a peer"):
         parse(entry(name))
 
 

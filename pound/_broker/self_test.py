@@ -1,4 +1,4 @@
-"""The broker tries its own door before it serves: no stranger may come in.
+"""The broker tests itself before it serves: no stranger may be let in.
 
 At each listener that encrypts, a peer with a key that nobody has and one without any key must be
 refused. A libzmq that lets one in, whatever the reason, is not served with.
@@ -37,8 +37,8 @@ class Core(Protocol):
         """Forget what was counted meanwhile."""
 
 
-def try_door(core: Core, endpoints: Sequence[str], broker_key: str) -> None:
-    """Try each endpoint, on the thread that made the broker's sockets and before its loop runs.
+def self_test(core: Core, endpoints: Sequence[str], broker_key: str) -> None:
+    """Test each endpoint, on the thread that made the broker's sockets and before its loop runs.
 
     Parameters
     ----------
