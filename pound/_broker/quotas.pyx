@@ -18,7 +18,7 @@ cdef int quotas_take(broker_t *b) noexcept nogil:
     for i in range(table.identities_room):
         if identity_known(table, i):
             limits = limits_of(&table.identities[i].limits)
-            if disp_owner_set(b.d, i, &limits) < 0:
+            if disp_owner_set(b.d, i, &limits, b.now) < 0:
                 b.counters[C_NO_MEMORY] += 1
                 result = -1
     return result

@@ -18,8 +18,8 @@ from .matching cimport has_work_for
 from .model cimport (
     LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
     QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, charge_t, client_t, counters_t, dispatcher_t, flow_t,
-    offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
+    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, charge_t, client_t, counters_t, dispatcher_t,
+    flow_t, offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
 from .owners cimport OWNERS_OWN, owner_known, stake_find
 from .shares cimport CLIENTS_RESERVE
 

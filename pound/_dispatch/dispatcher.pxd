@@ -43,10 +43,11 @@ cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept n
 
 # disp_client_owner lets a client without open requests ask in the name of an identity (owners.pxd);
 # before it is called, a client is an owner by itself. disp_owner_set gives an identity its limits,
-# which hold from now on. -1: no memory, or no such number; nothing has changed.
+# which hold from now on: nobody waits longer than a new rate asks for. -1: no memory, or no such
+# number; nothing has changed.
 cdef int disp_client_owner(dispatcher_t *d, uint32_t c, uint32_t owner) noexcept nogil
 cdef int disp_owner_set(
-    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits) noexcept nogil
+    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits, int64_t now) noexcept nogil
 
 # disp_service_quota gives each owner a quota in a pinned service that was not used yet.
 # disp_quota_wait returns for how long a client's request is refused for a rate, in ns; a service

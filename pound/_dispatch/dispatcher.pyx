@@ -49,8 +49,9 @@ from .admission cimport accept_reserve, known_result, refusal, request_accept, r
 from .audit cimport audit
 from .changes cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
-    orphan_free, queue_links, request_delay, request_find, request_free, request_stop, reservation_break,
-    service_drop, task_find, task_free, worker_file, worker_unblock, worker_unserved)
+    orphan_free, queue_links, request_delay, request_find, request_free, request_stop,
+    reservation_break, service_drop, task_find, task_free, worker_file, worker_unblock,
+    worker_unserved)
 from .endings cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
     tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held, token_over, worker_end)
@@ -62,7 +63,7 @@ from .model cimport (
     READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT, TASK_SENT, client_t,
     dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t, worker_t)
-from .owners cimport owner_at, quota_wait, stakes_end
+from .owners cimport account_limit, owner_at, quota_wait, stakes_end
 from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
 from .timers cimport delay_over, due, expire, next_due, silence, wait_over
 
@@ -175,12 +176,13 @@ cdef int disp_client_owner(dispatcher_t *d, uint32_t c, uint32_t owner) noexcept
 
 
 cdef int disp_owner_set(
-    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits
+    dispatcher_t *d, uint32_t owner, const owner_limits_t *limits, int64_t now
 ) noexcept nogil:
     cdef owner_t *known = owner_at(d, owner)
     if known == NULL:
         return -1
     known.limits = limits[0]
+    account_limit(&known.account, &limits.quota, now)
     return 0
 
 

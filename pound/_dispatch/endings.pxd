@@ -19,9 +19,9 @@ from pound._base.pool cimport NONE, pool_give
 from pound._wire.codes cimport CODE_ABORTED
 from .changes cimport (
     act, blocked_places, credit_give, credit_take, disarm, grace_places, lease_start,
-    liveness_places, offer_drop, orphan_free, request_free, request_return, request_stop, reservation_break,
-    running_enter, task_find, task_free, waiting_leave, waiting_requeue, worker_file,
-    worker_free_gone)
+    liveness_places, offer_drop, orphan_free, request_free, request_return, request_stop,
+    reservation_break, running_enter, task_find, task_free, waiting_leave, waiting_requeue,
+    worker_file, worker_free_gone)
 from .model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
     REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
@@ -170,7 +170,7 @@ cdef inline void tasks_gone(dispatcher_t *d, uint32_t w) noexcept nogil:
 
 
 cdef inline void tasks_void(dispatcher_t *d, uint32_t w) noexcept nogil:
-    """tasks_void ends the tasks of a gone worker that still count; the last one frees the worker."""
+    """tasks_void ends a gone worker's tasks that still count; the last one frees the worker."""
     cdef uint32_t t = d.workers[w].tasks.head
     cdef uint32_t following
     while t != NONE:

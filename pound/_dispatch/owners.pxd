@@ -88,6 +88,11 @@ cdef inline void account_leave(account_t *a, uint32_t bytes) noexcept nogil:
     a.bytes -= bytes
 
 
+cdef inline void account_limit(account_t *a, const quota_t *q, int64_t now) noexcept nogil:
+    """account_limit has nobody wait longer for a quota that is new than it asks for."""
+    a.next_at = min(a.next_at, now + q.burst_ns + q.interval_ns)
+
+
 # --- stakes ---
 
 cdef inline uint32_t stake_hash(
@@ -206,7 +211,7 @@ cdef inline void quota_enter(
 cdef inline void charge_count(
     dispatcher_t *d, const charge_t *charge, int more
 ) noexcept nogil:
-    """charge_count adds to the accounts of a charge what is left of them: a client's end with it."""
+    """charge_count adds to what is left of a charge's accounts: a client's end with it."""
     cdef stake_t *stake
     if owner_known(d, charge.owner):
         d.owners.at[charge.owner].account.orphans += more

@@ -83,6 +83,7 @@ class Dispatcher:
         bytes_max: int = 0,
         interval_ns: int = 0,
         burst_ns: int = 0,
+        now: int = 0,
     ) -> None: ...
     def service_quota(
         self,

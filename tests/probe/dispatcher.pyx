@@ -165,12 +165,12 @@ cdef class Dispatcher:
 
     def owner_set(
         self, uint32_t owner, uint32_t weight=1, uint32_t open_max=0, uint64_t bytes_max=0,
-        int64_t interval_ns=0, int64_t burst_ns=0
+        int64_t interval_ns=0, int64_t burst_ns=0, int64_t now=0
     ):
         cdef owner_limits_t limits
         limits.weight = weight
         limits.quota = quota_of(open_max, bytes_max, interval_ns, burst_ns)
-        if disp_owner_set(self.d, owner, &limits) < 0:
+        if disp_owner_set(self.d, owner, &limits, now) < 0:
             raise ValueError(f"owner {owner}")
 
     def service_quota(

@@ -110,7 +110,7 @@ class Broker:
         for owner in self.world.identities:
             if owner is not None and self.owners_rng.random() < chance:
                 weight = self.owners_rng.choice((0, 1, 1, 2, 3, 7))
-                self.call("owner_set", owner, weight, *self._drawn_quota())
+                self.call("owner_set", owner, weight, *self._drawn_quota(), self.now)
 
     def _void_some(self) -> None:
         """The file of keys was read: some workers have no right to be one, for now."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from .entities import Bucket, Client, Owner, Request, Service, Task, Worker
-from .rules import ISOLATED_FROM, Rules
-from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Quota, Ready, Req, State
+from .entities import Client, Request, Service, Task, Worker
+from .quotas import Quotas
+from .rules import ISOLATED_FROM
+from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Ready, Req, State
 
 Due = tuple[int, int]
 """when, and the number it is of"""
@@ -24,7 +25,7 @@ PRIORITIES = 10
 CLIENTS_RESERVE = 16
 
 
-class Model(Rules):
+class Model(Quotas):
     """A plain dispatcher; see ``tests.probe.dispatcher.Dispatcher`` for the calls."""
 
     # -- what is asked -------------------------------------------------------------------------
@@ -108,59 +109,6 @@ class Model(Rules):
 
     def client_owner(self, c: int, owner: int) -> None:
         self.clients[c].owner = self.owners[owner]
-
-    def owner_set(
-        self,
-        owner: int,
-        weight: int,
-        open_max: int,
-        bytes_max: int,
-        interval_ns: int,
-        burst_ns: int,
-    ) -> None:
-        self.owners[owner].weight = weight
-        self.owners[owner].quota = Quota(open_max, bytes_max, interval_ns, burst_ns)
-
-    def service_quota(
-        self, s: int, open_max: int, bytes_max: int, interval_ns: int, burst_ns: int
-    ) -> None:
-        self.services[s].quota = Quota(open_max, bytes_max, interval_ns, burst_ns)
-
-    def quota_wait(self, c: int, s: int | None, now: int) -> int:
-        owner, waits = self.clients[c].owner, [0]
-        buckets = [(owner.quota, owner.bucket)]
-        if s is not None:
-            buckets = self._buckets(owner, self.services[s])
-        for quota, bucket in buckets:
-            if quota.interval_ns:
-                bucket.leak(now)
-                waits.append(bucket.level - quota.burst_ns)
-        return max(waits)
-
-    def _buckets(self, owner: Owner, service: Service) -> list[tuple[Quota, Bucket]]:
-        """The quotas that a request counts for: the owner's own, then the service's."""
-        in_service = owner.buckets.setdefault(service, Bucket())
-        return [(owner.quota, owner.bucket), (service.quota, in_service)]
-
-    def _quota_refusal(self, owner: Owner, service: Service, size: int) -> Req | None:
-        opened = [r for r in self.slots.values() if r.open and r.client.owner is owner]
-        here = [r for r in opened if r.service is service]
-        orphans = [t.charged[1] for t in self.tasks.values() if t.charged and t.charged[0] is owner]
-        counts = len(orphans), orphans.count(service)
-        for step, requests in enumerate((opened, here)):
-            quota, bucket = self._buckets(owner, service)[step]
-            bucket.leak(self.now)
-            if quota.open_max and len(requests) + counts[step] >= quota.open_max:
-                return (Req.QUOTA_OPEN, Req.SERVICE_QUOTA_OPEN)[step]
-            if (
-                quota.bytes_max
-                and requests
-                and (sum([r.bytes for r in requests]) + size > quota.bytes_max)
-            ):
-                return (Req.QUOTA_BYTES, Req.SERVICE_QUOTA_BYTES)[step]
-            if quota.interval_ns and bucket.level > quota.burst_ns:
-                return (Req.QUOTA_RATE, Req.SERVICE_QUOTA_RATE)[step]
-        return None
 
     def _reserved(self) -> int:
         return len([c for c in self.clients.values() if c.reserve])

@@ -21,7 +21,7 @@ CALLS = {
     "client_room": ("now",),
     "client_open": ("is_guide", "reserve"),
     "client_owner": ("c", "owner"),
-    "owner_set": ("owner", "weight", "open_max", "bytes_max", "interval_ns", "burst_ns"),
+    "owner_set": ("owner", "weight", "open_max", "bytes_max", "interval_ns", "burst_ns", "now"),
     "service_quota": ("s", "open_max", "bytes_max", "interval_ns", "burst_ns"),
     "quota_wait": ("c", "s", "now"),
     "client_done": ("c", "done"),

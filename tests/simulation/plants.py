@@ -125,6 +125,11 @@ PLANTS = (
         "int64_t",
     ),
     step("bytes of a quota are not given back", "account_leave", "$a.bytes -= bytes"),
+    step(
+        "a rate that is raised counts from the next request on",
+        "disp_owner_set",
+        "account_limit(...)",
+    ),
     step("what was cancelled and goes on counts for nobody", "quota_leave", "charge_make(...)"),
     step("what was cancelled counts for ever", "orphan_free", "charge_end(...)"),
     step("a new client has the account of the one before", "client_end", "stakes_end(...)"),

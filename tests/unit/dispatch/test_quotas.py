@@ -118,6 +118,17 @@ def test_bytes_are_bounded_but_one_request_comes_in_whatever_its_size(desk: Desk
     desk.ask(0, 3, 0, size=40)
 
 
+def test_a_rate_that_is_raised_counts_at_once(desk: Desk) -> None:
+    desk.owner_set(ME, interval_ns=1_000_000, burst_ns=1_000_000)
+    desk.ask(0, 1, 0)
+    desk.ask(0, 2, 0)
+    assert desk.quota_wait(0, None, desk.now) == 1_000_000
+    desk.owner_set(ME, interval_ns=100, burst_ns=50, now=desk.now)
+    assert desk.quota_wait(0, None, desk.now) == 100
+    desk.owner_set(ME, now=desk.now)
+    desk.ask(0, 3, 0)
+
+
 def test_a_rate_lets_a_burst_in_and_then_one_in_each_interval(desk: Desk) -> None:
     desk.owner_set(ME, interval_ns=100, burst_ns=200)
     for id in range(1, 4):
