@@ -5,6 +5,8 @@ from __future__ import annotations
 from pound._base.addresses import split_endpoint
 from pound.errors import ConfigError
 
+from .names import SIDES
+
 SIDE_OF = {"client": "frontend", "operator": "frontend", "worker": "backend"}
 ANY_ADDRESS = ("*", "0.0.0.0", "::")
 
@@ -12,7 +14,7 @@ ANY_ADDRESS = ("*", "0.0.0.0", "::")
 def sides_of(roles: tuple[str, ...]) -> tuple[str, ...]:
     """Return the sides of a broker that a peer with these roles connects to."""
     needed = {SIDE_OF[role] for role in roles}
-    return tuple(side for side in ("frontend", "backend") if side in needed)
+    return tuple(side for side in SIDES if side in needed)
 
 
 def checked_endpoints(label: str, value: object) -> tuple[str, ...]:
