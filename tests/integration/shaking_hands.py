@@ -22,7 +22,12 @@ def main() -> None:
     endpoint, broker, public, secret = sys.argv[1:]
     pair = Pair(public, secret)
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def read() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
     with zmq.Context() as context:
         while not ended.is_set():
             begun = time.monotonic()
