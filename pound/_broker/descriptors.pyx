@@ -1,7 +1,7 @@
 """Descriptors that are few (see descriptors.pxd for the rules)."""
 
 from libc.errno cimport EMFILE, ENFILE
-from libc.stdint cimport INT64_MAX, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint32_t, uint64_t
 
 from pound._zmq.accept cimport accept_survives
 from .kinds cimport C_TURNED_AWAY, LOG_DESCRIPTORS_SHORT
@@ -54,18 +54,23 @@ cdef extern from *:
 
     /* is_near says whether a connection's peer is on this machine. */
     static int is_near(int fd) {
-        struct sockaddr_storage peer;
-        socklen_t size = sizeof(peer);
+        struct sockaddr_storage peer, own;
+        socklen_t size = sizeof(peer), own_size = sizeof(own);
         struct in6_addr *six = &((struct sockaddr_in6 *)&peer)->sin6_addr;
-        if (getpeername(fd, (struct sockaddr *)&peer, &size)) {
+        if (getpeername(fd, (struct sockaddr *)&peer, &size)
+                || getsockname(fd, (struct sockaddr *)&own, &own_size)
+                || peer.ss_family != own.ss_family) {
             return 0;
         }
         if (peer.ss_family == AF_INET) {
-            return ntohl(((struct sockaddr_in *)&peer)->sin_addr.s_addr) >> 24 == 127;
+            in_addr_t four = ((struct sockaddr_in *)&peer)->sin_addr.s_addr;
+            return ntohl(four) >> 24 == 127
+                || four == ((struct sockaddr_in *)&own)->sin_addr.s_addr;
         }
         if (peer.ss_family == AF_INET6) {
-            return IN6_IS_ADDR_LOOPBACK(six)
-                || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+            return (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127)
+                || IN6_IS_ADDR_LOOPBACK(six)
+                || IN6_ARE_ADDR_EQUAL(six, &((struct sockaddr_in6 *)&own)->sin6_addr);
         }
         return peer.ss_family == AF_UNIX;
     }
@@ -83,6 +88,7 @@ cdef extern from "unistd.h" nogil:
 cdef enum:
     NONE_KEPT = 2              # of the last numbers
     RESERVE_NS = 150_000_000   # that a guest may stay: a few round trips
+    STAYS_NS = 40_000_000      # the same while other guests come
 
 
 cdef void descriptors_open(broker_t *b, bint ipc) noexcept nogil:
@@ -107,26 +113,56 @@ cdef void descriptors_limit(broker_t *b) noexcept nogil:
     b.descriptors.reserve = min(RESERVE_MAX, b.descriptors.limit // 4)
 
 
-cdef bint descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
+cdef accepted_t descriptors_accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef descriptors_t *d = &b.descriptors
-    cdef int i
+    cdef bint near = is_near(fd)
+    cdef guest_t *guest
     descriptors_closed(b, fd)
     if fd < b.sides[side].connections_room:
         b.sides[side].connections[fd].mark = mark_of(fd)
+        b.sides[side].connections[fd].near = near
     if fd < d.limit - d.reserve:
-        return 0
+        return ACCEPTED_LASTS
     log_event(b, LOG_DESCRIPTORS_SHORT, NULL, NULL, 0, fd, d.limit)
-    if fd < d.limit - NONE_KEPT and is_near(fd):
+    guest = guest_place(b) if near and fd < d.limit - NONE_KEPT else NULL
+    if guest == NULL:
+        turn_away(b, side, fd)
+        return ACCEPTED_NOT
+    guest.fd = fd
+    guest.side = side
+    guest.until = b.now + RESERVE_NS
+    d.guests_count += 1
+    d.look_at = min(d.look_at, guest.until)
+    return ACCEPTED_GUEST
+
+
+# guest_place returns a free place, if need be that of the guest who has been here for longest.
+cdef guest_t *guest_place(broker_t *b) noexcept nogil:
+    cdef descriptors_t *d = &b.descriptors
+    cdef guest_t *oldest = NULL
+    cdef guest_t *guest
+    cdef int i
+    for i in range(RESERVE_MAX):
+        guest = &d.guests[i]
+        if guest.fd < 0 and d.guests_count < <uint32_t> (d.reserve // 2):
+            return guest
+        if guest.fd >= 0 and (oldest == NULL or guest.until < oldest.until):
+            oldest = guest
+    if oldest == NULL or b.now < oldest.until - RESERVE_NS + STAYS_NS:
+        return NULL
+    i = oldest.fd
+    descriptors_closed(b, i)
+    turn_away(b, oldest.side, i)
+    return oldest
+
+
+cdef bint descriptors_guest(const broker_t *b, int fd) noexcept nogil:
+    cdef int i
+    if b.descriptors.guests_count:
         for i in range(RESERVE_MAX):
-            if d.guests[i].fd < 0:
-                d.guests[i].fd = fd
-                d.guests[i].side = side
-                d.guests[i].until = b.now + RESERVE_NS
-                d.guests_count += 1
-                d.look_at = min(d.look_at, d.guests[i].until)
+            if b.descriptors.guests[i].fd == fd:
                 return 1
-    turn_away(b, side, fd)
-    return 1
+    return 0
 
 
 cdef void turn_away(broker_t *b, uint8_t side, int fd) noexcept nogil:

@@ -17,7 +17,9 @@ from .actions cimport act, live_now
 from .arrivals cimport arrivals_spoke
 from .denials cimport denial, denial_unproven
 from .departures cimport route_lost, route_taken
-from .descriptors cimport descriptors_accepted, descriptors_closed, descriptors_failed
+from .descriptors cimport (
+    ACCEPTED_LASTS, ACCEPTED_NOT, accepted_t, descriptors_accepted, descriptors_closed,
+    descriptors_failed)
 from .guard cimport guard_accepted, guard_closed, guard_failed
 from .guide cimport guide_bad, guide_message
 from .kinds cimport C_BAD_MESSAGES, C_BYTES_IN, C_IGNORED_MESSAGES, C_MESSAGES_IN
@@ -283,6 +285,18 @@ cdef bint is_open(const socket_t *s, int fd) noexcept nogil:
 
 # -- connections ------------------------------------------------------------------------------
 
+cdef void accepted(broker_t *b, uint8_t side, int fd) noexcept nogil:
+    cdef accepted_t stays
+    connection_opened(b, side, fd)
+    stays = descriptors_accepted(b, side, fd)
+    if stays != ACCEPTED_LASTS:
+        young_relieve(b)
+    if stays != ACCEPTED_NOT:
+        young_opened(b, side, fd)
+    if b.guard != NULL:
+        guard_accepted(b, side, fd)
+
+
 cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
     cdef void *monitor = b.sides[side].monitor
     cdef zmq_msg_t msg
@@ -291,12 +305,7 @@ cdef void monitor_drain(broker_t *b, uint8_t side) noexcept nogil:
     zmq.msg_init(&msg)
     while monitor_next(monitor, &msg, &event, &value):
         if event == ZMQ_EVENT_ACCEPTED:
-            connection_opened(b, side, <int> value)
-            if descriptors_accepted(b, side, <int> value):
-                young_relieve(b)
-            young_opened(b, side, <int> value)
-            if b.guard != NULL:
-                guard_accepted(b, side, <int> value)
+            accepted(b, side, <int> value)
         elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
             connection_shaken(b, side)  # its value is 0, not a descriptor
         elif event == ZMQ_EVENT_DISCONNECTED:

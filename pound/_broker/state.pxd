@@ -261,6 +261,7 @@ cdef struct connection_t:    # by descriptor: at most one is open on it
     uint64_t mark            # of its socket (descriptors.pxd); 0: not known
     uint8_t reported         # as silent
     uint8_t open
+    uint8_t near             # its peer is on this machine
     uint8_t young            # young.pxd
     uint8_t family           # of `address`: 4, 6; 0: it is not known
     uint8_t address[16]      # of its peer; only with a guard
@@ -287,7 +288,7 @@ cdef struct socket_t:
     int fd                   # libzmq's descriptors: readable when a notice came in
     int monitor_fd
     int64_t handshake_ns     # libzmq closes a connection whose handshake takes longer
-    young_t young
+    young_t young[2]         # of other machines, of this one
     uint8_t readable         # perhaps: it has a notice, was not read to EAGAIN, or was sent by
     uint8_t monitor_readable
     uint32_t natives         # living routes of workers and PND peers: with any, it is never unread

@@ -3,10 +3,10 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from pound._wire.dialects cimport BACKEND, FRONTEND
-from .descriptors cimport descriptors_cut
+from .descriptors cimport descriptors_cut, descriptors_guest
 from .kinds cimport C_HANDSHAKES, C_HANDSHAKES_CUT, LOG_HANDSHAKES_CUT
 from .log_events cimport log_event
-from .state cimport broker_t, connection_t, socket_t
+from .state cimport broker_t, connection_t, socket_t, young_t
 
 cdef extern from *:
     """
@@ -41,6 +41,11 @@ cdef enum:                   # bytes that libzmq has sent, by ZMTP 3
     GREETING = 64
     CURVE_WELCOME = 234      # the greeting and WELCOME: it has not seen INITIATE, which has the key
 
+cdef enum cut_t:
+    CUT_ONE
+    CUT_NOT                  # it has shaken hands
+    CUT_NOBODY               # there is none to be cut
+
 
 # has_shaken returns whether a connection may have come to the end of its handshake. By the CURVE
 # mechanism no peer is sent more than WELCOME before; by NULL it is sent the broker's READY, fewer
@@ -58,40 +63,45 @@ cdef bint young_has_proved(const broker_t *b, uint8_t side, int fd) noexcept nog
 cdef void young_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
+    cdef young_t *young
     if fd >= s.connections_room or not s.connections[fd].open or s.connections[fd].young:
         return
     connection = &s.connections[fd]
+    young = &s.young[connection.near]
     connection.young = 1
     connection.younger = -1
-    connection.older = s.young.youngest if s.young.count else -1
-    if s.young.count:
-        s.connections[s.young.youngest].younger = fd
+    connection.older = young.youngest if young.count else -1
+    if young.count:
+        s.connections[young.youngest].younger = fd
     else:
-        s.young.oldest = fd
-    s.young.youngest = fd
-    s.young.count += 1
+        young.oldest = fd
+    young.youngest = fd
+    young.count += 1
     b.counters[C_HANDSHAKES] += 1
     grown(b, side)
     while b.counters[C_HANDSHAKES] > b.settings.handshakes_max:
-        cut_oldest(b)
+        if cut_oldest(b) == CUT_NOBODY:
+            return
 
 
 cdef void young_over(broker_t *b, uint8_t side, int fd) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
     cdef connection_t *connection
+    cdef young_t *young
     if fd >= s.connections_room or not s.connections[fd].young:
         return
     connection = &s.connections[fd]
+    young = &s.young[connection.near]
     connection.young = 0
     if connection.older >= 0:
         s.connections[connection.older].younger = connection.younger
     else:
-        s.young.oldest = connection.younger
+        young.oldest = connection.younger
     if connection.younger >= 0:
         s.connections[connection.younger].older = connection.older
     else:
-        s.young.youngest = connection.older
-    s.young.count -= 1
+        young.youngest = connection.older
+    young.count -= 1
     b.counters[C_HANDSHAKES] -= 1
 
 
@@ -100,36 +110,49 @@ cdef bint is_old(const broker_t *b, const socket_t *s, int fd) noexcept nogil:
     return b.now - s.connections[fd].opened_at > s.handshake_ns + s.handshake_ns // 6
 
 
-# grown takes those from the list that are so old that libzmq would have closed them.
+# grown takes those from the lists that are so old that libzmq would have closed them.
 cdef void grown(broker_t *b, uint8_t side) noexcept nogil:
     cdef socket_t *s = &b.sides[side]
-    while s.young.count and is_old(b, s, s.young.oldest):
-        young_over(b, side, s.young.oldest)
+    cdef int near
+    for near in range(2):
+        while s.young[near].count and is_old(b, s, s.young[near].oldest):
+            young_over(b, side, s.young[near].oldest)
 
 
-# cut_oldest takes the oldest from the lists, cuts it unless it has shaken hands, and returns which.
-cdef bint cut_oldest(broker_t *b) noexcept nogil:
-    cdef uint8_t side = older_side(b)
-    cdef int fd = b.sides[side].young.oldest
+# cut_oldest takes the oldest of the larger crowd from its list, and cuts it unless it has shaken
+# hands.
+cdef cut_t cut_oldest(broker_t *b) noexcept nogil:
+    cdef bint near = near_are_more(b)
+    cdef uint8_t side = older_side(b, near)
+    cdef int fd = b.sides[side].young[near].oldest
+    if b.sides[side].young[near].count == 0 or descriptors_guest(b, fd):
+        return CUT_NOBODY  # whoever came after a guest has not been here for long
     young_over(b, side, fd)
     if has_shaken(fd):
-        return 0
+        return CUT_NOT
     b.counters[C_HANDSHAKES_CUT] += 1
     log_event(b, LOG_HANDSHAKES_CUT, NULL, NULL, 0, b.settings.handshakes_max, 0)
     descriptors_cut(b, side, fd)
-    return 1
+    return CUT_ONE
 
 
-# older_side returns the side with the older head; there is one.
-cdef uint8_t older_side(const broker_t *b) noexcept nogil:
+cdef bint near_are_more(const broker_t *b) noexcept nogil:
     cdef const socket_t *front = &b.sides[FRONTEND]
     cdef const socket_t *back = &b.sides[BACKEND]
-    if front.young.count == 0:
+    return (front.young[1].count + back.young[1].count
+            > front.young[0].count + back.young[0].count)
+
+
+# older_side returns the side with the older head.
+cdef uint8_t older_side(const broker_t *b, bint near) noexcept nogil:
+    cdef const socket_t *front = &b.sides[FRONTEND]
+    cdef const socket_t *back = &b.sides[BACKEND]
+    if front.young[near].count == 0:
         return BACKEND
-    if back.young.count == 0:
+    if back.young[near].count == 0:
         return FRONTEND
-    return (FRONTEND if front.connections[front.young.oldest].order
-            < back.connections[back.young.oldest].order else BACKEND)
+    return (FRONTEND if front.connections[front.young[near].oldest].order
+            < back.connections[back.young[near].oldest].order else BACKEND)
 
 
 cdef void young_sweep(broker_t *b) noexcept nogil:
@@ -138,6 +161,5 @@ cdef void young_sweep(broker_t *b) noexcept nogil:
 
 
 cdef void young_relieve(broker_t *b) noexcept nogil:
-    while b.counters[C_HANDSHAKES]:
-        if cut_oldest(b):
-            return
+    while cut_oldest(b) == CUT_NOT:
+        pass

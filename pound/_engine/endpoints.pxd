@@ -25,6 +25,8 @@ cdef struct endpoint_t:
     char *addresses            # an endpoint for each: texts that end with NUL, the last one empty
     char *found                # the same, not taken over yet
     uint8_t foreign            # as last looked at: it has keys and we have none, or vice versa
+    uint32_t failures          # handshakes in a row that ended without a reason
+    uint32_t roomy             # looks in a row since, of those that found room
 
 cdef struct endpoints_t:
     endpoint_t *all

@@ -18,7 +18,7 @@ from pound._base.locks cimport pthread_mutex_t
 from pound._wire.packets cimport record_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .curve cimport DENIAL_ROOM
-from .link cimport link_state_t
+from .link cimport finding_t, link_state_t
 from .mailbox cimport mail_t, mailbox_t
 from .outbox cimport outbox_t
 from .socket cimport link_socket_t
@@ -87,7 +87,7 @@ cdef void engine_log(
 cdef int engine_trouble(engine_t *e, char *to, size_t room) noexcept nogil
 # engine_looked says what a look at an endpoint has found (link_looked); any thread, no GIL needed.
 # Without memory nobody hears of it: the next look says it again.
-cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept nogil
+cdef void engine_looked(engine_t *e, uint32_t endpoint, finding_t found) noexcept nogil
 # engine_denied is the code of the error that a link is barred for; its words are `socket.denial`.
 cdef uint16_t engine_denied(const engine_t *e) noexcept nogil
 # engine_abandon ends an engine whose start failed, if its thread runs, or once it does. Any thread;

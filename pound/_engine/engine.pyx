@@ -19,8 +19,8 @@ from pound._wire.packets cimport (
     part_t)
 from .curve cimport DENIAL_ROOM
 from .link cimport (
-    DENIED_RECORD, FAR, link_bye, link_close, link_denied, link_looked, link_next_due, link_open,
-    link_packet, link_tick, link_wake, link_welcome)
+    DENIED_RECORD, FAR, finding_t, link_bye, link_close, link_denied, link_looked, link_next_due,
+    link_open, link_packet, link_tick, link_wake, link_welcome)
 from .mailbox cimport (
     LOG_REFUSED, MAIL_ALONE, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
     mail_new, mail_t, mailbox_put)
@@ -41,7 +41,7 @@ cdef enum:
 cdef struct looked_t:
     engine_command_t command
     uint32_t endpoint
-    uint8_t foreign
+    finding_t found
 
 cdef enum:                       # what the thread waits for
     WAKE
@@ -73,13 +73,13 @@ cdef int engine_post(engine_t *e, engine_command_t *command) noexcept nogil:
     return 0
 
 
-cdef void engine_looked(engine_t *e, uint32_t endpoint, bint foreign) noexcept nogil:
+cdef void engine_looked(engine_t *e, uint32_t endpoint, finding_t found) noexcept nogil:
     cdef looked_t *looked = <looked_t *>malloc(sizeof(looked_t))
     if looked == NULL:
         return
     looked.command.run = run_looked
     looked.endpoint = endpoint
-    looked.foreign = foreign
+    looked.found = found
     if engine_post(e, &looked.command) < 0:
         free(looked)
 
@@ -262,7 +262,7 @@ cdef bint looks_on(const engine_t *e) noexcept nogil:
 cdef void run_looked(engine_t *e, engine_command_t *command) noexcept nogil:
     cdef looked_t *looked = <looked_t *>command
     cdef int64_t now = clock_ns()
-    link_looked(&e.link, looked.endpoint, looked.foreign, now)
+    link_looked(&e.link, looked.endpoint, looked.found, now)
     socket_act(&e.socket, now)
     free(looked)
 

@@ -29,7 +29,8 @@ from pound._wire.packets cimport SESSION_SIZE
 from .curve cimport curve_fill
 from .endpoints cimport endpoints_found
 from .engine cimport TROUBLE, engine_abandon, engine_looked, engine_run, engine_trouble
-from .link cimport link_free, link_init
+from .link cimport (
+    FOUND_FOREIGN, FOUND_FULL, FOUND_NOTHING, FOUND_ROOM, finding_t, link_free, link_init)
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
     LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED,
@@ -293,7 +294,7 @@ cdef class Engine:
         found = troubles_of(
             self.endpoints, answers, self.own_context is not None, self.e.socket.key.used != 0)
         for i, trouble in enumerate(found):
-            engine_looked(&self.e, i, trouble.foreign)
+            engine_looked(&self.e, i, finding_of(trouble))
         found = [trouble for trouble in found if not trouble.foreign]  # that is a denial
         if seconds < CERTAIN_AFTER:  # a busy machine: what is only slow is no trouble yet
             found = [trouble for trouble in found if trouble.certain]
@@ -384,6 +385,14 @@ cdef class Engine:
             next = mails.next
             mail_free(mails)
             mails = next
+
+
+cdef finding_t finding_of(object trouble) except? FOUND_NOTHING:
+    if trouble.foreign:
+        return FOUND_FOREIGN
+    if trouble.has_room is None:
+        return FOUND_NOTHING
+    return FOUND_ROOM if trouble.has_room else FOUND_FULL
 
 
 cdef int link_make(Engine self, double heartbeat, object liveness, bint follows) except -1:

@@ -32,8 +32,8 @@ from libc.string cimport memcmp, memcpy, memset, strncmp
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE, record_t
 from .endpoints cimport (
-    endpoint_is_name, endpoint_name, endpoints_free, endpoints_init, endpoints_next, endpoints_t,
-    endpoints_turn)
+    endpoint_is_name, endpoint_name, endpoint_t, endpoints_free, endpoints_init, endpoints_next,
+    endpoints_t, endpoints_turn)
 
 cdef extern from "pound/_base/atomics.h" nogil:
     uint64_t draw(uint64_t *state)
@@ -53,6 +53,7 @@ cdef enum:
     MS = 1000000               # in ns
     FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
     FAILURES_KNOWN_MAX = 100   # the same if a broker let us in before: a proxy may accept for it
+    ROOMY_MIN = 2              # looks that found room, or the broker may have been full
     ACTIONS_MAX = 8            # of one event
 
 cdef enum link_action:
@@ -70,6 +71,12 @@ cdef enum denial_t:            # why an endpoint does not let us in
     DENIED_HANDSHAKE           # it can't be finished: the broker's key is another one
     DENIED_RECORD              # ERROR about ourselves, in the broker's words
     DENIED_NOW                 # not now; later perhaps
+
+cdef enum finding_t:              # what a look at an endpoint found
+    FOUND_NOTHING
+    FOUND_FOREIGN               # it has keys and we have none, or the other way round
+    FOUND_FULL                  # it cuts a connection that has said nothing yet
+    FOUND_ROOM                 # it lets one stay for a while
 
 cdef struct link_action_t:
     link_action kind
@@ -96,7 +103,6 @@ cdef struct link_door_t:       # how endpoints let us in
     uint8_t denial             # denial_t: the last one, since an endpoint did anything else
     uint32_t denials           # in a row, in whatever words: for how long to rest
     uint32_t verdicts          # those of them that were no "not now"
-    uint32_t failures          # handshakes in a row that ended without a reason
     int64_t denied_at          # ns, monotonic
 
 cdef struct link_state_t:
@@ -290,14 +296,19 @@ cdef inline void link_forgotten(link_state_t *l, int64_t now, const char *reason
         l.greet_at = max(now, l.greeted_at + TURN_PAUSE_NS) if answers else now
 
 
+# endpoint_forgive: what failed there says nothing about our key: it let us in, or it was full.
+cdef inline void endpoint_forgive(endpoint_t *endpoint) noexcept nogil:
+    endpoint.failures = endpoint.roomy = 0
+
+
 # link_connected: a connection stands. If it is not the socket's first one, what the socket did not
 # take is dropped, or it would be sent before the greeting.
 cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.up = 1
     l.greeted_at = 0
-    l.door.failures = 0
     l.handshakes += 1
     l.endpoints.all[l.endpoints.at].foreign = 0
+    endpoint_forgive(&l.endpoints.all[l.endpoints.at])
     if l.handshakes > 1:
         act(l, LINK_DROP, NULL)
         link_forgotten(l, now, b"reconnected")
@@ -339,23 +350,29 @@ cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noex
 
 
 # link_failed: a handshake ended and nobody said why. It is a denial at an endpoint that wants the
-# other mechanism and, with a key, when it happens again and again.
+# other mechanism and, with a key, when it happens again and again while the broker has room: one
+# that is full cuts connections, too.
 cdef inline void link_failed(link_state_t *l, bint has_key, int64_t now) noexcept nogil:
+    cdef endpoint_t *endpoint = &l.endpoints.all[l.endpoints.at]
     cdef uint32_t most = FAILURES_KNOWN_MAX if l.has_epoch else FAILURES_MAX
-    l.door.failures += 1
-    if l.endpoints.all[l.endpoints.at].foreign:
+    endpoint.failures += 1
+    if endpoint.foreign:
         link_denied(l, DENIED_MECHANISM, now)
-    elif has_key and l.door.failures >= most:
+    elif has_key and endpoint.failures >= most and endpoint.roomy >= ROOMY_MIN:
         link_denied(l, DENIED_HANDSHAKE, now)
 
 
-# link_looked: an endpoint was looked at; it has keys and we have none, or the other way round
-# (`foreign`), or not. libzmq may not tell: it closes a connection of the wrong mechanism before it
-# knows why.
+# link_looked: an endpoint was looked at. libzmq may not tell of the wrong mechanism: it closes a
+# connection before it knows why.
 cdef inline void link_looked(
-    link_state_t *l, uint32_t endpoint, uint8_t foreign, int64_t now
+    link_state_t *l, uint32_t endpoint, finding_t found, int64_t now
 ) noexcept nogil:
+    cdef bint foreign = found == FOUND_FOREIGN
     l.endpoints.all[endpoint].foreign = foreign
+    if found == FOUND_FULL:
+        endpoint_forgive(&l.endpoints.all[endpoint])
+    elif found == FOUND_ROOM:
+        l.endpoints.all[endpoint].roomy += 1
     if foreign and endpoint == l.endpoints.at and l.is_open and not l.up:
         link_denied(l, DENIED_MECHANISM, now)
 

@@ -6,7 +6,9 @@ is for a person: it names the endpoint and what to look at. It also finds the ad
 that has several of one family, of which libzmq tries only the first.
 
 It reads the other one's greeting, too. That names a mechanism (with keys or without), and libzmq
-may close a connection of the wrong one before either end knows why.
+may close a connection of the wrong one before either end knows why. Then it says nothing more, and
+waits: a broker that has no room cuts such a connection, and one that has room leaves it. By the
+handshakes alone a full broker and a wrong key of the broker look the same.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ADDRESSES_MAX = 64  # of one name; more are left out
 CONNECT_S = 2.0  # a host that does not answer within this counts as silent
 GREETING_S = 0.5  # for a greeting; what takes longer is known from the next look, or never
+STAYS_S = 0.25  # a broker without room cuts a guest, who is of its own machine, after 150 ms
 GREETING_SIZE = 64
 # As much of our greeting (ZMTP 3) as has another one send all of its own: signature and version. It
 # names no mechanism of ours, so that nothing is refused.
@@ -43,12 +46,15 @@ class Trouble(NamedTuple):
         False: a broker that is only slow would look the same.
     foreign : bool
         It speaks ZeroMQ with keys and we have none, or the other way round.
+    has_room : bool or None
+        Whether it lets a connection stay that says nothing; None: it does not speak ZeroMQ.
     """
 
     endpoint: str
     reason: str
     certain: bool
     foreign: bool = False
+    has_room: bool | None = None
 
     @property
     def sentence(self) -> str:
@@ -84,7 +90,7 @@ def _trouble(endpoint: str, answers: bool, own_context: bool, has_key: bool) -> 
             reason = "inproc needs the broker's zmq.Context: give it as context"
         return Trouble(endpoint, reason, True)
     try:
-        mechanism = _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
+        mechanism, room = _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
     except socket.gaierror as error:
         host = _host_and_port(endpoint)[0]
         words = (error.strerror or str(error)).lower()
@@ -103,11 +109,15 @@ def _trouble(endpoint: str, answers: bool, own_context: bool, has_key: bool) -> 
     if mechanism == (b"NULL" if has_key else b"CURVE"):
         reason = "it listens without keys" if has_key else "it lets nobody in without a key"
         return Trouble(endpoint, reason, True, True)
+    if room is False:
+        reason = "it closes connections at once: a broker without room for more (its log says"
+        reason += " `descriptors short` or `handshakes cut`), or a proxy that does not reach one"
+        return Trouble(endpoint, reason, False, False, room)
     reason = "connections are accepted, but nobody speaks ZeroMQ: another program, or a broker that"
     reason += " hangs or is stopped"
     if answers or mechanism:
         reason = "something answers there, but no broker of Pound: is that the broker's endpoint?"
-    return Trouble(endpoint, reason, False)
+    return Trouble(endpoint, reason, False, False, room)
 
 
 def addresses_of(endpoint: str) -> list[str]:
@@ -141,27 +151,28 @@ def _host_and_port(endpoint: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _reach_tcp(endpoint: str) -> bytes:
+def _reach_tcp(endpoint: str) -> tuple[bytes, bool | None]:
     import socket
 
     with socket.create_connection(_host_and_port(endpoint), CONNECT_S) as peer:
-        return _mechanism_of(peer)
+        return _greeting_of(peer)
 
 
-def _reach_ipc(path: str) -> bytes:
+def _reach_ipc(path: str) -> tuple[bytes, bool | None]:
     import socket
 
     name = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.settimeout(CONNECT_S)
         peer.connect(name)
-        return _mechanism_of(peer)
+        return _greeting_of(peer)
 
 
-def _mechanism_of(peer: socket.socket) -> bytes:
-    """Return the mechanism that a greeting names; empty if no greeting of ZMTP 3 comes.
+def _greeting_of(peer: socket.socket) -> tuple[bytes, bool | None]:
+    """Return the mechanism that a greeting names, and whether the connection may stay.
 
-    Whoever listens takes us for a client that went away in its handshake.
+    Without a greeting of ZMTP 3 they are empty, and False if it was cut, or None. Whoever listens
+    takes us for a client that went away in its handshake.
     """
     greeting = b""
     until = time.monotonic() + GREETING_S
@@ -173,8 +184,28 @@ def _mechanism_of(peer: socket.socket) -> bytes:
             if not part:
                 break
             greeting += part
-    except OSError:  # it is reached: what it does then says nothing more
-        return b""
+        else:
+            mechanism = _mechanism_of(greeting)
+            return mechanism, _stays(peer) if mechanism else None
+    except TimeoutError:
+        return b"", None
+    except OSError:
+        pass  # it is reached, and reset the connection
+    return b"", False if GREETING_START.startswith(greeting[:1]) else None
+
+
+def _stays(peer: socket.socket) -> bool:
+    """Whether a connection that says nothing is not cut."""
+    peer.settimeout(STAYS_S)
+    try:
+        return peer.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def _mechanism_of(greeting: bytes) -> bytes:
     if len(greeting) < GREETING_SIZE or greeting[0] != 0xFF or greeting[VERSION_AT] < 3:
         return b""
     return greeting[MECHANISM].rstrip(b"\0")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 import pound
 from pound.security.credential import Credential
-from tests.keys import Keys
+from tests.keys import Keys, use
 from tests.peers import zmtp
 from tests.support import WAIT_S, Served, pound_command, wait_until
 
@@ -74,10 +76,10 @@ def fill() -> Iterator[Callable[[Served], list[zmtp.Connection]]]:
         connection.socket.close()
 
 
-def lasting_are_taken(pid: int) -> bool:
+def lasting_are_taken(pid: int, lasting: int = LASTING) -> bool:
     folder = Path(f"/proc/{pid}/fd")
     try:
-        files = [os.readlink(folder / str(number)) for number in range(LASTING)]
+        files = [os.readlink(folder / str(number)) for number in range(lasting)]
     except FileNotFoundError:
         return False
     return not any(file.startswith("/proc/") for file in files)  # open for a moment only
@@ -95,6 +97,78 @@ def soft_limit(pid: int) -> int:
         if line.startswith("Max open files")
     )
     return int(line.split()[3])
+
+
+def own_address() -> str:
+    """Return an address of this machine that is no loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        try:
+            route.connect(("203.0.113.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(route.getsockname()[0])
+
+
+class Keyed:
+    """A broker with keys and few descriptors, a crowd of clients of it, and its operator."""
+
+    LIMIT = 96
+    CROWD = 100
+    looks = 0
+
+    def __init__(self, folder: Path, serve_with: Any) -> None:
+        self.folder, self.keys, self.address = folder, Keys(folder), own_address()
+        self.pairs = {role: self.keys.enrol(role, role) for role in ("client", "operator")}
+        keys = f"--keys={self.keys.path}"
+        self.served: Served = serve_with(self.LIMIT, self.LIMIT, keys, frontend="tcp://0.0.0.0:*")
+        self.port = self.served.frontend.rpartition(":")[2]
+
+    @contextlib.contextmanager
+    def crowd(self, address: str) -> Iterator[None]:
+        """Clients that connect from an address of this machine, more than there is room for.
+
+        They come again and again, until all of them are closed.
+        """
+        with zmq.Context() as context, contextlib.ExitStack() as stack:
+            for _ in range(self.CROWD):
+                peer = stack.enter_context(context.socket(zmq.DEALER))
+                peer.linger = 0
+                use(peer, self.pairs["client"], self.keys.broker.public)
+                peer.connect(f"tcp://{self.address}:0;{address}:{self.port}")
+            wait_until(lambda: "descriptors short" in self.served.process.stderr)
+            wait_until(self.stays_full, interval=0.01)
+            yield
+
+    def stays_full(self) -> bool:
+        """Whether the last looks found all numbers taken, by those who have shaken hands."""
+        taken = lasting_are_taken(self.served.pid, self.LIMIT - self.LIMIT // 4)
+        self.looks = self.looks + 1 if taken else 0
+        return self.looks >= 50
+
+    def credential(self, role: str, host: str) -> Path:
+        path = Path(tempfile.mkdtemp(dir=self.folder)) / f"{role}.key"
+        Credential(
+            name=role,
+            roles=(role,),
+            frontend=(f"tcp://{host}:{self.port}",),
+            backend=(),
+            broker=self.keys.broker.public,
+            pair=self.pairs[role],
+        ).write(path)
+        return path
+
+    def answers(self, host: str) -> bool:
+        """Whether `pound status` is answered within its time, by an address of this machine."""
+        path = self.credential("operator", host)
+        asked = subprocess.run(
+            pound_command("status", "--key", str(path)),
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert asked.returncode in (0, 3), asked.stderr  # 3: not in time, on a busy machine
+        return asked.returncode == 0
 
 
 def answers(frontend: str) -> bool:
@@ -125,6 +199,35 @@ def test_with_no_descriptor_left_it_says_so_and_answers_its_operator(
         assert f"limit={FEW}" in served.process.stderr
         assert answers(served.frontend)
         assert crowd[0].request("echo", b"x", timeout=WAIT_S) == b"x"  # who came first stays
+
+
+@pytest.mark.parametrize("near", [False, True], ids=["of others", "of its own machine"])
+def test_a_crowd_at_a_broker_with_keys_keeps_no_operator_away(
+    serve_with: Any, tmp_path: Path, near: bool
+) -> None:
+    """Whatever address of its machine he asks by.
+
+    Others are whoever comes from an address that is neither loopback nor the one they went to.
+    """
+    keyed = Keyed(tmp_path, serve_with)
+    with keyed.crowd(keyed.address if near else "127.0.0.1"):
+        for host in (keyed.address, "127.0.0.1"):
+            wait_until(lambda host=host: keyed.answers(host))
+        keyed.served.process.signal(signal.SIGTERM)
+        assert keyed.served.process.wait() == 0
+
+
+def test_a_peer_that_a_full_broker_cuts_is_not_told_that_its_key_is_wrong(
+    serve_with: Any, tmp_path: Path
+) -> None:
+    keyed = Keyed(tmp_path, serve_with)
+    path = keyed.credential("client", f"{keyed.address}:0;127.0.0.1")
+    with contextlib.ExitStack() as stack:
+        with keyed.crowd("127.0.0.1"):
+            client = stack.enter_context(pound.Client(key=path))
+            assert not client.wait_connected(3)  # the looks at 0.25 s and 1 s find it full
+            assert "a broker without room for more" in client._engine.trouble
+        assert client.wait_connected(WAIT_S)
 
 
 def test_a_crowd_that_comes_again_and_again_does_not_keep_it_busy(

@@ -6,9 +6,9 @@ from libc.string cimport memcpy, memset
 
 from pound._engine.endpoints cimport endpoint_target, endpoints_found
 from pound._engine.link cimport (
-    DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD, FAR, LINK_CLOSE,
-    LINK_DENIED, LINK_DROP, LINK_LOG_FOUND, LINK_LOG_LOST, LINK_OPEN, denial_t, limits_allow,
-    link_bye, link_close, link_connected, link_denied, link_disconnected, link_failed,
+    DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD, FAR, FOUND_FOREIGN,
+    FOUND_FULL, FOUND_NOTHING, FOUND_ROOM, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
+    LINK_LOG_LOST, LINK_OPEN, denial_t, finding_t, limits_allow, link_bye, link_close, link_connected, link_denied, link_disconnected, link_failed,
     link_forgotten, link_free, link_greet_again, link_greets, link_init, link_looked,
     link_next_beat, link_next_due, link_open, link_open_failed, link_packet, link_refused,
     link_resting, link_state_t, link_tick, link_wake, link_welcome)
@@ -29,6 +29,13 @@ DENIALS = {
     "handshake": <int>DENIED_HANDSHAKE,
     "record": <int>DENIED_RECORD,
     "now": <int>DENIED_NOW,
+}
+
+FINDINGS = {
+    "nothing": <int>FOUND_NOTHING,
+    "foreign": <int>FOUND_FOREIGN,
+    "full": <int>FOUND_FULL,
+    "room": <int>FOUND_ROOM,
 }
 
 
@@ -78,8 +85,8 @@ cdef class Link:
     def failed(self, has_key, int64_t now):
         link_failed(&self.link, has_key, now)
 
-    def looked(self, uint32_t endpoint, foreign, int64_t now):
-        link_looked(&self.link, endpoint, foreign, now)
+    def looked(self, uint32_t endpoint, found, int64_t now):
+        link_looked(&self.link, endpoint, <finding_t><int>FINDINGS[found], now)
 
     def packet(self, bytes epoch, int64_t now):
         return bool(link_packet(&self.link, epoch, now))

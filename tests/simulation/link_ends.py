@@ -24,6 +24,7 @@ SPIN = 50  # turns without time between them
 RESOLVED_NS = 300 * MS  # until addresses of a name are known
 FAILURES_MAX = 3  # handshakes in a row without a reason, that are a denial
 FAILURES_KNOWN_MAX = 100  # the same, once a broker has let us in
+ROOMY_MIN = 2  # looks that found room meanwhile
 DENIED_REST_MAX_NS = 30 * SECOND
 DENIED_LASTS_NS = 10 * SECOND  # of a WELCOME before a denial, which is the first of a row then
 
@@ -83,7 +84,7 @@ class Socket:
     def _deny(self, denial: str, now: int) -> None:
         """The handshake ends: for good, unless nobody says why."""
         self.next_try, self.interval = NEVER, RETRY_NS
-        if denial in ("handshake", "foreign"):
+        if denial in ("handshake", "full", "foreign"):
             self.events.extend(("failed", "disconnected", "refused"))
             self.next_try = now + RETRY_NS
         else:
@@ -153,7 +154,9 @@ class End:
         self.greeted_at: int | None = None
         self.beats_by = NEVER
         self.least = GREETING_NS  # until the next greeting
-        self.failures = self.denials = self.verdicts = 0
+        self.denials = self.verdicts = 0
+        self.failures = [0] * len(self.endpoints)  # handshakes in a row without a reason
+        self.roomy = [0] * len(self.endpoints)  # looks in a row that found room
         self.let_in_at = self.denied_at = self.away_until = -NEVER
         self.at = 0  # the endpoint in use
         self.looks: deque[tuple[int, int]] = deque()  # when one ends, at which endpoint
@@ -243,7 +246,7 @@ class End:
             if event != "refused":
                 self.greeted_at = None
             event, _, denial = event.partition(" ")
-            self.failures = self.failures + (event == "failed") if event != "connected" else 0
+            self.failures[self.at] += event == "failed"
             if denial:
                 self._denied(denial, now)
             elif event == "failed":
@@ -251,6 +254,7 @@ class End:
             else:
                 if event == "connected":
                     self.foreign.discard(self.at)
+                    self.failures[self.at] = self.roomy[self.at] = 0
                 getattr(self.rules, event)(now)
             self.act()
             leaves = event == "refused" and socket.first and self.world.others(self.endpoints)
@@ -298,23 +302,40 @@ class End:
         """The looks that end now tell what an endpoint wants."""
         while self.looks and self.looks[0][0] <= now:
             _, at = self.looks.popleft()
-            foreign = self.world.denials.get((self.brokers[at], self)) == "foreign"
+            found = self._find(self.brokers[at])
+            foreign = found == "foreign"
             (self.foreign.add if foreign else self.foreign.discard)(at)
+            self.roomy[at] += found == "room"
+            if found == "full":
+                self.failures[at] = self.roomy[at] = 0
             if foreign and at == self.at and self.socket is not None and not self.rules.up:
                 self._denied("looked", now)
             else:
-                self.rules.looked(at, foreign, now)
+                self.rules.looked(at, found, now)
             self.act()
+
+    def _find(self, broker: Broker) -> str:
+        denial = self.world.denials.get((broker, self))
+        if not broker.serves or broker in self.world.dark:
+            return "nothing"
+        return denial if denial in ("foreign", "full") else "room"
 
     def _failed(self, now: int) -> None:
         if not self.looks:
             self.looks.append((now + self.world.rng.choice((MS, 300 * MS, 2 * SECOND)), self.at))
         if self.at in self.foreign:
             self._denied("foreign", now)
-        elif self.failures >= (FAILURES_KNOWN_MAX if self.epoch else FAILURES_MAX):
+        elif (
+            self.failures[self.at] >= (FAILURES_KNOWN_MAX if self.epoch else FAILURES_MAX)
+            and self.roomy[self.at] >= ROOMY_MIN
+        ):
             self._denied("handshake", now)
         else:
+            lives = self.rules.lives
             self.rules.failed(True, now)
+            must(
+                self.rules.lives == lives, "K9", f"{self} is denied by what failed without a reason"
+            )
 
     def _denied(self, denial: str, now: int) -> None:
         if self.let_in_at > self.denied_at and now - self.let_in_at >= DENIED_LASTS_NS:
@@ -325,7 +346,7 @@ class End:
         if denial in ("handshake", "foreign"):
             self.rules.failed(True, now)
         elif denial == "looked":
-            self.rules.looked(self.at, True, now)
+            self.rules.looked(self.at, "foreign", now)
         else:
             self.rules.denied(denial, now)
         rounds, rest = divmod(self.denials, len(self.endpoints))
@@ -490,10 +511,15 @@ class End:
         must(not self.open, "K4", f"{self} has open commands", [*self.open])
 
     def _check_barred(self) -> None:
-        """Who is denied by all knows; one that is welcomed still was let in before."""
+        """Who is denied by all knows; one that is welcomed still was let in before.
+
+        Brokers that are full deny nobody.
+        """
         world = self.world
         told = [world.denials.get((broker, self)) for broker in self.brokers]
         answer = all(broker.serves and broker not in world.dark for broker in self.brokers)
-        if answer and all(told) and "now" not in told and not self.rules.welcomed:
+        if set(told) == {"full"}:
+            must(not self.rules.barred, "K9", f"{self} is barred by brokers that are full")
+        elif answer and all(told) and not {"now", "full"} & {*told} and not self.rules.welcomed:
             ago = world.now - self.barred_at
             must(ago < 2 * DENIED_REST_MAX_NS, "K9", f"{self} was barred {ago} ns ago")

@@ -155,13 +155,24 @@ PLANTS = (
     bug(
         "handshakes that fail without a reason are no denial",
         "link_failed",
-        "has_key and l.door.failures >= most",
+        "has_key and endpoint.failures >= most and endpoint.roomy >= ROOMY_MIN",
         "0",
+    ),
+    bug(
+        "a broker that may be full is taken for one with another key",
+        "link_failed",
+        "endpoint.roomy >= ROOMY_MIN",
+        "1",
+    ),
+    step(
+        "a look that finds room says nothing",
+        "link_looked",
+        "l.endpoints.all[endpoint].roomy += 1",
     ),
     bug(
         "an endpoint that wants the other mechanism is tried like any other",
         "link_failed",
-        "l.endpoints.all[l.endpoints.at].foreign",
+        "endpoint.foreign",
         "0",
     ),
     bug(

@@ -71,7 +71,7 @@ class World:
             for i, follows in enumerate(kinds)
         ]
         if self.denies and rng.random() < 0.3:  # none has ever let them in
-            denial = rng.choice(("handshake", "foreign"))
+            denial = rng.choice(("handshake", "full", "foreign"))
             self.denials = {(broker, end): denial for broker in self.brokers for end in self.ends}
         self.turns = 0
 
@@ -199,8 +199,11 @@ class World:
 
     def _judge(self, broker: Broker, end: End, fault: str) -> None:
         denials = ("key", "mechanism", "handshake", "foreign", "record", "now")
+        before = self.denials.get((broker, end))
         if fault == "enrol":
             self.denials.pop((broker, end), None)
+        elif before == "handshake" and self.rng.random() < 0.7:
+            self.denials[broker, end] = "full"  # what looks the same to the handshake
         else:
             self.denials[broker, end] = self.rng.choice(denials)
         if fault == "revoke":

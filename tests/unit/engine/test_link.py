@@ -36,6 +36,13 @@ def welcome(link: Any, now: int) -> bool:
     return bool(link.welcome(1000, 5, LIMITS, now))
 
 
+def with_room(link: Any) -> Any:
+    """The link, once two looks have found room at its first endpoint."""
+    for _ in range(2):
+        link.looked(0, "room", SECOND)
+    return link
+
+
 def kinds(link: Any) -> list[str]:
     return [kind for kind, *_ in link.actions()]
 
@@ -194,7 +201,7 @@ def test_a_broker_that_is_not_there_any_more_bars_nobody() -> None:
 
 
 def test_three_handshakes_without_an_end_are_a_denial_for_who_has_a_key() -> None:
-    link = opened()
+    link = with_room(opened())
     for _ in range(5):
         link.failed(False, SECOND)
     assert kinds(link) == []
@@ -204,27 +211,59 @@ def test_three_handshakes_without_an_end_are_a_denial_for_who_has_a_key() -> Non
     assert welcome(known, SECOND)
     known.disconnected(SECOND)
     known.actions()
+    with_room(known)
     for _ in range(99):
         known.failed(True, SECOND)
     assert kinds(known) == []
     known.failed(True, SECOND)
     assert kinds(known) == ["denied", "close"]
-    fresh = opened()
+    fresh = with_room(opened())
     for _ in range(2):
         fresh.failed(True, SECOND)
     fresh.connected(SECOND)
-    fresh.failed(True, SECOND)
+    with_room(fresh).failed(True, SECOND)
     assert "denied" not in kinds(fresh)
+
+
+def test_handshakes_without_an_end_are_no_denial_by_a_broker_that_may_be_full() -> None:
+    link = opened()
+    for _ in range(9):
+        link.failed(True, SECOND)
+    link.looked(0, "room", SECOND)
+    link.failed(True, SECOND)
+    assert kinds(link) == []
+    link.looked(0, "full", SECOND)
+    with_room(link)
+    for _ in range(2):
+        link.failed(True, SECOND)
+    assert kinds(link) == []
+    link.failed(True, SECOND)
+    assert kinds(link) == ["denied", "close"]
+
+
+def test_what_failed_at_one_endpoint_says_nothing_about_another() -> None:
+    link = opened(FIRST, SECOND_ONE)
+    with_room(link)
+    for _ in range(3):
+        link.failed(True, SECOND)
+    assert kinds(link) == ["denied", "close"]
+    link.tick(2 * SECOND)
+    for _ in range(2):
+        link.looked(1, "room", 2 * SECOND)
+        link.failed(True, 2 * SECOND)
+    assert kinds(link) == ["open"]
+    link.failed(True, 2 * SECOND)
+    assert (kinds(link), link.barred) == (["denied", "close"], True)
 
 
 def test_an_endpoint_that_wants_the_other_mechanism_is_a_denial() -> None:
     link = opened(FIRST, SECOND_ONE)
     link.disconnected(SECOND)
     link.actions()
-    link.looked(0, True, SECOND)
-    link.looked(1, True, SECOND)  # not the one in use: it is known when that is tried
+    link.looked(0, "foreign", SECOND)
+    link.looked(1, "foreign", SECOND)  # not the one in use: it is known when that is tried
     assert (kinds(link), link.barred) == (["denied", "close"], False)
-    link.looked(0, True, SECOND)
+    link.looked(0, "foreign", SECOND)
     assert kinds(link) == []  # there is no socket that could be denied
     link.tick(2 * SECOND)
     link.failed(False, 2 * SECOND)
@@ -234,15 +273,15 @@ def test_an_endpoint_that_wants_the_other_mechanism_is_a_denial() -> None:
 def test_an_endpoint_that_takes_us_wants_no_other_mechanism() -> None:
     link = opened()
     link.connected(SECOND)
-    link.looked(0, True, SECOND)  # it was the broker before this one
+    link.looked(0, "foreign", SECOND)  # it was the broker before this one
     link.connected(SECOND)
     link.disconnected(SECOND)
     link.actions()
     link.failed(False, SECOND)
     assert kinds(link) == []
-    link.looked(0, True, SECOND)
+    link.looked(0, "foreign", SECOND)
     assert kinds(link) == ["denied", "close"]
-    link.looked(0, False, SECOND)
+    link.looked(0, "room", SECOND)
     link.tick(9 * SECOND)
     link.failed(False, 9 * SECOND)
     assert "denied" not in kinds(link)

@@ -98,7 +98,46 @@ def test_what_is_no_greeting_says_nothing(said: bytes) -> None:
         (trouble,) = troubles_of([endpoint], False, False, False)
         answering.join()
     assert not trouble.foreign
-    assert "nobody speaks ZeroMQ" in trouble.reason
+    assert trouble.has_room is (None if said else False)
+    assert ("nobody speaks ZeroMQ" if said else "without room for more") in trouble.reason
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_who_stays_while_it_says_nothing_was_given_room(
+    context: zmq.Context[Any], has_key: bool
+) -> None:
+    with context.socket(zmq.ROUTER) as router:
+        router.curve_server = has_key
+        if has_key:
+            router.curve_secretkey = zmq.curve_keypair()[1]
+        router.bind("tcp://127.0.0.1:*")
+        (trouble,) = troubles_of([router.last_endpoint.decode()], False, False, has_key)
+    assert trouble.has_room
+    assert "no broker of Pound" in trouble.reason
+
+
+@pytest.mark.parametrize("greets", [False, True])
+@pytest.mark.parametrize("resets", [False, True])
+def test_who_is_cut_was_given_no_room(greets: bool, resets: bool) -> None:
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE".ljust(55, b"\0")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                if greets:
+                    peer.sendall(greeting)
+                    peer.recv(64)
+                if resets:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0" + bytes(4))
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        (trouble,) = troubles_of([endpoint], False, False, True)
+        answering.join()
+    assert trouble.has_room is False
+    assert "without room for more" in trouble.reason
 
 
 def test_addresses_of_a_name_that_has_several_of_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
