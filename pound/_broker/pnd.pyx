@@ -26,6 +26,7 @@ from pound._wire.packets cimport (
     KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION,
     header_check, kind_known, load_u16, load_u64, packet_ids, packet_next, packet_open, packet_t,
     part_next, part_t, partial_cost, record_t, store_u16, wire_error_text)
+from pound.security.table cimport identity_known, identity_t
 from .actions cimport act, live_now
 from .admission cimport (
     admit, admit_worker, arrival_t, client_of, ready_t, service_to_offer, services_drop,
@@ -46,7 +47,7 @@ from .peers cimport (
     route_native)
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
-    REFUSED_SESSION, denial_code, is_denial, reason_of)
+    REFUSED_SERVICE, REFUSED_SESSION, denial_code, is_denial, reason_of)
 from .records cimport frames_bytes, store_record
 from .releases cimport release
 from .rights cimport rights_greet, rights_peer, rights_session
@@ -59,7 +60,7 @@ cdef enum:
     CAPACITY_MAX = 65535
     TOKENS_MAX = 65535       # of one READY
     FETCHED_MAX = 64         # answers of a packet whose requests are fetched before they act
-    WORDS_ROOM = SERVICE_BYTES_MAX + 64  # of an error's text that names a service
+    WORDS_ROOM = SERVICE_BYTES_MAX + 192  # of an error's text that names a service and a peer
     RETRY_BUSY_MS = 100      # a waiting queue of a busy broker moves on in far less
     RETRY_DRAINING_MS = 1000
     RETRY_SLOW_MS = 1000     # what fills the broker leaves in its own time
@@ -370,7 +371,25 @@ cdef void denial_notify(
         broker_t *b, peer_t *peer, uint64_t id, const uint8_t *service, uint32_t size, int why
         ) noexcept nogil:
     log_event(b, LOG_DENIED, peer, service, size, why, DIALECT_PND)
-    notify_error(b, peer, id, denial_code(why), 0, reason_of(why))
+    denial_say(b, peer, id, service, size, why)
+
+
+# denial_say is for the peer alone: the name is that of its own key.
+cdef void denial_say(
+        broker_t *b, peer_t *peer, uint64_t id, const uint8_t *service, uint32_t size, int why
+        ) noexcept nogil:
+    cdef const identity_t *identity
+    cdef char text[WORDS_ROOM]
+    if why != REFUSED_SERVICE or not identity_known(b.guard.table, peer.rights.identity):
+        notify_error(b, peer, id, denial_code(why), 0, reason_of(why))
+        return
+    identity = &b.guard.table.identities[peer.rights.identity]
+    snprintf(text, WORDS_ROOM, "the key of %.*s may not use %s%.*s%s: add it to 'services' of this "
+             "peer in peers.toml",
+             <int> identity.name_size, <const char *> identity.name,
+             b"the service '" if size else b"the default service",
+             <int> size, <const char *> service, b"'" if size else b"")
+    notify_error(b, peer, id, denial_code(why), 0, text)
 
 
 # retry_after says when a refused request is to come again, in ms: a full queue moves on in far less
@@ -477,7 +496,10 @@ cdef int ready_services(
         why = service_to_offer(b, peer, name.data, name.size, &services[count[0]])
         if why != REQ_ACCEPTED:
             worker_refused(b, peer, name.data, name.size, why)
-            refuse(b, peer, 0, ready_code(why), reason_of(why))
+            if is_denial(why):  # it was counted as such
+                denial_say(b, peer, 0, name.data, name.size, why)
+            else:
+                refuse(b, peer, 0, ready_code(why), reason_of(why))
             return 0
         count[0] += 1
     return 1
@@ -485,8 +507,6 @@ cdef int ready_services(
 
 # ready_code gives the error code for a READY that is refused.
 cdef uint16_t ready_code(int why) noexcept nogil:
-    if is_denial(why):
-        return denial_code(why)
     return CODE_PERMISSION_DENIED if why == REFUSED_RESERVED else CODE_RESOURCE_EXHAUSTED
 
 

@@ -25,6 +25,7 @@ cdef enum refusal_t:         # beyond request_result: these the dispatcher is no
     REFUSED_LISTENER         # its key has none of the roles that the listener allows
     REFUSED_DIALECT          # the listener does not allow it
     REFUSED_SESSION          # it is another identity's
+    REFUSED_GREETING         # it lacks the roles that may greet, or ask for mmi
     REFUSED_CLIENT           # it lacks the role
     REFUSED_WORKER
     REFUSED_OPERATOR
@@ -59,6 +60,9 @@ cdef inline const char *denial_of(int result) noexcept nogil:
                 b"'dialects' of the listener")
     if result == REFUSED_SESSION:
         return b"this session was opened with another key: begin a new one"
+    if result == REFUSED_GREETING:
+        return (b"the role 'client' or 'operator' is needed here: use a key and a listener that "
+                b"have one (roles in peers.toml and in [[listen]])")
     if result == REFUSED_CLIENT:
         return (b"the role 'client' is needed here: use a key and a listener that have it (roles "
                 b"in peers.toml and in [[listen]])")

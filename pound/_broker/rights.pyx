@@ -15,8 +15,8 @@ from pound.security.zap cimport NO_LISTENER, PROOF_SIZE, proof_read, proof_t
 from .internal_services cimport PAGE_NONE, page_is_mmi
 from .kinds cimport C_DENIED
 from .reasons cimport (
-    REFUSED_CLIENT, REFUSED_KEY_EXPIRED, REFUSED_KEY_GONE, REFUSED_LISTENER, REFUSED_OPERATOR,
-    REFUSED_SERVICE, REFUSED_UNPROVEN, REFUSED_WORKER)
+    REFUSED_CLIENT, REFUSED_GREETING, REFUSED_KEY_EXPIRED, REFUSED_KEY_GONE, REFUSED_LISTENER,
+    REFUSED_OPERATOR, REFUSED_SERVICE, REFUSED_UNPROVEN, REFUSED_WORKER)
 from .services cimport service_find
 from .state cimport NO_IDENTITY, broker_t, peer_t, route_t, service_name_t
 
@@ -211,7 +211,7 @@ cdef int operates(broker_t *b, const peer_t *peer) noexcept nogil:
 
 
 cdef int rights_greet(broker_t *b, const peer_t *peer) noexcept nogil:
-    return <int> REQ_ACCEPTED if peer.rights.roles & GREETS else denied(b, REFUSED_CLIENT)
+    return <int> REQ_ACCEPTED if peer.rights.roles & GREETS else denied(b, REFUSED_GREETING)
 
 
 cdef int rights_request(

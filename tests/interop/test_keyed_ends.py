@@ -158,7 +158,9 @@ def assert_heard(denied: pound.Client | pound.Worker) -> None:
 def test_a_worker_of_a_service_that_its_key_may_not_offer(worker: Any) -> None:
     anvil = worker("anvil", "other")
     wait_until(lambda: anvil._engine.denied)  # it may have been welcomed before
-    with pytest.raises(pound.PermissionDenied, match="may not use this service"):
+    with pytest.raises(
+        pound.PermissionDenied, match="the key of anvil may not use the service 'other'"
+    ):
         anvil.wait_connected(WAIT_S)
 
 
@@ -170,4 +172,6 @@ def test_a_service_that_a_key_may_not_use(
     bob = client("bob")
     with pytest.raises(pound.PermissionDenied):
         bob.request("work", b"", timeout=WAIT_S)
+    with pytest.raises(pound.PermissionDenied, match="bob may not use the default service: add"):
+        bob.request("", b"", timeout=WAIT_S)
     assert bob.wait_connected(WAIT_S)  # it is not barred for that
