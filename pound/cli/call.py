@@ -104,7 +104,7 @@ def call(
         ctx.exit(_map(service, body, window, timeout, priority, endpoints, key))
     try:
         payload = sys.stdin.buffer.read() if body == "-" else as_bytes("BODY", body or "")
-        with client_of(endpoints, key) as client, explained(client, service) as explanation:
+        with client_of(endpoints, key) as client, explained(client, service, key) as explanation:
             explanation.begin()
             partials = client.stream(service, payload, timeout=timeout, priority=priority)
             if stream:
@@ -180,7 +180,7 @@ def _map(
             pipe() as (rung, ring),
             client_of(endpoints, key) as client,
             Progress(_size(source), shown=shows) as progress,
-            explained(client, service, bar=shows) as explanation,
+            explained(client, service, key, bar=shows) as explanation,
         ):
             pipeline = Pipeline(client, rung, ring, service, timeout, priority)
             for size, answers in pipeline.answers(Lines(source.fileno()), window):

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -255,7 +255,9 @@ def client_of(endpoints: tuple[str, ...], key: Credential | None) -> Iterator[po
         None lets it in.
     """
     heartbeat = HEARTBEAT_S if len(endpoints) > 1 else 1.0
-    with pound.Client(endpoints, heartbeat=heartbeat, key=key) as client:
+    # With one endpoint a denial is what the command fails with: once is enough.
+    denials = nullcontext() if len(endpoints) > 1 else _unlogged("access denied")
+    with denials, pound.Client(endpoints, heartbeat=heartbeat, key=key) as client:
         with _unlogged():
             connected = client.wait_connected(WELCOME_S)
         if not connected:
@@ -265,20 +267,25 @@ def client_of(endpoints: tuple[str, ...], key: Credential | None) -> Iterator[po
         yield client
 
 
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Have a client log nothing meanwhile: the error at the end has the same reason."""
+def operates(key: Credential | None) -> bool:
+    """Return whether a broker's pages are for one with this key, as far as its credential says."""
+    return key is None or "operator" in key.roles
 
-    def none(record: logging.LogRecord) -> bool:
-        return False
+
+@contextmanager
+def _unlogged(event: str | None = None) -> Iterator[None]:
+    """Have a client not log an event, or any: the error at the end has the same reason."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return event is not None and getattr(record.msg, "name", "") != event
 
     logger = logging.getLogger("pound.client")
-    logger.addFilter(none)
+    logger.addFilter(passes)
     try:
         yield
-        SPOOL.flush()
     finally:
-        logger.removeFilter(none)
+        SPOOL.flush()
+        logger.removeFilter(passes)
 
 
 def note_ignored(logger: logging.Logger, name: str) -> None:

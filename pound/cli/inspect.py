@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import pound
 from pound._logging import escape
-from pound.cli.common import WELCOME_S, client_of, connect_options
+from pound.cli.common import WELCOME_S, client_of, connect_options, operates
 
 if TYPE_CHECKING:
     from pound.security.credential import Credential
@@ -55,7 +56,7 @@ def status(
 
     Exits with 3 if no broker answers within 3 s.
     """
-    with client_of(endpoints, key) as client:
+    with operator_of(endpoints, key) as client:
         answer = ask(client, "pound.status")
         waits = answer.get("counters", {}).get("waiting") and not (as_json or everything)
         oldest = oldest_wait(all_rows(client, "services")) if waits else ""
@@ -185,7 +186,7 @@ def _list(
     endpoints: tuple[str, ...],
     key: Credential | None,
 ) -> None:
-    with client_of(endpoints, key) as client:
+    with operator_of(endpoints, key) as client:
         rows = all_rows(client, kind)
     if as_json:
         click.echo(json.dumps({kind: rows}, indent=2))
@@ -194,6 +195,24 @@ def _list(
         columns = [name for name in columns if name in shown]  # an older broker says less
         width = None if wide else shutil.get_terminal_size((80, 24)).columns
         click.echo(table(columns, rows, names, width))
+
+
+@contextmanager
+def operator_of(endpoints: tuple[str, ...], key: Credential | None) -> Iterator[pound.Client]:
+    """Yield a client for the broker's pages; say which role they take if it is denied.
+
+    A credential may be older than the roles that its peer has by now, so the broker is asked.
+    """
+    try:
+        with client_of(endpoints, key) as client:
+            yield client
+    except pound.Unauthenticated as error:
+        if key is None or operates(key):
+            raise
+        raise pound.Unauthenticated(
+            f"the role 'operator' is needed for this, and the credential of {key.name} has "
+            f"{', '.join(key.roles)}; the broker says: {error}"
+        ) from None
 
 
 def ask(client: pound.Client, service: str, after: object = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What ``pound call`` says on stderr while no answer comes: what it waits for, and what there is.
 
-A timer's thread asks the broker for its services, by the client that waits. Whatever fails there is
-passed over: it is the request that matters, and its own error says why it failed.
+A timer's thread asks the broker, by the client that waits: for its services if the client is an
+operator, else whether a worker offers the one, which any client may. Whatever fails there is passed
+over: it is the request that matters, and its own error says why it failed.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import difflib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pound
-from pound.cli.common import complain
+from pound.cli.common import WELCOME_S, complain, operates
 from pound.cli.inspect import Row, all_rows
+
+if TYPE_CHECKING:
+    from pound.security.credential import Credential
 
 SILENT_S = 1.0  # after this a person wonders
 NAMES_MAX = 10
+OFFERED = b"200"  # as MMI says it
 
 
 class Explanation:
@@ -29,13 +34,18 @@ class Explanation:
         The one that waits.
     service : str
         Of the requests.
+    key : Credential, optional
+        The client's.
     bar : bool
         Whether there is one on stderr, which goes on below the words.
     """
 
-    def __init__(self, client: pound.Client, service: str, bar: bool = False) -> None:
+    def __init__(
+        self, client: pound.Client, service: str, key: Credential | None, bar: bool = False
+    ) -> None:
         self._client = client
         self._service = service
+        self._key = key
         self._bar = bar
         self._ended = threading.Event()
         self._timer = threading.Timer(SILENT_S, self._explain)
@@ -55,15 +65,26 @@ class Explanation:
         said = self._client._engine.refusal  # of the request: ours below may be refused, too
         words = [f"the broker did not take it at first, and is asked again: {said}"] if said else []
         with suppress(pound.PoundError, ValueError, LookupError):
-            words.append(what_for(self._service, all_rows(self._client, "services")))
+            words.append(self._what_for())
         if words and not self._ended.is_set():
             complain(f"waiting: {'; '.join(words)}", over_bar=self._bar)
 
+    def _what_for(self) -> str:
+        if operates(self._key):
+            return what_for(self._service, all_rows(self._client, "services"))
+        name = self._service.encode()
+        answer = self._client.request("mmi.service", name, timeout=WELCOME_S)
+        if answer == OFFERED:
+            return f"a worker offers {_shown(self._service)}: it is at work, or others come first"
+        return f"no worker offers {_shown(self._service)}"
+
 
 @contextmanager
-def explained(client: pound.Client, service: str, bar: bool = False) -> Iterator[Explanation]:
+def explained(
+    client: pound.Client, service: str, key: Credential | None, bar: bool = False
+) -> Iterator[Explanation]:
     """Yield an explanation that ends with the block."""
-    explanation = Explanation(client, service, bar)
+    explanation = Explanation(client, service, key, bar)
     try:
         yield explanation
     finally:

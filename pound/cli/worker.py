@@ -138,6 +138,9 @@ def worker(
     function = load_handler(handler)
     _logging.configure(log_level, log_format)
     _logging.configure_program(log_level)
+    if "" in services:
+        hint = "for requests that name no service; --service NAME offers one by name"
+        _logging.log_event(LOGGER, logging.INFO, "default service offered", hint=hint)
     settings: dict[str, Any] = {
         "services": dict.fromkeys(services, function),
         "capacity": capacity,

@@ -369,6 +369,12 @@ def test_worker_without_a_broker(spawn: Callable[..., Process]) -> None:
         line(worker, f"WARNING no broker, trying again endpoint={url} reason=.*")
 
 
+@drives("default service offered")
+def test_worker_that_names_no_service(broker: Served, spawn: Callable[..., Process]) -> None:
+    worker = spawn(pound_command("worker", f"{HANDLERS}:echo", "--connect", broker.backend))
+    line(worker, "INFO default service offered hint=.*--service NAME.*")
+
+
 @pytest.fixture
 def offer(spawn: Callable[..., Process]) -> Callable[..., Process]:
     def start(broker: Served, handler: str, *flags: str) -> Process:

@@ -285,7 +285,7 @@ def test_what_is_waited_for_is_written_over_a_bar(
     for bar, start in ((True, "\r\x1b[K"), (False, "")):
         client = pound.Client.__new__(pound.Client)
         client._engine = SimpleNamespace(refusal="")  # type: ignore[assignment]
-        explanation = waiting.Explanation(client, "x", bar)
+        explanation = waiting.Explanation(client, "x", None, bar)
         explanation.begin()
         explanation._timer.join(10)
         assert capsys.readouterr().err.startswith(f"{start}pound: waiting: no worker offers 'x'")
