@@ -18,17 +18,19 @@ from typing import Any, TypeVar
 
 import click
 
+from pound._base.addresses import is_loopback, split_endpoint
 from pound.cli.inspect import json_option, table, wide_option
-from pound.cli.moments import Moment, as_text, now
+from pound.cli.moments import Moment
 from pound.config import keys as config_keys
 from pound.errors import ConfigError
 from pound.security import edits, files
 from pound.security.credential import Credential
 from pound.security.curve import Pair, checked_key, new_pair
 from pound.security.keyring import KeyDirectory, Keyring
+from pound.security.moments import as_text, now
 from pound.security.names import ROLES, SIDES
 from pound.security.peer import Peer, checked_name
-from pound.security.reach import sides_of
+from pound.security.reach import check_apart, sides_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,12 +73,15 @@ def directory_option(command: Function) -> Function:
 
 def reach_options(command: Function) -> Function:
     """Give `command` the options that say where peers reach the broker."""
-    for side, who in (("backend", "workers"), ("frontend", "clients and operators")):
+    for side, who, port in (
+        ("backend", "workers", 5556),
+        ("frontend", "clients and operators", 5555),
+    ):
         command = click.option(
             f"--{side}",
             metavar="URL",
             multiple=True,
-            help=f"Where {who} reach the broker, such as tcp://broker.example:5555. Repeatable.",
+            help=f"Where {who} reach the broker, such as tcp://broker.example:{port}. Repeatable.",
         )(command)
     return command
 
@@ -111,7 +116,26 @@ def init(directory: KeyDirectory, frontend: tuple[str, ...], backend: tuple[str,
     click.echo("Next, for each program or machine that connects:")
     click.echo(f"    pound keys add NAME --role worker --dir {path}")
     click.echo("and then:")
-    click.echo(f"    pound serve --keys {path}")
+    click.echo(
+        f"    pound serve --keys {path}{_binding('frontend', frontend)}"
+        f"{_binding('backend', backend)}"
+    )
+
+
+def _binding(side: str, reached: tuple[str, ...]) -> str:
+    """Return the flags that have a broker bind what peers reach it at."""
+    bound = dict.fromkeys(map(bindable, reached))
+    return "".join(f" --{side} {shlex.quote(endpoint)}" for endpoint in bound)
+
+
+def bindable(endpoint: str) -> str:
+    """Return what a broker binds to be reached at an endpoint: of another host any address."""
+    transport, host, port = split_endpoint(endpoint)
+    if host == "localhost":
+        return f"tcp://127.0.0.1:{port}"
+    if transport != "tcp" or is_loopback(host):
+        return endpoint
+    return f"tcp://{'[::]' if ':' in host else '0.0.0.0'}:{port}"
 
 
 @keys.command(short_help="Enrol a peer, and write its credential.")
@@ -172,6 +196,8 @@ def add(
         name=name, key=key, roles=roles, services=services or None, expires=expires, **given
     )
     reach = {"frontend": frontend, "backend": backend}
+    if name in directory.keyring().peers:
+        raise edits.taken(name)
     _hand_over(directory, peer, pair, reach, out, lambda: directory.add(peer))
 
 
@@ -210,6 +236,8 @@ def rotate(
         out,
         lambda: directory.rotate(name, key, until, replace=replace),
     )
+    if peer.next_key is not None and not peer.rotated(now()):
+        click.echo(f"The next key that {name} was given before is revoked: use this one.", err=True)
     ends = f"until {as_text(until)}, then the new one alone" if until > now() else "no more"
     click.echo(f"The old key of {name} counts {ends}.", err=True)
 
@@ -238,6 +266,7 @@ def _hand_over(
         click.echo(_lines(peer, known, directory.pair().public), nl=False)
         return
     path = out or Path(f"{peer.name}.key")
+    _check_free(path, directory.keyring(), peer.name)
     Credential(
         name=peer.name, roles=peer.roles, broker=directory.pair().public, pair=pair, **known
     ).write(path)
@@ -258,6 +287,16 @@ def _hand_over(
         click.echo(f"    {USES[role].format(shlex.quote(path.name))}")
 
 
+def _check_free(path: Path, keyring: Keyring, name: str) -> None:
+    """Raise ConfigError if a credential can't be written for the file that is there."""
+    if os.path.lexists(path):
+        state = "stays enrolled as it was" if name in keyring.peers else "is not enrolled"
+        raise ConfigError(
+            f"{path} exists already, and is left as it is; {name} {state}: give another file "
+            "(--out FILE)"
+        )
+
+
 def _reached(
     directory: KeyDirectory, peer: Peer, given: Mapping[str, tuple[str, ...]], needed: bool
 ) -> dict[str, tuple[str, ...]]:
@@ -268,6 +307,7 @@ def _reached(
     ConfigError
         Its roles need to know, and nobody does.
     """
+    check_apart(given["frontend"], given["backend"])
     keyring = directory.keyring()
     known = {side: given[side] or getattr(keyring, side) for side in SIDES}
     for side in sides_of(peer.roles):
@@ -288,7 +328,9 @@ def _lines(peer: Peer, known: Mapping[str, tuple[str, ...]], broker: str) -> str
 
 
 def _say_enrolled(peer: Peer) -> None:
-    services = "all services" if peer.services is None else f"services {', '.join(peer.services)}"
+    services = "all services"
+    if peer.services is not None:
+        services = f"services {', '.join(map(repr, peer.services))}"
     until = f", until {as_text(peer.expires)}" if peer.expires else ""
     click.echo(f"{peer.name}: {', '.join(peer.roles)}; {services}{until}. {RELOAD}", err=True)
 

@@ -1,4 +1,4 @@
-"""Moments as people write them on a command line, and as they read them: in UTC."""
+"""Moments as people write them on a command line, in UTC."""
 
 from __future__ import annotations
 
@@ -8,23 +8,9 @@ from typing import Any
 import click
 
 from pound._config_keys import AMOUNT, TIME_UNITS
+from pound.security.moments import UTC, now
 
-UTC = datetime.timezone.utc
 FORMS = "a date (2030-01-31), a date and time (2030-01-31T12:00:00Z), or a span from now (90d, 12h)"
-
-
-def now() -> datetime.datetime:
-    """Return the present moment."""
-    return datetime.datetime.now(UTC).replace(microsecond=0)
-
-
-def as_text(moment: datetime.datetime) -> str:
-    """Return a moment as people read it: midnight as the date alone."""
-    moment = moment.astimezone(UTC)
-    if moment.time() == datetime.time():
-        return moment.date().isoformat()
-    precision = "seconds" if moment.second else "minutes"
-    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def moment_of(text: str) -> datetime.datetime:

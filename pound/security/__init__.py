@@ -10,6 +10,7 @@ files       files that hold keys: checked when opened, replaced as a whole
 keyring     the broker's pair and the peers that it knows
 keytable    a table in the hands of Python, until a broker takes it
 listener    one endpoint of the broker, and who may use it
+moments     moments as people read them
 names       the words of roles, dialects and securities
 narrowed    what a file takes away whose rest can't be used
 peer        one enrolled peer: its keys, what it may do and how much

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from pound._config_keys import suggestion
@@ -69,6 +70,7 @@ class Credential:
         ConfigError
             It can't be read, others can read it, or it is none. No message holds the secret.
         """
+        _check_meant(path)
         text = files.read(path, secret=True)
         try:
             return cls.parse(text)
@@ -137,4 +139,25 @@ class Credential:
         files.create(path, self.text(), 0o600)
 
 
+def _check_meant(path: Path) -> None:
+    """Raise ConfigError for a directory, or a file that has no key: the wrong path was given.
+
+    What others may read is not judged yet: advice for a file of keys would mislead.
+    """
+    try:
+        other = path.is_dir() or (
+            path.is_file()
+            and path.stat().st_size <= files.SIZE_MAX
+            and not HAS_KEY.search(path.read_bytes())
+        )
+    except (OSError, ValueError):  # that of the reading is reported
+        return
+    if other:
+        files.check_path(path)
+        raise ConfigError(
+            f"{path} is no credential: what is needed is NAME.key, as pound keys add writes it"
+        )
+
+
+HAS_KEY = re.compile(rb"^\s*(public|secret)\s*=", re.MULTILINE)
 KEYS = ("name", "roles", "frontend", "backend", "broker", "public", "secret")

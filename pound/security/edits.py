@@ -32,10 +32,18 @@ def add(text: str, name: str, table: Mapping[str, Any]) -> str:
     expected = parsed(text)
     peers = expected.setdefault("peers", {})
     if not isinstance(peers, dict) or name in peers:
-        raise ConfigError(f"{name} is enrolled already")
+        raise taken(name)
     peers[name] = dict(table)
     lines = [f"{key} = {literal(value)}" for key, value in table.items()]
     return _checked(_with_table(text, f'[peers."{name}"]', lines), expected)
+
+
+def taken(name: str) -> ConfigError:
+    """Return the error for a name that a peer has."""
+    return ConfigError(
+        f"{name} is enrolled already, and stays as it is: pound keys rotate {name} --out FILE "
+        "gives it a new key"
+    )
 
 
 def revoke(text: str, name: str, keys: tuple[str, ...]) -> str:

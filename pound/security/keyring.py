@@ -19,9 +19,10 @@ from pound.errors import ConfigError
 
 from . import edits, files
 from .curve import Pair, checked_key, new_pair
+from .moments import as_text, now
 from .names import SIDES
 from .peer import Peer, checked_name
-from .reach import checked_endpoints
+from .reach import check_apart, checked_endpoints
 from .tables import Tables
 
 BROKER_FILE, PEERS_FILE = "broker.toml", "peers.toml"
@@ -52,7 +53,12 @@ class Keyring:
     backend: tuple[str, ...] = ()
 
     def peer(self, name: str) -> Peer:
-        """Return a peer; raise ConfigError, with a suggestion, if nobody has this name."""
+        """Return a peer; raise ConfigError, with a remedy, if nobody has this name any more."""
+        if name not in self.peers and name in self.revoked.values():
+            raise ConfigError(
+                f"{name} is revoked already, and its keys never count again: pound keys add may "
+                "enrol the name with a new one"
+            )
         if name not in self.peers:
             raise ConfigError(f"no peer is called {name!r}{suggestion(name, self.peers)}")
         return self.peers[name]
@@ -138,6 +144,7 @@ class KeyDirectory:
         ConfigError
             There is a pair already, or it can't be written.
         """
+        check_apart(frontend, backend)
         head = PEERS_HEAD
         for side, endpoints in (("frontend", frontend), ("backend", backend)):
             if endpoints:
@@ -157,6 +164,11 @@ class KeyDirectory:
     def pair(self) -> Pair:
         """Return the broker's pair; raise ConfigError if it can't be read or others can read it."""
         path = self.path / BROKER_FILE
+        if self.path.is_file():
+            raise ConfigError(
+                f"{self.path} is a file: give the directory that holds {BROKER_FILE} and "
+                f"{PEERS_FILE}, which pound keys init makes"
+            )
         if not path.exists():
             remedy = f"pound keys init --dir {shlex.quote(str(self.path))}"
             raise ConfigError(f"{self.path} has no broker's keys: {remedy}")
@@ -190,7 +202,11 @@ class KeyDirectory:
 
     def expire(self, name: str, expires: datetime.datetime | None) -> Keyring:
         """Set when a peer's key ends; None: never."""
-        return self._edit(lambda text, _: edits.change(text, name, {"expires": expires}), ends=True)
+
+        def edit(text: str, old: Keyring) -> str:
+            return edits.change(text, old.peer(name).name, {"expires": expires})
+
+        return self._edit(edit, ends=True)
 
     def rotate(
         self, name: str, key: str, until: datetime.datetime, *, replace: bool = False
@@ -200,11 +216,13 @@ class KeyDirectory:
         Raises
         ------
         ConfigError
-            It has a next key already, which may be in use. With `replace` that one is revoked.
+            It has a next key already, which may be in use. With `replace` that one is revoked. Or
+            its keys end before `until`, the next one too.
         """
 
         def edit(text: str, old: Keyring) -> str:
             peer = old.peer(name)
+            _check_lasts(peer, until)
             if peer.next_key is not None:
                 if not replace:
                     raise ConfigError(_rotating(peer))
@@ -261,8 +279,23 @@ class KeyDirectory:
             raise ConfigError(f"{self.path / PEERS_FILE}: {error}") from None
 
 
+def _check_lasts(peer: Peer, until: datetime.datetime) -> None:
+    """Raise ConfigError if a next key would have ended when it is to count alone."""
+    if peer.expires is None or peer.expires > max(until, now()):
+        return
+    when = as_text(peer.expires)
+    ends = f"expired on {when}"
+    if peer.expires > now():
+        ends = f"expires on {when}, and the old key counts until {as_text(until)}"
+    raise ConfigError(
+        f"{peer.name} {ends}; a next key ends when the old one expires: first set a later end "
+        f"(pound keys expire {peer.name} 365d, or never)"
+    )
+
+
 def _rotating(peer: Peer) -> str:
+    since = as_text(peer.next_until) if peer.next_until else ""
     return (
-        f"{peer.name} has a next key already, which counts alone from {peer.next_until}: wait "
+        f"{peer.name} has a next key already, which counts alone from {since}: wait "
         "until then, or replace the next key, which is then revoked (--replace)"
     )

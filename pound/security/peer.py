@@ -185,6 +185,10 @@ def _patterns(value: object) -> tuple[str, ...]:
     for pattern in patterns:
         if "*" in pattern[:-1]:
             raise ConfigError(f"services: {pattern!r}: a * may only stand at the end")
+        if pattern != pattern.strip():
+            raise ConfigError(
+                f"services: {pattern!r}: a name has no blanks at its ends, remove them"
+            )
         if CONTROL.search(pattern):
             raise ConfigError(f"services: {pattern!r} has a control character")
         try:

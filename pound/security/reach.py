@@ -26,6 +26,16 @@ def checked_endpoints(label: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def check_apart(frontend: tuple[str, ...], backend: tuple[str, ...]) -> None:
+    """Raise ConfigError for an endpoint of both sides: a broker binds two."""
+    for endpoint in frontend:
+        if endpoint in backend:
+            raise ConfigError(
+                f"backend: {endpoint!r} is the frontend, too: a broker listens for clients and for "
+                "workers on two ports, such as 5555 and 5556"
+            )
+
+
 def _check(label: str, endpoint: object) -> None:
     if not isinstance(endpoint, str):
         raise ConfigError(f"{label}: {endpoint!r} is no endpoint")

@@ -63,6 +63,21 @@ def test_a_file_that_is_none_is_named_with_where_it_came_from(tmp_path: Path) ->
     assert f"cannot read {missing}: No such file or directory (flag --key)" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("other", ["work.py", "peers.toml", "folder"])
+def test_a_path_of_something_else(tmp_path: Path, other: str) -> None:
+    path = tmp_path / other
+    if other == "folder":
+        path.mkdir()
+    else:
+        path.write_text("peers = {}\n")
+        path.chmod(0o644)
+    done = run_pound("call", "echo", "--key", str(path))
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert f"{path} is no credential: what is needed is NAME.key" in said
+    assert "chmod" not in said
+
+
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "alice.key"
     credential("tcp://127.0.0.1:1", key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -60,7 +61,8 @@ def test_two_commands_make_a_file_that_is_all_that_a_machine_needs(keys: Keys) -
     broker = KeyDirectory("pound-keys").pair()
     assert broker.public in first
     assert "pound keys add NAME" in first
-    assert "pound serve --keys pound-keys" in first
+    flags = "--frontend tcp://0.0.0.0:5555 --backend tcp://0.0.0.0:5556"
+    assert f"pound serve --keys pound-keys {flags}\n" in first
     second = keys("add", "worker-1", "--role", "worker", "--service", "img.*").stdout.decode()
     credential = Credential.load(Path("worker-1.key"))
     assert (credential.name, credential.roles) == ("worker-1", ("worker",))
@@ -170,7 +172,9 @@ def test_show_says_what_a_person_asks_for(keys: Keys, made: KeyDirectory) -> Non
 def test_a_rotation_gives_a_second_file_and_both_keys_count(keys: Keys, made: KeyDirectory) -> None:
     keys("add", "w", "--role", "worker")
     old = Credential.load(Path("w.key"))
-    assert b"w.key exists already" in keys("rotate", "w", code=2).stderr
+    failed = keys("rotate", "w", code=2).stderr
+    assert b"w.key exists already, and is left as it is; w stays enrolled as it was" in failed
+    assert b"--out FILE" in failed
     assert made.keyring().peers["w"].keys == (old.pair.public,)
     said = keys("rotate", "w", "--out", "next.key", "--until", "3d").stderr.decode()
     new = Credential.load(Path("next.key"))
@@ -189,7 +193,8 @@ def test_a_second_rotation_replaces_only_on_demand(keys: Keys, made: KeyDirector
     assert "w has a next key already" in failed
     assert "--replace" in failed
     assert not Path("2.key").exists()
-    keys("rotate", "w", "--out", "3.key", "--replace")
+    said = keys("rotate", "w", "--out", "3.key", "--replace").stderr
+    assert b"The next key that w was given before is revoked" in said
     lost, new = (Credential.load(Path(name)).pair.public for name in ("1.key", "3.key"))
     keyring = made.keyring()
     assert keyring.peers["w"].next_key == new
@@ -217,6 +222,7 @@ def test_a_rotation_until_now_ends_the_old_key(keys: Keys, made: KeyDirectory) -
         (["a", "--role", "client", "--role", "client"], "each once"),
         (["a", "--role", "client", "--service", "a*b"], "a * may only stand at the end"),
         (["a", "--role", "client", "--service", "pound.status"], "reserved"),
+        (["a", "--role", "client", "--service", "b "], "'b ': a name has no blanks at its ends"),
         (["a", "--role", "client", "--expires", "soon"], "'soon' is not a time: a date"),
         (["a", "--role", "client", "--expires", "30"], "'30' is not a time"),
         (["a", "--role", "client", "--expires", "2001-01-01"], "is in the past"),
@@ -242,8 +248,77 @@ def test_a_name_that_is_taken_leaves_no_file(keys: Keys, made: KeyDirectory) -> 
     assert b"a is enrolled already" in failed
     assert not Path("2.key").exists()
     keys("revoke", "a")
-    assert b"no peer is called 'a'" in keys("revoke", "a", code=2).stderr
+    assert b"a is revoked already" in keys("revoke", "a", code=2).stderr
+    assert b"a is revoked already" in keys("expire", "a", "1d", code=2).stderr
+    assert b"no peer is called 'b'" in keys("revoke", "b", code=2).stderr
     keys("add", "a", "--role", "client", "--out", "2.key")
+
+
+def test_a_name_or_a_file_that_is_taken_is_told_apart(keys: Keys, made: KeyDirectory) -> None:
+    keys("add", "a", "--role", "client")
+    before = Path("pound-keys/peers.toml").read_text()
+    failed = keys("add", "a", "--role", "client", code=2).stderr.decode()
+    assert "a is enrolled already, and stays as it is: pound keys rotate a --out FILE" in failed
+    assert Path("pound-keys/peers.toml").read_text() == before
+    keys("revoke", "a")
+    failed = keys("add", "a", "--role", "client", code=2).stderr.decode()
+    assert "a.key exists already, and is left as it is; a is not enrolled" in failed
+    assert "(--out FILE)" in failed
+
+
+@pytest.mark.parametrize("end", ["2001-01-01", "3d"])
+def test_a_rotation_that_would_leave_no_key_is_refused(
+    keys: Keys, made: KeyDirectory, end: str
+) -> None:
+    keys("add", "a", "--role", "client")
+    keys("expire", "a", end)
+    before = Path("pound-keys/peers.toml").read_text()
+    failed = keys("rotate", "a", "--out", "new.key", code=2).stderr.decode()
+    assert "pound keys expire a 365d, or never" in failed
+    assert re.search(r"a expire[ds] on \d{4}-\d\d-\d\d(T[\d:]+Z)?[;,] ", failed)
+    assert Path("pound-keys/peers.toml").read_text() == before
+    assert not Path("new.key").exists()
+    keys("expire", "a", "30d")
+    keys("rotate", "a", "--out", "new.key")
+    failed = keys("rotate", "a", "--out", "next.key", code=2).stderr.decode()
+    assert re.search(r"counts alone from \d{4}-\d\d-\d\d(T[\d:]+Z)?: wait", failed)
+
+
+@pytest.mark.parametrize(
+    ("reached", "bound"),
+    [
+        ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7000"),
+        ("tcp://localhost:7000", "tcp://127.0.0.1:7000"),
+        ("tcp://[2001:db8::1]:7000", "tcp://[::]:7000"),
+        ("ipc:///run/pound", "ipc:///run/pound"),
+    ],
+)
+def test_the_command_to_serve_binds_what_peers_reach(keys: Keys, reached: str, bound: str) -> None:
+    said = keys("init", "--frontend", reached).stdout.decode()
+    (command,) = [line for line in said.splitlines() if "pound serve" in line]
+    assert [*shlex.split(command)][-2:] == ["--frontend", bound]
+
+
+def test_one_endpoint_for_both_sides_is_refused(keys: Keys) -> None:
+    failed = keys("init", "--frontend", FRONT, "--backend", FRONT, code=2).stderr.decode()
+    assert f"backend: '{FRONT}' is the frontend, too" in failed
+    assert not Path("pound-keys").exists()
+    keys("init")
+    failed = keys("add", "a", "--role", "client", "--frontend", BACK, "--backend", BACK, code=2)
+    assert b"is the frontend, too" in failed.stderr
+    assert b"broker.example:5556" in keys("init", "--help").stdout
+
+
+def test_services_are_shown_in_quotes(keys: Keys, made: KeyDirectory) -> None:
+    said = keys("add", "a", "--role", "client", "--service", "b c", "--service", "d.*").stderr
+    assert b"services 'b c', 'd.*'." in said
+
+
+def test_a_file_in_the_place_of_the_directory(keys: Keys, made: KeyDirectory) -> None:
+    keys("add", "a", "--role", "client")
+    for path in ("a.key", "pound-keys/broker.toml"):
+        failed = keys("list", "--dir", path, code=2).stderr.decode()
+        assert f"{path} is a file: give the directory" in failed
 
 
 def test_a_directory_is_made_once(keys: Keys, made: KeyDirectory) -> None:
