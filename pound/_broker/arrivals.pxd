@@ -1,17 +1,17 @@
 # Connections that were let in by a key, and have not sent a message: they count, too.
 #
 # ZAP says which key comes in from which address, and not by which connection; the monitor, which
-# connection there is, and not by which key. An *arrival* is a key that ZAP let in, until it is known
-# by which connection: by its first message, which most peers send at once. Those that stay silent
-# are looked at LOOK_NS later: one from the same address that was sent more than CURVE's WELCOME, or
-# that is open for longer than a handshake may take, has shaken hands, so it is an arrival's. Of
-# several that shook hands at once from one address, one may be taken for another until it speaks:
-# the sum is right, and when the key of one ends, all of them are closed.
+# connection there is, and not by which key. An *arrival* is a key that ZAP let in, until it is
+# known by which connection: by its first message, which most peers send at once. Those that stay
+# silent are looked at LOOK_NS later: one from the same address that was sent more than CURVE's
+# WELCOME, or that is open for longer than a handshake may take, has shaken hands, so it is an
+# arrival's. Of several that shook hands at once from one address, one may be taken for another
+# until it speaks: the sum is right, and when the key of one ends, all of them are closed.
 #
 # Invariant: each arrival, and each open connection that has a `serial`, counts once among the
 #            `connections` of its key's identity; a connection with a `serial` has no route.
-# Cost:      O(1) a handshake, and a search of the arrivals for its first message. A look, while there
-#            are arrivals: O(descriptors + silent connections * arrivals).
+# Cost:      O(1) a handshake, and a search of the arrivals for its first message. A look, while
+#            there are arrivals: O(descriptors + silent connections * arrivals).
 # Memory:    an array of the guard's, of no more arrivals than there are connections, and those of
 #            LOOK_NS. Without memory for one, its connection counts from its first message on.
 

@@ -79,8 +79,8 @@ cdef bint are_near(const connection_t *one, const connection_t *other) noexcept 
     return one.family == other.family and memcmp(one.address, other.address, IP_SIZE) == 0
 
 
-# of_key finds an arrival of a key that may be that of a connection, of any if it is NULL: its place,
-# or -1.
+# of_key finds an arrival of a key that may be that of a connection, of any if it is NULL: its
+# place, or -1.
 cdef int64_t of_key(
     const arrivals_t *all, uint32_t serial, const connection_t *connection
 ) noexcept nogil:

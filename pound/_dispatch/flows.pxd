@@ -1,10 +1,11 @@
 # Flows: whose fresh request is next. Owners take turns: nobody waits behind another's queue.
 #
 # A flow is the fresh requests of one owner, in one service and priority, in order of acceptance.
-# The flows of a service and priority form a ring. The first one in it has the turn: it is given as
-# many tasks as its owner has weight, then goes to the end (weighted round robin). So an owner that
-# begins to wait is served after at most one turn of each other, however much they have waiting. A flow that is empty leaves the ring, and what was left of its turn with it; it
-# comes in again at the end.
+# The flows of a service and priority form a ring. The first one in it has the turn: it is given
+# as many tasks as its owner has weight, then goes to the end (weighted round robin). So an owner
+# that begins to wait is served after at most one turn of each other, however much they have
+# waiting. A flow that is empty leaves the ring, and what was left of its turn with it; it comes
+# in again at the end.
 #
 # Invariant: between two calls, an owner with fresh requests in a service and priority has one flow
 #            there, which is in the ring and has been given less than its weight in this turn.

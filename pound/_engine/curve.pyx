@@ -52,9 +52,9 @@ cdef void curve_denial(
             b"as it is allowed (connections_max)", endpoint, key.name)
     elif denial == DENIED_HANDSHAKE:
         snprintf(
-            to, room, b"no handshake with the broker at %s succeeds, though it has room: its key is "
-            b"not the one that the credential of %s has for it (`pound keys show` there prints it), "
-            b"or it is another program", endpoint, key.name)
+            to, room, b"no handshake with the broker at %s succeeds, though it has room: its key "
+            b"is not the one that the credential of %s has for it (`pound keys show` there prints "
+            b"it), or it is another program", endpoint, key.name)
     elif denial == DENIED_MECHANISM and key.used:
         snprintf(
             to, room, b"the broker at %s listens without keys there: start it with `pound serve "

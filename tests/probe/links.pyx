@@ -8,10 +8,11 @@ from pound._engine.endpoints cimport endpoint_target, endpoints_found
 from pound._engine.link cimport (
     DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD, FAR, FOUND_FOREIGN,
     FOUND_FULL, FOUND_NOTHING, FOUND_ROOM, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
-    LINK_LOG_LOST, LINK_OPEN, denial_t, finding_t, limits_allow, link_bye, link_close, link_connected, link_denied, link_disconnected, link_failed,
-    link_forgotten, link_free, link_greet_again, link_greets, link_init, link_looked,
-    link_next_beat, link_next_due, link_open, link_open_failed, link_packet, link_refused,
-    link_resting, link_state_t, link_tick, link_wake, link_welcome)
+    LINK_LOG_LOST, LINK_OPEN, denial_t, finding_t, limits_allow, link_bye, link_close,
+    link_connected, link_denied, link_disconnected, link_failed, link_forgotten, link_free,
+    link_greet_again, link_greets, link_init, link_looked, link_next_beat, link_next_due, link_open,
+    link_open_failed, link_packet, link_refused, link_resting, link_state_t, link_tick, link_wake,
+    link_welcome)
 from pound._wire.packets cimport record_t
 
 NEVER = FAR
