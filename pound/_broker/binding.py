@@ -177,6 +177,7 @@ def _bind_path(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
 
 def _bind_for(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
     """Bind a path for whom it is meant: until its mode and owner are set, it is for us alone."""
+    user, group = _owner(listener.owner or "")
     mask = os.umask(0o177)
     try:
         endpoint = _bind_one(socket, listener.endpoint)
@@ -184,7 +185,7 @@ def _bind_for(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
         os.umask(mask)
     try:
         if listener.owner is not None:
-            _give(path, listener.owner)
+            _give(path, listener.owner, user, group)
         os.chmod(path, 0o777 & ~mask if listener.permissions is None else listener.permissions)
     except OSError:
         socket.unbind(endpoint)
@@ -192,9 +193,7 @@ def _bind_for(socket: zmq.Socket[Any], listener: Listener, path: str) -> str:
     return endpoint
 
 
-def _give(path: str, owner: str) -> None:
-    """Give a path to ``USER:GROUP``; what is left out stays as it is."""
-    user, group = _owner(owner)
+def _give(path: str, owner: str, user: int, group: int) -> None:
     try:
         os.chown(path, user, group)
     except PermissionError:

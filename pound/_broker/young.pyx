@@ -40,6 +40,7 @@ cdef extern from *:
 cdef enum:                   # bytes that libzmq has sent, by ZMTP 3
     GREETING = 64
     CURVE_WELCOME = 234      # the greeting and WELCOME: it has not seen INITIATE, which has the key
+    CURVE_ERROR = 246        # ERROR besides: the key was refused. READY would be 288 or more
 
 cdef enum cut_t:
     CUT_ONE
@@ -48,16 +49,18 @@ cdef enum cut_t:
 
 
 # has_shaken returns whether a connection may have come to the end of its handshake. By the CURVE
-# mechanism no peer is sent more than WELCOME before; by NULL it is sent the broker's READY, fewer
+# mechanism no peer is sent more than WELCOME before, or ERROR after it: libzmq leaves it to a peer
+# that was refused to go, for as long as a handshake may take. By NULL it is sent the broker's READY, fewer
 # bytes, when it has sent its greeting. Where no one can say, a connection is not cut: the peers of
 # ipc are on this machine, and libzmq's own time is what they have.
 cdef bint has_shaken(int fd) noexcept nogil:
     cdef int64_t sent = sent_to(fd)
-    return sent < 0 or (sent > GREETING and sent != CURVE_WELCOME)
+    return sent < 0 or (sent > GREETING and sent not in (CURVE_WELCOME, CURVE_ERROR))
 
 
 cdef bint young_has_proved(const broker_t *b, uint8_t side, int fd) noexcept nogil:
-    return sent_to(fd) > CURVE_WELCOME or is_old(b, &b.sides[side], fd)
+    cdef int64_t sent = sent_to(fd)
+    return sent > CURVE_ERROR or (sent < 0 and is_old(b, &b.sides[side], fd))
 
 
 cdef void young_opened(broker_t *b, uint8_t side, int fd) noexcept nogil:

@@ -83,7 +83,7 @@ def test_a_quota_is_of_all_clients_of_a_key(
     second.ask([b"q"], b"elsewhere")
     rig.wait_stat("waiting", 2)
     second.ask([b"q"])
-    assert "(its open_max)" in refusal(second)
+    assert "(its open_max; " in refusal(second)
     client_of(rig, own, "bob").ask([b"q"])
     rig.wait_stat("waiting", 3)
     assert rig.stat("refused_quota") == 1

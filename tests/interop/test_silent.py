@@ -12,6 +12,7 @@ import pytest
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from pound.security.curve import new_pair
 from pound.security.listener import Listener
 from tests.chaos.proxy import Proxy
 from tests.interop.keyed import KeyedRig, Keys, lines_of, serving
@@ -20,7 +21,7 @@ from tests.keys import LET_IN, REFUSED, outcome_of, watched
 from tests.peers import zmtp
 from tests.peers.curve import CurveConnection
 from tests.peers.pnd_client import PndClient
-from tests.support import WAIT_S, wait_until
+from tests.support import WAIT_S, readable, wait_until
 
 CROWD = 6  # silent peers of a key
 LOOKS_S = 0.2  # a few of the broker's looks for the connections of silent peers
@@ -143,6 +144,46 @@ def test_one_that_speaks_counts_once(
     late.leave()
     wait_until(let_in(silent, rig))
     assert silent(rig, "alice").outcome == REFUSED
+
+
+def test_a_stranger_that_was_refused_and_stays_hides_no_silent_one(
+    rig: KeyedRig, silent: Open
+) -> None:
+    """libzmq leaves the connection open after its ERROR: it was sent more than WELCOME."""
+    with contextlib.ExitStack() as strangers:
+        for _ in range(3):
+            refused(strangers, rig)
+        first, _ = silent(rig, "alice"), silent(rig, "alice")
+        rig.wait_stat("handshakes", 3)
+        assert silent(rig, "alice").outcome == REFUSED
+        first.leave()
+        wait_until(let_in(silent, rig))
+        assert silent(rig, "alice").outcome == REFUSED
+
+
+def test_strangers_that_were_refused_and_stay_are_bounded(keys: Keys) -> None:
+    with serving(keys, handshakes_max=5) as rig, contextlib.ExitStack() as strangers:
+        crowd = [refused(strangers, rig) for _ in range(20)]
+        wait_until(lambda: sum(map(is_closed, crowd)) == 15)
+        assert rig.broker.stats()["handshakes_cut"] == 15
+
+
+def refused(strangers: contextlib.ExitStack, rig: KeyedRig) -> CurveConnection:
+    """Return a connection of an unknown key that hears so, and stays."""
+    stranger = strangers.enter_context(CurveConnection(rig.frontend, new_pair(), rig.keys.server))
+    stranger.hello()
+    with contextlib.suppress(EOFError):
+        stranger.initiate()
+    return stranger
+
+
+def is_closed(connection: CurveConnection) -> bool:
+    if not readable(connection.socket.fileno(), 0):
+        return False
+    try:
+        return not connection.socket.recv(1, sockets.MSG_PEEK)
+    except ConnectionError:
+        return True
 
 
 def test_a_reload_counts_the_silent_ones(rig: KeyedRig, silent: Open) -> None:
