@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "ahead(*words): runs before its test; see tests/ahead.py")
+    config.addinivalue_line("markers", "slow: takes seconds; `make quick` leaves it out")
     stream = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.stash[_WATCHDOG] = stream
 

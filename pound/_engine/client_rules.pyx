@@ -63,7 +63,7 @@ cdef enum:
     BUSY_FIRST_NS = 50 * MS        # until a refused request is sent again
     BUSY_MAX_NS = 2000 * MS        # the same, after many refusals
     BUSY_DOUBLINGS = 6             # from the first to the most
-    RETRY_MAX_NS = 48000 * MS      # a minute at most, with its jitter: a quota may have been raised
+    RETRY_MAX_MS = 48000           # a minute at most, with its jitter: a quota may have been raised
     DELIVERY_MAX = 128             # mails that wait for one wake-up of their taker
 
 cdef uint64_t live_requests = 0    # of the whole process
@@ -347,7 +347,7 @@ cdef void put_off(
     cdef client_request_t *request = &a.requests.all[r]
     cdef uint32_t doublings = request.busy if request.busy < BUSY_DOUBLINGS else BUSY_DOUBLINGS
     cdef int64_t backoff = <int64_t> BUSY_FIRST_NS << doublings
-    cdef int64_t wanted = min(<int64_t> retry_after_ms * MS, <int64_t> RETRY_MAX_NS)
+    cdef int64_t wanted = <int64_t> min(retry_after_ms, <uint32_t> RETRY_MAX_MS) * MS
     if backoff > BUSY_MAX_NS:
         backoff = BUSY_MAX_NS
     request_move(&a.requests, r, BUSY)

@@ -91,6 +91,8 @@ def _trouble(endpoint: str, answers: bool, own_context: bool, has_key: bool) -> 
         return Trouble(endpoint, reason, True)
     try:
         mechanism, room = _reach_ipc(address) if transport == "ipc" else _reach_tcp(endpoint)
+    except ConnectionResetError:  # it was cut before we knew that it stands
+        mechanism, room = b"", False
     except socket.gaierror as error:
         host = _host_and_port(endpoint)[0]
         words = (error.strerror or str(error)).lower()

@@ -69,6 +69,7 @@ def refused_in(path: Path) -> set[str]:
     return {*find(text), *LOADS.findall(text)} - EXCEPTIONS.get(name, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endings", "least"),
     [

@@ -137,6 +137,7 @@ def test_a_file_that_is_being_written_is_not_taken(
     assert read_at == [5]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_too_large_ends_keys_all_the_same(watched: Watched, caplog: Any) -> None:
     """The rest of it changes nothing; once it is mended all of it counts."""
     watched.directory.add(Peer(name="ada", key=new_pair().public, roles=("client",)))

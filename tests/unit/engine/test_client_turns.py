@@ -72,6 +72,16 @@ def test_what_the_broker_refuses_is_not_sent_over_and_over(make_client, broker):
     assert broker.expect(REQUEST).parts == [b"other"]
 
 
+def test_a_refused_request_is_not_asked_again_before_its_time(make_client, broker):
+    client = make_client(heartbeat=60)
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    broker.expect_silence(0.1)
+    client.submit("busy", b"")
+    broker.say(error(broker.expect(REQUEST).id, 8, "full", retry_after_ms=60_000))
+    broker.expect_silence(1.2)
+
+
 def test_more_of_a_refused_service_is_tried_in_time(make_client, broker):
     client = make_client()
     broker.greet(requests_max=300)

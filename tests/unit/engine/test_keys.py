@@ -195,6 +195,7 @@ def test_every_kind_of_request_hears_it(broker: ReferenceBroker, keep: Any) -> N
         list(client.stream("echo", b""))
 
 
+@pytest.mark.slow
 def test_a_denied_client_rests_and_recovers(broker: ReferenceBroker, zap: Zap, keep: Any) -> None:
     client = keep(pound.Client(key=credential(broker.endpoint)))
     denied(client)

@@ -214,6 +214,7 @@ def test_a_keyring_that_is_refused_uses_up_no_number() -> None:
     assert found(table, 0) == (0, 1, NEVER)
 
 
+@pytest.mark.slow
 def test_a_command_writes_nothing_that_no_broker_takes(tmp_path: Path) -> None:
     """The broker would go on with the peers before, so that nothing later counts, no revocation."""
     directory = KeyDirectory(tmp_path / "keys")
@@ -226,6 +227,7 @@ def test_a_command_writes_nothing_that_no_broker_takes(tmp_path: Path) -> None:
     assert text.read_text() == tables
 
 
+@pytest.mark.slow
 def test_a_command_ends_a_key_in_a_file_that_is_too_large(tmp_path: Path) -> None:
     directory = KeyDirectory(tmp_path / "keys")
     directory.init()

@@ -283,6 +283,7 @@ def test_any_frames_get_a_sound_reply_and_only_a_good_key_is_let_in(
     assert (answer.status == 200) == allowed(frames, now)
 
 
+@pytest.mark.slow
 def test_the_requests_that_are_drawn_reach_every_verdict() -> None:
     """A fuzzer whose input is always refused, or never, proves nothing."""
     seen = set()
