@@ -50,9 +50,9 @@ cdef enum cut_t:
 
 # has_shaken returns whether a connection may have come to the end of its handshake. By the CURVE
 # mechanism no peer is sent more than WELCOME before, or ERROR after it: libzmq leaves it to a peer
-# that was refused to go, for as long as a handshake may take. By NULL it is sent the broker's READY, fewer
-# bytes, when it has sent its greeting. Where no one can say, a connection is not cut: the peers of
-# ipc are on this machine, and libzmq's own time is what they have.
+# that was refused to go, for as long as a handshake may take. By NULL it is sent the broker's
+# READY, fewer bytes, when it has sent its greeting. Where no one can say, a connection is not cut:
+# the peers of ipc are on this machine, and libzmq's own time is what they have.
 cdef bint has_shaken(int fd) noexcept nogil:
     cdef int64_t sent = sent_to(fd)
     return sent < 0 or (sent > GREETING and sent not in (CURVE_WELCOME, CURVE_ERROR))
