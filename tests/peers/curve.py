@@ -18,7 +18,7 @@ import zmq
 from zmq.utils import z85
 
 from pound.security.curve import Pair
-from tests.peers.zmtp import COMMAND, LONG, MORE, dial, frame, prop
+from tests.peers.zmtp import COMMAND, MORE, dial, exactly, frame, prop, read_frame
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
 MAC = 16
@@ -54,14 +54,14 @@ class CurveConnection:
         self._short, self._short_secret = z85.decode(short), z85.decode(own)
         self.socket = dial(url)
         self.socket.sendall(GREETING)
-        self._exactly(len(GREETING))
+        exactly(self.socket, len(GREETING))
 
     def hello(self) -> None:
         """Say HELLO, and read WELCOME: the handshake's first half, without a key of one's own."""
         box = self._box(bytes(64), b"CurveZMQHELLO---" + self._next(), self._broker)
         body = b"\x05HELLO\x01\x00" + bytes(72) + self._short + self._last() + box
         self.socket.sendall(frame(body, COMMAND))
-        welcome = self._read()
+        _, welcome = read_frame(self.socket)
         nonce, box = welcome[8:24], welcome[24:]
         opened = self._open(box, b"WELCOME-" + nonce, self._broker)
         self._server, self._cookie = opened[:32], opened[32:]
@@ -78,7 +78,7 @@ class CurveConnection:
         self.socket.sendall(frame(b"\x08INITIATE" + self._cookie + self._last() + box, COMMAND))
         self._shared = ctypes.create_string_buffer(32)
         self._sodium.crypto_box_beforenm(self._shared, self._server, self._short_secret)
-        answer = self._read()
+        _, answer = read_frame(self.socket)
         if not answer.startswith(b"\x05READY"):
             raise EOFError(f"the broker says {answer!r}")
 
@@ -128,18 +128,3 @@ class CurveConnection:
         secret = self._short_secret
         assert not self._sodium.crypto_box_open_easy(content, box, size, nonce, sender, secret)
         return content.raw
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            chunk = self.socket.recv(size - len(data))
-            if not chunk:
-                raise EOFError("the other end closed the connection")
-            data += chunk
-        return data
-
-    def _read(self) -> bytes:
-        (flags,) = self._exactly(1)
-        long = flags & LONG
-        (size,) = struct.unpack(">Q" if long else ">B", self._exactly(8 if long else 1))
-        return self._exactly(size)

@@ -39,30 +39,37 @@ def ready(kind: bytes, identity: bytes) -> bytes:
     return frame(b"\x05READY" + properties, COMMAND)
 
 
+def exactly(connection: socket.socket, size: int) -> bytes:
+    """Read so many bytes; raises EOFError if the other end closes before."""
+    data = b""
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            raise EOFError("the other end closed the connection")
+        data += chunk
+    return data
+
+
+def read_frame(connection: socket.socket) -> tuple[int, bytes]:
+    """Read a frame: its flags, and its body."""
+    (flags,) = exactly(connection, 1)
+    long = flags & LONG
+    (size,) = struct.unpack(">Q" if long else ">B", exactly(connection, 8 if long else 1))
+    return flags, exactly(connection, size)
+
+
 class Connection:
     """A handshaken connection as a DEALER (or `kind`) under `identity`."""
 
     def __init__(self, url: str, *, kind: bytes = b"DEALER", identity: bytes = b"") -> None:
         self.socket = dial(url)
         self.socket.sendall(GREETING)
-        self._exactly(64)
+        exactly(self.socket, len(GREETING))
         self.socket.sendall(ready(kind, identity))
         self.read_frame()
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            chunk = self.socket.recv(size - len(data))
-            if not chunk:
-                raise EOFError("the other end closed the connection")
-            data += chunk
-        return data
-
     def read_frame(self) -> tuple[int, bytes]:
-        (flags,) = self._exactly(1)
-        long = flags & LONG
-        (size,) = struct.unpack(">Q" if long else ">B", self._exactly(8 if long else 1))
-        return flags, self._exactly(size)
+        return read_frame(self.socket)
 
     def recv(self) -> list[bytes]:
         """Give the next message; commands (PING) are skipped."""
