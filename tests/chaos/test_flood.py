@@ -1,7 +1,7 @@
 """A port in the open: connections that say nothing, and handshakes of strangers, beside real peers.
 
-The timings themselves are a benchmark's; here it is that each request is answered, that the broker
-keeps to its bounds, and that newcomers are served when the flood is over.
+What it costs in time is in docs/benchmarks.md; here it is that each request is answered, that the
+broker keeps to its bounds, and that newcomers are served when the flood is over.
 """
 
 from __future__ import annotations
