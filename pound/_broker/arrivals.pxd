@@ -3,10 +3,11 @@
 # ZAP says which key comes in from which address, and not by which connection; the monitor, which
 # connection there is, and not by which key. An *arrival* is a key that ZAP let in, until it is
 # known by which connection: by its first message, which most peers send at once. Those that stay
-# silent are looked at LOOK_NS later: one from the same address that was sent more than CURVE's
-# WELCOME, or that is open for longer than a handshake may take, has shaken hands, so it is an
-# arrival's. Of several that shook hands at once from one address, one may be taken for another
-# until it speaks: the sum is right, and when the key of one ends, all of them are closed.
+# silent are looked at LOOK_NS later: one from the same address that was sent more than a refused
+# peer is, or, where no one can say how much that was, is open for longer than a handshake may take,
+# has shaken hands, so it is an arrival's. Of several that shook hands at once from one address, one
+# may be taken for another until it speaks: the sum is right, and when the key of one ends, all of
+# them are closed.
 #
 # Invariant: each arrival, and each open connection that has a `serial`, counts once among the
 #            `connections` of its key's identity; a connection with a `serial` has no route.
