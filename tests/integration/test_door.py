@@ -40,6 +40,7 @@ from tests.support import ROOT, WAIT_S, wait_until
 
 ANY = "tcp://127.0.0.1:*"
 STRANGER = new_pair()
+HELD_S = 3  # the GIL
 NO_KEY = (MISMATCH, NO_ANSWER)  # whichever end sees it first
 
 
@@ -418,14 +419,13 @@ def shaken_meanwhile(
         peer.stdout.readline()
         begun = time.monotonic()
         hold_the_gil()
-        ended = time.monotonic()
         rest, _ = peer.communicate(timeout=WAIT_S)
-    return begun, ended, [line.split(maxsplit=2) for line in rest.splitlines()]
+    return begun, begun + HELD_S, [line.split(maxsplit=2) for line in rest.splitlines()]
 
 
 def hold_the_gil() -> None:
-    """Let no other thread of Python run for three seconds: a `PyDLL` does not give the GIL up."""
-    ctypes.PyDLL(None).sleep(3)
+    """Let no other thread of Python run for a while: a `PyDLL` does not give the GIL up."""
+    ctypes.PyDLL(None).sleep(HELD_S)
 
 
 def test_a_broker_that_ends_leaves_a_programs_context_at_work(

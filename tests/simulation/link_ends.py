@@ -356,6 +356,11 @@ class End:
         due = self.rules.next_due()
         must(self.rules.reopens, "K9", f"{self} was denied ({denial}) and stays")
         must(least <= due <= most, "K9", f"{self} was denied and rests for {due - now} ns")
+        following = self.endpoints[(self.at + 1) % len(self.endpoints)]
+        must(
+            len(self.endpoints) == 1 or self.rules.target()[0] == following,
+            "K9", f"{self} was denied and does not try the next endpoint",
+        )  # fmt: skip
         self.away_until = least
 
     def _forgotten(self) -> None:
