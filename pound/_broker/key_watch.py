@@ -2,8 +2,8 @@
 
 What cannot be read, or is wrong, changes nothing: the broker goes on with the peers that it has,
 and tries again. Of what is right, and more than a table holds, that counts which it takes away. A
-file counts as changed once two looks in a row see the same: most editors empty a
-file before they write it, and an empty file is a sound one that knows nobody.
+file counts as changed once two looks in a row see the same: most editors empty a file before they
+write it. While there are peers, an empty file is wrong, too: somebody may ask in that moment.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class KeyWatch:
         keyring = self._directory.keyring_for(self._broker)
         if self._give is not None and self._signature() != self._seen:
             raise _ChangingError(f"{self._path} is being written: try again when that is done")
+        self._check_meant(keyring)
         try:
             table = self._tables.build(keyring)
         except (ConfigError, MemoryError) as error:
@@ -80,6 +81,15 @@ class KeyWatch:
             revoked=len(keyring.revoked),
         )
         return table
+
+    def _check_meant(self, new: Keyring) -> None:
+        """Raise ConfigError for an empty file that would remove peers."""
+        count = len(self._keyring.peers) if self._keyring is not None else 0
+        if new.blank and count:
+            raise ConfigError(
+                f"{self._path} is empty, and the broker keeps its {count} "
+                f"{'peer' if count == 1 else 'peers'}: to remove all, leave a comment line in it"
+            )
 
     def _narrow(self, old: Keyring, new: Keyring) -> None:
         """Give away what is left of the peers before by a file that can't be used as a whole."""

@@ -45,12 +45,15 @@ class Keyring:
         Names by public keys that don't count any more.
     frontend, backend : tuple of str
         Where peers reach the broker, for new credentials; may be empty.
+    blank : bool
+        Whether the file has nothing in it, not even a comment.
     """
 
     peers: Mapping[str, Peer]
     revoked: Mapping[str, str]
     frontend: tuple[str, ...] = ()
     backend: tuple[str, ...] = ()
+    blank: bool = dataclasses.field(default=False, compare=False)
 
     def peer(self, name: str) -> Peer:
         """Return a peer; raise ConfigError, with a remedy, if nobody has this name any more."""
@@ -83,7 +86,8 @@ class Keyring:
         revoked = values.get("revoked", {})
         _check_revoked(revoked)
         _check_owners(peers, revoked, broker)
-        return cls(MappingProxyType(peers), MappingProxyType(revoked), **sides)
+        blank = not text.strip()
+        return cls(MappingProxyType(peers), MappingProxyType(revoked), **sides, blank=blank)
 
 
 def _peer(name: str, table: object) -> Peer:

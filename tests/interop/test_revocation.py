@@ -376,7 +376,7 @@ def test_who_was_removed_by_hand_is_logged_by_name(
     rig: KeyedRig, open_as: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig.ready(open_as(PndWorker, "anvil", service=b"work"))
-    (Path(rig.keys.path) / "peers.toml").write_text("")
+    (Path(rig.keys.path) / "peers.toml").write_text("# nobody\n")
     rig.broker.reload_keys()
     rig.wait_stat("workers", 0)
     (line,) = lines_of(caplog, "rights lost")

@@ -262,7 +262,7 @@ def test_a_key_that_is_removed_ends_one_whose_connection_is_not_known_yet(
 ) -> None:
     peers = Path(rig.keys.path) / "peers.toml"
     hers = silent(rig, "alice")
-    peers.write_text("")
+    peers.write_text("# nobody\n")
     rig.broker.reload_keys()
     assert hers.is_cut()
 

@@ -75,9 +75,32 @@ def test_a_faulty_file_ends_no_watch(watched: Watched, caplog: Any, text: str) -
     watched.start()
     good = watched.peers.read_text()
     watched.peers.write_text(text)
-    if text:
-        wait_until(reported(caplog))
+    wait_until(reported(caplog))
     watched.take_back(good)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t\n"], ids=["none", "blank"])
+def test_an_empty_file_takes_nobodys_key_away(watched: Watched, caplog: Any, text: str) -> None:
+    """Many editors empty a file before they write it; a comment says that nobody is meant."""
+    watched.start()
+    watched.peers.write_text(text)
+    words = "is empty, and the broker keeps its 1 peer: to remove all, leave a comment line"
+    with pytest.raises(ConfigError, match=words):
+        watched.watch.reload()
+    assert reported(caplog)()
+    assert not watched.given
+    watched.peers.write_text("# nobody\n")
+    watched.watch.reload()
+    assert [keyring.peers for keyring in watched.given] == [{}]
+    watched.peers.write_text(text)
+    watched.watch.reload()  # nobody is left whom it could remove
+
+
+def test_a_broker_may_start_with_an_empty_file(watched: Watched) -> None:
+    watched.peers.write_text("")
+    watched.start()
+    watched.watch.reload()
+    assert [keyring.peers for keyring in watched.given] == [{}]
 
 
 def test_a_fifo_in_its_place_holds_nobody_up(watched: Watched, caplog: Any) -> None:
