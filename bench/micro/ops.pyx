@@ -135,7 +135,7 @@ cdef int take_off(
 ) noexcept nogil:
     cdef uint32_t slot
     cdef const action_t *act
-    if disp_request(d, client, id, service, 0, 0, BODY_SIZE, 0, 1, &slot) != REQ_ACCEPTED:
+    if disp_request(d, client, id, service, 0, 0, BODY_SIZE, 0, 0, 1, &slot) != REQ_ACCEPTED:
         return -1
     act = disp_action(d)
     if act == NULL or act.kind != ACT_TASK:

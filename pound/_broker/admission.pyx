@@ -185,7 +185,7 @@ cdef int accept(
         result = REQ_BUSY_UNREAD
     else:
         result = disp_request(
-            b.d, peer.client, a.id, service, a.priority, a.timeout_ns, bytes, 0, b.now, &slot)
+            b.d, peer.client, a.id, service, a.priority, a.timeout_ns, bytes, 0, 0, b.now, &slot)
     if result == REQ_ACCEPTED:
         b.slots[slot] = kept[0]
         fetch(&b.slots[b.d.request_pool.free])
@@ -241,7 +241,7 @@ cdef int page_request(
     if slot_room(b, b.d.request_pool.fresh):
         disp_service_drop(b.d, service)
         return REQ_NO_MEMORY
-    return disp_request(b.d, client, a.id, service, 0, 0, 0, 1, b.now, slot)
+    return disp_request(b.d, client, a.id, service, 0, 0, 0, 1, 0, b.now, slot)
 
 
 # page_answer writes the page as the request's answer; without memory the slot stays empty.

@@ -6,6 +6,7 @@ as the broker. May import `_base`, and of `_wire` the error codes.
 admission   which requests are accepted; what is known of a repeated one
 audit       a recount of every invariant, after each call when built with `POUND_DEBUG=1`
 changes     the small changes of state of which the rules are made
+claims      tasks of another epoch, which requests of this one adopt
 dispatcher  services, queues, credit, tasks, expiry, retry: calls in, actions out
 endings     how tasks end without an answer: undone, released, lost
 flows       whose fresh request is next: the turns of owners

@@ -6,6 +6,9 @@
 # requests are bounded whether they wait or run, since the broker stores them until the answer; one
 # request is accepted whatever its size. Quotas (owners.pxd) come first: who is over one of its own
 # is not sent away for what others do.
+#
+# A request that is *held back* goes to no worker before its time, whoever is free: it waits like
+# one that was given back, and counts for all limits on waiting requests.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -15,8 +18,8 @@ from pound._base.index cimport index_put
 from pound._base.links cimport queue_append
 from pound._base.pool cimport NONE, pool_give, pool_take
 from .changes cimport (
-    client_links, deadline_places, disarm, id_keys, kept_leave, request_find, service_unmatched,
-    waiting_enter)
+    client_links, deadline_places, disarm, id_keys, kept_leave, request_delay, request_find,
+    service_unmatched, waiting_enter)
 from .flows cimport flow_reserve
 from .limits cimport limits_t
 from .matching cimport assign
@@ -127,9 +130,12 @@ cdef inline uint32_t request_make(
 
 cdef inline void request_accept(
     dispatcher_t *d, uint32_t r, uint32_t s, uint32_t offer, uint8_t priority, uint32_t bytes,
-    uint8_t internal
+    uint8_t internal, int64_t hold_ns
 ) noexcept nogil:
-    """request_accept hands a new request to the worker of `offer`, or has it wait: NONE."""
+    """request_accept hands a new request to the worker of `offer`, or has it wait: NONE.
+
+    `hold_ns` is for how long it is held back, if it waits.
+    """
     cdef request_t *request = &d.requests[r]
     cdef client_t *client = &d.clients[request.client]
     request.service = s
@@ -154,5 +160,7 @@ cdef inline void request_accept(
         assign(d, r, offer)
         return
     waiting_enter(d, r, QUEUED_FRESH)
-    if offer != NONE:
+    if unlikely(hold_ns > 0):
+        request_delay(d, r, d.now + hold_ns)
+    elif offer != NONE:
         service_unmatched(d, s)

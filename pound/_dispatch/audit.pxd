@@ -16,10 +16,11 @@ from .changes cimport (
 from .flows cimport flow_find
 from .matching cimport has_work_for
 from .model cimport (
-    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH,
-    QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_FREE, TASK_SENT, account_t, charge_t, client_t, counters_t, dispatcher_t,
-    flow_t, offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
+    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, MARK_ANSWERED, MARK_CLAIMED, MARK_LISTED, PRIORITIES,
+    QUEUED_DELAYED, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE,
+    REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_CLAIMED, TASK_FREE, TASK_SENT,
+    TASK_UNSENT, account_t, charge_t, client_t, counters_t, dispatcher_t, flow_t, offer_t,
+    request_t, service_t, shares_t, stake_t, task_t, worker_t)
 from .owners cimport OWNERS_OWN, owner_known, stake_find
 from .shares cimport CLIENTS_RESERVE
 
@@ -81,7 +82,8 @@ cdef inline void audit_request(const dispatcher_t *d, uint32_t r, uint64_t *refs
           request.task)
     if request.task != NONE:
         CHECK(d.tasks[request.task].request == r, "request %u: task %u", r, request.task)
-        CHECK(d.tasks[request.task].holds, "request %u runs without credit", r)
+        CHECK(d.tasks[request.task].holds or d.tasks[request.task].marks & MARK_ANSWERED,
+              "request %u runs without credit", r)
 
 
 cdef inline void audit_requests(const dispatcher_t *d, uint64_t *refs) noexcept nogil:
@@ -161,14 +163,23 @@ cdef inline void audit_client(const dispatcher_t *d, uint32_t c) noexcept nogil:
 
 
 cdef inline void audit_task(const dispatcher_t *d, uint32_t t) noexcept nogil:
-    """A task is found by its token; its request knows it; only a live worker's holds credit."""
+    """A task is found by its token; its request knows it; only a live worker's holds credit.
+
+    What was claimed and is answered holds none; a claim has no request.
+    """
     cdef const task_t *task = &d.tasks[t]
+    cdef bint answered = task.marks & MARK_ANSWERED != 0
     CHECK(task_find(d, task.token) == t, "task %u is not found", t)
     CHECK(d.workers[task.worker].used, "task %u of nobody", t)
-    CHECK(task.holds == (not d.workers[task.worker].gone), "task %u holds %u", t,
+    CHECK(task.holds == (not d.workers[task.worker].gone and not answered), "task %u holds %u", t,
           <uint32_t> task.holds)
-    CHECK(task.state == TASK_SENT or (task.request != NONE), "task %u is unsent", t)
-    CHECK(not task.listed, "task %u is listed", t)
+    CHECK(task.state != TASK_UNSENT or (task.request != NONE and task.marks == 0),
+          "task %u is unsent", t)
+    CHECK(task.state != TASK_CLAIMED or task.request == NONE, "claim %u of request %u", t,
+          task.request)
+    CHECK(task.marks & MARK_CLAIMED or (task.state != TASK_CLAIMED and not answered),
+          "task %u was not claimed", t)
+    CHECK(not task.marks & MARK_LISTED, "task %u is listed", t)
     if task.request != NONE:
         CHECK(d.requests[task.request].task == t, "task %u of request %u", t, task.request)
     else:
@@ -192,15 +203,18 @@ cdef inline void audit_worker(const dispatcher_t *d, uint32_t w, uint64_t *refs)
     cdef const worker_t *worker = &d.workers[w]
     cdef uint32_t held = 0
     cdef uint32_t isolating = 0
+    cdef uint32_t claimed = 0
     cdef uint32_t t = worker.tasks.head
     while t != NONE:
         CHECK(d.tasks[t].worker == w, "task %u of worker %u", t, w)
         held += d.tasks[t].holds
         isolating += d.tasks[t].holds and d.tasks[t].isolates
+        if d.tasks[t].marks & MARK_CLAIMED:
+            claimed += d.tasks[t].holds
         t = d.tasks[t].sibling.next
     CHECK(held == worker.held, "worker %u holds %u, not %u", w, held, worker.held)
     CHECK(worker.isolating == (isolating > 0), "worker %u isolates %u", w, isolating)
-    CHECK(not worker.isolating or held == 1, "worker %u isolates and holds %u", w, held)
+    CHECK(not worker.isolating or held - claimed == 1, "worker %u isolates and holds %u", w, held)
     CHECK(not worker.gone or (held == 0 and worker.n_offers == 0 and worker.tasks.head != NONE),
           "worker %u is gone, holds %u", w, held)
     CHECK(worker.unserved_at == NONE and not worker.pinned, "worker %u", w)

@@ -517,7 +517,7 @@ cdef inline void waiting_requeue(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline void request_delay(dispatcher_t *d, uint32_t r, int64_t due) noexcept nogil:
-    """request_delay takes a returned request, which has no task, from its queue until `due`."""
+    """request_delay takes a waiting request, which has no task, from its queue until `due`."""
     cdef uint32_t s = d.requests[r].service
     queue_leave(d, r)
     d.requests[r].queued = QUEUED_DELAYED

@@ -14,7 +14,8 @@
 #   less.
 #   A request that its worker gives back goes to another worker at once, or is *delayed*: it
 #   waits, in no queue, until the delay is over; then it returns. It can end meanwhile like any
-#   other.
+#   other. A new request may be held back in the same way, so that it can adopt a task that a worker
+#   was sent for it in another epoch and claims (claims.pxd).
 #   Returned requests go before fresh ones, in order of acceptance. Of the fresh ones the owners
 #   take turns, as many tasks in each as the owner has weight; those of one owner go in order.
 #   Priority is strict, but one dispatch in 16 serves the lower ones in turn. A request that was
@@ -52,6 +53,7 @@ from .changes cimport (
     orphan_free, queue_links, request_delay, request_find, request_free, request_stop,
     reservation_break, service_drop, task_find, task_free, worker_file, worker_unblock,
     worker_unserved)
+from .claims cimport adopts, claim_adopt, claim_find, claim_state, claims_enter, offers
 from .endings cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
     tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held, token_over, worker_end)
@@ -61,8 +63,8 @@ from .memory cimport memory_free, memory_init
 from .model cimport (
     ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, LIVENESS_NEVER, OPENED_NAMED, PRIORITIES,
     READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT, TASK_SENT, client_t,
-    dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t, worker_t)
+    REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT, TASK_SENT, claim_t,
+    client_t, dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t, worker_t)
 from .owners cimport account_limit, owner_at, quota_wait, stakes_end
 from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
 from .timers cimport delay_over, due, expire, next_due, silence, wait_over
@@ -221,10 +223,10 @@ cdef void disp_client_close(dispatcher_t *d, uint32_t c, int64_t now) noexcept n
 
 cdef int disp_request(
     dispatcher_t *d, uint32_t c, uint64_t id, uint32_t s, uint8_t priority, int64_t timeout_ns,
-    uint32_t bytes, uint8_t internal, int64_t now, uint32_t *slot
+    uint32_t bytes, uint8_t internal, int64_t hold_ns, int64_t now, uint32_t *slot
 ) noexcept nogil:
     cdef client_t *client = &d.clients[c]
-    cdef uint32_t offer = next_offer(d, &d.services[s])
+    cdef uint32_t offer = next_offer(d, &d.services[s]) if likely(hold_ns == 0) else NONE
     cdef int result = REQ_ACCEPTED
     cdef int64_t deadline = now + timeout_ns if timeout_ns and not internal else 0
     d.now = now
@@ -242,7 +244,7 @@ cdef int disp_request(
         if slot[0] == NONE:
             result = REQ_NO_MEMORY
         else:
-            request_accept(d, slot[0], s, offer, priority, bytes, internal)
+            request_accept(d, slot[0], s, offer, priority, bytes, internal, hold_ns)
     if result != REQ_ACCEPTED:
         service_drop(d, s)
     finish(d)
@@ -522,6 +524,51 @@ cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) 
     finish(d)
     return 0
 
+
+# --- claims ---
+
+cdef uint8_t disp_claim_state(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
+    return claim_state(d, w, token)
+
+
+cdef uint32_t disp_claims(
+    dispatcher_t *d, uint32_t w, const claim_t *claims, uint32_t n, int64_t now
+) noexcept nogil:
+    cdef uint32_t entered
+    if d.workers[w].gone:
+        return 0
+    d.now = now
+    entered = claims_enter(d, w, claims, n)
+    worker_file(d, w)
+    worker_unserved(d, w)
+    finish(d)
+    return entered
+
+
+cdef int disp_adopt(
+    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t slot, int64_t now
+) noexcept nogil:
+    cdef uint32_t t = claim_find(d, w, token)
+    if t == NONE or not adopts(&d.requests[slot]) or not offers(d, w, d.requests[slot].service):
+        return 0
+    d.now = now
+    claim_adopt(d, t, slot)
+    finish(d)
+    return 1
+
+
+cdef void disp_claim_drop(
+    dispatcher_t *d, uint32_t w, uint64_t token, int64_t now
+) noexcept nogil:
+    cdef uint32_t t = claim_find(d, w, token)
+    if t == NONE:
+        return
+    d.now = now
+    task_free(d, t)
+    finish(d)
+
+
+# --- time ---
 
 cdef int64_t disp_next_due(const dispatcher_t *d) noexcept nogil:
     return next_due(d)

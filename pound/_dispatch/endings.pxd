@@ -6,7 +6,7 @@
 # lost      the worker is gone or the lease has expired: the attempt counts. At the limit the
 #           request fails; else it waits again, and its task still counts until it is sent again
 # void      its worker may not answer any more: lost, and its token is dead at once
-# An orphan, whose request has ended before, just ends.
+# An orphan, whose request has ended before, just ends; so does a claim, which has none yet.
 #
 # The tasks of a worker and the requests of a client are visited oldest first; each costs O(log n).
 
@@ -23,8 +23,9 @@ from .changes cimport (
     reservation_break, running_enter, task_find, task_free, waiting_leave, waiting_requeue,
     worker_file, worker_free_gone)
 from .model cimport (
-    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, TASK_SENT, TASK_UNSENT, client_t, dispatcher_t, worker_t)
+    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, MARK_ANSWERED, MARK_LISTED, REQUEST_ANSWERED,
+    REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_CLAIMED, TASK_SENT, TASK_UNSENT, client_t,
+    dispatcher_t, worker_t)
 from .owners cimport stakes_end
 
 cdef enum:
@@ -81,14 +82,22 @@ cdef inline void request_lost(dispatcher_t *d, uint32_t r) noexcept nogil:
     request_fail(d, r, CODE_ABORTED)
 
 
+cdef inline void task_recredit(dispatcher_t *d, uint32_t t) noexcept nogil:
+    """task_recredit lets a task of a worker that was gone hold its credit again."""
+    if not d.tasks[t].holds and not d.tasks[t].marks & MARK_ANSWERED:
+        credit_take(d, t)
+
+
 cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     """token_held marks the task of a token that a worker lists."""
     cdef uint32_t t = task_find(d, token)
     cdef uint32_t r
-    if t == NONE or d.tasks[t].worker != w or d.tasks[t].state != TASK_SENT:
+    if t == NONE or d.tasks[t].worker != w or d.tasks[t].state == TASK_UNSENT:
         act(d, ACT_CANCEL, NONE, w, token, 0)
         return
-    d.tasks[t].listed = 1
+    d.tasks[t].marks |= MARK_LISTED
+    if d.tasks[t].state == TASK_CLAIMED:
+        return
     r = d.tasks[t].request
     if r == NONE:
         act(d, ACT_CANCEL, NONE, w, token, 0)
@@ -96,26 +105,25 @@ cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcep
         waiting_leave(d, r)
         running_enter(d, r)
         lease_start(d, r)
-        if not d.tasks[t].holds:
-            credit_take(d, t)
+        task_recredit(d, t)
 
 
 cdef inline void token_over(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     """token_over notifies a worker again of a task that it lists and that has ended."""
     cdef uint32_t t = task_find(d, token)
     if (t == NONE or w != d.tasks[t].worker or d.tasks[t].state == TASK_UNSENT
-            or d.tasks[t].request == NONE):
+            or (d.tasks[t].request == NONE and d.tasks[t].state == TASK_SENT)):
         act(d, ACT_CANCEL, NONE, w, token, 0)
 
 
 cdef inline void tasks_compare(dispatcher_t *d, uint32_t w) noexcept nogil:
-    """tasks_compare takes from a worker the tasks that it did not list."""
+    """tasks_compare takes from a worker the tasks that it did not list, and its claims."""
     cdef uint32_t t = d.workers[w].tasks.head
     cdef uint32_t following
     while t != NONE:
         following = d.tasks[t].sibling.next
-        if d.tasks[t].listed:
-            d.tasks[t].listed = 0
+        if d.tasks[t].marks & MARK_LISTED:
+            d.tasks[t].marks &= ~MARK_LISTED
         elif d.tasks[t].state == TASK_UNSENT:
             task_undo(d, t)
         elif d.tasks[t].request == NONE:
@@ -147,7 +155,7 @@ cdef inline void tasks_recredit(dispatcher_t *d, uint32_t w) noexcept nogil:
     """tasks_recredit lets the returned tasks of a worker that was gone hold their credit again."""
     cdef uint32_t t = d.workers[w].tasks.head
     while t != NONE:
-        credit_take(d, t)
+        task_recredit(d, t)
         t = d.tasks[t].sibling.next
 
 

@@ -117,6 +117,25 @@ cdef enum task_state:
     TASK_FREE = 0
     TASK_UNSENT
     TASK_SENT
+    TASK_CLAIMED             # its worker was sent it in another epoch: a claim; see claims.pxd
+
+
+cdef enum task_mark:
+    MARK_LISTED = 1          # in the READY that is being read
+    MARK_CLAIMED = 2         # it began as a claim
+    MARK_ANSWERED = 4        # such a one that is answered: it holds no credit
+
+
+cdef enum claim_result:      # what a token is to a worker that says it holds it
+    CLAIM_NONE = 0           # no task: the worker may claim it
+    CLAIM_OPEN               # a claim of the worker
+    CLAIM_ADOPTED            # a sent task of the worker, of a request
+    CLAIM_OTHER              # it may not be claimed: see claims.pxd
+
+
+cdef struct claim_t:
+    uint64_t token
+    uint8_t running          # 0: answered; its worker keeps the answer
 
 
 cdef enum listed_where:      # an offer, and with it all offers of its worker
@@ -159,12 +178,12 @@ cdef struct task_t:          # 32 bytes
     uint64_t token
     link_t sibling           # in its worker's tasks
     uint32_t worker
-    uint32_t request         # NONE: an orphan, which only holds credit
+    uint32_t request         # NONE: an orphan, which only holds credit, or a claim
     uint8_t state            # task_state
     uint8_t holds            # it holds a credit of its worker
     uint8_t isolates         # nothing may join it
-    uint8_t listed           # in the READY that is being read
-    uint32_t sent_at         # SENT: when; monotonic ns >> SENT_SHIFT
+    uint8_t marks            # of task_mark
+    uint32_t sent_at         # SENT, CLAIMED: since when; monotonic ns >> SENT_SHIFT
 
 
 cdef struct offer_t:         # 32 bytes
@@ -305,6 +324,7 @@ cdef struct counters_t:      # uint64 only: _core publishes it as an array, in t
     uint64_t services        # numbers in use
     uint64_t delayed         # of those waiting
     uint64_t refused_quota   # of those refused, those over a quota
+    uint64_t adopted         # requests that took up a claim
 
 
 cdef struct timers_t:        # heaps by due time, monotonic ns; timers.pxd says what each does

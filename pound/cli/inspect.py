@@ -35,7 +35,7 @@ SOUND = frozenset({
     "peers", "routes", "queued", "stored_records", "closed_connections", "disconnects", "clients",
     "unrouted_connections",  # a check whether the port is open leaves one
     "workers", "services", "undelivered_bytes", "pipe_bytes", "control_bytes", "held_bytes",
-    "handshakes",
+    "handshakes", "adopted",
 })  # fmt: skip
 # The worst of the others first.
 GRAVE = ("refused", "expired", "redelivered", "bad_messages", "logs_dropped")

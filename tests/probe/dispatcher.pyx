@@ -6,17 +6,19 @@ from libc.stdlib cimport free, malloc
 from pound._base.pool cimport NONE
 from pound._dispatch.audit cimport audit
 from pound._dispatch.dispatcher cimport (
-    disp_action, disp_answer, disp_answer_bytes, disp_blocked, disp_cancel, disp_client_back,
-    disp_client_close, disp_client_done, disp_client_lost, disp_client_open, disp_client_owner,
-    disp_client_room, disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full, disp_heard,
-    disp_new, disp_offerable, disp_owner_set, disp_partial, disp_quota_wait, disp_release,
-    disp_request, disp_sent, disp_service_drop, disp_service_open, disp_service_quota,
-    disp_service_refusal, disp_tick, disp_undeliverable, disp_unsent, disp_worker_gone,
-    disp_worker_leave, disp_worker_open, disp_worker_ready, disp_worker_void)
+    disp_action, disp_adopt, disp_answer, disp_answer_bytes, disp_blocked, disp_cancel,
+    disp_claim_drop, disp_claim_state, disp_claims, disp_client_back, disp_client_close,
+    disp_client_done, disp_client_lost, disp_client_open, disp_client_owner, disp_client_room,
+    disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full, disp_heard, disp_new,
+    disp_offerable, disp_owner_set, disp_partial, disp_quota_wait, disp_release, disp_request,
+    disp_sent, disp_service_drop, disp_service_open, disp_service_quota, disp_service_refusal,
+    disp_tick, disp_undeliverable, disp_unsent, disp_worker_gone, disp_worker_leave,
+    disp_worker_open, disp_worker_ready, disp_worker_void)
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport (
     ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
-    ACT_WORKER_GONE, ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, LISTED_NOWHERE,
+    ACT_WORKER_GONE, ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, CLAIM_ADOPTED, CLAIM_NONE,
+    CLAIM_OPEN, CLAIM_OTHER, LISTED_NOWHERE,
     LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, OPENED_INTERNAL, OPENED_NAMED, OPENED_OFFERED,
     OPENED_PINNED, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE,
     QUEUED_RETURNED, READY_NEW_LIFE, READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED,
@@ -26,7 +28,7 @@ from pound._dispatch.model cimport (
     REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_BYTES,
     REQ_QUOTA_OPEN, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_BYTES, REQ_SERVICE_QUOTA_OPEN,
     REQ_SERVICE_QUOTA_RATE, REQ_STALE, TASK_SENT,
-    action_t, dispatcher_t, owner_limits_t, quota_t, request_t, service_t,
+    action_t, claim_t, dispatcher_t, owner_limits_t, quota_t, request_t, service_t,
     worker_t)
 from pound._wire.codes cimport CODE_UNAVAILABLE
 
@@ -56,7 +58,9 @@ globals().update(
     OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
     OPENED_OFFERED=OPENED_OFFERED, OPENED_INTERNAL=OPENED_INTERNAL,
     QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
-    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED)
+    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED,
+    CLAIM_NONE=CLAIM_NONE, CLAIM_OPEN=CLAIM_OPEN, CLAIM_ADOPTED=CLAIM_ADOPTED,
+    CLAIM_OTHER=CLAIM_OTHER)
 
 cdef object number(uint32_t n):
     return None if n == NONE else n
@@ -200,14 +204,14 @@ cdef class Dispatcher:
 
     def request(
         self, uint32_t c, uint64_t id, uint32_t s, uint8_t priority=0, int64_t timeout_ns=0,
-        uint32_t size=64, bint internal=False, int64_t now=0
+        uint32_t size=64, bint internal=False, int64_t now=0, int64_t hold_ns=0
     ):
         cdef uint32_t slot
         if priority >= PRIORITIES:
             raise ValueError(f"priority {priority}")
         result = disp_request(
             self.d, self.client_number(c), id, self.service_number(s), priority, timeout_ns, size,
-            internal, now, &slot)
+            internal, hold_ns, now, &slot)
         return result, number(slot)
 
     def cancel(self, uint32_t c, uint64_t id, int64_t now):
@@ -287,6 +291,28 @@ cdef class Dispatcher:
 
     def partial(self, uint32_t w, uint64_t token):
         return number(disp_partial(self.d, self.worker_number(w), token))
+
+    def claim_state(self, uint32_t w, uint64_t token):
+        return disp_claim_state(self.d, self.worker_number(w), token)
+
+    def claims(self, uint32_t w, claims, int64_t now):
+        """Claim (token, running), in order; how many are claims now."""
+        cdef claim_t *said
+        cdef uint32_t n = len(claims)
+        cdef uint32_t i
+        self.worker_number(w)
+        said = <claim_t *> malloc((n + 1) * sizeof(claim_t))
+        for i in range(n):
+            said[i].token, said[i].running = claims[i]
+        entered = disp_claims(self.d, w, said, n, now)
+        free(said)
+        return entered
+
+    def adopt(self, uint32_t w, uint64_t token, uint32_t slot, int64_t now):
+        return disp_adopt(self.d, self.worker_number(w), token, self.slot_number(slot), now) == 1
+
+    def claim_drop(self, uint32_t w, uint64_t token, int64_t now):
+        disp_claim_drop(self.d, self.worker_number(w), token, now)
 
     def unsent(self, uint32_t slot, uint64_t token):
         return slot < self.d.request_pool.fresh and disp_unsent(self.d, slot, token)

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
+class BrokenError(AssertionError):
+    """An invariant does not hold."""
+
+
+def must(holds: object, rule: str, *what: object) -> None:
+    if not holds:
+        raise BrokenError(f"{rule}: " + " ".join(str(part) for part in what))
+
+
 @dataclass(eq=False)
 class Asked:
     """A request, from its acceptance until its slot is freed."""
@@ -22,6 +31,7 @@ class Asked:
     attempts: int = 0
     dispatched: bool = False
     delayed_until: int | None = None
+    held_back: bool = False  # from its acceptance on
 
     @property
     def open(self) -> bool:
@@ -31,6 +41,11 @@ class Asked:
     def lined(self) -> bool:
         """Whether a worker could get it now."""
         return self.phase == "waiting" and self.delayed_until is None
+
+    @property
+    def returned(self) -> bool:
+        """Whether it comes before those that wait for the first time."""
+        return self.dispatched or self.held_back
 
     @property
     def isolated(self) -> bool:
@@ -48,6 +63,8 @@ class Given:
     sent: bool = False
     holds: bool = True
     lease_due: int | None = None
+    claimed: bool = False  # of another epoch, and no request has adopted it
+    answered: bool = False  # such a one, whose worker keeps the answer
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from collections import deque
 from random import Random
 from typing import Any
 
-from .invariants import must
+from .books import must
 from .network import MS, SECOND, Link, Network, Record, Sent
 from .pair import Pair
 from .peers import MALFORMED, MDP, PND, Client, Rates, Worker, World
@@ -281,7 +281,7 @@ class Broker:
             return
         number = seat.next_id if seat.is_guide else id
         seat.next_id += 1
-        values = (seat.number, number, s, priority, timeout, size, internal, self.now)
+        values = (seat.number, number, s, priority, timeout, size, internal, self.now, 0)
         (code, slot), actions = self.pair("request", *values)
         if code == Req.ACCEPTED:
             self.slots[slot] = (seat, id)

@@ -153,6 +153,8 @@ class Task:
     holds: bool = True
     lease_due: int | None = None
     charged: tuple[Owner, Service] | None = None  # an orphan, for whose request it was sent
+    claimed: bool = False  # of another epoch, and no request has adopted it
+    answered: bool = False  # such a one, whose worker keeps the answer: it holds no credit
 
 
 class Numbers:

@@ -1,4 +1,4 @@
-"""What must hold whatever the dispatcher decides: I1-I13, I17-I22, judged from the outside.
+"""What must hold whatever the dispatcher decides: I1-I13, I17-I23, judged from the outside.
 
 The ledger sees calls, results and actions, as the core does, and keeps the books that they imply:
 who holds which task, what is open, who was sent a task last. It predicts nothing: it refuses what
@@ -12,26 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .books import Asked, Given, Hand
-from .words import Act, Action, Ans, Code, Limits, Mode, Opened, Ready, Req
+from .books import Asked, Given, Hand, must
+from .task_books import Call, TaskBooks
+from .words import Act, Action, Ans, Claim, Code, Limits, Mode, Opened, Ready, Req
 
 PRIORITIES = range(10)
-Call = dict[str, Any]
-"""the arguments of a call by name, and ``call``, its name"""
 Round = dict[tuple[str, int], dict[tuple[str, int], int]]
 """owners that wait: what each other owner was given meanwhile"""
 
 
-class BrokenError(AssertionError):
-    """An invariant does not hold."""
-
-
-def must(holds: object, rule: str, *what: object) -> None:
-    if not holds:
-        raise BrokenError(f"{rule}: " + " ".join(str(part) for part in what))
-
-
-class Ledger:
+class Ledger(TaskBooks):
     """The ledger of one dispatcher's life; ``called`` is called after every call."""
 
     def __init__(
@@ -41,6 +31,7 @@ class Ledger:
         self.reserved_for = reserved_for
         self.next_token = token_seed
         self.order = 0
+        self.adopted = 0
         self.services: dict[int, tuple[int, bool]] = {}  # lease, pinned
         self.dispatches: dict[int, int] = {}  # of requests that are not isolated
         self.passed: dict[int, list[int]] = {}  # dispatches since a priority that waits was served
@@ -146,6 +137,8 @@ class Ledger:
             self.order,
             self.now + timeout if timeout else None,
         )
+        if call["hold_ns"] and not call["internal"]:
+            asked.held_back, asked.delayed_until = True, self.now + call["hold_ns"]
         self.order += 1
         self.asked[slot] = asked
         if call["internal"]:
@@ -168,7 +161,7 @@ class Ledger:
         for given in list(hand.tasks.values()):
             asked = given.asked
             if call["how"] == Ready.SAME_ROUTE:
-                given.holds = True
+                given.holds = not given.answered
             elif not given.sent or call["how"] == Ready.NEW_LIFE:
                 self._end_task(given)
             elif given.token not in call["tokens"]:
@@ -176,7 +169,7 @@ class Ledger:
                 if asked is not None:
                     asked.attempts -= 1
             elif asked is not None and (was_gone or asked.phase == "waiting"):
-                asked.phase, given.holds = "running", True
+                asked.phase, given.holds = "running", not given.answered
                 self._lease(given)
 
     def _before_worker_leave(self, call: Call, result: None) -> None:
@@ -221,7 +214,7 @@ class Ledger:
         code, slot = result
         call["slot"] = slot
         given = self.given.get(call["token"])
-        if given is None or given.worker != call["w"] or not given.sent:
+        if given is None or given.worker != call["w"] or not given.sent or given.claimed:
             must(code == Ans.DEAD, "I7", "counted without its task", call["token"], Ans(code))
             return
         asked = given.asked
@@ -336,10 +329,10 @@ class Ledger:
         highest = asked.priority == max(waiting)
         must(highest != out_of_turn, "I10", "of priorities", waiting, "comes", asked)
         same = [a for a in line if a.priority == asked.priority]
-        if not any(a.dispatched for a in same):
+        if not any(a.returned for a in same):
             self._in_turn(asked, same)
             same = [a for a in same if self._owner(a) == self._owner(asked)]
-        head = min(same, key=lambda a: (not a.dispatched, a.order))
+        head = min(same, key=lambda a: (not a.returned, a.order))
         must(asked is head, "I10", "first comes", head, "not", asked)
         self._within_bound(asked, waiting)
 
@@ -365,7 +358,7 @@ class Ledger:
             fresh = [
                 a
                 for a in self.asked.values()
-                if a.lined and not a.dispatched and (a.service, a.priority) == (service, priority)
+                if a.lined and not a.returned and (a.service, a.priority) == (service, priority)
             ]
             waiting = {self._owner(a) for a in fresh}
             for owner in [owner for owner in round if owner not in waiting]:
@@ -407,10 +400,13 @@ class Ledger:
         must(not self.hands[peer].gone, "I6", "a cancel for a worker that is gone", peer)
         listed = self.call["call"] == "worker_ready" and token in self.call["tokens"]
         if listed and self.call["w"] == peer:
+            claimed = self._claimable(peer, token) == Claim.OPEN
+            must(not claimed, "I23", "a cancel of a claim", token)
             return
         must(self.hands[peer].notified, "I6", "a cancel for a worker that is not notified", peer)
         given = self.given.get(token)
         mine = given is not None and given.worker == peer and given.sent
+        mine = mine and given is not None and not given.claimed
         must(mine, "I7", "a cancel of", token, "for worker", peer)
 
     def _act_fail(self, code: int, slot: int, peer: None, token: int) -> None:
@@ -474,38 +470,6 @@ class Ledger:
         used = any(a.service == peer for a in self.asked.values())
         offered = any(peer in hand.services for hand in self.hands.values())
         must(not pinned and not used and not offered, "I1", "service freed", peer)
-
-    # -- tasks -----------------------------------------------------------------------------------
-
-    def _lease(self, given: Given) -> None:
-        if given.asked is not None and given.asked.service in self.services:
-            lease_ns = self.services[given.asked.service][0]
-            given.lease_due = self.now + lease_ns if lease_ns else None
-
-    def _end_task(self, given: Given) -> None:
-        """The token is dead; its request, if it was that one's task, waits again."""
-        del self.given[given.token]
-        del self.hands[given.worker].tasks[given.token]
-        if given.asked is not None and given.asked.token == given.token:
-            given.asked.token = None
-            if given.asked.phase == "running":
-                given.asked.phase = "waiting"
-
-    def _end_old_task(self, asked: Asked) -> None:
-        given = self.given.get(asked.token) if asked.token is not None else None
-        asked.token = None
-        if given is None:
-            return
-        if not given.sent or self.hands[given.worker].gone:
-            del self.given[given.token]
-            del self.hands[given.worker].tasks[given.token]
-        else:
-            given.asked, given.lease_due = None, None
-
-    def _undo_unsent(self, hand: Hand) -> None:
-        for given in list(hand.tasks.values()):
-            if not given.sent:
-                self._end_task(given)
 
     # -- after the actions -----------------------------------------------------------------------
 

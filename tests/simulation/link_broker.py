@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .invariants import must
+from .books import must
 from .network import MS, Link, Record
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .invariants import must
+from .books import must
 from .link_broker import NEVER, Broker
 from .network import MS, SECOND, Link, Record
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from .claims import Claims
 from .entities import Client, Request, Service, Task, Worker
-from .quotas import Quotas
 from .rules import ISOLATED_FROM
 from .words import Act, Action, Ans, Code, Mode, Opened, Queue, Ready, Req, State
 
@@ -25,7 +25,7 @@ PRIORITIES = 10
 CLIENTS_RESERVE = 16
 
 
-class Model(Quotas):
+class Model(Claims):
     """A plain dispatcher; see ``tests.probe.dispatcher.Dispatcher`` for the calls."""
 
     # -- what is asked -------------------------------------------------------------------------
@@ -161,12 +161,13 @@ class Model(Quotas):
         size: int = 64,
         internal: bool = False,
         now: int = 0,
+        hold_ns: int = 0,
     ) -> tuple[int, int | None]:
         self.now = now
         client, service = self.clients[c], self.services[s]
         result, known = self._known(client, id)
         if result is None and not internal:
-            result = self._refusal(client, service, size)
+            result = self._refusal(client, service, size, hold_ns > 0)
             self.sums["refused"] += result is not None
         if result is not None:
             self._free_service_if_unused(service)
@@ -187,7 +188,8 @@ class Model(Quotas):
             for quota, bucket in self._buckets(client.owner, service):
                 bucket.leak(now)
                 bucket.level += quota.interval_ns
-            self._wait(request, Queue.FRESH)
+            self._wait(request, Queue.DELAYED if hold_ns else Queue.FRESH)
+            request.delayed_until = now + hold_ns if hold_ns else None
             self.to_match.add(service)
             self._settle()
         return Req.ACCEPTED, slot
@@ -206,7 +208,7 @@ class Model(Quotas):
                 return Req.KEPT, request.slot
         return (Req.STALE, None) if id < client.done else (None, None)
 
-    def _refusal(self, client: Client, service: Service, size: int) -> Req | None:
+    def _refusal(self, client: Client, service: Service, size: int, held: bool) -> Req | None:
         limits = self.limits
         refused = self._own_refusal(client, service, size)
         if refused is not None:
@@ -216,7 +218,7 @@ class Model(Quotas):
             if refused is not None:
                 return refused
         refused = self._bytes_refusal(client, size)
-        if refused is not None or self._eligible(service):
+        if refused is not None or (self._eligible(service) and not held):
             return refused
         window = limits.foreign_window if client.is_guide else limits.requests_max
         if len(service.waiting) >= window // 4 and self._window_full(client):
@@ -343,15 +345,10 @@ class Model(Quotas):
         if how == Ready.SAME_ROUTE:
             for token in tokens:
                 listed = self.tasks.get(token)
-                if (
-                    listed is None
-                    or listed.worker is not worker
-                    or not listed.sent
-                    or not listed.request
-                ):
+                if not self._goes_on(listed, worker):
                     self._act(Act.CANCEL, peer=w, token=token)
             for task in worker.tasks:
-                task.holds = True
+                task.holds = not task.answered
         elif how == Ready.NEW_ROUTE:
             self._new_route(worker, list(tokens))
         else:
@@ -364,12 +361,19 @@ class Model(Quotas):
         self.to_serve.add(worker)
         self._settle()
 
+    @staticmethod
+    def _goes_on(task: Task | None, worker: Worker) -> bool:
+        """Whether somebody may still want what a worker says it works on."""
+        if task is None or task.worker is not worker or not task.sent:
+            return False
+        return task.claimed or task.request is not None
+
     def _new_route(self, worker: Worker, tokens: list[int]) -> None:
         for token in tokens:
             task = self.tasks.get(token)
-            if task is None or task.worker is not worker or not task.sent or not task.request:
+            if task is None or not self._goes_on(task, worker):
                 self._act(Act.CANCEL, peer=worker.number, token=token)
-            elif task.request.state is State.WAITING:
+            elif task.request is not None and task.request.state is State.WAITING:
                 self._readopt(task, task.request)
         for task in list(worker.tasks):
             if not task.sent:
@@ -380,7 +384,7 @@ class Model(Quotas):
     def _readopt(self, task: Task, request: Request) -> None:
         self._leave_queue(request)
         request.state = State.RUNNING
-        task.holds = True
+        task.holds = not task.answered
         self._start_lease(task)
 
     def _new_life(self, worker: Worker) -> None:
@@ -539,7 +543,7 @@ class Model(Quotas):
     def _judge(
         self, worker: Worker, task: Task | None, code: int, size: int
     ) -> tuple[int, int | None]:
-        if task is None or task.worker is not worker or not task.sent:
+        if task is None or task.worker is not worker or not task.sent or task.claimed:
             self.sums["answers_late"] += 1
             return Ans.DEAD, None
         request = task.request

@@ -222,7 +222,7 @@ PLANTS = (
         "waiting_enter($d, $r, ...)",
         "waiting_enter($d, $r, 1)",  # QUEUED_FRESH
     ),
-    step("a token listed once is listed for ever", "tasks_compare", "$task.listed = 0"),
+    step("a token listed once is listed for ever", "tasks_compare", "$task.marks &= ~MARK_LISTED"),
     bug(
         "a new route's list is believed for other workers' tasks",
         "token_held",

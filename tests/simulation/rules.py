@@ -18,7 +18,7 @@ SUMS = (
     "accepted", "answered", "failed", "cancelled", "expired", "refused", "refused_quota", "losses",
     "released",
     "redelivered", "answers_late", "answers_dropped", "answers_evicted", "partials_late",
-    "expired_workers",
+    "expired_workers", "adopted",
 )  # fmt: skip
 
 
@@ -79,6 +79,10 @@ class Rules:
         if worker.gone:
             self._free_worker_if_over(worker)
             return
+        self._held_less(worker)
+
+    def _held_less(self, worker: Worker) -> None:
+        """It may hold less than before, and can take more; once idle, it can expire."""
         self.to_serve.add(worker)
         if worker.held == 0 and worker.mode == Mode.IDLE and worker.liveness_due is None:
             worker.liveness_due = self.now

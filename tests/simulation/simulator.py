@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from .books import must
 from .broker import Broker
-from .invariants import must
 from .network import MS, SECOND, Network
 from .pair import Factory, Pair
 from .peers import PND, WORKER_DIALECTS, Client, Peer, Rates, Worker

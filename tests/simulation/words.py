@@ -63,6 +63,13 @@ class Ans(IntEnum):
     RELEASED = 3
 
 
+class Claim(IntEnum):
+    NONE = 0
+    OPEN = 1
+    ADOPTED = 2
+    OTHER = 3
+
+
 class Ready(IntEnum):
     SAME_ROUTE = 0
     NEW_ROUTE = 1
