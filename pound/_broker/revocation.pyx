@@ -16,9 +16,10 @@ from .departures cimport lost_forget, session_end, worker_void
 from .kinds cimport LOG_RIGHTS_LOST
 from .log_events cimport log_event
 from .peers cimport peer_release
-from .queues cimport peer_touch
+from .queues cimport peer_touch, peer_unblock
 from .reasons cimport REFUSED_CLIENT, REFUSED_SERVICE, REFUSED_WORKER, denial_code, reason_of
-from .rights cimport rights_again, rights_count, rights_forget, rights_judge, rights_sees
+from .rights cimport (
+    rights_again, rights_count, rights_forget, rights_judge, rights_peer, rights_sees)
 from .state cimport OWE_DISCONNECT, broker_t, peer_t, roster_t, route_t, service_name_t
 
 cdef enum:
@@ -58,7 +59,7 @@ cdef void routes_walk(broker_t *b, uint8_t side) noexcept nogil:
 cdef void peer_judge(broker_t *b, peer_t *peer) noexcept nogil:
     cdef uint8_t had = peer.rights.roles
     cdef int why = rights_again(b, peer)
-    if why != REQ_ACCEPTED:
+    if why != REQ_ACCEPTED and not goes_on(b, peer):
         if had or peer.client != NONE or peer.worker != NONE:
             peer_ends(b, peer, why)
         return
@@ -68,6 +69,21 @@ cdef void peer_judge(broker_t *b, peer_t *peer) noexcept nogil:
         act(b)
     if peer.worker != NONE:
         worker_judge(b, peer)
+
+
+# goes_on returns whether another route of a peer whose rights have ended gives it some: by that one
+# it is reached then. An identity that rotates has two keys.
+cdef bint goes_on(broker_t *b, peer_t *peer) noexcept nogil:
+    cdef route_t *route = peer.routes
+    while route != NULL and (route.denied or not route.alive):
+        route = route.next
+    if route == NULL:
+        return 0
+    peer.route = route
+    peer_unblock(peer)
+    peer_touch(b, peer)
+    rights_peer(b, peer, route)
+    return 1
 
 
 cdef void worker_judge(broker_t *b, peer_t *peer) noexcept nogil:

@@ -319,6 +319,44 @@ def test_rotated_key_keeps_the_session(rig: KeyedRig, open_as: Open, own: Own) -
     assert alice.take() == (id, [b"a"])
 
 
+@pytest.mark.parametrize("last", ["old", "new", "old, closed"])
+def test_session_of_two_keys_goes_on_by_the_one_that_stays(
+    rig: KeyedRig, open_as: Open, own: Own, last: str
+) -> None:
+    """While a peer rotates, connections of both its keys may speak for one session."""
+    from pound.security.curve import new_pair
+
+    worker = open_as(PndWorker, "anvil", service=b"work")
+    rig.ready(worker)
+    session, new = os.urandom(16), new_pair()
+    until = datetime.datetime(2999, 1, 1, tzinfo=datetime.timezone.utc)
+    rig.keys.directory.rotate("alice", new.public, until)
+    rig.broker.reload_keys()
+    forms = {"old": rig.keys.form(Peer, "alice")}
+    rig.keys.pairs["alice"] = new
+    forms["new"] = rig.keys.form(Peer, "alice")
+    routes: dict[str, Peer] = {}
+    for key in ("old", "new") if last == "new" else ("new", "old"):
+        routes[key] = own(forms[key](rig.frontend))
+        routes[key].send(wire.packet(session, [Record(wire.HELLO, parts=[b"x"])]))
+        said(routes[key], wire.WELCOME)
+    routes["old"].send(wire.packet(session, [wire.request(1, [b"q"], b"work")]))
+    task = worker.task()
+    closed = rig.stat("closed_connections")
+    if last == "old, closed":
+        routes["old"].close()
+        rig.wait_rise("closed_connections", closed)
+    rig.keys.edit("alice", key=new.public, next_key=None, next_until=None)
+    rig.broker.reload_keys()
+    rig.wait_rise("closed_connections", closed)
+    worker.answer(task, [b"a"])
+    assert said(routes["new"], wire.REPLY).parts == [b"a"]
+    routes["new"].send(wire.packet(session, [wire.request(2, [b"q"], b"work")]))
+    worker.answer(worker.task(), [b"b"])
+    assert said(routes["new"], wire.REPLY).parts == [b"b"]
+    assert rig.stat("cancelled") == rig.stat("denied") == 0
+
+
 def test_connections_of_an_identity_are_counted(rig: KeyedRig, open_as: Open) -> None:
     rig.keys.edit("alice", connections_max=2)
     rig.broker.reload_keys()
