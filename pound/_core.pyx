@@ -141,6 +141,7 @@ cdef class Core:
         s.frames_max = config.frames_max
         s.handshakes_max = config.handshakes_max
         s.requests_max = config.requests_max
+        s.features = 0
         s.undelivered_bytes_max = config.undelivered_bytes_max
         s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"

@@ -15,14 +15,16 @@ from typing import Any
 FILE = Path(__file__).parents[1] / "docs" / "protocol-vectors.json"
 
 SESSION = bytes(range(0xA0, 0xB0))
-PUBLIC_ID = bytes(range(0x10, 0x20))
+KEY = bytes(range(0x10, 0x20))
+EPOCH = bytes(range(0xC0, 0xD0))
+NONE = bytes(16)  # no key, no epoch
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 KINDS = (
     *("REQUEST", "CANCEL", "REPLY", "PARTIAL", "ERROR", "ACCEPTED"),
-    *("READY", "TASK", "HEARTBEAT", "BYE", "HELLO", "WELCOME", "CREDIT"),
+    *("READY", "TASK", "HEARTBEAT", "BYE", "HELLO", "WELCOME", "HOLDS", "CREDIT"),
 )
-NUMBERS = {name: number for number, name in enumerate(KINDS, 1)} | {"CREDIT": 14}
-WITHOUT_BODY = ("CANCEL", "ACCEPTED", "HEARTBEAT", "BYE", "WELCOME", "CREDIT")
+NUMBERS = {name: number for number, name in enumerate(KINDS, 1)}
+WITHOUT_BODY = ("CANCEL", "ACCEPTED", "HEARTBEAT", "BYE", "WELCOME", "HOLDS", "CREDIT")
 WITH_PLAIN_BODY = ("READY", "HELLO")
 
 Vector = dict[str, Any]
@@ -54,12 +56,14 @@ def record(
     return struct.pack("<IBBHQ", size, number, flags, parts, id) + head + body
 
 
-def named(service: bytes, ms: int = 0, priority: int = 0, attempt: int = 0) -> bytes:
-    return struct.pack("<IBBH", ms, priority, attempt, len(service)) + service
+def named(
+    service: bytes, ms: int = 0, priority: int = 0, attempt: int = 0, key: bytes = NONE
+) -> bytes:
+    return struct.pack("<IBBH", ms, priority, attempt, len(service)) + key + service
 
 
 def durable(delay_ms: int = 0) -> bytes:
-    return PUBLIC_ID + struct.pack("<I", delay_ms)
+    return struct.pack("<I", delay_ms)
 
 
 def coded(code: int, retry_after_ms: int = 0, reserved: int = 0) -> bytes:
@@ -70,9 +74,31 @@ def partial(sequence: int, attempt: int, reserved: bytes = b"\0\0\0") -> bytes:
     return struct.pack("<IB", sequence, attempt) + reserved
 
 
-def ready(capacity: int, tokens: Sequence[int], count: int | None = None) -> bytes:
+def ready(
+    capacity: int,
+    tokens: Sequence[int],
+    count: int | None = None,
+    features: int = 0,
+    epoch: bytes = NONE,
+) -> bytes:
     count = len(tokens) if count is None else count
-    return struct.pack(f"<II{len(tokens)}Q", capacity, count, *tokens)
+    numbers = struct.pack(f"<{len(tokens)}Q", *tokens)
+    return struct.pack("<III", capacity, count, features) + epoch + numbers
+
+
+def hello(features: int = 0) -> bytes:
+    return struct.pack("<I", features)
+
+
+def holds(*entries: bytes, count: int | None = None, reserved: int = 0) -> bytes:
+    count = len(entries) if count is None else count
+    return struct.pack("<II", count, reserved) + b"".join(entries)
+
+
+def entry(
+    token: int, attempt: int, state: int, reserved: bytes = bytes(6), key: bytes = KEY
+) -> bytes:
+    return struct.pack("<Q", token) + key + bytes([attempt, state]) + reserved
 
 
 def packet(*records: bytes, count: int | None = None, **fields: Any) -> bytes:
@@ -106,11 +132,23 @@ def said(kind: str | int, parts: Sequence[bytes] = (), **fields: Any) -> Vector:
         fields["credit"] = str(fields["credit"])
     if "tokens" in fields:
         fields["tokens"] = [str(token) for token in fields["tokens"]]
+    if "holds" in fields:
+        fields["holds"] = [
+            {"token": str(token), "key": key.hex(), "attempt": attempt, "state": state}
+            for token, key, attempt, state in fields["holds"]
+        ]
+    if kind in ("REQUEST", "TASK"):
+        fields.setdefault("key", NONE.hex())
+        fields |= {"timeout_ms": 0, "priority": 0, "attempt": 0} | fields
+    if kind == "READY":
+        fields.setdefault("epoch", NONE.hex())
+    if kind in ("READY", "HELLO", "WELCOME"):
+        fields.setdefault("features", 0)
     return {"kind": kind, "flags": 0, **fields, "parts": [part.hex() for part in parts]}
 
 
-def credit(cost: int, attempt: int, reserved: bytes = bytes(7)) -> bytes:
-    return struct.pack("<QB", cost, attempt) + reserved
+def credit(cost: int, attempt: int, sequence: int = 0, reserved: bytes = bytes(3)) -> bytes:
+    return struct.pack("<QB", cost, attempt) + reserved + struct.pack("<I", sequence)
 
 
 def request_vectors() -> Iterator[Vector]:
@@ -118,40 +156,49 @@ def request_vectors() -> Iterator[Vector]:
     yield sound(
         "a request to the default service, without a body",
         [packet(record("REQUEST", named(b""), id=1))],
-        [said("REQUEST", id=1, service=b"", timeout_ms=0, priority=0)],
+        [said("REQUEST", id=1, service=b"")],
     )
     yield sound(
         "a request with every field of its head",
         [
             packet(
                 record(
-                    "REQUEST", named(b"echo", 2500, 9), inline(body), id=258, parts=1, flags=RETRY
+                    "REQUEST",
+                    named(b"echo", 2500, 9, 3, KEY),
+                    inline(body),
+                    id=258,
+                    parts=1,
+                    flags=RETRY,
                 ),
                 done=257,
             )
         ],
-        [said("REQUEST", body, id=258, flags=RETRY, service=b"echo", timeout_ms=2500, priority=9)],
+        [
+            said(
+                "REQUEST",
+                body,
+                id=258,
+                flags=RETRY,
+                service=b"echo",
+                timeout_ms=2500,
+                priority=9,
+                attempt=3,
+                key=KEY,
+            )
+        ],
         done=257,
     )
     yield sound(
         "the largest numbers, the longest name, which is not UTF-8",
         [packet(record("REQUEST", named(b"\xff" * 255, 2**32 - 1), id=2**64 - 1), done=2**64 - 1)],
-        [
-            said(
-                "REQUEST",
-                id=2**64 - 1,
-                service=b"\xff" * 255,
-                timeout_ms=2**32 - 1,
-                priority=0,
-            )
-        ],
+        [said("REQUEST", id=2**64 - 1, service=b"\xff" * 255, timeout_ms=2**32 - 1)],
         done=2**64 - 1,
     )
     parts = [b'{"a":"b"}', b"", b"\0\x01\xff"]
     yield sound(
         "metadata, an empty part and binary data",
         [packet(record("REQUEST", named(b"x"), inline(parts), id=7, parts=3, flags=META))],
-        [said("REQUEST", parts, id=7, flags=META, service=b"x", timeout_ms=0, priority=0)],
+        [said("REQUEST", parts, id=7, flags=META, service=b"x")],
     )
     yield sound(
         "a durable request",
@@ -159,7 +206,7 @@ def request_vectors() -> Iterator[Vector]:
             packet(
                 record(
                     "REQUEST",
-                    named(b"d") + durable(60000),
+                    named(b"d", key=KEY) + durable(60000),
                     inline(body),
                     id=8,
                     parts=1,
@@ -167,19 +214,7 @@ def request_vectors() -> Iterator[Vector]:
                 )
             )
         ],
-        [
-            said(
-                "REQUEST",
-                body,
-                id=8,
-                flags=DURABLE,
-                service=b"d",
-                timeout_ms=0,
-                priority=0,
-                public_id=PUBLIC_ID,
-                delay_ms=60000,
-            )
-        ],
+        [said("REQUEST", body, id=8, flags=DURABLE, service=b"d", key=KEY, delay_ms=60000)],
     )
 
 
@@ -187,8 +222,19 @@ def task_vectors() -> Iterator[Vector]:
     body = [b"hello"]
     yield sound(
         "a task on its second attempt",
-        [packet(record("TASK", named(b"echo", 2400, 9, 2), inline(body), id=2**63, parts=1))],
-        [said("TASK", body, id=2**63, service=b"echo", timeout_ms=2400, priority=9, attempt=2)],
+        [packet(record("TASK", named(b"echo", 2400, 9, 2, KEY), inline(body), id=2**63, parts=1))],
+        [
+            said(
+                "TASK",
+                body,
+                id=2**63,
+                service=b"echo",
+                timeout_ms=2400,
+                priority=9,
+                attempt=2,
+                key=KEY,
+            )
+        ],
     )
     yield sound(
         "a durable task",
@@ -196,7 +242,7 @@ def task_vectors() -> Iterator[Vector]:
             packet(
                 record(
                     "TASK",
-                    named(b"d", 0, 0, 1) + durable(0),
+                    named(b"d", 0, 0, 1, KEY) + durable(0),
                     inline(body),
                     id=9,
                     parts=1,
@@ -211,10 +257,8 @@ def task_vectors() -> Iterator[Vector]:
                 id=9,
                 flags=DURABLE | META,
                 service=b"d",
-                timeout_ms=0,
-                priority=0,
                 attempt=1,
-                public_id=PUBLIC_ID,
+                key=KEY,
                 delay_ms=0,
             )
         ],
@@ -253,14 +297,30 @@ def control_vectors() -> Iterator[Vector]:
         [said("READY", [b"", b""], capacity=65535, tokens=tokens)],
     )
     yield sound(
+        "a worker that keeps tasks says which epoch its tokens are of",
+        [
+            packet(
+                record(
+                    "READY", ready(1, [7], None, 2**32 - 1, EPOCH), inline([b"h", b"a"]), parts=2
+                )
+            )
+        ],
+        [said("READY", [b"h", b"a"], capacity=1, tokens=[7], features=2**32 - 1, epoch=EPOCH)],
+    )
+    yield sound(
         "bye",
         [packet(record("BYE", coded(1, 1000)))],
         [said("BYE", code=1, retry_after_ms=1000)],
     )
     yield sound(
         "hello",
-        [packet(record("HELLO", b"", inline([b"host:2"]), parts=1))],
+        [packet(record("HELLO", hello(), inline([b"host:2"]), parts=1))],
         [said("HELLO", [b"host:2"])],
+    )
+    yield sound(
+        "hello with every feature, known or not, and without a label",
+        [packet(record("HELLO", hello(2**32 - 1)))],
+        [said("HELLO", features=2**32 - 1)],
     )
     limits = {
         "heartbeat_ms": 1000,
@@ -269,16 +329,35 @@ def control_vectors() -> Iterator[Vector]:
         "packet_bytes_max": 1048576,
         "frames_max": 1024,
         "requests_max": 65536,
+        "features": 3,
     }
     yield sound(
         "welcome",
-        [packet(record("WELCOME", struct.pack("<6I", *limits.values())))],
+        [packet(record("WELCOME", struct.pack("<7I", *limits.values())))],
         [said("WELCOME", **limits)],
     )
     yield sound(
         "credit",
-        [packet(record("CREDIT", credit(2**64 - 1, 4), id=3))],
-        [said("CREDIT", id=3, credit=2**64 - 1, attempt=4)],
+        [packet(record("CREDIT", credit(2**64 - 1, 4, 2**32 - 1), id=3))],
+        [said("CREDIT", id=3, credit=2**64 - 1, attempt=4, sequence=2**32 - 1)],
+    )
+    yield sound(
+        "a worker that holds nothing of an earlier epoch",
+        [packet(record("HOLDS", holds()))],
+        [said("HOLDS", holds=[])],
+    )
+    yield sound(
+        "a worker that holds a running task, and an answer",
+        [
+            packet(
+                record("READY", ready(2, [], None, 1, EPOCH), inline([b"h", b"a"]), parts=2),
+                record("HOLDS", holds(entry(1, 1, 0), entry(2**64 - 1, 255, 1, key=SESSION))),
+            )
+        ],
+        [
+            said("READY", [b"h", b"a"], capacity=2, tokens=[], features=1, epoch=EPOCH),
+            said("HOLDS", holds=[(1, KEY, 1, 0), (2**64 - 1, SESSION, 255, 1)]),
+        ],
     )
 
 
@@ -307,25 +386,9 @@ def mixed_vectors() -> Iterator[Vector]:
             b"third",
         ],
         [
-            said(
-                "REQUEST",
-                [b"first", b""],
-                id=1,
-                flags=ATTACHED,
-                service=b"a",
-                timeout_ms=0,
-                priority=0,
-            ),
-            said("REQUEST", [b"in"], id=2, service=b"b", timeout_ms=0, priority=0),
-            said(
-                "REQUEST",
-                [b"third"],
-                id=3,
-                flags=ATTACHED | META | RETRY,
-                service=b"c",
-                timeout_ms=0,
-                priority=0,
-            ),
+            said("REQUEST", [b"first", b""], id=1, flags=ATTACHED, service=b"a"),
+            said("REQUEST", [b"in"], id=2, service=b"b"),
+            said("REQUEST", [b"third"], id=3, flags=ATTACHED | META | RETRY, service=b"c"),
         ],
         same=False,
     )
@@ -334,7 +397,7 @@ def mixed_vectors() -> Iterator[Vector]:
         [
             packet(
                 record(0, b"any"),
-                record(13, b"any", id=6, flags=ATTACHED | DURABLE, parts=1),
+                record(15, b"any", id=6, flags=ATTACHED | DURABLE, parts=1),
                 record(255, b"", id=2, parts=9, flags=RETRY),
                 record("REPLY", id=4, parts=1, flags=ATTACHED),
             ),
@@ -343,7 +406,7 @@ def mixed_vectors() -> Iterator[Vector]:
         ],
         [
             said(0),
-            said(13, [b"skipped"], id=6, flags=ATTACHED | DURABLE),
+            said(15, [b"skipped"], id=6, flags=ATTACHED | DURABLE),
             said(255, id=2, flags=RETRY),
             said("REPLY", [b"kept"], id=4, flags=ATTACHED),
         ],
@@ -422,7 +485,7 @@ def broken_parts_vectors() -> Iterator[Vector]:
     yield broken("a byte after the parts", "parts", reply(inline([b"x"]) + b"y", 1), at=0)
     yield broken("fewer parts than counted", "parts", reply(inline([b"x"]), 2), at=0)
     yield broken("more parts than counted", "parts", reply(inline([b"x", b"y"]), 1), at=0)
-    heads = {"BYE": coded(1), "WELCOME": bytes(24), "CREDIT": credit(1, 1)}
+    heads = {"BYE": coded(1), "WELCOME": bytes(28), "HOLDS": holds(), "CREDIT": credit(1, 1)}
     for kind in WITHOUT_BODY:
         yield broken(
             f"{kind} with a part",
@@ -449,7 +512,9 @@ def broken_head_vectors() -> Iterator[Vector]:
         "ERROR": coded(2),
         "BYE": coded(1),
         "READY": ready(1, []),
-        "WELCOME": bytes(24),
+        "HELLO": hello(),
+        "WELCOME": bytes(28),
+        "HOLDS": holds(),
         "CREDIT": credit(1, 1),
     }
     for kind, head in heads.items():
@@ -460,7 +525,7 @@ def broken_head_vectors() -> Iterator[Vector]:
         short = named(b"echo")[:-1]
         yield broken(f"the name in {kind} ends early", "head", packet(record(kind, short)), at=0)
         yield broken(
-            f"a durable {kind} without a public id",
+            f"a durable {kind} without a delay",
             "head",
             packet(record(kind, named(b"d"), flags=DURABLE)),
             at=0,
@@ -478,8 +543,20 @@ def broken_head_vectors() -> Iterator[Vector]:
             packet(record("READY", ready(1, [5], count))),
             at=0,
         )
+    for count in (2, 0x08000000, 0x08000001, 2**32 - 1):
+        yield broken(
+            f"HOLDS with 1 entry that says {count}",
+            "head",
+            packet(record("HOLDS", holds(entry(5, 1, 0), count=count))),
+            at=0,
+        )
+    yield broken(
+        "HOLDS with more than its entries",
+        "parts",
+        packet(record("HOLDS", holds(entry(5, 1, 0), b"\0", count=1))),
+        at=0,
+    )
     for kind, head in (
-        ("REQUEST", named(b"", attempt=1)),
         ("PARTIAL", partial(0, 1, b"\x01\0\0")),
         ("PARTIAL", partial(0, 1, b"\0\x01\0")),
         ("PARTIAL", partial(0, 1, b"\0\0\x80")),
@@ -487,9 +564,13 @@ def broken_head_vectors() -> Iterator[Vector]:
         ("ERROR", coded(2, reserved=0x100)),
         ("BYE", coded(1, reserved=1)),
         ("BYE", coded(1, reserved=0x100)),
-        ("CREDIT", credit(1, 1, b"\x01" + bytes(6))),
-        ("CREDIT", credit(1, 1, bytes(3) + b"\x01" + bytes(3))),
-        ("CREDIT", credit(1, 1, bytes(6) + b"\x80")),
+        *(("CREDIT", credit(1, 1, 0, bytes(n) + b"\x80" + bytes(2 - n))) for n in range(3)),
+        ("HOLDS", holds(reserved=1)),
+        ("HOLDS", holds(entry(5, 1, 0), reserved=1 << 31)),
+        *(
+            ("HOLDS", holds(entry(5, 1, 0), entry(6, 1, 1, bytes(n) + b"\x80" + bytes(5 - n))))
+            for n in range(6)
+        ),
     ):
         yield broken(f"reserved bytes in {kind}", "reserved", packet(record(kind, head)), at=0)
 
@@ -500,22 +581,29 @@ def broken_head_vectors() -> Iterator[Vector]:
 def rewrites() -> Iterator[Vector]:
     """What a broker makes of a record when it relays it; all but these bytes stay."""
     body = inline([b"hello"])
-    for name, extra, flags in (
-        ("a request becomes a task", b"", RETRY | META),
-        ("a durable one keeps its public id, not its delay", durable(9), DURABLE | RETRY),
+    for name, extra, flags, before in (
+        ("a request becomes a task", b"", RETRY | META, 0),
+        ("a durable one keeps its key, not its delay", durable(9), DURABLE | RETRY, 0),
+        ("attempts go on from those at other brokers", b"", RETRY, 4),
+        ("attempts end at 255", b"", RETRY, 254),
     ):
         task = durable(0) if extra else b""
         yield {
             "name": name,
             "from": record(
-                "REQUEST", named(b"echo", 2500, 9) + extra, body, id=5, parts=1, flags=flags
+                "REQUEST",
+                named(b"echo", 2500, 9, before, KEY) + extra,
+                body,
+                id=5,
+                parts=1,
+                flags=flags,
             ).hex(),
             "token": str(2**64 - 2),
             "remaining_ms": 1700,
-            "attempt": 3,
+            "attempts": 3,
             "to": record(
                 "TASK",
-                named(b"echo", 1700, 9, 3) + task,
+                named(b"echo", 1700, 9, min(before + 3, 255), KEY) + task,
                 body,
                 id=2**64 - 2,
                 parts=1,
@@ -536,7 +624,7 @@ def build() -> Vector:
     return {
         "protocol": "PND/1",
         "about": (
-            "Test vectors of docs/protocol.md. Frames, parts, service, session and public_id are "
+            "Test vectors of docs/protocol.md. Frames, parts, service, session, key and epoch are "
             "hexadecimal; 64-bit numbers are decimal strings; kind is a name, or the number of an "
             "unknown one. A reader must decode each of `sound` to its records and refuse each of "
             "`broken` with the error word, found in that record (null: in the header or in the "

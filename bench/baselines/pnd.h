@@ -10,7 +10,7 @@
 enum { REQUEST = 1, REPLY = 3, ERROR = 5, READY = 7, TASK = 8, HEARTBEAT = 9, WELCOME = 12 };
 enum { ATTACHED = 1, RETRY = 4 }; /* flags */
 enum { UNIMPLEMENTED = 12 };      /* an error code */
-enum { RECORDS_MAX = 65535, MAGIC_SIZE = 4, EPOCH_SIZE = 16 };
+enum { RECORDS_MAX = 65535, MAGIC_SIZE = 4, EPOCH_SIZE = 16, KEY_SIZE = 16 };
 
 struct WIRE packet {
     uint8_t magic[MAGIC_SIZE];
@@ -31,16 +31,18 @@ struct WIRE task { /* and a REQUEST, whose attempt is 0 */
     uint32_t timeout_ms;
     uint8_t priority, attempt;
     uint16_t name_size;
+    uint8_t key[KEY_SIZE];
 };
 
 struct WIRE ready {
     struct record record;
-    uint32_t capacity, tokens_n;
+    uint32_t capacity, tokens_n, features;
+    uint8_t epoch[EPOCH_SIZE]; /* of the tokens, which follow */
 };
 
 struct WIRE welcome {
     struct record record;
-    uint32_t heartbeat_ms, liveness, body_max, packet_max, frames_max, requests_max;
+    uint32_t heartbeat_ms, liveness, body_max, packet_max, frames_max, requests_max, features;
 };
 
 struct WIRE error {

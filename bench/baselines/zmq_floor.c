@@ -95,7 +95,7 @@ static void check(bool fine, const char *what) {
 }
 
 static const struct welcome welcome = {
-    {sizeof welcome, WELCOME, 0, 0, 0}, 1000, 5, BODY_MAX, MESSAGE_MAX, 1024, REQUESTS_MAX,
+    {sizeof welcome, WELCOME, 0, 0, 0}, 1000, 5, BODY_MAX, MESSAGE_MAX, 1024, REQUESTS_MAX, 0,
 };
 
 static const struct {

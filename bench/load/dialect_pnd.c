@@ -20,8 +20,12 @@ enum {
     PACKET_SESSION_AT = 8,
     PACKET_DONE_AT = 24,
     RECORD_HEADER_SIZE = 16,
-    TASK_HEAD_SIZE = 8,            /* before the service name */
-    WELCOME_HEAD_SIZE = 24,
+    KEY_SIZE = 16,
+    TASK_KEY_AT = 8,
+    TASK_HEAD_SIZE = TASK_KEY_AT + KEY_SIZE, /* before the service name */
+    ERROR_HEAD_SIZE = 8,
+    WELCOME_HEAD_SIZE = 28,
+    KEYS_MAX = 256,                /* drawn at once */
     RECORDS_MAX = 65535,
     PACKET_BYTES_FIRST = 1 << 20,  /* until WELCOME tells */
     ATTACH_MIN = 4096,
@@ -55,6 +59,8 @@ struct pnd {
     size_t packet_bytes_max;
     uint64_t heartbeat_ns;      /* from WELCOME */
     uint32_t tasks;             /* TASKs of the packets read since the last seal */
+    uint32_t keys_n;            /* unused ones, the first of `keys` */
+    uint8_t keys[KEYS_MAX][KEY_SIZE];
 };
 
 struct record {
@@ -166,8 +172,20 @@ static inline size_t body_record_size(const struct peer *peer, size_t head) {
     return RECORD_HEADER_SIZE + head + (body < ATTACH_MIN ? sizeof(uint32_t) + body : 0);
 }
 
+/* next_key returns a random key for a request. */
+static const uint8_t *next_key(struct peer *peer) {
+    struct pnd *pnd = pnd_of(peer);
+    if (!pnd->keys_n) {
+        if (getrandom(pnd->keys, sizeof pnd->keys, 0) != sizeof pnd->keys)
+            run_error(peer->run, "no random bytes");
+        pnd->keys_n = KEYS_MAX;
+    }
+    return pnd->keys[--pnd->keys_n];
+}
+
 static void pnd_request(struct peer *client, uint64_t id) {
-    static const uint8_t head[TASK_HEAD_SIZE] = {0}; /* no timeout, priority 0, default service */
+    uint8_t head[TASK_HEAD_SIZE] = {0}; /* no timeout, priority 0, default service */
+    memcpy(head + TASK_KEY_AT, next_key(client), KEY_SIZE);
     size_t size = body_record_size(client, sizeof head);
     begin_record(client, KIND_REQUEST, body_flags(client), 1, id, size);
     bytes_put(&client->out.bytes, head, sizeof head);
@@ -187,17 +205,20 @@ static void put_heartbeat(struct peer *peer) {
 /* introduce sends HELLO, or READY with no tasks held. */
 static void introduce(struct peer *peer) {
     static const char label[] = "load";
-    enum { LENGTH = sizeof(uint32_t), READY_HEAD = 2 * sizeof(uint32_t) };
+    enum { LENGTH = sizeof(uint32_t), READY_HEAD = 3 * sizeof(uint32_t) + SESSION_SIZE };
     size_t size = RECORD_HEADER_SIZE + LENGTH + strlen(label);
     struct bytes *out = &peer->out.bytes;
     if (peer->role == CLIENT) {
-        begin_record(peer, KIND_HELLO, 0, 1, 0, size);
+        begin_record(peer, KIND_HELLO, 0, 1, 0, size + sizeof(uint32_t));
+        put_u32(out, 0); /* features */
         put_part(out, label);
         return;
     }
     begin_record(peer, KIND_READY, 0, 2, 0, size + READY_HEAD + LENGTH);
     put_u32(out, peer->run->options->capacity);
-    put_u32(out, 0);
+    put_u32(out, 0); /* tokens */
+    put_u32(out, 0); /* features */
+    bytes_put(out, pnd_of(peer)->epoch, SESSION_SIZE);
     put_part(out, label);
     put_part(out, "");
 }
@@ -262,7 +283,7 @@ static void take_welcome(struct peer *peer, const struct record *record, const u
 
 static void take_error(struct peer *peer, const struct record *record) {
     struct frame text = {(const uint8_t *)"", 0};
-    one_part(record, TASK_HEAD_SIZE, &text);
+    one_part(record, ERROR_HEAD_SIZE, &text);
     unsigned code = record->rest_size >= 2 ? get_u16(record->rest) : 0;
     run_error(peer->run, "ERROR %u: %.*s", code, (int)text.size, (const char *)text.data);
 }

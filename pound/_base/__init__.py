@@ -17,6 +17,7 @@ links        intrusive lists
 locks        mutexes and conditions
 lru          numbers by a key that mostly rises
 pool         numbered entities in an array, and their free list
+random.h     random numbers of the system
 seqlock      counters published to other threads without a lock
 signals      signals act only in the process that installed their handlers
 table        hash tables

@@ -159,8 +159,8 @@ cdef int named(
     if r.service_size == s.size:
         return 0
     b.scratch.size = 0
-    body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, s.name,
-                       <uint16_t> s.size, r.body_size)
+    body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, r.attempt,
+                       r.key, s.name, <uint16_t> s.size, r.body_size)
     if body == NULL:
         return -1
     if r.body_size:

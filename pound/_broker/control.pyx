@@ -63,4 +63,4 @@ cdef int notify_welcome(broker_t *b, peer_t *peer) noexcept nogil:
     return queued(b, peer, put_welcome(
         &peer.control.records, <uint32_t> (b.settings.heartbeat_ns // 1000000), b.settings.liveness,
         b.settings.body_bytes_max, b.settings.packet_bytes_max, b.settings.frames_max,
-        b.settings.requests_max))
+        b.settings.requests_max, b.settings.features))

@@ -5,10 +5,10 @@
 # an MDP 0.2 client, and at once for partials that are dropped, since their client is sent none.
 #
 # Holds:     a stream_t for each slot that ever had a CREDIT (b.streams, by slot): the last credit
-#            of one attempt, and its place in the list of its worker (peer.credits). Only the last
-#            one is kept, so a client that sends CREDIT endlessly costs its worker one record a
-#            turn. A task that is given back is the same attempt for the next worker, which is sent
-#            the same credit.
+#            of one attempt, how many partials its client has, and its place in the list of its
+#            worker (peer.credits). Only the last one is kept, so a client that sends CREDIT
+#            endlessly costs its worker one record a turn. A task that is given back is the same
+#            attempt for the next worker, which is sent the same credit.
 # Invariant: a stream is on a list exactly while `holder` is set. Its task may have ended meanwhile:
 #            that is checked when it is sent. A credit may be lost with the worker's connection;
 #            READY has it sent again.

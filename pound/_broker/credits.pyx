@@ -15,7 +15,7 @@ from pound._wire.packets cimport (
 from pound._zmq.libzmq cimport zmq
 from .kinds cimport C_CREDITS_LATE, C_NO_MEMORY
 from .queues cimport peer_touch
-from .records cimport stored_attached
+from .records cimport attempt_of, stored_attached
 from .state cimport broker_t, peer_t, stored_t, stream_t
 
 cdef enum:
@@ -47,7 +47,7 @@ cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
 # known says whether a stream is of the attempt that the request in its slot has now.
 cdef inline bint known(const broker_t *b, uint32_t slot) noexcept nogil:
     return (slot < b.streams_room and b.streams[slot].seq == b.d.requests[slot].seq
-            and b.streams[slot].attempt == b.d.requests[slot].attempts)
+            and b.streams[slot].attempt == attempt_of(b, slot))
 
 
 # stream_of returns the stream of a request's attempt, begun anew if another had the slot; NULL: no
@@ -62,7 +62,7 @@ cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
         unlist(b, slot)
         memset(stream, 0, sizeof(stream_t))
         stream.seq = b.d.requests[slot].seq
-        stream.attempt = b.d.requests[slot].attempts
+        stream.attempt = attempt_of(b, slot)
     return stream
 
 
@@ -70,7 +70,7 @@ cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
 cdef peer_t *holder_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nogil:
     cdef const task_t *task = disp_sent_task(b.d, slot)
     cdef peer_t *worker
-    if task == NULL or b.d.requests[slot].attempts != attempt:
+    if task == NULL or attempt_of(b, slot) != attempt:
         return NULL
     worker = b.peers.of_worker[task.worker]
     return worker if worker.dialect == DIALECT_PND else NULL
@@ -90,8 +90,9 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
     stream = stream_of(b, slot)
     if stream == NULL:
         peer.route.welcomed = 0  # so that it says all again
-    elif r.credit > stream.credit:
-        stream.credit = r.credit
+    elif r.credit > stream.credit or r.sequence > stream.sequence:
+        stream.credit = max(stream.credit, r.credit)
+        stream.sequence = max(stream.sequence, r.sequence)
         enlist(b, worker, slot)
 
 
@@ -115,7 +116,7 @@ cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partia
 
 
 cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
-    credit_grant(b, slot, b.d.requests[slot].attempts, UINT64_MAX)
+    credit_grant(b, slot, attempt_of(b, slot), UINT64_MAX)
 
 
 # cost returns what a stored PARTIAL counts for.
@@ -132,8 +133,9 @@ cdef uint64_t cost(const stored_t *partial) noexcept nogil:
 
 
 cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    if known(b, slot) and b.streams[slot].credit and holder_of(
-            b, slot, b.streams[slot].attempt) == peer:
+    cdef const stream_t *stream = &b.streams[slot]
+    if known(b, slot) and (stream.credit or stream.sequence) and holder_of(
+            b, slot, stream.attempt) == peer:
         enlist(b, peer, slot)
 
 
@@ -161,8 +163,8 @@ cdef uint32_t credits_put(
         stream = &b.streams[slot]
         task = disp_sent_task(b.d, slot)
         if task != NULL and known(b, slot) and b.peers.of_worker[task.worker] == peer:
-            if put_credit(
-                    &b.outbound.packet, task.token, b.d.requests[slot].attempts, stream.credit):
+            if put_credit(&b.outbound.packet, task.token, stream.attempt, stream.credit,
+                          stream.sequence):
                 b.counters[C_NO_MEMORY] += 1
                 starved[0] = 1
                 break

@@ -15,9 +15,9 @@ from pound._wire.dialects cimport (
     DIALECT_PND, HEAD_ANSWER, HEAD_DISCONNECT, HEAD_HEARTBEAT, HEAD_MAX, HEAD_PARTIAL, HEAD_TASK,
     TOKEN_DIGITS, dialect_head, frame_t)
 from pound._wire.packets cimport (
-    FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST, PACKET_RECORDS_MAX,
-    RECORD_SIZE, record_to_reply, record_to_task, load_u16, load_u32, packet_begin, packet_end,
-    part_next, part_t, put_error, put_record, put_simple)
+    FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST, NAMED_SIZE,
+    PACKET_RECORDS_MAX, RECORD_SIZE, record_to_reply, record_to_task, load_u16, load_u32,
+    packet_begin, packet_end, part_next, part_t, put_error, put_record, put_simple)
 from pound._zmq.libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
 from pound._zmq.pipes cimport COUNTED_FROM, FRAME_BYTES, pipe_bytes, pipe_count, pipe_new
 from .actions cimport act
@@ -539,7 +539,7 @@ cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
             outgoing_share(&b.outbound.message, &stored_attached(record)[i])
     else:
         if record.bytes[4] == KIND_REQUEST:
-            at += 8 + load_u16(at + 6)
+            at += NAMED_SIZE + load_u16(at + 6)
         elif record.bytes[4] == KIND_PARTIAL:
             at += 8
         for i in range(parts):

@@ -1,6 +1,6 @@
 """What the Guide's peers say: plain, PPP, MDP 0.1 and MDP 0.2 messages (docs/dialects.md)."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pound._base.hints cimport unlikely
@@ -24,7 +24,7 @@ from .log_events cimport log_event
 from .peers cimport peer_address, peer_open, route_attach, route_native
 from .queues cimport peer_touch
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
-from .records cimport frames_bytes, store_partial, store_reply
+from .records cimport attempt_of, frames_bytes, store_partial, store_reply
 from .rights cimport rights_peer
 from .state cimport (
     GAP_BAD, GAP_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
@@ -230,6 +230,7 @@ cdef void part(
     cdef stored_t record
     cdef slot_t *slot
     cdef uint32_t number
+    cdef uint8_t attempt
     if not known(b, peer):
         speaks_as_ready(b, peer)
         return
@@ -246,8 +247,9 @@ cdef void part(
     if number == NONE:
         return
     slot = &b.slots[number]
-    if slot.partial_attempt != b.d.requests[number].attempts:
-        slot.partial_attempt = b.d.requests[number].attempts
+    attempt = attempt_of(b, number)
+    if slot.partial_attempt != attempt:
+        slot.partial_attempt = attempt
         slot.partials = 0
     if store_partial(b, &record, slot.partials, slot.partial_attempt, m.body + 1, m.parts) == 0:
         slot.partials += 1

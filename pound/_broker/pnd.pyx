@@ -22,10 +22,10 @@ from pound._wire.codes cimport (
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._wire.packets cimport (
     BYE_AGREED, BYE_GOING, BYE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED,
-    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL,
-    KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK, WIRE_VERSION,
-    header_check, kind_known, load_u16, load_u64, packet_ids, packet_next, packet_open, packet_t,
-    part_next, part_t, partial_cost, record_t, store_u16, wire_error_text)
+    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_HOLDS,
+    KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK,
+    WIRE_VERSION, header_check, kind_known, load_u16, load_u64, packet_ids, packet_next,
+    packet_open, packet_t, part_next, part_t, partial_cost, record_t, store_u16, wire_error_text)
 from pound.security.table cimport identity_known, identity_t
 from .actions cimport act, live_now
 from .admission cimport (
@@ -48,7 +48,7 @@ from .peers cimport (
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
     REFUSED_SERVICE, REFUSED_SESSION, denial_code, is_denial, reason_of)
-from .records cimport frames_bytes, store_record
+from .records cimport attempt_of, frames_bytes, store_record
 from .releases cimport release
 from .rights cimport rights_greet, rights_peer, rights_session
 from .services cimport service_find
@@ -157,7 +157,7 @@ cdef void record_acts(
         hello(b, route, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
-    elif kind_known(r.kind):
+    elif kind_known(r.kind) and r.kind != KIND_HOLDS:
         refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
                "ACCEPTED, TASK and WELCOME are the broker's to send")
     else:
@@ -576,8 +576,9 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
 # One that came before is passed over, as its worker may send it again; a gap ends the stream.
 cdef bint follows(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil:
     cdef slot_t *s = &b.slots[slot]
-    if s.partial_attempt != b.d.requests[slot].attempts:
-        s.partial_attempt = b.d.requests[slot].attempts
+    cdef uint8_t attempt = attempt_of(b, slot)
+    if s.partial_attempt != attempt:
+        s.partial_attempt = attempt
         s.partials = 0
     if r.sequence > s.partials:
         partial_dropped(b, slot, GAP_LOST)

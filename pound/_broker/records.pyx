@@ -163,8 +163,8 @@ cdef int store_request(
     cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
-    at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, service, <uint16_t> size,
-                     body_size(&b.incoming, flags, first, count))
+    at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, 0, NULL, service,
+                     <uint16_t> size, body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 
 

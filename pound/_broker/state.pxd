@@ -56,7 +56,7 @@ cdef struct slot_t:          # 32 bytes: two in a cache line
     stored_t record          # the request until its final answer, then that answer
     envelope_t *envelope     # Guide client; owned; NULL: see below. PND: see releases.pxd
     uint32_t partials        # sequence of the next partial from a worker that does not number them
-    uint8_t partial_attempt  # the attempt that `partials` counts in
+    uint8_t partial_attempt  # the attempt that `partials` counts in, as on the wire
     uint8_t dialect          # the client's
     uint8_t form             # FORM_*, of a Guide client
     uint8_t gap             # GAP_*: a partial is missing, so it ends with an error
@@ -77,7 +77,8 @@ cdef struct stream_t:        # how far the partials of a task may go (credits.px
     uint64_t taken           # what the client took, if it knows no CREDIT
     peer_t *holder           # the worker in whose `credits` it is; NULL: none
     link_t link
-    uint8_t attempt
+    uint32_t sequence        # the next partial that the client wants, as its last CREDIT said
+    uint8_t attempt          # as on the wire
 
 cdef struct item_t:
     stored_t *partial        # owned, of the free list; NULL: an answer, whose record is in the slot
@@ -312,6 +313,7 @@ cdef struct settings_t:
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
+    uint32_t features        # feature_t: what WELCOME says that this broker does
     uint32_t handshakes_max
     uint64_t undelivered_bytes_max
     uint64_t memory_max

@@ -15,6 +15,7 @@ engine          the thread: a turn, sleeping and waking, commands
 handle          what both handles share: threads, the context, log lines
 handlers        what a worker offers: names of services, and how each handler is called
 handoff         what a worker's engine and its handlers hand to each other
+keys            the keys of a client's requests
 link            which broker to talk to: handshake, silence, change of endpoint (decisions only)
 mailbox         bodies between Python and C; what the engine hands to Python
 map             `Client.map`

@@ -30,6 +30,7 @@ from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
 from .engine cimport engine_command_t, engine_denied, engine_t, rules_t
+from .keys cimport keys_next
 from .link cimport FAR, broker_limits_t, link_greets, link_jitter, link_next_beat, link_resting
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
@@ -148,6 +149,7 @@ cdef int add(client_state_t *a, const submit_t *submit, mail_t *mail) noexcept n
     request.stream = submit.stream
     q.streams += submit.stream != NULL
     request.priority = submit.priority
+    keys_next(&a.keys, request.key)
     if is_own(submit.service):
         request_move(q, r, OWN)
     request.since = submit.since
@@ -230,7 +232,7 @@ cdef int64_t write(
         elif left_ms > UINT32_MAX:
             left_ms = UINT32_MAX
     outbox_request(
-        out, request.id, flags, <uint32_t> left_ms, request.priority,
+        out, request.id, flags, <uint32_t> left_ms, request.priority, 0, request.key,
         request.service.name, request.service.size, &request.body)
     return <int64_t> request.body.bytes + RECORD_BYTES
 
@@ -297,7 +299,7 @@ cdef void client_collect(engine_t *e, int64_t now) noexcept nogil:
         return
     if link_greets(&e.link, now):
         a.eager_bytes = a.eager_bytes_max
-        outbox_hello(out, &a.label)
+        outbox_hello(out, 0, &a.label)
     id = cancels_next(&a.cancels)
     while id:
         outbox_simple(out, KIND_CANCEL, id)

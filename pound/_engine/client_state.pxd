@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from .cancels cimport cancels_t
 from .engine cimport engine_command_t
+from .keys cimport unused_keys_t
 from .mailbox cimport body_t, mail_t, mailbox_t
 from .pace cimport PACE_ROWS
 from .requests cimport requests_t, shared_name_t, stream_state_t
@@ -34,6 +35,7 @@ cdef struct long_wait_t:
 cdef struct client_state_t:
     requests_t requests
     cancels_t cancels
+    unused_keys_t keys         # of requests that are still to come
     body_t label               # owned
     uint8_t waits              # for a busy broker, until the request's deadline
     uint8_t more               # the last turn was full

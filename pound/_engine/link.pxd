@@ -108,7 +108,7 @@ cdef struct link_door_t:       # how endpoints let us in
 cdef struct link_state_t:
     endpoints_t endpoints      # the list, and which of it is in use
     uint8_t session[16]        # a secret between the broker and us: never logged
-    uint8_t epoch[16]
+    uint8_t epoch[16]          # of the last broker; 0 until there was one
     uint8_t has_epoch
     uint8_t is_open            # there is a socket
     uint8_t is_inproc          # there is no connection that could be lost

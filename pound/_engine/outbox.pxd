@@ -63,7 +63,8 @@ cdef inline bint outbox_flushed(const outbox_t *o) noexcept nogil:
 
 cdef void outbox_request(
     outbox_t *o, uint64_t id, uint8_t flags, uint32_t timeout_ms, uint8_t priority,
-    const uint8_t *service, uint16_t service_size, const body_t *body,
+    uint8_t attempt, const uint8_t *key, const uint8_t *service, uint16_t service_size,
+    const body_t *body,
 ) noexcept nogil
 cdef void outbox_reply(outbox_t *o, uint64_t token, const body_t *body) noexcept nogil
 cdef void outbox_partial(
@@ -75,11 +76,13 @@ cdef void outbox_error(
 cdef void outbox_simple(outbox_t *o, uint8_t kind, uint64_t id) noexcept nogil   # CANCEL, HEARTBEAT
 cdef void outbox_bye(outbox_t *o, uint16_t reason) noexcept nogil
 cdef void outbox_credit(
-    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil
-cdef void outbox_hello(outbox_t *o, const body_t *label) noexcept nogil
-# outbox_ready: `names` are label and services as inline parts in one body_t.
+    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence) noexcept nogil
+cdef void outbox_hello(outbox_t *o, uint32_t features, const body_t *label) noexcept nogil
+# outbox_ready: the tokens are those of `epoch`, and `names` are label and services as inline parts
+# in one body_t.
 cdef void outbox_ready(
-    outbox_t *o, uint32_t capacity, const uint64_t *tokens, uint32_t count, const body_t *names
+    outbox_t *o, uint32_t capacity, uint32_t features, const uint8_t *epoch,
+    const uint64_t *tokens, uint32_t count, const body_t *names,
 ) noexcept nogil
 
 # --- limits

@@ -10,9 +10,9 @@ from libc.string cimport memcpy, memset, strlen
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport (
-    FLAG_ATTACHED, KIND_HELLO, KIND_READY, PACKET_RECORDS_MAX, RECORD_SIZE, named_head_size,
-    packet_begin, packet_end, part_put, put_bye, put_credit, put_error, put_partial, put_reply,
-    put_request, put_simple, record_begin, store_u32, store_u64)
+    FLAG_ATTACHED, HELLO_SIZE, PACKET_RECORDS_MAX, READY_SIZE, RECORD_SIZE, named_head_size,
+    packet_begin, packet_end, part_put, put_bye, put_credit, put_error, put_hello, put_partial,
+    put_ready, put_reply, put_request, put_simple)
 from pound._zmq.libzmq cimport ETERM, ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
 from .link cimport broker_limits_t, limits_allow, link_state_t
 from .mailbox cimport LOG_ENGINE_FAILED, body_put, body_t, mail_log, mailbox_t
@@ -282,14 +282,15 @@ cdef void put_whole(outbox_t *o, int failed) noexcept nogil:
 
 cdef void outbox_request(
     outbox_t *o, uint64_t id, uint8_t flags, uint32_t timeout_ms, uint8_t priority,
-    const uint8_t *service, uint16_t service_size, const body_t *body,
+    uint8_t attempt, const uint8_t *key, const uint8_t *service, uint16_t service_size,
+    const body_t *body,
 ) noexcept nogil:
     cdef int own = begin(o, named_head_size(0, service_size), body)
     if own < 0:
         return
     put_body(o, put_request(
-        &o.packet, id, <uint8_t>(own | flags), body.parts, timeout_ms, priority, service,
-        service_size, inline_size(o, body)), body)
+        &o.packet, id, <uint8_t>(own | flags), body.parts, timeout_ms, priority, attempt, key,
+        service, service_size, inline_size(o, body)), body)
 
 
 cdef void outbox_reply(outbox_t *o, uint64_t token, const body_t *body) noexcept nogil:
@@ -334,31 +335,21 @@ cdef void outbox_bye(outbox_t *o, uint16_t reason) noexcept nogil:
 
 
 cdef void outbox_credit(
-    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit
+    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence
 ) noexcept nogil:
     if room(o, RECORD_SIZE + 16, 0) == 0:
-        put_whole(o, put_credit(&o.packet, id, attempt, credit))
+        put_whole(o, put_credit(&o.packet, id, attempt, credit, sequence))
 
 
-cdef void outbox_hello(outbox_t *o, const body_t *label) noexcept nogil:
-    if room(o, RECORD_SIZE + <size_t>label.size, 0) == 0:
-        put_body(o, record_begin(
-            &o.packet, KIND_HELLO, 0, label.parts, 0, 0, label.size), label)
+cdef void outbox_hello(outbox_t *o, uint32_t features, const body_t *label) noexcept nogil:
+    if room(o, RECORD_SIZE + HELLO_SIZE + <size_t>label.size, 0) == 0:
+        put_body(o, put_hello(&o.packet, label.parts, features, label.size), label)
 
 
 cdef void outbox_ready(
-    outbox_t *o, uint32_t capacity, const uint64_t *tokens, uint32_t count, const body_t *names
+    outbox_t *o, uint32_t capacity, uint32_t features, const uint8_t *epoch,
+    const uint64_t *tokens, uint32_t count, const body_t *names,
 ) noexcept nogil:
-    cdef size_t head_size = 8 + 8 * <size_t>count
-    cdef uint8_t *head
-    cdef uint32_t i
-    if room(o, RECORD_SIZE + head_size + names.size, 0):
-        return
-    head = record_begin(&o.packet, KIND_READY, 0, names.parts, 0, head_size, names.size)
-    if head != NULL:
-        store_u32(head, capacity)
-        store_u32(head + 4, count)
-        for i in range(count):
-            store_u64(head + 8 + 8 * <size_t>i, tokens[i])
-        head += head_size
-    put_body(o, head, names)
+    if room(o, RECORD_SIZE + READY_SIZE + 8 * <size_t>count + names.size, 0) == 0:
+        put_body(o, put_ready(
+            &o.packet, names.parts, capacity, features, epoch, tokens, count, names.size), names)

@@ -29,6 +29,7 @@ from pound._base.index cimport (
 from pound._base.links cimport (
     link_t, links_of, links_t, queue_append, queue_init, queue_remove, queue_t)
 from pound._base.pool cimport NONE, pool_free, pool_give, pool_init, pool_t, pool_take
+from pound._wire.packets cimport KEY_SIZE
 from .link cimport FAR
 from .mailbox cimport body_clear, body_t, mail_t, mailbox_t
 from .pace cimport PACE_ROWS, pace_find, pace_more, pace_refused, pace_t, pace_takes
@@ -88,6 +89,7 @@ cdef struct client_request_t:
     uint64_t skipped           # cost of this attempt's partials, without a stream
     uint64_t number            # the caller's name of it
     uint64_t id                # on the wire; 0: not sent, or not since the broker was busy
+    uint8_t key[KEY_SIZE]      # on the wire, the same under each id: a secret, never logged
     int64_t since              # ns, monotonic, this and the three below
     int64_t timeout            # ns; FAR: none
     int64_t deadline

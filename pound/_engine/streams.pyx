@@ -54,7 +54,8 @@ cdef void credit(outbox_t *out, requests_t *q, client_request_t *request) noexce
         store_ordered(&stream.due_at, read + more // 4)
     if request.credit < used + more:
         request.credit = used + more
-        outbox_credit(out, request.id, attempt, request.credit)
+        outbox_credit(
+            out, request.id, attempt, request.credit, 0 if stream == NULL else stream.expected)
 
 
 cdef void streams_collect(requests_t *q, outbox_t *out) noexcept nogil:

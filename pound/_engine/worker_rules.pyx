@@ -193,7 +193,8 @@ cdef void write_ready(outbox_t *out, worker_state_t *w) noexcept nogil:
     if not out.link.welcomed:
         listed = list_answers(w, &w.sent, tokens, listed, room)
     outbox_ready(
-        out, w.capacity - min(w.stale.count, w.capacity - 1), tokens, listed, &w.names
+        out, w.capacity - min(w.stale.count, w.capacity - 1), 0, out.link.epoch, tokens, listed,
+        &w.names,
     )
     free(tokens)
 

@@ -26,8 +26,14 @@ cdef enum:
     HEADER_SIZE = 32         # bytes before the first record
     RECORD_SIZE = 16         # bytes of a record before its head
     SESSION_SIZE = 16        # bytes
-    PUBLIC_ID_SIZE = 16      # bytes
-    DURABLE_SIZE = 20        # bytes that DURABLE adds to a head: public id, delay_ms
+    KEY_SIZE = 16            # bytes
+    NAMED_SIZE = 24          # bytes of the head of a REQUEST or TASK before the service's name
+    DURABLE_SIZE = 4         # bytes that DURABLE adds to a head: delay_ms
+    HELLO_SIZE = 4           # bytes of the head of a HELLO
+    WELCOME_SIZE = 28        # bytes of the head of a WELCOME
+    READY_SIZE = 28          # bytes of the head of a READY before its tokens
+    HOLDS_SIZE = 8           # bytes of the head of a HOLDS before its entries
+    HOLDS_ENTRY_SIZE = 32    # bytes
     PACKET_RECORDS_MAX = 65535  # the header's count is a u16
     PART_ATTACHED_FROM = 4096  # bytes; below, a copy is cheaper than a frame of its own
     SERVICE_BYTES_MAX = 255  # a longer name is a wrong value, not broken framing
@@ -47,13 +53,13 @@ cdef enum kind_t:
     KIND_BYE
     KIND_HELLO
     KIND_WELCOME
-    KIND_RESERVED                # 13 is reserved: unknown to this version
+    KIND_HOLDS
     KIND_CREDIT
     KIND_END                 # one above the last kind
 
 cdef enum flag_t:
     FLAG_ATTACHED = 1        # the body is in attached frames
-    FLAG_DURABLE = 2         # the head carries a public id
+    FLAG_DURABLE = 2         # to be stored; the head ends with a delay
     FLAG_RETRY = 4           # sent before, as far as the sender knows
     FLAG_META = 8            # part 0 is metadata for the two ends
 
@@ -61,6 +67,14 @@ cdef enum bye_t:
     BYE_UNKNOWN = 0          # "you are unknown to me": HELLO or READY again
     BYE_GOING = 1            # going away: another endpoint, or again after retry_after_ms
     BYE_AGREED = 2           # the answer to a worker's BYE
+
+cdef enum feature_t:         # bits of HELLO, READY and WELCOME; unknown ones mean nothing
+    FEATURE_ADOPTION = 1     # of a worker: its tasks outlive an epoch; of a broker: it adopts them
+    FEATURE_DURABLE = 2      # of a broker: it has a store
+
+cdef enum holds_t:           # the state of a task in HOLDS
+    HOLDS_RUNNING = 0
+    HOLDS_ANSWERED = 1
 
 cdef enum:
     FETCH_AHEAD = 4 * LINE   # of what another thread has just written
@@ -103,17 +117,20 @@ cdef struct record_t:        # pointers go into the packet's frame
     # the head, by kind; 0 or NULL where the kind has no such field
     uint32_t timeout_ms      # REQUEST: timeout, 0 = none; TASK: what remains
     uint8_t priority         # REQUEST, TASK: 0..9
-    uint8_t attempt          # TASK, PARTIAL, CREDIT: from 1
+    uint8_t attempt          # TASK, PARTIAL, CREDIT: from 1; REQUEST: the last one seen elsewhere
     uint16_t service_size    # bytes
+    const uint8_t *key       # REQUEST, TASK: KEY_SIZE bytes; all 0: none
     const uint8_t *service   # REQUEST, TASK
-    const uint8_t *public_id  # PUBLIC_ID_SIZE bytes, with DURABLE
     uint32_t delay_ms        # with DURABLE
-    uint32_t sequence        # PARTIAL: from 0 in each attempt
+    uint32_t sequence        # PARTIAL: from 0 in each attempt; CREDIT: of the next one wanted
     uint16_t code            # ERROR: code_t; BYE: bye_t
     uint32_t retry_after_ms  # ERROR, BYE
     uint32_t capacity        # READY
     uint32_t tokens          # READY: how many tokens the worker holds
     const uint8_t *token_list  # READY: tokens x u64; read one with load_u64
+    uint32_t features        # HELLO, READY, WELCOME: feature_t
+    const uint8_t *epoch     # READY: SESSION_SIZE bytes, whose tokens these are; all 0: none
+    uint32_t holds           # HOLDS: how many entries; holds_entry reads one
     uint32_t heartbeat_ms    # WELCOME, this and the five below
     uint32_t liveness
     uint32_t body_bytes_max
@@ -126,6 +143,13 @@ cdef struct record_t:        # pointers go into the packet's frame
 cdef struct part_t:
     const uint8_t *data      # inside the packet's frame
     uint32_t size            # bytes
+
+
+cdef struct holds_entry_t:   # a task that a worker kept from an earlier epoch
+    uint64_t token           # of that epoch
+    const uint8_t *key       # KEY_SIZE bytes, of its request
+    uint8_t attempt
+    uint8_t state            # holds_t
 
 
 # --- integers -------------------------------------------------------------------------------
@@ -169,7 +193,7 @@ cdef inline uint64_t partial_cost(uint64_t bytes, uint32_t parts) noexcept nogil
 
 # kind_known says whether this version has the kind; a record of another is skipped by its size.
 cdef inline bint kind_known(uint8_t kind) noexcept nogil:
-    return 0 < kind < KIND_END and kind != KIND_RESERVED
+    return 0 < kind < KIND_END
 
 
 # kind_flags returns the flags that may be set in a record of this kind.
@@ -198,21 +222,44 @@ cdef inline bint kind_has_id(uint8_t kind) noexcept nogil:
 
 # named_head_size returns the size of the head of a REQUEST or TASK, given its service's.
 cdef inline uint32_t named_head_size(uint8_t flags, uint32_t service_size) noexcept nogil:
-    return 8 + service_size + (DURABLE_SIZE if flags & FLAG_DURABLE else 0)
+    return NAMED_SIZE + service_size + (DURABLE_SIZE if flags & FLAG_DURABLE else 0)
 
 
 # named_check checks the head of a REQUEST or TASK that has `room` bytes: WIRE_*, *head its size.
 cdef inline int named_check(
     const uint8_t *record_bytes, uint32_t room, uint64_t *head
 ) noexcept nogil:
-    if room < 8:
+    if room < NAMED_SIZE:
         return WIRE_HEAD
     head[0] = named_head_size(record_bytes[5], load_u16(record_bytes + 22))
-    if head[0] > room:
-        return WIRE_HEAD
-    if record_bytes[4] == KIND_REQUEST and record_bytes[21] != 0:
-        return WIRE_RESERVED
-    return WIRE_OK
+    return WIRE_HEAD if head[0] > room else WIRE_OK
+
+
+# holds_reserved gives what is in the reserved bytes of a HOLDS that has room for its entries.
+cdef inline uint8_t holds_reserved(const uint8_t *record_bytes) noexcept nogil:
+    cdef const uint8_t *at = record_bytes + RECORD_SIZE + HOLDS_SIZE
+    cdef uint32_t n = load_u32(record_bytes + 16)
+    cdef uint8_t bits = load_u32(record_bytes + 20) != 0
+    while n:
+        bits |= load_u32(at + 26) != 0 or load_u16(at + 30) != 0
+        at += HOLDS_ENTRY_SIZE
+        n -= 1
+    return bits
+
+
+# fixed_size gives the bytes of the head of any other known kind, up to what it lists.
+cdef inline uint32_t fixed_size(uint8_t kind) noexcept nogil:
+    if kind == KIND_PARTIAL or kind == KIND_ERROR or kind == KIND_BYE:
+        return 8
+    elif kind == KIND_CREDIT:
+        return 16
+    elif kind == KIND_READY:
+        return READY_SIZE
+    elif kind == KIND_HOLDS:
+        return HOLDS_SIZE
+    elif kind == KIND_WELCOME:
+        return WELCOME_SIZE
+    return HELLO_SIZE if kind == KIND_HELLO else 0
 
 
 # fixed_check checks the head of any other known kind that has `room` bytes: WIRE_*, *head its size.
@@ -221,26 +268,23 @@ cdef inline int fixed_check(
 ) noexcept nogil:
     cdef uint8_t kind = record_bytes[4]
     cdef uint8_t reserved = 0
-    if kind == KIND_PARTIAL or kind == KIND_ERROR or kind == KIND_BYE or kind == KIND_READY:
-        head[0] = 8
-    elif kind == KIND_WELCOME:
-        head[0] = 24
-    elif kind == KIND_CREDIT:
-        head[0] = 16
-    else:
-        head[0] = 0
+    head[0] = fixed_size(kind)
     if head[0] > room:
         return WIRE_HEAD
     if kind == KIND_READY:
         head[0] += 8 * <uint64_t>load_u32(record_bytes + 20)
+    elif kind == KIND_HOLDS:
+        head[0] += HOLDS_ENTRY_SIZE * <uint64_t>load_u32(record_bytes + 16)
     elif kind == KIND_PARTIAL:
         reserved = record_bytes[21] | record_bytes[22] | record_bytes[23]
     elif kind == KIND_ERROR or kind == KIND_BYE:
         reserved = record_bytes[18] | record_bytes[19]
     elif kind == KIND_CREDIT:
-        reserved = load_u32(record_bytes + 25) != 0 or load_u32(record_bytes + 28) != 0
+        reserved = record_bytes[25] | record_bytes[26] | record_bytes[27]
     if head[0] > room:
         return WIRE_HEAD
+    if kind == KIND_HOLDS:
+        reserved = holds_reserved(record_bytes)
     return WIRE_RESERVED if reserved else WIRE_OK
 
 
@@ -352,18 +396,17 @@ cdef inline int packet_open(
 
 # named_read fills in the head of a REQUEST or TASK and returns where its body begins.
 cdef inline const uint8_t *named_read(const uint8_t *record_bytes, record_t *r) noexcept nogil:
-    cdef const uint8_t *at = record_bytes + 24
+    cdef const uint8_t *at = record_bytes + RECORD_SIZE + NAMED_SIZE
     r.timeout_ms = load_u32(record_bytes + 16)
     r.priority = record_bytes[20]
     r.attempt = record_bytes[21]
     r.service_size = load_u16(record_bytes + 22)
+    r.key = record_bytes + 24
     r.service = at
     at += r.service_size
-    r.public_id = NULL
     r.delay_ms = 0
     if r.flags & FLAG_DURABLE:
-        r.public_id = at
-        r.delay_ms = load_u32(at + PUBLIC_ID_SIZE)
+        r.delay_ms = load_u32(at)
         at += DURABLE_SIZE
     return at
 
@@ -383,8 +426,16 @@ cdef inline const uint8_t *fixed_read(const uint8_t *record_bytes, record_t *r) 
     elif r.kind == KIND_READY:
         r.capacity = load_u32(record_bytes + 16)
         r.tokens = load_u32(record_bytes + 20)
-        r.token_list = record_bytes + 24
-        return record_bytes + 24 + 8 * <size_t>r.tokens
+        r.features = load_u32(record_bytes + 24)
+        r.epoch = record_bytes + 28
+        r.token_list = record_bytes + RECORD_SIZE + READY_SIZE
+        return r.token_list + 8 * <size_t>r.tokens
+    elif r.kind == KIND_HELLO:
+        r.features = load_u32(record_bytes + 16)
+        return record_bytes + RECORD_SIZE + HELLO_SIZE
+    elif r.kind == KIND_HOLDS:
+        r.holds = load_u32(record_bytes + 16)
+        return record_bytes + r.size
     elif r.kind == KIND_WELCOME:
         r.heartbeat_ms = load_u32(record_bytes + 16)
         r.liveness = load_u32(record_bytes + 20)
@@ -392,10 +443,12 @@ cdef inline const uint8_t *fixed_read(const uint8_t *record_bytes, record_t *r) 
         r.packet_bytes_max = load_u32(record_bytes + 28)
         r.frames_max = load_u32(record_bytes + 32)
         r.requests_max = load_u32(record_bytes + 36)
-        return record_bytes + 40
+        r.features = load_u32(record_bytes + 40)
+        return record_bytes + RECORD_SIZE + WELCOME_SIZE
     elif r.kind == KIND_CREDIT:
         r.credit = load_u64(record_bytes + 16)
         r.attempt = record_bytes[24]
+        r.sequence = load_u32(record_bytes + 28)
         return record_bytes + 32
     return record_bytes + RECORD_SIZE if kind_known(r.kind) else NULL
 
@@ -459,6 +512,16 @@ cdef inline int part_next(const uint8_t **at, const uint8_t *end, part_t *part) 
     return 1
 
 
+# holds_entry reads entry `i`, below r.holds, of a HOLDS.
+cdef inline void holds_entry(const record_t *r, uint32_t i, holds_entry_t *entry) noexcept nogil:
+    cdef const uint8_t *at = (
+        r.bytes + RECORD_SIZE + HOLDS_SIZE + HOLDS_ENTRY_SIZE * <size_t>i)
+    entry.token = load_u64(at)
+    entry.key = at + 8
+    entry.attempt = at[24]
+    entry.state = at[25]
+
+
 # --- writing --------------------------------------------------------------------------------
 
 # part_put writes one inline part and returns where the next one goes.
@@ -490,10 +553,12 @@ cdef uint8_t *record_begin(
 
 # The writers below append one record. Those that return a pointer give the place of the body,
 # body_size bytes to be filled by the caller (part_put), or NULL; the others 0, or -1: no memory.
-# With FLAG_DURABLE the 20 bytes before the body are zeros: the place of public id and delay.
+# With FLAG_DURABLE the 4 bytes before the body are zeros: the place of the delay. A key of NULL is
+# none.
 cdef uint8_t *put_request(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, uint32_t timeout_ms,
-    uint8_t priority, const uint8_t *service, uint16_t service_size, size_t body_size,
+    uint8_t priority, uint8_t attempt, const uint8_t *key, const uint8_t *service,
+    uint16_t service_size, size_t body_size,
 ) noexcept nogil
 cdef uint8_t *put_reply(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, size_t body_size
@@ -511,10 +576,20 @@ cdef int put_error(
     buffer_t *b, uint64_t id, uint16_t code, uint32_t retry_after_ms, const void *text, uint32_t n
 ) noexcept nogil
 cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
-cdef int put_credit(buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil
+cdef int put_credit(
+    buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence) noexcept nogil
+cdef uint8_t *put_hello(
+    buffer_t *b, uint16_t parts, uint32_t features, size_t body_size) noexcept nogil
+# put_ready: `epoch` is SESSION_SIZE bytes.
+cdef uint8_t *put_ready(
+    buffer_t *b, uint16_t parts, uint32_t capacity, uint32_t features, const uint8_t *epoch,
+    const uint64_t *tokens, uint32_t count, size_t body_size,
+) noexcept nogil
+# put_holds: the keys of the entries are copied.
+cdef int put_holds(buffer_t *b, const holds_entry_t *entries, uint32_t count) noexcept nogil
 cdef int put_welcome(
     buffer_t *b, uint32_t heartbeat_ms, uint32_t liveness, uint32_t body_bytes_max,
-    uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max,
+    uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max, uint32_t features,
 ) noexcept nogil
 
 
@@ -529,17 +604,24 @@ cdef inline uint8_t *put_record(
     return at
 
 
-# record_to_task turns a sound REQUEST, in place, into the TASK of one attempt.
+# attempt_after gives the number of an attempt: the last one known elsewhere, and the count here. It
+# ends at 255.
+cdef inline uint8_t attempt_after(uint8_t elsewhere, uint8_t here) noexcept nogil:
+    return <uint8_t>min(<uint32_t>elsewhere + here, 255)
+
+
+# record_to_task turns a sound REQUEST, in place, into the TASK of one attempt, given how many there
+# were here, this one included.
 cdef inline void record_to_task(
-    uint8_t *record_bytes, uint64_t token, uint32_t remaining_ms, uint8_t attempt
+    uint8_t *record_bytes, uint64_t token, uint32_t remaining_ms, uint8_t attempts
 ) noexcept nogil:
     record_bytes[4] = KIND_TASK
     record_bytes[5] &= <uint8_t>~FLAG_RETRY
     store_u64(record_bytes + 8, token)
     store_u32(record_bytes + 16, remaining_ms)
-    record_bytes[21] = attempt
+    record_bytes[21] = attempt_after(record_bytes[21], attempts)
     if record_bytes[5] & FLAG_DURABLE:
-        memset(record_bytes + 24 + load_u16(record_bytes + 22) + PUBLIC_ID_SIZE, 0, 4)
+        memset(record_bytes + RECORD_SIZE + NAMED_SIZE + load_u16(record_bytes + 22), 0, 4)
 
 
 # record_to_reply gives a worker's REPLY, PARTIAL or ERROR, in place, its client's request id.

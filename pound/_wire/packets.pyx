@@ -58,7 +58,8 @@ cdef uint8_t *record_begin(
 
 cdef uint8_t *put_request(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, uint32_t timeout_ms,
-    uint8_t priority, const uint8_t *service, uint16_t service_size, size_t body_size,
+    uint8_t priority, uint8_t attempt, const uint8_t *key, const uint8_t *service,
+    uint16_t service_size, size_t body_size,
 ) noexcept nogil:
     cdef size_t head_size = named_head_size(flags, service_size)
     cdef uint8_t *head = record_begin(b, KIND_REQUEST, flags, parts, id, head_size, body_size)
@@ -66,9 +67,12 @@ cdef uint8_t *put_request(
         return NULL
     store_u32(head, timeout_ms)
     head[4] = priority
+    head[5] = attempt
     store_u16(head + 6, service_size)
+    if key != NULL:
+        memcpy(head + 8, key, KEY_SIZE)
     if service_size:
-        memcpy(head + 8, service, service_size)
+        memcpy(head + NAMED_SIZE, service, service_size)
     return head + head_size
 
 
@@ -122,20 +126,68 @@ cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept
     return -1 if put_coded(b, KIND_BYE, 0, 0, 0, reason, retry_after_ms, 0) == NULL else 0
 
 
-cdef int put_credit(buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit) noexcept nogil:
+cdef int put_credit(
+    buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence
+) noexcept nogil:
     cdef uint8_t *head = record_begin(b, KIND_CREDIT, 0, 0, id, 16, 0)
     if head == NULL:
         return -1
     store_u64(head, credit)
     head[8] = attempt
+    store_u32(head + 12, sequence)
+    return 0
+
+
+cdef uint8_t *put_hello(
+    buffer_t *b, uint16_t parts, uint32_t features, size_t body_size
+) noexcept nogil:
+    cdef uint8_t *head = record_begin(b, KIND_HELLO, 0, parts, 0, HELLO_SIZE, body_size)
+    if head == NULL:
+        return NULL
+    store_u32(head, features)
+    return head + HELLO_SIZE
+
+
+cdef uint8_t *put_ready(
+    buffer_t *b, uint16_t parts, uint32_t capacity, uint32_t features, const uint8_t *epoch,
+    const uint64_t *tokens, uint32_t count, size_t body_size,
+) noexcept nogil:
+    cdef size_t head_size = READY_SIZE + 8 * <size_t>count
+    cdef uint8_t *head = record_begin(b, KIND_READY, 0, parts, 0, head_size, body_size)
+    cdef uint32_t i
+    if head == NULL:
+        return NULL
+    store_u32(head, capacity)
+    store_u32(head + 4, count)
+    store_u32(head + 8, features)
+    memcpy(head + 12, epoch, SESSION_SIZE)
+    for i in range(count):
+        store_u64(head + READY_SIZE + 8 * <size_t>i, tokens[i])
+    return head + head_size
+
+
+cdef int put_holds(buffer_t *b, const holds_entry_t *entries, uint32_t count) noexcept nogil:
+    cdef size_t head_size = HOLDS_SIZE + HOLDS_ENTRY_SIZE * <size_t>count
+    cdef uint8_t *at = record_begin(b, KIND_HOLDS, 0, 0, 0, head_size, 0)
+    cdef uint32_t i
+    if at == NULL:
+        return -1
+    store_u32(at, count)
+    at += HOLDS_SIZE
+    for i in range(count):
+        store_u64(at, entries[i].token)
+        memcpy(at + 8, entries[i].key, KEY_SIZE)
+        at[24] = entries[i].attempt
+        at[25] = entries[i].state
+        at += HOLDS_ENTRY_SIZE
     return 0
 
 
 cdef int put_welcome(
     buffer_t *b, uint32_t heartbeat_ms, uint32_t liveness, uint32_t body_bytes_max,
-    uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max,
+    uint32_t packet_bytes_max, uint32_t frames_max, uint32_t requests_max, uint32_t features,
 ) noexcept nogil:
-    cdef uint8_t *head = record_begin(b, KIND_WELCOME, 0, 0, 0, 24, 0)
+    cdef uint8_t *head = record_begin(b, KIND_WELCOME, 0, 0, 0, WELCOME_SIZE, 0)
     if head == NULL:
         return -1
     store_u32(head, heartbeat_ms)
@@ -144,4 +196,5 @@ cdef int put_welcome(
     store_u32(head + 12, packet_bytes_max)
     store_u32(head + 16, frames_max)
     store_u32(head + 20, requests_max)
+    store_u32(head + 24, features)
     return 0

@@ -143,7 +143,7 @@ class Asker(PndClient):
                 self.wrong.append((id, answer))
         if time.monotonic() - self._heard > AGAIN_S:
             self._heard = time.monotonic()
-            self.put(wire.Record(wire.HEARTBEAT if self.epoch else wire.HELLO))
+            self.put(wire.Record(wire.HEARTBEAT)) if self.epoch else self.hello()
 
     def _act(self, epoch: bytes, record: wire.Record) -> None:
         if record.kind == wire.PARTIAL:

@@ -20,6 +20,7 @@ as_reply, as_task, decode, encode = wire.as_reply, wire.as_task, wire.decode, wi
 
 _guards = Guards()
 TAIL = 16  # bytes of a record before its head
+NAMELESS = (Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME, Kind.HOLDS)
 
 
 def check_packet(frames: Sequence[bytes]) -> Packet | None:
@@ -61,7 +62,7 @@ def _is_sayable(record: Record) -> bool:
 
 def _compare(was: Record, now: Record) -> None:
     now.flags = was.flags = was.flags & ~ATTACHED
-    if was.kind in (Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME):
+    if was.kind in NAMELESS:
         was.id = 0
     if was.kind == Kind.TASK:
         was.delay_ms = 0

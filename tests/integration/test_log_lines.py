@@ -160,9 +160,8 @@ def test_peer_that_talks_nonsense(broker: Served, own: Own) -> None:
 @drives("log lines held back")
 def test_more_workers_than_lines(broker: Served, own: Own) -> None:
     peer = own(Peer(broker.backend))
-    head = wire.READY_HEAD.pack(1, 0)
     for number in range(1500):  # more than a burst of one kind
-        greeting = wire.Record(wire.READY, 0, head, [b"host:%d" % number, b"work"])
+        greeting = wire.ready(1, [b"work"], label=b"host:%d" % number)
         peer.send(wire.packet(os.urandom(16), [greeting]))
     with pound.Client(broker.frontend) as looks:
         wait_until(lambda: read(looks, "records_in") >= 1500)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -42,7 +41,7 @@ def record(
     return wire.RECORD.pack(real, kind, flags, parts, 7) + rest
 
 
-HEAD = wire.REQUEST_HEAD.pack(0, 0, 0, 0)
+HEAD = wire.named()
 PART = wire.U32.pack(1) + b"q"
 
 PACKETS: dict[str, Body] = {
@@ -71,10 +70,8 @@ PACKETS: dict[str, Body] = {
     "ATTACHED and inline": [header() + record(1, HEAD + PART, flags=1, parts=1), b"x"],
     "a frame that nobody claims": [header() + record(wire.HEARTBEAT), b"x"],
     "request without head": [header() + record(wire.REQUEST)],
-    "request with half a head": [header() + record(wire.REQUEST, HEAD[:7])],
-    "request, name beyond the record": [
-        header() + record(wire.REQUEST, wire.REQUEST_HEAD.pack(0, 0, 0, 5) + b"work")
-    ],
+    "request with half a head": [header() + record(wire.REQUEST, HEAD[:23])],
+    "request, name beyond the record": [header() + record(wire.REQUEST, wire.named(b"works")[:-1])],
     "DURABLE without its head": [header() + record(wire.REQUEST, HEAD, flags=wire.DURABLE)],
     "part beyond the record": [
         header() + record(wire.REQUEST, HEAD + wire.U32.pack(2) + b"q", parts=1)
@@ -87,10 +84,18 @@ PACKETS: dict[str, Body] = {
     "half a part's size": [header() + record(wire.REQUEST, HEAD + b"\0\0", parts=1)],
     "READY without head": [header() + record(wire.READY)],
     "READY, tokens beyond the record": [
-        header() + record(wire.READY, struct.pack("<IIQ", 1, 2, 3), parts=0)
+        header() + record(wire.READY, wire.READY_HEAD.pack(1, 2, 0, wire.NO_EPOCH) + bytes(8))
     ],
     "READY, tokens beyond all": [
-        header() + record(wire.READY, struct.pack("<II", 1, (1 << 32) - 1), parts=0)
+        header() + record(wire.READY, wire.READY_HEAD.pack(1, (1 << 32) - 1, 0, wire.NO_EPOCH))
+    ],
+    "HELLO without head": [header() + record(wire.HELLO)],
+    "HOLDS without head": [header() + record(wire.HOLDS)],
+    "HOLDS, entries beyond the record": [
+        header() + record(wire.HOLDS, wire.HOLDS_HEAD.pack(2) + bytes(32))
+    ],
+    "HOLDS, entries beyond all": [
+        header() + record(wire.HOLDS, wire.HOLDS_HEAD.pack((1 << 32) - 1) + bytes(32))
     ],
     "ERROR without head": [header() + record(wire.ERROR)],
     "PARTIAL with half a head": [header() + record(wire.PARTIAL, b"\0" * 4)],
@@ -243,7 +248,7 @@ def test_body_above_the_limit(served: Rig, own: Own) -> None:
     assert client.request([b"fits"]) == digest([b"fits"])
 
 
-@pytest.mark.parametrize("kind", [0, 13, 99, 255])
+@pytest.mark.parametrize("kind", [0, 15, 99, 255])
 def test_unknown_kinds_are_skipped_and_counted(served: Rig, own: Own, kind: int) -> None:
     client = own(PndClient(served.frontend))
     client.welcome()
@@ -254,12 +259,21 @@ def test_unknown_kinds_are_skipped_and_counted(served: Rig, own: Own, kind: int)
     assert served.stat("bad_messages") == bad
 
 
+def test_holds_changes_nothing_and_is_counted(served: Rig, own: Own) -> None:
+    worker = own(PndWorker(served.backend, service=b"keeps", heartbeat=1.0))
+    served.ready(worker)
+    before, bad = served.stat("unknown_records"), served.stat("bad_records")
+    worker.put(wire.holds((1, bytes(range(16)), 1, wire.RUNNING), (2, bytes(16), 255, 7)))
+    served.wait_stat("unknown_records", before + 1)
+    assert served.stat("bad_records") == bad
+
+
 @pytest.mark.parametrize(
     "record",
     [
-        Record(wire.TASK, 1, wire.REQUEST_HEAD.pack(0, 0, 1, 0), [b"q"]),
+        Record(wire.TASK, 1, wire.named(attempt=1), [b"q"]),
         Record(wire.ACCEPTED, 1),
-        Record(wire.WELCOME, 0, wire.WELCOME_HEAD.pack(1, 1, 1, 1, 1, 1)),
+        Record(wire.WELCOME, 0, wire.WELCOME_HEAD.pack(1, 1, 1, 1, 1, 1, 0)),
     ],
     ids=["TASK", "ACCEPTED", "WELCOME"],
 )

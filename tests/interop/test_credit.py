@@ -72,6 +72,63 @@ def test_credit_reaches_the_worker_of_the_attempt(
     assert credited(worker, tasks[2]) == (2**64 - 1, 1)
 
 
+def test_what_the_client_has_of_the_stream_is_passed_on(
+    rig: Rig, worker: PndWorker, client: PndClient
+) -> None:
+    """With its credit or alone; neither number falls."""
+    id = client.ask([b"q"])
+    token = worker.token(worker.task())
+    client.put(credit(id, 0, sequence=3))
+    hear(worker, lambda: worker.wanted.get(token) == 3)
+    client.put(credit(id, 100, sequence=2))
+    hear(worker, lambda: worker.credits[token] == (100, 1))
+    assert worker.wanted[token] == 3
+    client.put(credit(id, 50, sequence=4))
+    hear(worker, lambda: worker.wanted[token] == 4)
+    assert worker.credits[token] == (100, 1)
+
+
+def test_attempts_go_on_from_those_at_other_brokers(
+    rig: Rig, own: Own, worker: PndWorker, client: PndClient
+) -> None:
+    id = client.ask([b"q"], attempt=4)
+    task = worker.task()
+    assert task.attempt == 5
+    client.put(credit(id, 7, attempt=1), credit(id, 1000, attempt=5))
+    hear(worker, lambda: credited(worker, task) == (1000, 5))
+    assert rig.stat("credits_late") == 1
+    second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(second)
+    worker.close()
+    again = second.task()
+    assert again.attempt == 6
+    second.partial(again, [b"part"])
+    second.answer(again, [b"end"])
+    assert client.take() == (id, [b"end"])
+    assert [part[:2] for part in client.partials] == [(6, 0)]
+
+
+def test_a_stream_of_a_worker_that_does_not_number_attempts_goes_on_from_there(
+    rig: Rig, own: Own, client: PndClient
+) -> None:
+    worker = own(Mdp2Worker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(worker)
+    id = client.ask([b"q"], attempt=4)
+    task = worker.task()
+    worker.partial(task, [b"part"])
+    worker.answer(task, [b"end"])
+    assert client.take() == (id, [b"end"])
+    assert [part[:2] for part in client.partials] == [(5, 0)]
+
+
+def test_attempts_end_at_255(rig: Rig, worker: PndWorker, client: PndClient) -> None:
+    id = client.ask([b"q"], attempt=255)
+    task = worker.task()
+    assert task.attempt == 255
+    client.put(credit(id, 1000, attempt=255))
+    hear(worker, lambda: credited(worker, task) == (1000, 255))
+
+
 def test_only_the_last_of_many_credits_is_passed_on(
     rig: Rig, worker: PndWorker, client: PndClient
 ) -> None:
@@ -263,6 +320,6 @@ def test_a_majordomo_worker_is_told_of_no_credit(rig: Rig, own: Own, client: Pnd
     assert worker.restarts == 0
 
 
-def test_a_record_of_the_reserved_kind_is_unknown(rig: Rig, client: PndClient) -> None:
-    client.put(Record(13, 1, b"anything"))
+def test_a_record_of_a_kind_above_the_last_is_unknown(rig: Rig, client: PndClient) -> None:
+    client.put(Record(15, 1, b"anything"))
     rig.wait_stat("unknown_records", 1)

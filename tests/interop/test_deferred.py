@@ -52,7 +52,7 @@ class CountingClient(PndClient):
         super().__init__(url)
 
     def come_back(self) -> None:
-        self.put(Record(wire.HELLO, parts=[b"tests:0"]), *self.open.values())
+        self.put(wire.hello(), *self.open.values())
 
     def retry(self) -> None:
         pass

@@ -151,7 +151,7 @@ def test_peer_that_was_not_told_yet_goes_by_the_default(
     rig = rig_of(packet_bytes_max=4096)
     client = own(Peer(rig.frontend))
     session = os.urandom(16)
-    client.send(wire.packet(session, [Record(wire.HELLO, parts=[b"tests:0"]), *many(MIB // 2)]))
+    client.send(wire.packet(session, [wire.hello(), *many(MIB // 2)]))
     rig.wait_stat("accepted", MIB // 2 // 1000)
     assert rig.stat("bad_messages") == 0
 

@@ -18,7 +18,7 @@ from tests.peers.pnd_wire import Record
 from tests.peers.pnd_worker import PndWorker
 
 HEARTBEAT = Record(wire.HEARTBEAT)
-HELLO = Record(wire.HELLO, parts=[b"x:1"])
+HELLO = wire.hello(b"x:1")
 
 
 class Raw(PndWorker):

@@ -66,7 +66,7 @@ def client(rig: Rig, own: Own) -> Any:
 
 
 @pytest.mark.parametrize(
-    "first", [Record(wire.HELLO, parts=[b"x:1"]), Record(wire.HEARTBEAT), wire.request(1, [b"q"])]
+    "first", [wire.hello(b"x:1"), Record(wire.HEARTBEAT), wire.request(1, [b"q"])]
 )
 def test_first_packet_of_a_route_is_welcomed(rig: Rig, own: Own, first: Record) -> None:
     raw = own(Peer(rig.frontend))
@@ -76,7 +76,7 @@ def test_first_packet_of_a_route_is_welcomed(rig: Rig, own: Own, first: Record) 
     assert records[0].id == 0
     assert any(epoch)
     limits = wire.WELCOME_HEAD.unpack(records[0].head)
-    assert limits == (200, 5, 1 << 26, 1 << 20, 1024, 65536)
+    assert limits == (200, 5, 1 << 26, 1 << 20, 1024, 65536, 0)
 
 
 def test_epoch_is_the_same_for_all_and_new_with_each_start(
@@ -119,7 +119,7 @@ def test_same_session_on_a_second_route_gets_the_answers(
     id = client.ask([b"q"])
     task = worker.task()
     second = own(Peer(rig.frontend))
-    second.send(wire.packet(client.session, [Record(wire.HELLO, parts=[b"x"])]))
+    second.send(wire.packet(client.session, [wire.hello(b"x")]))
     assert kinds(second.recv())[0] == wire.WELCOME
     client.put(Record(wire.HEARTBEAT))
     worker.answer(task, [b"a"])
@@ -200,14 +200,16 @@ def test_done_frees_kept_answers(rig: Rig, worker: PndWorker, client: PndClient)
 def test_task_carries_what_the_request_said(rig: Rig, own: Own, client: PndClient) -> None:
     worker = own(PndWorker(rig.backend, service=b"named", heartbeat=BEAT))
     rig.ready(worker)
-    client.ask([b"q"], b"named", timeout_ms=60_000, priority=7)
+    key = bytes(range(16))
+    client.ask([b"q"], b"named", timeout_ms=60_000, priority=7, key=key)
     task = worker.task()
     assert task.service == b"named"
     assert task.attempt == 1
     assert 50_000 < task.remaining_ms <= 60_000
     _, records = wire.unpack(task.frames)
     (record,) = [r for r in records if r.kind == wire.TASK]
-    assert wire.REQUEST_HEAD.unpack_from(record.head)[1] == 7
+    _, priority, _, _, said = wire.REQUEST_HEAD.unpack_from(record.head)
+    assert (priority, said) == (7, key)
     assert record.flags == 0
 
 

@@ -385,7 +385,7 @@ def test_raw_session_of_a_revoked_key_hears_it_once_for_its_other_records(
 ) -> None:
     peer = own(rig.keys.form(Peer, "alice")(rig.frontend))
     session = os.urandom(16)
-    peer.send(wire.packet(session, [Record(wire.HELLO, parts=[b"x"])]))
+    peer.send(wire.packet(session, [wire.hello(b"x")]))
     said(peer, wire.WELCOME)
     revoke(rig, "alice")
     said(peer, wire.BYE)

@@ -112,7 +112,7 @@ def test_request_without_the_role(
 
 def test_greeting_of_a_worker_that_is_no_client(rig: KeyedRig, own: Own) -> None:
     peer = own(rig.keys.form(Peer, "anvil")(rig.backend))
-    peer.send(wire.packet(os.urandom(16), [Record(wire.HELLO, parts=[b"x"])]))
+    peer.send(wire.packet(os.urandom(16), [wire.hello(b"x")]))
     assert [(id, code) for id, code, _ in errors_of(peer)] == [(0, UNAUTHENTICATED)]
     assert rig.stat("clients") == 0
 
@@ -274,7 +274,7 @@ def test_session_of_another_identity(rig: KeyedRig, open_as: Open, own: Own) -> 
     task = worker.task()
     thief = own(rig.keys.form(Peer, "bob")(rig.frontend))
     mine = os.urandom(16)
-    thief.send(wire.packet(mine, [Record(wire.HELLO, parts=[b"x"])]))
+    thief.send(wire.packet(mine, [wire.hello(b"x")]))
     thief.recv()
     thief.send(wire.packet(alice.session, [Record(wire.CANCEL, id), wire.request(9, [b"q"])]))
     denied = errors_of(thief)
@@ -539,7 +539,7 @@ def test_what_is_refused_is_logged_with_the_keys_name(
     peer = own(rig.keys.form(Peer, "narrow")(rig.frontend))
     session = os.urandom(16)
     for label in (b"\x1b[31m\n2026 INFO worker ready identity=ops", b"another", b"a third"):
-        peer.send(wire.packet(session, [Record(wire.HELLO, parts=[label])]))
+        peer.send(wire.packet(session, [wire.hello(label)]))
         peer.send(wire.packet(session, [wire.request(1, [b"q"], b"bad\r\nname\x00")]))
         errors_of(peer)
     # One, whatever it calls itself; those of the broker before may still come.
@@ -581,7 +581,7 @@ def test_ids_are_never_logged_raw(
     rig.wait_stat("bad_messages", 1)
     peer = own(rig.keys.form(Peer, "narrow")(rig.frontend, identity=HOSTILE + b"3"))
     session = HOSTILE[:16]
-    peer.send(wire.packet(session, [Record(wire.HELLO, parts=[HOSTILE])]))
+    peer.send(wire.packet(session, [wire.hello(HOSTILE)]))
     peer.send(wire.packet(session, [wire.request(1, [b"q"], HOSTILE)]))
     errors_of(peer)
     for event in ("worker gone", "requests refused;", "bad message", "denied"):

@@ -38,6 +38,7 @@ class PndClient(Peer):
         self.session = os.urandom(16)
         self.epoch = b""  # the broker's, from its last WELCOME
         self.limits: tuple[int, ...] = ()  # WELCOME's six numbers
+        self.features = 0  # WELCOME's
         self.highest = 0  # the last request number
         self.open: dict[int, Record] = {}
         self.answers: deque[tuple[int, Body | FailedError]] = deque()  # read, not yet taken
@@ -53,16 +54,26 @@ class PndClient(Peer):
         self.send(wire.packet(self.session, list(records), done))
 
     def hello(self) -> None:
-        self.put(Record(wire.HELLO, parts=[b"tests:0"]))
+        self.put(wire.hello())
 
     def ask(
-        self, body: Body, service: bytes | None = None, *, timeout_ms: int = 0, priority: int = 0
+        self,
+        body: Body,
+        service: bytes | None = None,
+        *,
+        timeout_ms: int = 0,
+        priority: int = 0,
+        attempt: int = 0,
+        key: bytes | None = None,
     ) -> int:
-        """Send a request; give its number."""
+        """Send a request, by default with a key of its own; give its number."""
         self.partials = []
         id = self.highest + 1
         name = self.service if service is None else service
-        record = wire.request(id, body, name, timeout_ms=timeout_ms, priority=priority)
+        key = os.urandom(16) if key is None else key
+        record = wire.request(
+            id, body, name, timeout_ms=timeout_ms, priority=priority, attempt=attempt, key=key
+        )
         self.highest, self.open[id] = id, record
         self.put(record)
         return id
@@ -97,7 +108,8 @@ class PndClient(Peer):
         elif kind == wire.ACCEPTED:
             self.accepted.append(record.id)
         elif kind == wire.WELCOME:
-            self.epoch, self.limits = epoch, wire.WELCOME_HEAD.unpack(record.head)
+            *limits, self.features = wire.WELCOME_HEAD.unpack(record.head)
+            self.epoch, self.limits = epoch, tuple(limits)
             self.retry()
         elif kind == wire.BYE:
             self.byes.append(wire.ERROR_HEAD.unpack(record.head)[0])

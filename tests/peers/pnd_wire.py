@@ -16,16 +16,21 @@ MAGIC = b"PND\x01"
 HEADER = struct.Struct("<4sHH16sQ")
 RECORD = struct.Struct("<IBBHQ")
 U32 = struct.Struct("<I")
-REQUEST_HEAD = struct.Struct("<IBBH")  # timeout_ms, priority, 0 or attempt, service's size
+REQUEST_HEAD = struct.Struct("<IBBH16s")  # timeout_ms, priority, attempt, service's size, key
 PARTIAL_HEAD = struct.Struct("<IB3x")  # sequence, attempt
 ERROR_HEAD = struct.Struct("<HHI")  # code or reason, 0, retry_after_ms; BYE alike
-READY_HEAD = struct.Struct("<II")  # capacity, number of tokens
-WELCOME_HEAD = struct.Struct("<6I")
-CREDIT_HEAD = struct.Struct("<QB7x")  # what an attempt's partials may cost in all, attempt
+READY_HEAD = struct.Struct("<III16s")  # capacity, number of tokens, features, epoch
+WELCOME_HEAD = struct.Struct("<7I")  # six limits and rates, features
+CREDIT_HEAD = struct.Struct("<QB3xI")  # what an attempt may cost in all, attempt, next sequence
+HOLDS_HEAD = struct.Struct("<I4x")  # number of entries
+HOLDS_ENTRY = struct.Struct("<Q16sBB6x")  # token, key, attempt, state
+NO_KEY = NO_EPOCH = bytes(16)
 
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = 1, 2, 3, 4, 5, 6
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = 7, 8, 9, 10, 11, 12
-CREDIT = 14
+HOLDS, CREDIT = 13, 14
+ADOPTION = 1  # a feature
+RUNNING, ANSWERED = 0, 1  # states of HOLDS
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 ATTACH_FROM = 4096  # bytes of one part from which this implementation attaches a body
 
@@ -49,6 +54,18 @@ class Record:
         return start + self.head + inline, attached
 
 
+def named(
+    service: bytes = b"",
+    *,
+    timeout_ms: int = 0,
+    priority: int = 0,
+    attempt: int = 0,
+    key: bytes = NO_KEY,
+) -> bytes:
+    """Give the head of a REQUEST or TASK."""
+    return REQUEST_HEAD.pack(timeout_ms, priority, attempt, len(service), key) + service
+
+
 def request(
     id: int,
     body: Body,
@@ -56,12 +73,18 @@ def request(
     *,
     timeout_ms: int = 0,
     priority: int = 0,
+    attempt: int = 0,
+    key: bytes = NO_KEY,
     flags: int = 0,
 ) -> Record:
     if any(len(part) >= ATTACH_FROM for part in body):
         flags |= ATTACHED
-    head = REQUEST_HEAD.pack(timeout_ms, priority, 0, len(service)) + service
+    head = named(service, timeout_ms=timeout_ms, priority=priority, attempt=attempt, key=key)
     return Record(REQUEST, id, head, body, flags)
+
+
+def hello(label: bytes = b"tests:0", features: int = 0) -> Record:
+    return Record(HELLO, 0, U32.pack(features), [label])
 
 
 def reply(id: int, body: Body) -> Record:
@@ -73,8 +96,8 @@ def partial(id: int, sequence: int, attempt: int, body: Body) -> Record:
     return Record(PARTIAL, id, PARTIAL_HEAD.pack(sequence, attempt), body)
 
 
-def credit(id: int, cost: int, attempt: int = 1) -> Record:
-    return Record(CREDIT, id, CREDIT_HEAD.pack(cost, attempt))
+def credit(id: int, cost: int, attempt: int = 1, sequence: int = 0) -> Record:
+    return Record(CREDIT, id, CREDIT_HEAD.pack(cost, attempt, sequence))
 
 
 def partial_cost(body: Body) -> int:
@@ -91,10 +114,19 @@ def ready(
     services: Iterable[bytes],
     tokens: Iterable[int] = (),
     label: bytes = b"tests:0",
+    *,
+    features: int = 0,
+    epoch: bytes = NO_EPOCH,
 ) -> Record:
     held = list(tokens)
-    head = READY_HEAD.pack(capacity, len(held)) + struct.pack(f"<{len(held)}Q", *held)
-    return Record(READY, 0, head, [label, *services])
+    head = READY_HEAD.pack(capacity, len(held), features, epoch or NO_EPOCH)
+    return Record(READY, 0, head + struct.pack(f"<{len(held)}Q", *held), [label, *services])
+
+
+def holds(*entries: tuple[int, bytes, int, int]) -> Record:
+    """Give a HOLDS of (token, key, attempt, state)."""
+    packed = b"".join(HOLDS_ENTRY.pack(*entry) for entry in entries)
+    return Record(HOLDS, 0, HOLDS_HEAD.pack(len(entries)) + packed)
 
 
 def bye(reason: int) -> Record:
@@ -137,13 +169,16 @@ def unpack(frames: list[bytes]) -> tuple[bytes, list[Record]]:
 
 def head_size(kind: int, flags: int, rest: bytes) -> int:
     if kind in (REQUEST, TASK):
-        *_, n = REQUEST_HEAD.unpack_from(rest)
-        return REQUEST_HEAD.size + int(n) + (20 if flags & DURABLE else 0)
+        *_, n, _ = REQUEST_HEAD.unpack_from(rest)
+        return REQUEST_HEAD.size + int(n) + (4 if flags & DURABLE else 0)
     if kind == READY:
-        _, n = READY_HEAD.unpack_from(rest)
+        _, n, *_ = READY_HEAD.unpack_from(rest)
         return READY_HEAD.size + 8 * int(n)
-    fixed = {PARTIAL: 8, ERROR: 8, BYE: 8, WELCOME: WELCOME_HEAD.size, CREDIT: CREDIT_HEAD.size}
-    return fixed.get(kind, 0)
+    if kind == HOLDS:
+        (n,) = HOLDS_HEAD.unpack_from(rest)
+        return HOLDS_HEAD.size + HOLDS_ENTRY.size * int(n)
+    fixed = {HELLO: 4, PARTIAL: 8, ERROR: 8, BYE: 8, CREDIT: CREDIT_HEAD.size}
+    return (fixed | {WELCOME: WELCOME_HEAD.size}).get(kind, 0)
 
 
 def unpack_parts(inline: bytes, parts: int) -> Body:

@@ -37,6 +37,7 @@ class PndWorker(Worker):
         self.held: dict[int, int] = {}  # token -> next sequence of its PARTIALs
         self.cancelled: list[int] = []
         self.credits: dict[int, tuple[int, int]] = {}  # token -> cost, attempt; the last CREDIT
+        self.wanted: dict[int, int] = {}  # token -> the next sequence, of the last CREDIT
         self.byes: list[int] = []
         self._inbox: deque[Task] = deque()
 
@@ -44,7 +45,7 @@ class PndWorker(Worker):
         self.send(wire.packet(self.session, list(records)))
 
     def ready(self) -> None:
-        self.put(wire.ready(self.capacity, [self.service], self.held, self.label))
+        self.put(wire.ready(self.capacity, [self.service], self.held, self.label, epoch=self.epoch))
 
     def beat(self) -> None:
         if self.epoch:
@@ -73,7 +74,8 @@ class PndWorker(Worker):
         elif kind == wire.CANCEL:
             self.cancelled.append(record.id)
         elif kind == wire.CREDIT:
-            self.credits[record.id] = wire.CREDIT_HEAD.unpack(record.head)
+            cost, attempt, self.wanted[record.id] = wire.CREDIT_HEAD.unpack(record.head)
+            self.credits[record.id] = cost, attempt
         elif kind == wire.BYE:
             reason = wire.ERROR_HEAD.unpack(record.head)[0]
             self.byes.append(reason)
@@ -90,7 +92,7 @@ class PndWorker(Worker):
         self.ready()
 
     def _task(self, record: Record, frames: list[bytes]) -> Task:
-        remaining_ms, priority, attempt, n = wire.REQUEST_HEAD.unpack_from(record.head)
+        remaining_ms, priority, attempt, n, _ = wire.REQUEST_HEAD.unpack_from(record.head)
         service = record.head[wire.REQUEST_HEAD.size :][:n]
         demand(attempt >= 1 and priority <= 9, "a TASK's head", record)
         demand(record.id not in self.held, "a token twice", record.id)

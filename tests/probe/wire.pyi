@@ -23,6 +23,7 @@ class Kind(enum.IntEnum):
     BYE = 10
     HELLO = 11
     WELCOME = 12
+    HOLDS = 13
     CREDIT = 14
 
 class Code(enum.IntEnum):
@@ -45,6 +46,10 @@ DURABLE: int
 RETRY: int
 META: int
 ATTACH_FROM: int
+ADOPTION: int
+STORE: int
+RUNNING: int
+ANSWERED: int
 
 @final
 class Record:
@@ -61,7 +66,10 @@ class Record:
     retry_after_ms: int
     capacity: int
     tokens: list[int]
-    public_id: bytes
+    holds: list[tuple[int, bytes, int, int]]
+    key: bytes
+    epoch: bytes
+    features: int
     delay_ms: int
     heartbeat_ms: int
     liveness: int
@@ -86,7 +94,10 @@ class Record:
         retry_after_ms: int = 0,
         capacity: int = 0,
         tokens: Sequence[int] | None = None,
-        public_id: bytes = b"",
+        holds: list[tuple[int, bytes, int, int]] | None = None,
+        key: bytes = ...,
+        epoch: bytes = ...,
+        features: int = 0,
         delay_ms: int = 0,
         heartbeat_ms: int = 0,
         liveness: int = 0,
@@ -116,5 +127,5 @@ def encode_many(
     packet_bytes_max: int,
     frames_max: int,
 ) -> list[list[_Buffer]]: ...
-def as_task(record: bytes, token: int, remaining_ms: int, attempt: int) -> bytes: ...
+def as_task(record: bytes, token: int, remaining_ms: int, attempts: int) -> bytes: ...
 def as_reply(record: bytes, id: int) -> bytes: ...

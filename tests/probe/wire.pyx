@@ -7,14 +7,11 @@ functions that the broker, the clients and the workers read and write with.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport (
-    PyBytes_AS_STRING,
-    PyBytes_CheckExact,
-    PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
-)
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
 from libc.stddef cimport size_t
 from libc.stdint cimport SIZE_MAX, UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from pound._base.buffer cimport buffer_free, buffer_t
 from pound._wire.codes cimport (
@@ -22,14 +19,16 @@ from pound._wire.codes cimport (
     CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
     CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 from pound._wire.packets cimport (
-    DURABLE_SIZE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY, HEADER_SIZE, KIND_ACCEPTED,
-    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_PARTIAL,
-    KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME, PACKET_RECORDS_MAX,
-    PART_ATTACHED_FROM, PUBLIC_ID_SIZE, RECORD_SIZE, SERVICE_BYTES_MAX, SESSION_SIZE, WIRE_FRAMES,
-    WIRE_OK, WIRE_SIZE, record_to_reply, record_to_task, kind_flags, kind_has_body, kind_has_id,
-    kind_known, load_u32, load_u64, named_head_size, packet_begin, packet_end, packet_next,
-    packet_open, packet_t, part_next, part_put, part_t, put_coded, put_credit, put_partial,
-    put_request, put_welcome, record_begin, record_check, record_t, store_u32, store_u64,
+    FEATURE_ADOPTION, FEATURE_DURABLE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY,
+    HEADER_SIZE, HOLDS_ANSWERED, HOLDS_ENTRY_SIZE, HOLDS_RUNNING, HOLDS_SIZE, KEY_SIZE,
+    KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO,
+    KIND_HOLDS, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME,
+    PACKET_RECORDS_MAX, PART_ATTACHED_FROM, READY_SIZE, RECORD_SIZE, SERVICE_BYTES_MAX,
+    SESSION_SIZE, WIRE_FRAMES, WIRE_OK, WIRE_SIZE, fixed_size, holds_entry, holds_entry_t,
+    record_to_reply, record_to_task, kind_flags, kind_has_body, kind_has_id, kind_known, load_u32,
+    load_u64, named_head_size, packet_begin, packet_end, packet_next, packet_open, packet_t,
+    part_next, part_put, part_t, put_coded, put_credit, put_hello, put_holds, put_partial,
+    put_ready, put_request, put_welcome, record_begin, record_check, record_t, store_u32,
     wire_error_text)
 
 import enum
@@ -58,6 +57,7 @@ class Kind(enum.IntEnum):
     BYE = KIND_BYE
     HELLO = KIND_HELLO
     WELCOME = KIND_WELCOME
+    HOLDS = KIND_HOLDS
     CREDIT = KIND_CREDIT
 
 
@@ -84,6 +84,8 @@ DURABLE = FLAG_DURABLE
 RETRY = FLAG_RETRY
 META = FLAG_META
 ATTACH_FROM = PART_ATTACHED_FROM
+ADOPTION, STORE = FEATURE_ADOPTION, FEATURE_DURABLE
+RUNNING, ANSWERED = HOLDS_RUNNING, HOLDS_ANSWERED
 
 # What the word of a wire_error means, for people.
 _REASONS = {
@@ -104,7 +106,7 @@ _BITS = {
     "kind": 8, "id": 64, "flags": 8, "timeout_ms": 32, "priority": 8, "attempt": 8,
     "sequence": 32, "code": 16, "retry_after_ms": 32, "capacity": 32, "delay_ms": 32,
     "heartbeat_ms": 32, "liveness": 32, "body_bytes_max": 32, "packet_bytes_max": 32,
-    "frames_max": 32, "requests_max": 32, "credit": 64,
+    "frames_max": 32, "requests_max": 32, "credit": 64, "features": 32,
 }
 
 
@@ -124,7 +126,8 @@ cdef class Record:
     parts : list of bytes-like
         The body. The list is kept, not copied.
     **fields
-        The fields of the heads, as in docs/protocol.md; times in milliseconds.
+        The fields of the heads, as in docs/protocol.md; times in milliseconds. `holds` is a list
+        of (token, key, attempt, state).
 
     Raises
     ------
@@ -148,18 +151,21 @@ cdef class Record:
     cdef public uint32_t packet_bytes_max
     cdef public uint32_t frames_max
     cdef public uint32_t requests_max
+    cdef public uint32_t features
     cdef public uint64_t id
     cdef public uint64_t credit
     cdef public list parts
     cdef public list tokens
+    cdef public list holds
     cdef public bytes service
-    cdef public bytes public_id
+    cdef public bytes key
+    cdef public bytes epoch
 
     def __init__(
         self, kind, *, id=0, flags=0, parts=None, service=b"", timeout_ms=0, priority=0,
-        attempt=0, sequence=0, code=0, retry_after_ms=0, capacity=0, tokens=None, public_id=b"",
-        delay_ms=0, heartbeat_ms=0, liveness=0, body_bytes_max=0, packet_bytes_max=0,
-        frames_max=0, requests_max=0, credit=0,
+        attempt=0, sequence=0, code=0, retry_after_ms=0, capacity=0, tokens=None, holds=None,
+        key=bytes(16), epoch=bytes(16), features=0, delay_ms=0, heartbeat_ms=0, liveness=0,
+        body_bytes_max=0, packet_bytes_max=0, frames_max=0, requests_max=0, credit=0,
     ):
         try:
             self.kind = kind
@@ -180,16 +186,20 @@ cdef class Record:
             self.frames_max = frames_max
             self.requests_max = requests_max
             self.credit = credit
+            self.features = features
         except OverflowError:
             raise _overflow(locals()) from None
         self.parts = [] if parts is None else _as_list(parts)
         self.tokens = [] if tokens is None else _as_list(tokens)
+        self.holds = [] if holds is None else _as_list(holds)
         self.service = service
-        self.public_id = public_id
+        self.key = key
+        self.epoch = epoch
 
     def _state(self):
         return (
-            self.kind, self.flags, self.id, self.service, self.public_id, self.tokens,
+            self.kind, self.flags, self.id, self.service, self.key, self.tokens,
+            self.holds, self.epoch, self.features,
             self.timeout_ms, self.priority, self.attempt, self.delay_ms, self.sequence,
             self.code, self.retry_after_ms, self.capacity, self.heartbeat_ms, self.liveness,
             self.body_bytes_max, self.packet_bytes_max, self.frames_max, self.requests_max,
@@ -331,14 +341,25 @@ cdef Record _record(const record_t *r, frames):
     record.frames_max = r.frames_max
     record.requests_max = r.requests_max
     record.credit = r.credit
+    record.features = r.features
     record.service = PyBytes_FromStringAndSize(<const char *>r.service, r.service_size)
-    record.public_id = (
-        b"" if r.public_id == NULL
-        else PyBytes_FromStringAndSize(<const char *>r.public_id, PUBLIC_ID_SIZE)
-    )
+    record.key = _bytes_16(r.key)
+    record.epoch = _bytes_16(r.epoch)
+    record.holds = [_entry(r, i) for i in range(r.holds)]
     record.tokens = [load_u64(r.token_list + 8 * <size_t>i) for i in range(r.tokens)]
     record.parts = _parts(r, frames)
     return record
+
+
+# _bytes_16 copies a key or an epoch; NULL is all 0, as in a record whose kind has none.
+cdef bytes _bytes_16(const uint8_t *at):
+    return bytes(KEY_SIZE) if at == NULL else PyBytes_FromStringAndSize(<const char *>at, KEY_SIZE)
+
+
+cdef tuple _entry(const record_t *r, uint32_t i):
+    cdef holds_entry_t entry
+    holds_entry(r, i, &entry)
+    return entry.token, _bytes_16(entry.key), entry.attempt, entry.state
 
 
 cdef list _parts(const record_t *r, frames):
@@ -503,10 +524,12 @@ cdef int _refuse(Record record, uint8_t flags) except -1:
             raise ValueError(f"service: a name has 0..{SERVICE_BYTES_MAX} bytes")
         if record.priority > 9:
             raise ValueError(f"priority: {record.priority} is not in 0..9")
-        if flags & FLAG_DURABLE and len(record.public_id) != PUBLIC_ID_SIZE:
-            raise ValueError(f"public_id: not {PUBLIC_ID_SIZE} bytes")
+        if len(record.key) != KEY_SIZE:
+            raise ValueError(f"key: not {KEY_SIZE} bytes")
     elif kind == KIND_READY and not 1 <= record.capacity <= 65535:
         raise ValueError(f"capacity: {record.capacity} is not in 1..65535")
+    elif kind == KIND_READY and len(record.epoch) != SESSION_SIZE:
+        raise ValueError(f"epoch: not {SESSION_SIZE} bytes")
     return 0
 
 
@@ -515,12 +538,10 @@ cdef size_t _head_size(Record record):
     if kind == KIND_REQUEST or kind == KIND_TASK:
         return named_head_size(record.flags, <uint32_t>len(record.service))
     elif kind == KIND_READY:
-        return 8 + 8 * <size_t>len(record.tokens)
-    elif kind == KIND_PARTIAL or kind == KIND_ERROR or kind == KIND_BYE:
-        return 8
-    elif kind == KIND_CREDIT:
-        return 16
-    return 24 if kind == KIND_WELCOME else 0
+        return READY_SIZE + 8 * <size_t>len(record.tokens)
+    elif kind == KIND_HOLDS:
+        return HOLDS_SIZE + HOLDS_ENTRY_SIZE * <size_t>len(record.holds)
+    return fixed_size(kind)
 
 
 # _write appends a planned record to the packet.
@@ -529,6 +550,7 @@ cdef int _write(buffer_t *b, Record record, const plan_t *plan) except -1:
     cdef uint64_t id = record.id if kind_has_id(kind) else 0
     cdef uint16_t parts = <uint16_t>len(record.parts)
     cdef uint8_t *body
+    cdef int failed
     if kind == KIND_REQUEST or kind == KIND_TASK:
         body = _write_named(b, record, plan)
     elif kind == KIND_PARTIAL:
@@ -541,10 +563,15 @@ cdef int _write(buffer_t *b, Record record, const plan_t *plan) except -1:
         )
     elif kind == KIND_READY:
         body = _write_ready(b, record, parts, plan.body_size)
+    elif kind == KIND_HELLO:
+        body = put_hello(b, parts, record.features, plan.body_size)
+    elif kind == KIND_HOLDS:
+        body = _write_holds(b, record)
     elif kind == KIND_WELCOME:
         body = _write_welcome(b, record)
     elif kind == KIND_CREDIT:
-        body = _write_credit(b, record)
+        failed = put_credit(b, id, record.attempt, record.credit, record.sequence)
+        body = NULL if failed else b.data + b.size
     else:
         body = record_begin(b, kind, plan.flags, parts, id, 0, plan.body_size)
     if body == NULL:
@@ -575,15 +602,16 @@ cdef uint8_t *_write_named(buffer_t *b, Record record, const plan_t *plan):
     cdef uint16_t n = <uint16_t>len(record.service)
     cdef uint8_t *body = put_request(
         b, record.id, plan.flags, <uint16_t>len(record.parts), record.timeout_ms,
-        record.priority, <const uint8_t *>PyBytes_AS_STRING(record.service), n, plan.body_size,
+        record.priority, 0 if record.kind == KIND_TASK else record.attempt,
+        <const uint8_t *>PyBytes_AS_STRING(record.key),
+        <const uint8_t *>PyBytes_AS_STRING(record.service), n, plan.body_size,
     )
     if body == NULL:
         return NULL
     if plan.flags & FLAG_DURABLE:
-        memcpy(body - DURABLE_SIZE, PyBytes_AS_STRING(record.public_id), PUBLIC_ID_SIZE)
         store_u32(body - 4, record.delay_ms)
     if record.kind == KIND_TASK:
-        record_to_task(body - 24 - n - (DURABLE_SIZE if plan.flags & FLAG_DURABLE else 0),
+        record_to_task(body - RECORD_SIZE - named_head_size(plan.flags, n),
                        record.id, record.timeout_ms, record.attempt)
     return body
 
@@ -591,33 +619,50 @@ cdef uint8_t *_write_named(buffer_t *b, Record record, const plan_t *plan):
 cdef uint8_t *_write_ready(
     buffer_t *b, Record record, uint16_t parts, size_t body_size
 ) except? NULL:
-    cdef size_t head_size = _head_size(record)
-    cdef uint8_t *head = record_begin(b, KIND_READY, 0, parts, 0, head_size, body_size)
-    cdef uint8_t *at
-    if head == NULL:
+    cdef uint32_t count = <uint32_t>len(record.tokens), i = 0
+    cdef uint64_t *tokens = <uint64_t *>malloc((count + 1) * sizeof(uint64_t))
+    if tokens == NULL:
         return NULL
-    store_u32(head, record.capacity)
-    store_u32(head + 4, <uint32_t>len(record.tokens))
-    at = head + 8
-    for token in record.tokens:
-        if at == head + head_size:
-            raise ValueError("tokens: the list grew while it was encoded")
-        store_u64(at, _u64(token, "tokens"))
-        at += 8
-    return head + head_size
+    try:
+        for token in record.tokens:
+            if i == count:
+                raise ValueError("tokens: the list grew while it was encoded")
+            tokens[i] = _u64(token, "tokens")
+            i += 1
+        return put_ready(
+            b, parts, record.capacity, record.features,
+            <const uint8_t *>PyBytes_AS_STRING(record.epoch), tokens, i, body_size)
+    finally:
+        free(tokens)
+
+
+cdef uint8_t *_write_holds(buffer_t *b, Record record) except? NULL:
+    cdef uint32_t count = <uint32_t>len(record.holds), i
+    cdef holds_entry_t *entries = <holds_entry_t *>malloc((count + 1) * sizeof(holds_entry_t))
+    cdef bytes key
+    cdef list kept = []
+    if entries == NULL:
+        return NULL
+    try:
+        for i in range(count):
+            token, key, attempt, state = record.holds[i]
+            if len(key) != KEY_SIZE:
+                raise ValueError(f"key: not {KEY_SIZE} bytes")
+            kept.append(key)
+            entries[i].token = _u64(token, "token")
+            entries[i].key = <const uint8_t *>PyBytes_AS_STRING(key)
+            entries[i].attempt = attempt
+            entries[i].state = state
+        return NULL if put_holds(b, entries, count) else b.data + b.size
+    finally:
+        free(entries)
 
 
 cdef uint8_t *_write_welcome(buffer_t *b, Record record):
     if put_welcome(
         b, record.heartbeat_ms, record.liveness, record.body_bytes_max,
-        record.packet_bytes_max, record.frames_max, record.requests_max,
+        record.packet_bytes_max, record.frames_max, record.requests_max, record.features,
     ) != 0:
-        return NULL
-    return b.data + b.size
-
-
-cdef uint8_t *_write_credit(buffer_t *b, Record record):
-    if put_credit(b, record.id, record.attempt, record.credit) != 0:
         return NULL
     return b.data + b.size
 
@@ -635,13 +680,13 @@ cdef int _judged(bytes record) except -1:
     return 0
 
 
-def as_task(bytes record, uint64_t token, uint32_t remaining_ms, uint8_t attempt):
+def as_task(bytes record, uint64_t token, uint32_t remaining_ms, uint8_t attempts):
     """The TASK that the broker makes of a REQUEST's bytes, by its own rewrite in place."""
     _judged(record)
     if record[4] != KIND_REQUEST:
         raise ValueError("record: not a REQUEST")
     task = bytes(bytearray(record))
-    record_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempt)
+    record_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempts)
     return task
 
 

@@ -24,10 +24,10 @@ from tests import probe
 
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = range(1, 7)
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = range(7, 13)
-CREDIT = 14
+HOLDS, CREDIT = 13, 14
 ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
 KINDS = "REQUEST CANCEL REPLY PARTIAL ERROR ACCEPTED READY TASK HEARTBEAT BYE HELLO WELCOME"
-NAMES = dict(enumerate(KINDS.split(), start=1)) | {CREDIT: "CREDIT"}
+NAMES = dict(enumerate(KINDS.split(), start=1)) | {HOLDS: "HOLDS", CREDIT: "CREDIT"}
 WAIT_S = 10.0  # no wait of a test is longer
 
 
@@ -41,6 +41,11 @@ class Said:
     parts: list[bytes] = field(default_factory=list)
     head: tuple[Any, ...] = ()
     service: bytes = b""
+    key: bytes = b""  # of a REQUEST
+    attempt: int = 0  # of a REQUEST
+    features: int = 0
+    epoch: bytes = b""  # of a READY
+    sequence: int = 0  # of a CREDIT
     route: bytes = b""
     session: bytes = b""
     done: int = 0
@@ -73,10 +78,10 @@ def welcome(
     packet_bytes_max: int = 1 << 20,
     frames_max: int = 1024,
     requests_max: int = 65536,
+    features: int = 0,
 ) -> bytes:
-    head = struct.pack(
-        "<6I", heartbeat_ms, liveness, body_bytes_max, packet_bytes_max, frames_max, requests_max
-    )
+    numbers = heartbeat_ms, liveness, body_bytes_max, packet_bytes_max, frames_max, requests_max
+    head = struct.pack("<7I", *numbers, features)
     return record(WELCOME, head=head)
 
 
@@ -98,14 +103,15 @@ def task(
     *parts: bytes,
     attempt: int = 1,
     remaining_ms: int = 0,
+    key: bytes = bytes(16),
     flags: int = 0,
 ) -> bytes:
-    head = struct.pack("<IBBH", remaining_ms, 0, attempt, len(service)) + service
+    head = struct.pack("<IBBH16s", remaining_ms, 0, attempt, len(service), key) + service
     return record(TASK, token, head, parts, flags)
 
 
-def credit(token: int, cost: int, attempt: int = 1) -> bytes:
-    return record(CREDIT, token, struct.pack("<QB7x", cost, attempt))
+def credit(token: int, cost: int, attempt: int = 1, sequence: int = 0) -> bytes:
+    return record(CREDIT, token, struct.pack("<QB3xI", cost, attempt, sequence))
 
 
 def bye(reason: int, retry_after_ms: int = 0) -> bytes:
@@ -251,19 +257,22 @@ class ReferenceBroker:
         size, said.kind, said.flags, parts, said.id = struct.unpack_from("<IBBHQ", frame, at)
         end, at = at + size, at + 16
         if said.kind == REQUEST:  # head: timeout_ms, priority
-            *head, n = struct.unpack_from("<IBxH", frame, at)
-            said.head, said.service, at = tuple(head), frame[at + 8 : at + 8 + n], at + 8 + n
+            *head, said.attempt, n, said.key = struct.unpack_from("<IBBH16s", frame, at)
+            said.head, said.service, at = tuple(head), frame[at + 24 : at + 24 + n], at + 24 + n
         elif said.kind in (ERROR, BYE):  # head: code or reason, retry_after_ms
             code, _, retry_after_ms = struct.unpack_from("<HHI", frame, at)
             said.head, at = (code, retry_after_ms), at + 8
         elif said.kind == PARTIAL:  # head: sequence, attempt
             said.head, at = struct.unpack_from("<IB3x", frame, at), at + 8
         elif said.kind == CREDIT:  # head: cost, attempt
-            said.head, at = struct.unpack_from("<QB7x", frame, at), at + 16
+            *credit, said.sequence = struct.unpack_from("<QB3xI", frame, at)
+            said.head, at = tuple(credit), at + 16
+        elif said.kind == HELLO:
+            (said.features,), at = struct.unpack_from("<I", frame, at), at + 4
         elif said.kind == READY:  # head: capacity, then the tokens
-            capacity, n = struct.unpack_from("<II", frame, at)
-            said.head = (capacity, struct.unpack_from(f"<{n}Q", frame, at + 8))
-            at += 8 + 8 * n
+            capacity, n, said.features, said.epoch = struct.unpack_from("<III16s", frame, at)
+            said.head = (capacity, struct.unpack_from(f"<{n}Q", frame, at + 28))
+            at += 28 + 8 * n
         if said.flags & ATTACHED:
             said.parts = [attached.pop(0) for _ in range(parts)]
         else:

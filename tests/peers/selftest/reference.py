@@ -116,7 +116,8 @@ class Reference:
         session, records = unpack_from_peer(frames)
         if route not in self.welcomed:
             self.welcomed.add(route)
-            put(Record(wire.WELCOME, 0, wire.WELCOME_HEAD.pack(1000, 5, 1 << 26, 1 << 20, 99, 99)))
+            welcome = wire.WELCOME_HEAD.pack(1000, 5, 1 << 26, 1 << 20, 99, 99, 0)
+            put(Record(wire.WELCOME, 0, welcome))
         for record in records:
             self.record(put, session, record)
 
@@ -148,5 +149,5 @@ def unpack_from_peer(frames: Body) -> tuple[bytes, list[Record]]:
 def task(address: bytes, body: Body) -> Record:
     record = wire.request(int(address, 16), body)
     record.kind = wire.TASK
-    record.head = wire.REQUEST_HEAD.pack(0, 0, 1, 0)
+    record.head = wire.named(attempt=1)
     return record

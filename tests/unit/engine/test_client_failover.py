@@ -108,12 +108,13 @@ def test_a_silent_broker_is_left_for_the_next_endpoint(make, start, broker):
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint, heartbeat=0.05, liveness=3), broker)
     future = client.submit("echo", b"body")
-    session = broker.expect(REQUEST).session
+    first = broker.expect(REQUEST)
     hello = other.expect(HELLO)
-    assert hello.session == session
+    assert hello.session == first.session
     other.say(welcome())
     again = other.expect(REQUEST)
     assert (again.id, again.flags, again.parts) == (1, RETRY, [b"body"])
+    assert again.key == first.key
     other.say(reply(1, b"from the other"))
     assert result(future) == b"from the other"
 

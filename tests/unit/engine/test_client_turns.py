@@ -20,6 +20,27 @@ def test_the_brokers_own_services_are_asked_whatever_is_open(make_client, broker
         assert future.result(WAIT_S) == service.encode()
 
 
+def test_each_request_has_a_key_of_its_own_and_keeps_it(make_client, broker):
+    """Of more requests than keys are drawn at once; a refusal changes the id only."""
+    client = make_client()
+    broker.greet()
+    assert client.wait_connected(WAIT_S)
+    futures = [client.submit("echo", b"%d" % n) for n in range(600)]
+    keys: dict[bytes, bytes] = {}
+    for _ in range(2 * len(futures)):
+        said = broker.expect(REQUEST)
+        if said.parts[0] in keys:
+            assert said.key == keys[said.parts[0]]
+            broker.say(reply(said.id, b""))
+        else:
+            keys[said.parts[0]] = said.key
+            broker.say(error(said.id, 14, "away", retry_after_ms=1))
+    assert len(set(keys.values())) == 600
+    assert bytes(16) not in keys.values()
+    for future in futures:
+        future.result(WAIT_S)
+
+
 def test_what_was_refused_takes_turns_with_what_was_never_sent(make_client, broker):
     """Neither can hold up the other: not a flood of new calls, not one of refused ones."""
     client = make_client()

@@ -342,7 +342,7 @@ def test_an_idle_engine_sleeps(make: Make, broker: ReferenceBroker) -> None:
     broker.greet()
     broker.expect(REQUEST)
     broker.expect(REPLY)
-    broker.say(record(HELLO))
+    broker.say(record(HELLO, head=bytes(4)))
     seen(engine, takes=1)
     before = engine.facts()["collects"]
     time.sleep(0.3)
@@ -357,7 +357,7 @@ def test_a_sleeping_engine_hears_every_packet_and_every_command(
     broker.greet()
     seen(engine, welcomes=1)
     for n in range(1, 500):
-        broker.say(record(HELLO))
+        broker.say(record(HELLO, head=bytes(4)))
         seen(engine, takes=n)
         engine.post()
         seen(engine, commands=n)
@@ -369,7 +369,7 @@ def test_what_comes_while_the_engine_sends_is_heard(make: Make, broker: Referenc
     broker.greet()
     seen(engine, welcomes=1)
     for n in range(1, 400):
-        broker.say(record(HELLO))
+        broker.say(record(HELLO, head=bytes(4)))
         seen(engine, takes=n)
 
 
@@ -380,7 +380,7 @@ def test_a_burst_is_heard_to_its_end(make: Make, broker: ReferenceBroker) -> Non
     seen(engine, welcomes=1)
     with probe.load("engines").Held(engine):
         for _ in range(1000):
-            broker.say(record(HELLO))
+            broker.say(record(HELLO, head=bytes(4)))
     seen(engine, takes=1000)
 
 

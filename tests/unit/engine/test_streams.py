@@ -64,8 +64,9 @@ def test_credit_follows_what_was_read_not_what_came(client, broker):
     assert broker.read(timeout=0.05) is None, "a client that has not read it says CREDIT"
     for _ in range(FIRST_PIECES - 1):
         next(stream)
-    cost, attempt = read_credit(broker)
-    assert attempt == 1
+    said = broker.expect(CREDIT)
+    cost, attempt = said.head
+    assert (said.id, attempt, said.sequence) == (1, 1, FIRST_PIECES)
     read = cost - WINDOW
     assert read % COST == 0
     assert FIRST // 4 <= read <= FIRST_PIECES * COST

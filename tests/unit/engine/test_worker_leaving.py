@@ -138,6 +138,7 @@ def test_an_answer_that_nothing_followed_is_sent_again_to_the_same_epoch(serve, 
     first = broker.expect(REPLY)
     ready = broker.seek(READY, lambda said: said.route != first.route)
     assert ready.head == (1, (1,))  # it may not have arrived
+    assert ready.epoch == broker.epoch
     broker.say(welcome())
     again = broker.expect(REPLY)
     assert (again.id, again.parts) == (first.id, first.parts)

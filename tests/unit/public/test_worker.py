@@ -308,7 +308,7 @@ def test_without_copying_large_parts_are_views_of_what_was_received(serve, broke
 
 def attached_task(token: int, *parts: bytes) -> bytes:
     """A TASK whose parts are the next attached frames."""
-    head = struct.pack("<IBBH", 0, 0, 1, 4) + b"echo"
+    head = struct.pack("<IBBH16s", 0, 0, 1, 4, b"") + b"echo"
     return struct.pack("<IBBHQ", 16 + len(head), TASK, ATTACHED, len(parts), token) + head
 
 

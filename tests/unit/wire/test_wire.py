@@ -23,7 +23,7 @@ decode, encode, encode_many = wire.decode, wire.encode, wire.encode_many
 
 SESSION = bytes(range(16))
 VECTORS = json.loads(vectors.FILE.read_text())
-HEXADECIMAL = ("service", "public_id")
+HEXADECIMAL = ("service", "key", "epoch")
 
 
 def names(group: str) -> list[str]:
@@ -44,6 +44,11 @@ def record_of(fields: dict[str, Any]) -> dict[str, Any]:
         said["credit"] = int(said["credit"])
     if "tokens" in said:
         said["tokens"] = [int(token) for token in said["tokens"]]
+    if "holds" in said:
+        said["holds"] = [
+            (int(e["token"]), bytes.fromhex(e["key"]), e["attempt"], e["state"])
+            for e in said["holds"]
+        ]
     for name in HEXADECIMAL:
         if name in said:
             said[name] = bytes.fromhex(said[name])
@@ -104,7 +109,9 @@ def test_a_broken_packet_is_refused_as_specified(vector: dict[str, Any]) -> None
 def test_a_relayed_record_is_rewritten_as_specified(vector: dict[str, Any]) -> None:
     record = bytes.fromhex(vector["from"])
     if "token" in vector:
-        made = wire.as_task(record, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
+        made = wire.as_task(
+            record, int(vector["token"]), vector["remaining_ms"], vector["attempts"]
+        )
     else:
         made = wire.as_reply(record, int(vector["id"]))
     assert made.hex() == vector["to"]
@@ -145,24 +152,28 @@ def test_no_frame_is_not_a_message() -> None:
 
 # --- round trips ---
 
-U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
+U8, U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
+KEYS = st.binary(min_size=16, max_size=16)
 BODIES = st.lists(st.binary(max_size=40) | st.just(b"x" * ATTACH_FROM), max_size=4)
 HEADS: dict[Kind, dict[str, st.SearchStrategy[Any]]] = {
-    Kind.REQUEST: {"service": st.binary(max_size=255), "timeout_ms": U32,
-                   "priority": st.integers(0, 9)},
-    Kind.PARTIAL: {"sequence": U32, "attempt": st.integers(0, 255)},
+    Kind.REQUEST: {"service": st.binary(max_size=255), "timeout_ms": U32, "key": KEYS,
+                   "priority": st.integers(0, 9), "attempt": U8},
+    Kind.PARTIAL: {"sequence": U32, "attempt": U8},
     Kind.ERROR: {"code": U16, "retry_after_ms": U32},
-    Kind.READY: {"capacity": st.integers(1, 65535), "tokens": st.lists(U64, max_size=5)},
+    Kind.READY: {"capacity": st.integers(1, 65535), "tokens": st.lists(U64, max_size=5),
+                 "features": U32, "epoch": KEYS},
+    Kind.HELLO: {"features": U32},
+    Kind.HOLDS: {"holds": st.lists(st.tuples(U64, KEYS, U8, U8), max_size=5)},
     Kind.BYE: {"code": U16, "retry_after_ms": U32},
     Kind.WELCOME: dict.fromkeys(
         ("heartbeat_ms", "liveness", "body_bytes_max", "packet_bytes_max", "frames_max",
-         "requests_max"), U32),
-    Kind.CREDIT: {"credit": U64, "attempt": st.integers(0, 255)},
+         "requests_max", "features"), U32),
+    Kind.CREDIT: {"credit": U64, "attempt": U8, "sequence": U32},
 }  # fmt: skip
-HEADS[Kind.TASK] = HEADS[Kind.REQUEST] | {"attempt": st.integers(0, 255)}
+HEADS[Kind.TASK] = HEADS[Kind.REQUEST]
 FLAGS = {Kind.REQUEST: DURABLE | RETRY | META, Kind.TASK: DURABLE | META,
          Kind.REPLY: META, Kind.PARTIAL: META, Kind.ERROR: META}  # fmt: skip
-NAMELESS = {Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME}  # id 0
+NAMELESS = {Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME, Kind.HOLDS}  # id 0
 BODYLESS = {Kind[name] for name in vectors.WITHOUT_BODY}
 
 
@@ -175,7 +186,6 @@ def sound_records(draw: st.DrawFn) -> Record:
     if not fields["parts"]:
         flags &= ~META
     if flags & DURABLE:
-        fields["public_id"] = draw(st.binary(min_size=16, max_size=16))
         fields["delay_ms"] = 0 if kind == Kind.TASK else draw(U32)
     number = 0 if kind in NAMELESS else draw(U64)
     return Record(kind, id=number, flags=flags, **fields)
@@ -306,7 +316,9 @@ REFUSED = [
     ("service: a name has 0..255 bytes", Kind.REQUEST, {"service": b"s" * 256}),
     ("service: a name has 0..255 bytes", Kind.TASK, {"service": b"s" * 256}),
     ("priority: 10 is not in 0..9", Kind.REQUEST, {"priority": 10}),
-    ("public_id: not 16 bytes", Kind.REQUEST, {"flags": DURABLE, "public_id": b"short"}),
+    ("key: not 16 bytes", Kind.REQUEST, {"key": b"short"}),
+    ("key: not 16 bytes", Kind.HOLDS, {"holds": [(1, b"short", 1, 0)]}),
+    ("epoch: not 16 bytes", Kind.READY, {"capacity": 1, "epoch": b"short"}),
     ("capacity: 0 is not in 1..65535", Kind.READY, {"capacity": 0}),
     ("capacity: 65536 is not in 1..65535", Kind.READY, {"capacity": 65536}),
     ("flags: 2 are not for REPLY", Kind.REPLY, {"flags": DURABLE}),
@@ -314,7 +326,7 @@ REFUSED = [
     ("flags: META without a part", Kind.REPLY, {"flags": META}),
     ("parts: CANCEL has no body", Kind.CANCEL, {"parts": [b""]}),
     ("kind: 0 is not a kind", 0, {}),
-    ("kind: 13 is not a kind", 13, {}),
+    ("kind: 15 is not a kind", 15, {}),
 ]
 
 
@@ -439,6 +451,11 @@ def test_the_codes_are_those_of_grpc() -> None:
         "UNIMPLEMENTED": 12, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15,
         "UNAUTHENTICATED": 16,
     }  # fmt: skip
+
+
+def test_the_features_and_states_are_those_of_the_protocol() -> None:
+    assert (wire.ADOPTION, wire.STORE) == (1, 2)
+    assert (wire.RUNNING, wire.ANSWERED) == (0, 1)
 
 
 def test_integers_are_little_endian() -> None:
