@@ -11,6 +11,7 @@ from collections import deque
 from random import Random
 from typing import Any
 
+from .adoption import Adoption
 from .books import must
 from .network import MS, SECOND, Link, Network, Record, Sent
 from .pair import Pair
@@ -31,10 +32,13 @@ class Seat:
 
 
 class ClientSeat(Seat):
-    def __init__(self, number: int, link: Link, is_guide: bool, grace_ns: int) -> None:
+    def __init__(
+        self, number: int, link: Link, is_guide: bool, grace_ns: int, opened_at: int
+    ) -> None:
         super().__init__(number, link)
         self.is_guide = is_guide
         self.grace_ns = grace_ns
+        self.opened_at = opened_at
         self.next_id = 0
         self.answers: deque[int] = deque()  # slots that are to be delivered
         self.retry_at = 0
@@ -48,7 +52,7 @@ class WorkerSeat(Seat):
         self.out: deque[Record] = deque()
 
 
-class Broker:
+class Broker(Adoption):
     """See the module; ``turn`` is all that the simulation calls."""
 
     def __init__(self, world: World, pair: Pair, limits: Limits, leases: dict[str, int]) -> None:
@@ -71,16 +75,13 @@ class Broker:
         self.to_flush: dict[int, WorkerSeat] = {}
         self.pinned = 0
         self.owners_rng: Random = world.owners_rng
+        self.begin_adoption()
         self._set_owners(0.7)
         for name in [n for n in leases if self.rng.random() < 0.3]:
             number = self._open_service(name, Opened.PINNED)
             self.pinned += number is not None
             if number is not None and self.owners_rng.random() < 0.5:
                 self.call("service_quota", number, *self._drawn_quota())
-
-    @property
-    def now(self) -> int:
-        return self.world.now
 
     def call(self, name: str, *values: Any) -> Any:
         result, actions = self.pair(name, *values)
@@ -103,6 +104,7 @@ class Broker:
         self._speak_late()
         self._set_owners(0.01)
         self._void_some()
+        self.adopt_late()
         return due
 
     def _set_owners(self, chance: float) -> None:
@@ -222,7 +224,7 @@ class Broker:
         number = self.call("client_open", is_guide, reserve)
         if number is None:
             return None
-        seat = ClientSeat(number, link, is_guide, self.grace_ns)
+        seat = ClientSeat(number, link, is_guide, self.grace_ns, self.now)
         self.seats[self._session(link)] = self.clients[number] = seat
         if link.peer.identity is not None:
             self.call("client_owner", number, link.peer.identity)
@@ -281,11 +283,17 @@ class Broker:
             return
         number = seat.next_id if seat.is_guide else id
         seat.next_id += 1
-        values = (seat.number, number, s, priority, timeout, size, internal, self.now, 0)
+        key = (link.peer.name, id)
+        hold_ns = 0 if internal else self.hold_ns(seat, key)
+        values = (seat.number, number, s, priority, timeout, size, internal, self.now, hold_ns)
         (code, slot), actions = self.pair("request", *values)
         if code == Req.ACCEPTED:
             self.slots[slot] = (seat, id)
+            if not internal and not seat.is_guide:
+                self.keys[slot], self.wanted[key] = key, slot
         self._act_on(actions)
+        if code == Req.ACCEPTED and key in self.claimed and self.wanted.get(key) == slot:
+            self.adopt(key, slot)
         if code == Req.KEPT or (code == Req.ACCEPTED and internal):
             if internal and code == Req.ACCEPTED:
                 self.call("answer_bytes", slot, self.rng.choice((0, 300)))
@@ -385,6 +393,7 @@ class Broker:
         (result, slot), actions = self.pair("answer", *values)
         self._act_on(actions)
         if result == Ans.COUNTED:
+            self.ended(slot)
             self._to_deliver(slot)
         elif result == Ans.DEAD and not link.peer.dialect.lists_tokens:
             self._on_ready(link, 1, tuple(link.peer.services), ())
@@ -420,6 +429,7 @@ class Broker:
         for slot in failed:
             if slot in self.slots:  # not freed by the same call
                 assert slot is not None
+                self.ended(slot)
                 self.pair("answer_bytes", slot, self.rng.choice((30, 60)))
                 self._to_deliver(slot)
 
@@ -429,7 +439,8 @@ class Broker:
             assert peer is not None
             assert slot is not None
             self.tokens.append((slot, token, self.workers[peer].worker))
-            self._to_worker(peer, ("task", token, slot))
+            self.runs(slot)
+            self._to_worker(peer, ("task", token, slot, self.keys.get(slot)))
         elif kind == Act.CANCEL:
             assert peer is not None
             self._to_worker(peer, ("cancel", token))
@@ -438,6 +449,7 @@ class Broker:
             seat, _ = self.slots.pop(slot)
             if slot in seat.answers:
                 seat.answers.remove(slot)
+            self.freed(slot)
         elif kind != Act.FAIL:
             self._forget(Act(kind), peer)
 

@@ -8,6 +8,7 @@ does what its dialect promises.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from random import Random
 from typing import Protocol
@@ -72,6 +73,9 @@ class World(Protocol):
     service_names: list[str]
     owners_rng: Random  # what concerns owners is drawn apart
     identities: tuple[int | None, ...]  # that clients may have; None: it has none
+    adoption_rng: Random  # likewise what concerns tasks of other epochs
+    adopts: bool  # whether workers keep tasks beyond an epoch, and requests take them up
+    epoch: int
 
     def token_of_another(self, worker: Worker) -> int: ...
 
@@ -262,8 +266,24 @@ class Client(Peer):
                 self.world.network.break_link(self.link)
 
 
+Key = tuple[str, int]
+"""what a request is known by at every broker"""
+
+
+@dataclass
+class Kept:
+    """A task of another epoch, which no request of this one has taken up yet."""
+
+    key: Key
+    due: int  # when it is finished
+    answered: bool = False
+
+
 class Worker(Peer):
-    """Works on tasks for a while each and answers; remembers its tasks across links."""
+    """Works on tasks for a while each and answers; remembers its tasks across links.
+
+    One that adopts goes on with the tasks of an epoch that has ended, and says so in HOLDS.
+    """
 
     def __init__(
         self, world: World, name: str, dialect: Dialect, services: list[str], capacity: int
@@ -277,8 +297,16 @@ class Worker(Peer):
         self.work_ns = world.rng.choice(world.work_paces) * world.pace_ns
         self.beat_at = 0
         self.leaving = False
+        self.adopts = world.adopts and dialect is PND and world.adoption_rng.random() < 0.9
+        self.epoch = world.epoch
+        self.keys: dict[int, Key | None] = {}  # of tasks, and of the last answered ones
+        self.kept: dict[int, Kept] = {}  # by token
+        self.unsaid = False  # HOLDS is still to be said
 
     def connected(self) -> None:
+        if self.adopts and self.epoch != self.world.epoch:
+            self._keep()
+        self.epoch = self.world.epoch
         if self.dialect.lists_tokens:
             self._say_ready()
         elif self.dialect is PLAIN and self.tasks:
@@ -293,7 +321,56 @@ class Worker(Peer):
             tokens.pop(self.world.rng.randrange(len(tokens)))
         if self.dialect.lists_tokens and self.chance(self.world.rates.lie):
             tokens.append(self.world.token_of_another(self))
-        self.send(("ready", self.capacity, tuple(self.services), tuple(tokens)))
+        if self.kept and self.chance_of_adoption(0.1):
+            tokens.append(self.world.adoption_rng.choice([*self.kept]))
+        records: list[Record] = [("ready", self.capacity, tuple(self.services), tuple(tokens))]
+        self.unsaid = bool(self.kept)
+        if self.unsaid and not self.chance_of_adoption(0.2):
+            records.append(self._holds(self.kept))
+        self.send(*records)
+
+    def chance_of_adoption(self, rate: float) -> bool:
+        return not self.world.calm and self.world.adoption_rng.random() < rate
+
+    def _keep(self) -> None:
+        """The epoch has ended: what it runs goes on, and answers that may be lost are kept."""
+        now = self.world.now
+        for token in self.answered if self.world.adoption_rng.random() < 0.5 else ():
+            key = self.keys.get(token)
+            if key is not None and token not in self.tasks:
+                self.kept[token] = Kept(key, now, answered=True)
+        for token, due in self.tasks.items():
+            key = self.keys.get(token)
+            if key is not None:
+                self.kept[token] = Kept(key, due)
+        self.tasks.clear()
+        self.answered.clear()
+        self.keys.clear()
+
+    def _holds(self, tokens: Iterable[int]) -> Record:
+        self.unsaid = False
+        entries = [(t, self.kept[t].key, not self.kept[t].answered) for t in tokens]
+        return ("holds", tuple(entries))
+
+    def _hold_on(self) -> None:
+        """Work on what is kept; say what is answered, and what was not said yet."""
+        rng = self.world.adoption_rng
+        quick = self.world.calm and rng.random() < 0.5
+        running = {t: kept.due for t, kept in self.kept.items() if not kept.answered}
+        done = [token for token, due in running.items() if due <= self.world.now or quick]
+        for token in done:
+            self.kept[token].answered = True
+        if (self.unsaid and rng.random() < 0.2) or self.chance_of_adoption(0.02):
+            self.send(self._holds(self.kept))
+        elif done and not self.unsaid:
+            self.send(self._holds(done))
+
+    def _accepted(self, token: int) -> None:
+        """A request has taken it up: it is a task of this epoch, whose answer may be sent."""
+        kept = self.kept.pop(token, None)
+        if kept is not None:
+            self.keys[token] = kept.key
+            self.tasks[token] = self.world.now if kept.answered else kept.due
 
     def read(self, message: Message) -> None:
         rng = self.world.rng
@@ -301,6 +378,12 @@ class Worker(Peer):
             if kind == "task":
                 slow = 20 if self.chance(self.world.rates.slow) else 1
                 self.tasks[values[0]] = self.world.now + rng.randint(0, slow * self.work_ns)
+                self.kept.pop(values[0], None)
+                self.keys[values[0]] = values[2]
+            elif kind == "accepted":
+                self._accepted(values[0])
+            elif kind == "cancel" and values[0] in self.kept:
+                del self.kept[values[0]]
             elif kind == "cancel" and rng.random() < 0.5:
                 self._finish(values[0])
             elif kind == "unknown" and not self.leaving:
@@ -318,6 +401,7 @@ class Worker(Peer):
         code = 2 if self.chance(rates.failure) else code
         self.send(("answer", token, code, rng.choice((0, 64, 500))))
         self.answered = [*self.answered[-3:], token]
+        self.keys = {t: k for t, k in self.keys.items() if t in self.tasks or t in self.answered}
 
     def act(self) -> None:
         world, rates = self.world, self.world.rates
@@ -331,8 +415,10 @@ class Worker(Peer):
             self.send((kind, world.token_of_another(self), 0, 64))
         if self.chance(rates.falter):
             self.falter()
+        if self.kept:
+            self._hold_on()
         self._beat()
-        if self.leaving and not self.tasks:
+        if self.leaving and not self.tasks and not self.kept:
             self.crash()
 
     def falter(self) -> None:

@@ -23,6 +23,7 @@ AUDIT_EVERY = 50
 WORK_PACES = ((0, 2, 10, 30, 100), (0, 2), (30, 100))
 IDENTITIES = ((None,), (0,), (0, 1), (None, 0, 1, 65534))
 LEASE_PACES = ((0,), (0, 10, 60), (10, 20))
+RESTARTS = (0.0, 0.01, 0.02, 0.05)  # per step, of a broker whose tasks are taken up again
 
 
 def drawn_limits(rng: Random) -> Limits:
@@ -73,6 +74,10 @@ class Simulation:
         self.memory_max = Random(f"memory {seed}").choice((*[1 << 40] * 4, 8000, 2000))
         self.owners_rng = Random(f"owners {seed}")  # likewise
         self.identities: tuple[int | None, ...] = self.owners_rng.choice(IDENTITIES)
+        self.adoption_rng = Random(f"adoption {seed}")  # likewise
+        self.adopts = self.adoption_rng.random() < 0.5
+        self.ends_early = self.adoption_rng.choice(RESTARTS) if self.adopts else 0.0
+        self.epoch = 0
         self.now = self.rng.choice((1, 1000 * SECOND))
         self.calm = False
         self.pace_ns = self.rng.choice((MS, 10 * MS, 100 * MS))
@@ -83,6 +88,10 @@ class Simulation:
         leases = self.rng.choice(LEASE_PACES)
         self.leases = {n: self.rng.choice(leases) * self.pace_ns for n in self.service_names}
         self.dialects = self.rng.choice(WORKER_DIALECTS)
+        self.all_pnd = self.adopts and self.adoption_rng.random() < 0.8  # so much is taken up
+        if self.all_pnd:
+            self.dialects, self.work_paces = (PND,), (10, 30, 100)
+            self.rates.crash /= 5
         self.names = 0
         self.clients = [self._new_client() for _ in range(self.rng.choice((1, 2, 3, 6)))]
         self.workers = [self._new_worker() for _ in range(self.rng.choice((1, 2, 3, 5, 8)))]
@@ -91,6 +100,9 @@ class Simulation:
 
     def _start(self) -> None:
         token_seed = self.rng.choice((0, self.rng.getrandbits(64), (1 << 64) - 20))
+        self.epoch += 1
+        if self.adopts and self.adoption_rng.random() < 0.9:  # else claims may clash with it
+            token_seed = self.adoption_rng.getrandbits(64)
         self.pair = Pair(self.factory, self.limits, token_seed)
         self.pair.show = self.show
         self.broker = Broker(self, self.pair, self.limits, self.leases)
@@ -98,6 +110,7 @@ class Simulation:
     def _new_client(self) -> Client:
         self.names += 1
         dialect = self.rng.choice(("plain", "dealer", "pnd", "pnd", "pnd"))
+        dialect = "pnd" if self.all_pnd else dialect
         client = Client(self, f"client-{self.names}", dialect)
         client.identity = self.owners_rng.choice(self.identities)
         return client
@@ -131,6 +144,8 @@ class Simulation:
     def _pause_or_pace(self) -> int:
         rng = self.rng
         if rng.random() < self.rates.restart:
+            self._restart()
+        if self.adoption_rng.random() < self.ends_early:
             self._restart()
         if rng.random() < self.rates.pause:
             return rng.choice((2 * SECOND, 15 * SECOND))
