@@ -7,9 +7,10 @@
 # The life of a link: an endpoint is opened. HELLO or READY is sent as soon as a connection stands,
 # and each second until WELCOME. When the connection breaks, libzmq makes it again and the link
 # greets again. An endpoint that refuses, is silent or says BYE is left: for another address of its
-# name, for the next of the list, or, if it is the only one, for itself after a rest. So is one that
-# *denies* us: it answers, and does not let us in with our key. Once every endpoint of the list has,
-# the link is `barred`: nobody waits for it, and it tries again ever more rarely.
+# name, for the next of the list, or, if it is the only one, for itself after a rest. (One that had
+# let us in may refuse for REFUSED_NS: a broker that is started again keeps its peers.) So is one
+# that *denies* us: it answers, and does not let us in with our key. Once every endpoint of the list
+# has, the link is `barred`: nobody waits for it, and it tries again ever more rarely.
 #
 # Invariants:
 # - The actions of an event are carried out before the next event comes.
@@ -47,6 +48,7 @@ cdef enum:
     REST_NS = 1000000000       # away from a broker that said BYE without saying for how long
     BRIEF_NS = 1000000000      # a connection that breaks sooner after WELCOME: we are turned away
     TURN_PAUSE_NS = 250000000  # that an endpoint is given at least
+    REFUSED_NS = 1000000000    # that one may refuse after a connection to it was lost
     DENIED_DOUBLINGS = 5       # of the rest, a second at first, after denials
     DENIED_REST_MAX_MS = 30000
     DENIED_LASTS_MS = 10000    # a WELCOME that long before a denial: it counts as the first
@@ -105,6 +107,11 @@ cdef struct link_door_t:       # how endpoints let us in
     uint32_t verdicts          # those of them that were no "not now"
     int64_t denied_at          # ns, monotonic
 
+cdef struct link_life_t:       # of one socket
+    uint32_t handshakes
+    int64_t opened_at          # ns, monotonic, this and the one below
+    int64_t broken_at          # when its last connection was lost
+
 cdef struct link_state_t:
     endpoints_t endpoints      # the list, and which of it is in use
     uint8_t session[16]        # a secret between the broker and us: never logged
@@ -118,11 +125,11 @@ cdef struct link_state_t:
     uint8_t leaving            # we said BYE: to lose the broker needs no log line any more
     uint8_t wants_out          # something is to be sent as soon as the socket takes it
     uint8_t reopen             # after the rest
-    uint32_t handshakes        # of this socket
     uint32_t lives             # sockets that were closed
     broker_limits_t limits
     link_rates_t rates
     link_door_t door
+    link_life_t life
     int64_t heard_at           # ns, monotonic, this and those below
     int64_t welcomed_at
     int64_t said_at            # when a packet was written last
@@ -131,7 +138,6 @@ cdef struct link_state_t:
     int64_t resting_until
     int64_t greet_at           # FAR: no greeting is due
     int64_t greeted_at         # on this connection; 0: not yet
-    int64_t opened_at
     const char *lost           # why the broker was lost last, static; NULL: never found
     link_action_t actions[ACTIONS_MAX]
     uint32_t actions_count
@@ -230,9 +236,9 @@ cdef inline void link_close(link_state_t *l) noexcept nogil:
 # link_open connects to the endpoint in use, by a new socket.
 cdef inline void link_open(link_state_t *l, int64_t now) noexcept nogil:
     link_close(l)
-    l.opened_at = l.heard_at = l.greet_at = now
+    l.life.opened_at = l.heard_at = l.greet_at = now
     l.resting_until = 0
-    l.handshakes = 0
+    l.life.handshakes = 0
     l.reopen = 0
     l.is_open = 1
     l.up = l.is_inproc = strncmp(endpoint_name(&l.endpoints), b"inproc:", 7) == 0
@@ -264,7 +270,7 @@ cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept
     if endpoints_turn(&l.endpoints):
         l.brief = 0
     link_close(l)
-    rest(l, l.opened_at + TURN_PAUSE_NS)
+    rest(l, l.life.opened_at + TURN_PAUSE_NS)
     if not link_resting(l, now):
         link_open(l, now)
 
@@ -276,6 +282,7 @@ cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept
 cdef inline void link_disconnected(link_state_t *l, int64_t now) noexcept nogil:
     cdef bint before = l.brief
     cdef bint brief = l.welcomed and now - l.welcomed_at < BRIEF_NS
+    l.life.broken_at = now if l.up else l.life.broken_at
     l.up = 0
     l.greeted_at = 0
     l.brief = before or brief
@@ -306,18 +313,20 @@ cdef inline void endpoint_forgive(endpoint_t *endpoint) noexcept nogil:
 cdef inline void link_connected(link_state_t *l, int64_t now) noexcept nogil:
     l.up = 1
     l.greeted_at = 0
-    l.handshakes += 1
+    l.life.handshakes += 1
     l.endpoints.all[l.endpoints.at].foreign = 0
     endpoint_forgive(&l.endpoints.all[l.endpoints.at])
-    if l.handshakes > 1:
+    if l.life.handshakes > 1:
         act(l, LINK_DROP, NULL)
         link_forgotten(l, now, b"reconnected")
 
 
-# link_refused: libzmq failed to connect, or the handshake did, and it will try again.
+# link_refused: libzmq failed to connect, or the handshake did, and it will try again. It says so
+# of a lost connection, too.
 cdef inline void link_refused(link_state_t *l, int64_t now) noexcept nogil:
+    cdef bint for_good = l.life.handshakes == 0 or now - l.life.broken_at >= REFUSED_NS
     admit(l)
-    if l.handshakes == 0 and has_others(l):
+    if for_good and not l.reopen and has_others(l):
         turn(l, now, b"refused")
 
 
@@ -346,7 +355,7 @@ cdef inline void link_denied(link_state_t *l, denial_t denial, int64_t now) noex
     act(l, LINK_DENIED, NULL)
     link_close(l)
     endpoints_next(&l.endpoints)
-    rest(l, max(now + denied_rest(l), l.opened_at + TURN_PAUSE_NS))
+    rest(l, max(now + denied_rest(l), l.life.opened_at + TURN_PAUSE_NS))
 
 
 # link_failed: a handshake ended and nobody said why. It is a denial at an endpoint that wants the
@@ -433,7 +442,7 @@ cdef inline void link_bye(
         turn(l, now, b"bye")
     elif code == BYE_GOING:
         away = retry_after_ms * <int64_t>1000000 if retry_after_ms else REST_NS
-        rest(l, max(now + link_jitter(l, away), l.opened_at + TURN_PAUSE_NS))
+        rest(l, max(now + link_jitter(l, away), l.life.opened_at + TURN_PAUSE_NS))
 
 
 # --- events: time --------------------------------------------------------------------------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .links import World
 
 PAUSE_NS = 250 * MS  # that an endpoint is given at least (K2)
+REFUSED_NS = SECOND  # that one may refuse after a connection to it was lost (K10)
 RETRY_NS = 100 * MS  # libzmq's first try again; it doubles up to a second
 GREETING_NS, GREETING_MAX_NS = 750 * MS, 1250 * MS  # between two greetings
 SPIN = 50  # turns without time between them
@@ -61,7 +62,7 @@ class Socket:
         if link is not None and link.broken and now >= link.peer_knows_at:
             self.old.append(link)
             self.link = None
-            self.events.append("disconnected")
+            self.events.extend(("disconnected", "refused"))
             self.next_try, self.interval = now + RETRY_NS, RETRY_NS
         if self.link is None and now >= self.next_try:
             broker = end.world.reach(self.target)
@@ -148,7 +149,7 @@ class End:
         self.open: dict[int, list[Any]] = {}  # number: bytes, whether it is to be sent
         self.epoch = b""
         # what the invariants compare with
-        self.opened_at = self.heard_at = -NEVER
+        self.opened_at = self.heard_at = self.broken_at = -NEVER
         self.rates = (self.heartbeat, self.heartbeat * self.liveness)  # heartbeat, silence
         self.said_at = self.beaten_at = self.blocked_at = self.welcomed_at = -NEVER
         self.greeted_at: int | None = None
@@ -243,8 +244,11 @@ class End:
             if not self.socket.events:
                 return
             socket, event = self.socket, self.socket.events.popleft()
+            resting = self.rules.reopens
             if event != "refused":
                 self.greeted_at = None
+            if event == "disconnected" and self.rules.up:
+                self.broken_at = now
             event, _, denial = event.partition(" ")
             self.failures[self.at] += event == "failed"
             if denial:
@@ -257,8 +261,14 @@ class End:
                     self.failures[self.at] = self.roomy[self.at] = 0
                 getattr(self.rules, event)(now)
             self.act()
-            leaves = event == "refused" and socket.first and self.world.others(self.endpoints)
-            must(not leaves or self.socket is not socket, "K1", f"{self} stays though refused")
+            if event == "refused" and not resting:
+                self._check_refused(socket, now)
+
+    def _check_refused(self, socket: Socket, now: int) -> None:
+        refused = now - self.broken_at
+        leaves = self.world.others(self.endpoints) and (socket.first or refused >= REFUSED_NS)
+        left = self.socket is not socket
+        must(left == leaves, "K10", f"{self} leaves: {left}; refused for {refused} ns")
 
     def _read(self, now: int) -> None:
         while self.socket is not None:

@@ -16,8 +16,27 @@ PLANTS = (
     bug(
         "a broker that refuses is not left",
         "link_refused",
-        "l.handshakes == 0 and has_others(l)",
+        "for_good and not l.reopen and has_others(l)",
         "0",
+    ),
+    bug(
+        "a broker that let us in and refuses is left at once",
+        "link_refused",
+        "now - l.life.broken_at >= REFUSED_NS",
+        "1",
+    ),
+    bug(
+        "a broker that let us in and refuses is left for its silence only",
+        "link_refused",
+        "now - l.life.broken_at >= REFUSED_NS",
+        "0",
+    ),
+    bug(
+        "a failed handshake begins the second of refusals anew",
+        "link_disconnected",
+        "now if l.up else l.life.broken_at",
+        "now",
+        "int64_t",
     ),
     bug(
         "a broker that turns us away is not left",
@@ -29,13 +48,13 @@ PLANTS = (
     step(
         "the next endpoint is opened at once",
         "turn",
-        "rest(l, l.opened_at + TURN_PAUSE_NS)",
+        "rest(l, l.life.opened_at + TURN_PAUSE_NS)",
         "rest(l, now)",
     ),
     bug(
         "a broker that drains is asked again at once",
         "link_bye",
-        "max(now + link_jitter(l, away), l.opened_at + TURN_PAUSE_NS)",
+        "max(now + link_jitter(l, away), l.life.opened_at + TURN_PAUSE_NS)",
         "now + link_jitter(l, away)",
         "int64_t",
     ),
@@ -105,7 +124,7 @@ PLANTS = (
         "int64_t",
     ),
     # the handshake
-    bug("a new connection goes unnoticed", "link_connected", "l.handshakes > 1", "0"),
+    bug("a new connection goes unnoticed", "link_connected", "l.life.handshakes > 1", "0"),
     step("stale packets go before the greeting", "link_connected", "act(l, LINK_DROP, NULL)"),
     bug("a late WELCOME of a broken connection counts", "link_welcome", "l.greeted_at == 0", "0"),
     bug("BYE 0 is no reason to greet", "link_bye", "code == BYE_UNKNOWN", "0"),
@@ -132,8 +151,8 @@ PLANTS = (
     bug(
         "a denied link opens again after the pause of a turn",
         "link_denied",
-        "max(now + denied_rest(l), l.opened_at + TURN_PAUSE_NS)",
-        "l.opened_at + TURN_PAUSE_NS",
+        "max(now + denied_rest(l), l.life.opened_at + TURN_PAUSE_NS)",
+        "l.life.opened_at + TURN_PAUSE_NS",
         "int64_t",
     ),
     bug(

@@ -20,6 +20,8 @@ K7  what is logged is true: lost follows found
 K8  the broker's limits hold from its WELCOME on
 K9  a link that is denied tries the next endpoint; when all deny it, it is barred, and rests for a
     second, then twice as long each time, up to 30 s; a barred link is not welcomed
+K10 an endpoint that refuses is left for what else there is to try: at once if it has let nobody in,
+    after a second if it had, and no sooner
 """
 
 from __future__ import annotations

@@ -216,6 +216,19 @@ def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, st
     assert result(future) == b"after the restart"
 
 
+def test_a_broker_that_is_gone_is_left_before_it_counts_as_silent(make, start, broker):
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint, heartbeat=30.0), broker)
+    future = client.submit("echo", b"")
+    broker.expect(REQUEST)
+    broker.close()
+    other.greet()
+    said = other.expect(REQUEST)
+    assert said.flags == RETRY
+    other.say(reply(said.id, b"from the other"))
+    assert result(future) == b"from the other"
+
+
 def test_what_came_before_the_connection_broke_is_still_read(make, broker, hands):
     client = welcomed(make(broker.endpoint, heartbeat=30.0), broker)
     futures = [client.submit("echo", b"%d" % n) for n in range(5)]

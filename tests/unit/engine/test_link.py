@@ -293,3 +293,42 @@ def test_a_link_that_is_denied_by_a_record_has_lost_its_broker() -> None:
     link.denied("record", 2 * SECOND)
     assert kinds(link) == ["found", "lost", "denied", "close"]
     assert not link.welcomed
+
+
+def refused(link: Any, lost_at: int, *after: int) -> list[str]:
+    """What a link does that loses its connection, and is refused so long after that."""
+    link.disconnected(lost_at)
+    link.actions()
+    for ns in after:
+        link.refused(lost_at + ns)
+    return kinds(link)
+
+
+def test_an_endpoint_that_refuses_for_a_second_after_it_let_us_in_is_left_for_the_next() -> None:
+    link = greeted(opened(FIRST, SECOND_ONE), SECOND)
+    assert welcome(link, SECOND)
+    assert refused(link, 9 * SECOND, 0, 100 * MS, 999 * MS) == []
+    link.refused(10 * SECOND)
+    assert kinds(link) == ["close", "open"]
+    assert link.target()[0] == SECOND_ONE
+
+
+def test_a_broker_that_is_back_within_a_second_keeps_its_peers() -> None:
+    link = greeted(opened(FIRST, SECOND_ONE), SECOND)
+    assert refused(link, 9 * SECOND, 0, 700 * MS) == []
+    link.connected(9 * SECOND + 900 * MS)
+    assert kinds(link) == ["drop"]
+    assert refused(link, 10 * SECOND, 0, 100 * MS) == []  # the second counts from this loss
+    assert link.target()[0] == FIRST
+
+
+def test_the_only_endpoint_is_not_left_though_it_refuses() -> None:
+    assert refused(greeted(opened(), SECOND), 9 * SECOND, 0, 4 * SECOND) == []
+
+
+def test_a_name_that_asked_for_a_rest_is_left_alone_though_it_refuses() -> None:
+    link = greeted(opened("tcp://localhost:1"), SECOND)
+    assert welcome(link, SECOND)
+    link.bye(BYE_GOING, 30_000, 2 * SECOND)
+    assert refused(link, 3 * SECOND, 0, 4 * SECOND) == []
+    assert link.next_due() > 20 * SECOND
