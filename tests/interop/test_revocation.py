@@ -232,7 +232,9 @@ def test_late_answer_of_a_worker_that_lost_a_right(
 
 
 def test_service_that_a_client_loses(rig: KeyedRig, open_as: Open) -> None:
-    """`both` is the last one of the file: its services have the number that they had."""
+    """The set of its services has the number that the former one had in the table before."""
+    rig.keys.edit("both", services=["work"])
+    rig.broker.reload_keys()
     worker = open_as(PndWorker, "anvil", service=b"work", capacity=4)
     rig.ready(worker)
     client = open_as(PndClient, "both", service=b"work")
@@ -326,8 +328,6 @@ def test_session_of_two_keys_goes_on_by_the_one_that_stays(
     """While a peer rotates, connections of both its keys may speak for one session."""
     from pound.security.curve import new_pair
 
-    worker = open_as(PndWorker, "anvil", service=b"work")
-    rig.ready(worker)
     session, new = os.urandom(16), new_pair()
     until = datetime.datetime(2999, 1, 1, tzinfo=datetime.timezone.utc)
     rig.keys.directory.rotate("alice", new.public, until)
@@ -338,10 +338,10 @@ def test_session_of_two_keys_goes_on_by_the_one_that_stays(
     routes: dict[str, Peer] = {}
     for key in ("old", "new") if last == "new" else ("new", "old"):
         routes[key] = own(forms[key](rig.frontend))
-        routes[key].send(wire.packet(session, [Record(wire.HELLO, parts=[b"x"])]))
+        routes[key].send(wire.packet(session, [wire.hello(b"x")]))
         said(routes[key], wire.WELCOME)
     routes["old"].send(wire.packet(session, [wire.request(1, [b"q"], b"work")]))
-    task = worker.task()
+    rig.wait_stat("waiting", 1)
     closed = rig.stat("closed_connections")
     if last == "old, closed":
         routes["old"].close()
@@ -349,7 +349,9 @@ def test_session_of_two_keys_goes_on_by_the_one_that_stays(
     rig.keys.edit("alice", key=new.public, next_key=None, next_until=None)
     rig.broker.reload_keys()
     rig.wait_rise("closed_connections", closed)
-    worker.answer(task, [b"a"])
+    worker = open_as(PndWorker, "anvil", service=b"work")
+    rig.ready(worker)
+    worker.answer(worker.task(), [b"a"])
     assert said(routes["new"], wire.REPLY).parts == [b"a"]
     routes["new"].send(wire.packet(session, [wire.request(2, [b"q"], b"work")]))
     worker.answer(worker.task(), [b"b"])
@@ -370,6 +372,21 @@ def test_connections_of_an_identity_are_counted(rig: KeyedRig, open_as: Open) ->
     assert not welcomed(open_as(PndClient, "alice"))
     second.close()
     wait_until(lambda: welcomed(open_as(PndClient, "alice")))
+
+
+def test_connections_count_once_when_a_key_of_the_same_table_expires(
+    rig: KeyedRig, open_as: Open
+) -> None:
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1.5)
+    rig.keys.edit("alice", connections_max=2)
+    rig.keys.edit("bob", expires=soon)
+    rig.broker.reload_keys()
+    bob = open_as(PndClient, "bob")
+    bob.welcome()
+    open_as(PndClient, "alice").welcome()
+    said(bob, wire.BYE)
+    open_as(PndClient, "alice").welcome()
+    assert not welcomed(open_as(PndClient, "alice"))
 
 
 def welcomed(client: PndClient) -> bool:

@@ -43,7 +43,9 @@ def test_a_secret_that_others_reach_is_refused_with_the_remedy(tmp_path: Path, m
     assert files.read(path, secret=True) == "text"
 
 
-@pytest.mark.parametrize(("mode", "good"), [(0o644, True), (0o640, True), (0o664, False)])
+@pytest.mark.parametrize(
+    ("mode", "good"), [(0o644, True), (0o640, True), (0o664, False), (0o646, False)]
+)
 def test_what_is_no_secret_may_be_read_by_all_and_written_by_one(
     tmp_path: Path, mode: int, good: bool
 ) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pound.errors import ConfigError
-from pound.security.curve import Pair, is_key
+from pound.security.curve import Pair, is_key, new_pair
 from pound.security.keyring import KeyDirectory, Keyring
 from pound.security.peer import Peer
 from tests.unit.security.pairs import pair_of
@@ -208,6 +209,32 @@ def test_a_rotation_that_is_over_leaves_the_next_key_alone(directory: KeyDirecto
     keyring = directory.rotate("a", B.public, PAST)
     assert keyring.peers["a"] == Peer(name="a", key=B.public, roles=("worker",), expires=WHEN)
     assert dict(keyring.revoked) == {A.public: "a"}
+
+
+@pytest.mark.parametrize(
+    ("expires", "until", "words"),
+    [
+        (PAST, WHEN, "a expired on 2001-01-01; a next key ends when"),
+        (PAST, PAST - datetime.timedelta(days=1), "a expired on 2001-01-01; a next key ends when"),
+        (WHEN, WHEN, "a expires on 2127-01-01, and the old key counts until 2127-01-01; a next"),
+    ],
+    ids=["expired", "rotated before that", "expires then"],
+)
+def test_a_next_key_that_would_never_count_alone_is_refused(
+    directory: KeyDirectory, expires: datetime.datetime, until: datetime.datetime, words: str
+) -> None:
+    directory.add(Peer(name="a", key=A.public, roles=("worker",), expires=expires))
+    before = (directory.path / "peers.toml").read_text()
+    with pytest.raises(ConfigError, match=words):
+        directory.rotate("a", B.public, until)
+    assert (directory.path / "peers.toml").read_text() == before
+
+
+def test_commands_at_the_same_time_lose_nothing_of_one_another(directory: KeyDirectory) -> None:
+    peers = [Peer(name=f"p{n}", key=new_pair().public, roles=("client",)) for n in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(directory.add, peers))
+    assert sorted(directory.keyring().peers) == sorted(peer.name for peer in peers)
 
 
 def test_any_later_command_settles_a_rotation_that_is_over(directory: KeyDirectory) -> None:
