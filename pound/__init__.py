@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from pound.security.credential import Credential
     from pound.security.listener import Listener
+    from pound.standby import Standby
     from pound.worker import Handler, Task, Worker
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "Release",
     "RequestError",
     "ServiceConfig",
+    "Standby",
     "Stream",
     "Task",
     "TaskFailed",
@@ -97,6 +99,7 @@ if not TYPE_CHECKING:
         "Handler": "worker",
         "Listener": "security.listener",
         "ServiceConfig": "config",
+        "Standby": "standby",
         "Stream": "client",
         "Task": "worker",
         "Worker": "worker",

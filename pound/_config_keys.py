@@ -60,7 +60,8 @@ class Key:
     name : str
         As written in the file.
     kind : str
-        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice``, ``name`` or ``path``.
+        ``endpoints``, ``seconds``, ``count``, ``size``, ``flag``, ``choice``, ``name``, ``path``
+        (of a directory) or ``file``.
     default : object
         The value when no source gives one.
     meaning : str
@@ -125,10 +126,12 @@ def _plain(number: float) -> str:
 
 def _parse_endpoints(key: Key, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = value.split(",")
+        value = value.split(",") if value else ()
     if not isinstance(value, Iterable):
         raise TypeError(f"{value!r} is not a list of endpoints")
     endpoints = tuple(item.strip() if isinstance(item, str) else item for item in value)
+    if endpoints == key.default == ():
+        return endpoints
     if not endpoints or not all(isinstance(item, str) and item for item in endpoints):
         raise ValueError("needs at least one endpoint, each a text such as tcp://127.0.0.1:5555")
     return endpoints
@@ -247,6 +250,7 @@ _PARSERS: dict[str, Callable[[Key, object], object]] = {
     "choice": _parse_choice,
     "name": _parse_name,
     "path": _parse_path,
+    "file": _parse_path,
 }
 
 

@@ -33,6 +33,8 @@ class Settings(TypedDict, total=False):
     handshakes_max: Count
     default_service: str
     io_threads: Count
+    standby_of: Endpoints
+    standby_key: Path
     heartbeat: Seconds
     liveness: Count
     ppp_heartbeat: Seconds

@@ -105,7 +105,9 @@ class Broker(Unpicklable):
         **settings: Unpack[Settings],
     ) -> None:
         check_threads("broker")
-        self.config = _configured(config, settings)
+        self.config = configured(config, settings)
+        if self.config.standby_of:
+            raise ConfigError("standby_of: a Broker serves at once; pound.Standby waits for that")
         self._given_context = check_context(context)
         self._pid = os.getpid()
         self._core: Core | None = None
@@ -138,6 +140,16 @@ class Broker(Unpicklable):
         self._check_process()
         if self._thread is not None:
             raise ClosedError("this broker was started before; make a new one")
+        self._start_threads(*self._opened())
+
+    def _try(self) -> None:
+        """Bind the endpoints and let them go: raise what `start` would. Not to be started then."""
+        _, context = self._opened()
+        self._core = None
+        self._close(0, context)
+
+    def _opened(self) -> tuple[Core, zmq.Context[Any]]:
+        """Return the core with its sockets bound, and their context."""
         listeners = self.config.listeners()
         more = 2 * max(0, self.config.io_threads + len(listeners) - 3)
         if door.needs_guard(listeners):
@@ -156,7 +168,7 @@ class Broker(Unpicklable):
         except BaseException:
             self._close(0, context)
             raise
-        self._start_threads(core, context)
+        return core, context
 
     def drain(self, timeout: float | None = None) -> bool:
         """Take no more requests, finish what can be finished, notify the peers and end.
@@ -452,8 +464,8 @@ class Broker(Unpicklable):
             )
 
 
-def _configured(config: Config | None, settings: Settings) -> Config:
-    """Return the configuration of a broker from its arguments."""
+def configured(config: Config | None, settings: Settings) -> Config:
+    """Return the configuration of a broker from the arguments of its constructor."""
     if config is not None and not isinstance(config, Config):
         raise TypeError(
             f"the first argument is a pound.Config, not {reprlib.repr(config)}; give settings by"

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pound._base.addresses import split_endpoint
 from pound._config_keys import (
     ENVIRONMENT_PREFIX,
     Key,
@@ -149,6 +150,12 @@ class Config:
         "", "name", "The service of plain clients and of plain and PPP workers."
     )
     io_threads: int = _key(1, "count", "I/O threads of libzmq.", 1, 64)
+    standby_of: tuple[str, ...] = _key(
+        (), "endpoints", "The frontend of the preferred broker: serve only while it is not there."
+    )
+    standby_key: str = _key(
+        "", "file", "The credential with which a standby watches the preferred broker."
+    )
 
     heartbeat: float = _key(
         1.0, "seconds", "PND peers send something at least this often.", 0.01, 3600
@@ -271,7 +278,7 @@ class Config:
         object.__setattr__(self, "listen", _listen(self.listen))
         for name, key in keys().items():
             object.__setattr__(self, name, self._checked(key))
-        self.listeners()
+        _check_standby(self, self.listeners())
         least = BODIES_HELD * self.body_bytes_max
         if 0 < self.memory_max < least:
             raise ConfigError(
@@ -495,6 +502,51 @@ def _resolved(
         return listener.resolved(keys=keyed, insecure=insecure)
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}{origin}") from None
+
+
+def _check_standby(config: Config, listeners: tuple[Listener, ...]) -> None:
+    """Raise ConfigError for endpoints that a standby, or its peers, can't work with."""
+    if config.standby_key and not config.standby_of:
+        raise ConfigError("standby_key: standby_of has to say for which broker it is")
+    preferred = {_place(endpoint): endpoint for endpoint in config.standby_of}
+    for listener in listeners if preferred else ():
+        transport, host, port = split_endpoint(listener.endpoint)
+        if (
+            transport == "inproc"
+            or "*" in (port, host if transport == "ipc" else "")
+            or port == "0"
+        ):
+            raise ConfigError(
+                f"{listener.side}: {listener.endpoint!r} is not for a standby: peers have to know "
+                "where to turn to, so give tcp://ADDRESS:PORT or ipc://PATH"
+            )
+        own = {(transport, name, port) for name in _hosts(host)}
+        for place in own & set(preferred):
+            raise ConfigError(
+                f"standby_of: {preferred[place]!r} is this broker's own {listener.side}: name that "
+                "of the other broker"
+            )
+
+
+def _place(endpoint: str) -> tuple[str, str, str]:
+    """Return transport, host and port of a preferred broker; raise ConfigError if it has none."""
+    try:
+        transport, host, port = split_endpoint(endpoint)
+    except ValueError as error:
+        raise ConfigError(f"standby_of: {endpoint!r} {error}") from None
+    if transport == "inproc" or "*" in (host, port) or port == "0":
+        raise ConfigError(
+            f"standby_of: {endpoint!r} is nothing to connect to from another process: give the "
+            "tcp://HOST:PORT or ipc://PATH of the preferred broker's frontend"
+        )
+    return transport, "127.0.0.1" if host == "localhost" else host, port
+
+
+def _hosts(bound: str) -> tuple[str, ...]:
+    """Return by which hosts a bound one is reached on this machine, as far as that is certain."""
+    if bound in ("*", "0.0.0.0", "::", "localhost"):
+        return ("127.0.0.1", "::1")
+    return (bound,)
 
 
 def _service(name: str, entry: object) -> ServiceConfig:

@@ -49,6 +49,7 @@ self_test          the broker tests itself before it serves
 services           the services' names
 state              the data: structs only
 sweep              routes without a connection that can be watched: inproc, ZMTP 1.0 and 2.0
+takeover           when a standby serves (decisions only)
 unread             answers that nobody reads, given up before anybody is refused
 violations         malformed messages, counted against their routes
 young              connections that have not said who they are

@@ -30,6 +30,7 @@ streams         how far the workers of a client's streams may go
 task            a task with its answers, and the queues of both
 values          answers, partials and META as Python values
 waits           what a client's requests wait for, in words
+watch           a client that asks nothing: whether a broker is there
 worker          a worker's handle, `Task`, the loop of a handler's thread
 worker_options  the constructor of both workers: names, types, defaults and checks
 worker_rules    a worker's rules: its tasks from TASK to the answer

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from pound._config_keys import Key
+from pound._engine.checks import check_key
 from pound._logging import escape
 from pound.cli.ceiling import ceiling
 from pound.config import Config, ServiceConfig, ignored_variables, keys
@@ -44,7 +45,13 @@ def setting_options(command: Function) -> Function:
 def _setting_option(key: Key) -> Callable[[Function], Function]:
     if key.kind == "flag":
         return click.option(key.flag, key.name, is_flag=True, default=None, help=key.meaning)
-    metavars = {"choice": "|".join(key.choices), "name": "NAME", "path": "DIR", "size": "BYTES"}
+    metavars = {
+        "choice": "|".join(key.choices),
+        "name": "NAME",
+        "path": "DIR",
+        "file": "FILE",
+        "size": "BYTES",
+    }
     metavar = metavars.get(key.kind, (key.unit or "N").upper())
     several = key.kind == "endpoints"
     return click.option(
@@ -73,7 +80,7 @@ def as_text(key: Key) -> str:
     """Return the default of `key` as people write it."""
     value = key.default
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(value) or "empty"
     if key.kind == "size" and isinstance(value, int):
         for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
             if value and value % size == 0:
@@ -96,6 +103,7 @@ def check(path: Path | None) -> None:
     effective, origins = load(path, {})
     if effective.keys:
         KeyDirectory(effective.keys).keyring()
+    check_key(effective.standby_key or None)
     for variable in ignored_variables(os.environ):
         click.echo(f"pound: {variable} is no key, ignored", err=True)
     read = str(path.absolute()) if path else f"no file (there is no {DEFAULT_FILE} here)"

@@ -48,6 +48,9 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     what was taken in is finished within the drain timeout, exit code 0, or 4 if something is left.
     A second one stops at once, exit code 1. Exits with 3 if an endpoint cannot be bound.
     With keys, SIGHUP has the file of the peers read again at once.
+
+    With --standby-of it serves only while the preferred broker is not there, and prints "pound:
+    standby of URL" when that one is, at the start and later; a signal then ends it at once.
     """
     config, origins = load(path, flags)
     check_reachable(config, origins)
@@ -55,13 +58,35 @@ def serve(ctx: click.Context, /, path: Path | None, **flags: object) -> None:
     configure(config.log_level, config.log_format)
     seed_libc()
     events = watch_signals(reloads=bool(config.keys))
-    broker = pound.Broker(config)
+    broker = _standby(config) if config.standby_of else pound.Broker(config)
     broker.start()
     threading.Thread(target=_report_end, args=(broker, events), daemon=True).start()
-    ends = (",".join(broker.frontend_endpoints), ",".join(broker.backend_endpoints))
-    click.echo("pound: ready frontend={} backend={}".format(*ends))
+    if isinstance(broker, pound.Broker):
+        _say_ready(broker)
     notify("READY=1")
     ctx.exit(_wait(broker, events, config.drain_timeout))
+
+
+def _say_ready(broker: pound.Broker) -> None:
+    ends = (",".join(broker.frontend_endpoints), ",".join(broker.backend_endpoints))
+    click.echo("pound: ready frontend={} backend={}".format(*ends))
+
+
+def _standby(config: pound.Config) -> pound.Standby:
+    """Return a standby that says each time whether it serves."""
+    preferred = ",".join(config.standby_of)
+
+    def say(serves: bool) -> None:
+        broker = standby.broker
+        if serves and broker is not None:
+            notify(f"STATUS=serving in place of {preferred}")
+            _say_ready(broker)
+        else:
+            notify(f"STATUS=standby of {preferred}")
+            click.echo(f"pound: standby of {preferred}")
+
+    standby = pound.Standby(config, on_change=say)
+    return standby
 
 
 def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
@@ -75,7 +100,9 @@ def check_reachable(config: pound.Config, origins: Mapping[str, str]) -> None:
             )
 
 
-def _wait(broker: pound.Broker, events: queue.SimpleQueue[str], drain_timeout: float) -> int:
+def _wait(
+    broker: pound.Broker | pound.Standby, events: queue.SimpleQueue[str], drain_timeout: float
+) -> int:
     """Return the exit code once the broker has ended or a signal came."""
     while (word := next_word(events)) == RELOAD:
         with contextlib.suppress(Exception):  # it was logged, and the peers stay as they are
@@ -108,7 +135,7 @@ def next_word(events: queue.SimpleQueue[str]) -> str:
             return events.get(timeout=SIGNAL_POLL_S)
 
 
-def _report_end(broker: pound.Broker, events: queue.SimpleQueue[str]) -> None:
+def _report_end(broker: pound.Broker | pound.Standby, events: queue.SimpleQueue[str]) -> None:
     broker.wait()
     events.put(ENDED)
 

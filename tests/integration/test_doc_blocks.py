@@ -36,6 +36,8 @@ NOT_RUN = {  # page, beginning → why
     ("README.md", "pound keys init"): SECOND,
     ("README.md", "pound worker work:slow --service slow --key"): SECOND,
     ("README.md", "pound call slow hello --key"): SECOND,
+    ("README.md", "pound serve --frontend tcp://127.0.0.1:5557"): "test_standby.py",
+    ("docs/operations.md", "pound serve --frontend tcp://127.0.0.1:5557"): "test_standby.py",
     ("HACKING.md", "make demo"): TARGETS,
     ("HACKING.md", "make quick"): TARGETS,
     ("bench/README.md", "make bench"): TARGETS,

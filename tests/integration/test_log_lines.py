@@ -46,6 +46,7 @@ ENGINE = "tests/unit/engine/"
 PUBLIC = "tests/unit/public/"
 HOST = "tests/integration/test_host_limits.py::"
 DOOR = "tests/integration/test_door.py::"
+STANDBY = "tests/integration/test_standby.py::"
 ELSEWHERE = {  # event → the test that drives it
     "cannot connect": ENGINE + "test_engine.py::test_an_endpoint_that_cannot_be_is_logged_and_left",
     "access denied": ENGINE
@@ -72,6 +73,14 @@ ELSEWHERE = {  # event → the test that drives it
     "tasks released": "tests/interop/test_releases.py::test_it_is_logged_once_for_a_service",
     "denied": "tests/interop/test_rights.py::test_what_is_refused_is_logged_with_the_keys_name",
     "rights lost": "tests/interop/test_revocation.py::test_rights_that_end_are_logged",
+    "standing by": STANDBY + "test_while_the_preferred_broker_is_there_all_meet_at_it",
+    "preferred broker not there, serving": STANDBY
+    + "test_a_killed_broker_is_replaced_within_a_second_and_its_peers_return",
+    "preferred broker is back, handing over": STANDBY
+    + "test_a_killed_broker_is_replaced_within_a_second_and_its_peers_return",
+    "standby can't serve": STANDBY + "test_a_port_that_is_taken_later_is_bound_when_it_is_free",
+    "on_change failed": STANDBY + "test_a_callback_that_fails_holds_up_nothing",
+    "the standby failed": STANDBY + "test_a_defect_ends_it_and_says_so",
     "log lines dropped": PUBLIC
     + "test_logging.py::test_a_handler_that_blocks_holds_up_nobody_and_what_is_dropped_is_told",
 }

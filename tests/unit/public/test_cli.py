@@ -65,7 +65,7 @@ def test_every_key_is_a_flag_of_serve(runner: CliRunner) -> None:
     output = runner.invoke(main, ["serve", "--help"]).output
     for key in keys().values():
         assert f"{key.flag} " in output
-    assert output.count("Repeatable.") == 2
+    assert output.count("Repeatable.") == 3
 
 
 @pytest.mark.parametrize(

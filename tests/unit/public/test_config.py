@@ -53,6 +53,7 @@ def test_the_types_of_settings_are_those_of_the_keys() -> None:
         "flag": "Flag",
         "name": "str",
         "path": "Path",
+        "file": "Path",
     }
     told = {
         name: kind.__forward_arg__.replace('"', "'")
@@ -352,9 +353,13 @@ def documentation_row(key: Key) -> str:
     unit = (
         " or ".join(f"`{choice}`" for choice in key.choices)
         or key.unit
-        or {"count": "count", "flag": "`true` or `false`", "name": "name", "path": "directory"}[
-            key.kind
-        ]
+        or {
+            "count": "count",
+            "flag": "`true` or `false`",
+            "name": "name",
+            "path": "directory",
+            "file": "file",
+        }[key.kind]
     )
     return f"| `{key.name}` | `{as_text(key)}` | {unit} | {key.meaning} |"
 
