@@ -105,6 +105,23 @@ def test_it_gets_bye(rig: KeyedRig, open_as: Open) -> None:
     assert wire.ERROR_HEAD.unpack(bye.head)[0] == GOING
 
 
+def test_session_that_neither_asks_nor_serves_hears_it_once(
+    rig: KeyedRig, own: Own, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = own(rig.keys.form(Peer, "alice")(rig.frontend))
+    peer.send(wire.packet(os.urandom(16), [Record(wire.HEARTBEAT)]))
+    said(peer, wire.WELCOME)
+    revoke(rig, "alice")
+    assert refusal(peer)[:2] == (0, UNAUTHENTICATED)
+    revoke(rig, "bob")  # while the connection is still there
+    rig.wait_stat("closed_connections", 1)
+    assert len(lines_of(caplog, "rights lost")) == 1
+    later = []
+    while (frames := peer.poll(0.1)) is not None:
+        later += [record.kind for record in wire.unpack(frames)[1]]
+    assert wire.ERROR not in later
+
+
 def test_worker_whose_key_is_revoked(rig: KeyedRig, open_as: Open) -> None:
     worker = open_as(PndWorker, "anvil", service=b"work")
     rig.ready(worker)
@@ -187,7 +204,8 @@ def test_role_that_a_client_loses(rig: KeyedRig, open_as: Open) -> None:
     rig.keys.edit("both", roles=["worker", "operator"])
     rig.broker.reload_keys()
     assert refusal(both)[:2] == (0, UNAUTHENTICATED)
-    rig.wait_stat("waiting", 0)
+    rig.wait_stat("cancelled", 1)
+    assert rig.stat("waiting") == 0
     both.put(wire.request(2, [], b"pound.status"))
     assert said(both, wire.REPLY).id == 2
     both.put(wire.request(3, [b"q"], b"work"))

@@ -140,6 +140,34 @@ def test_a_write_that_fails_leaves_the_old_file_alone(
     assert os.listdir(tmp_path) == [path.name]
 
 
+def test_a_file_is_its_writers_alone_until_it_has_its_mode_and_is_empty_till_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opened it before could read it ever after."""
+    seen: list[tuple[int, int]] = []
+    fchmod = os.fchmod
+
+    def noting(descriptor: int, mode: int) -> None:
+        status = os.fstat(descriptor)
+        seen.append((stat.S_IMODE(status.st_mode), status.st_size))
+        fchmod(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", noting)
+    before = os.umask(0)
+    try:
+        files.create(tmp_path / "new", "x" * 100_000, 0o640)
+    finally:
+        os.umask(before)
+    assert seen == [(0o600, 0)]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot lock"), files.locked(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     with (
         files.locked(tmp_path),

@@ -113,7 +113,9 @@ def test_what_is_left_out_is_all_and_forever() -> None:
         (entry(more='rate = "0/s"'), "no rate"),
         (entry(more="rate = 5"), "no rate"),
         (entry(more=f'next_key = "{B.public}"'), "go together"),
+        (entry(more="next_until = 2127-01-01"), "go together"),
         (entry(more=f'next_key = "{A.public}"\nnext_until = 2127-01-01'), "the same as key"),
+        (entry(more='next_key = "short"\nnext_until = 2127-01-01'), "next_key: 'short' is not"),
     ],
 )
 def test_what_is_wrong_is_refused_in_a_sentence(text: str, words: str) -> None:
