@@ -98,11 +98,12 @@ def test_a_side_without_any_endpoint_is_refused() -> None:
 
 def test_an_endpoint_beyond_loopback_is_encrypted_or_allowed() -> None:
     assert Config(keys="k", frontend=ANY, listen=[Listener("tcp://*:7001", side="backend")]).listen
-    open_to_all = Listener(ANY, security="none")
-    for keys in ("", "k"):
-        with pytest.raises(ConfigError, match=r"\[\[listen\]\] 1: .*pound keys init.*--insecure"):
-            Config(keys=keys, listen=[open_to_all])
-        assert Config(keys=keys, listen=[open_to_all], insecure=True).listen
+    for endpoint in (ANY, "tcp://192.0.2.1:7000", "tcp://[2001:db8::1]:7000"):
+        open_to_all = Listener(endpoint, security="none")
+        for keys in ("", "k"):
+            with pytest.raises(ConfigError, match=r"\[\[listen\]\] 1: .*keys init.*--insecure"):
+                Config(keys=keys, listen=[open_to_all])
+            assert Config(keys=keys, listen=[open_to_all], insecure=True).listen
 
 
 def test_an_endpoint_beyond_loopback_is_allowed_by_keys_in_another_source(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ BOB = peer("bob", 2)
             ring(peer(next_key=KEYS[1], next_until=SOON)),
         ),
         (
+            ring(peer(next_key=KEYS[1], next_until=SOON)),
+            ring(peer(next_key=KEYS[1], next_until=SOON, expires=LATE)),
+            ring(peer(next_key=KEYS[1], next_until=SOON, expires=LATE)),
+        ),
+        (
             ring(peer(next_key=KEYS[1], next_until=SOON, expires=LATE)),
             ring(peer(key=1), alice=KEYS[0]),
             ring(peer(key=1, expires=LATE), alice=KEYS[0]),
@@ -75,6 +80,7 @@ BOB = peer("bob", 2)
         "one more",
         "a key that was never known",
         "ends its rotation",
+        "expires after its rotation",
         "the next key alone",
         "the former key alone",
     ],

@@ -210,6 +210,8 @@ def test_a_keyring_that_is_refused_uses_up_no_number() -> None:
         ConfigError, match="4097 different sets of services are too many, at most 4095: "
     ):
         tables.build(ring(*crowd(4097)))
+    with pytest.raises(ValueError, match="not for this table"):
+        tables.build(ring(peer("bob", 1), peer("carol", 1)))  # when both have their numbers
     table = built(tables, ring(peer("alice", 0)))
     assert found(table, 0) == (0, 1, NEVER)
 
