@@ -17,6 +17,8 @@ import pytest
 
 import pound
 from tests.keys import Keys
+from tests.peers.pnd_client import PndClient
+from tests.peers.pnd_worker import PndWorker
 from tests.support import (
     WAIT_S,
     Process,
@@ -260,6 +262,31 @@ def test_tasks_that_run_are_answered_by_the_preferred_broker(two: Two) -> None:
         load.more(8)
     load.check()
     assert not logged(two.second, "request failed")
+
+
+def test_peers_are_sent_away_and_nothing_is_cancelled(two: Two, own: Callable[..., Any]) -> None:
+    """What a peer that holds a task, and one that waits for it, get when the standby goes."""
+    two.first.kill()
+    two.second.wait_times(READY, 1)
+    worker = own(PndWorker(two.second.backend, service=b"echo", heartbeat=0.2))
+    client = own(PndClient(two.second.frontend, service=b"echo"))
+    worker.ready()
+    client.welcome()
+    client.ask([b"q"])
+    worker.task()
+    two.first.start()
+
+    def sent_away() -> bool:
+        frames = worker.poll(0.05)
+        if frames is not None:
+            worker.parse(frames)
+        worker.keep_alive()
+        client.pump(0.05)
+        return bool(worker.byes and client.byes)
+
+    wait_until(sent_away)
+    assert (worker.byes, worker.cancelled) == ([1], [])
+    assert (client.byes, list(client.answers), len(client.open)) == ([1], [], 1)
 
 
 def test_it_serves_again_if_the_preferred_broker_goes_while_it_is_given_the_peers(

@@ -67,6 +67,7 @@ def test_a_broker_its_streams_and_its_futures_are_not_pickled() -> None:
     with pound.Client("tcp://127.0.0.1:1") as client:
         ours = {
             "a pound.Broker .* pass its config": pound.Broker(),
+            "a pound.Standby .* pass its config": pound.Standby(standby_of="tcp://a:5555"),
             "the future of a request .* pass the answer": client.submit("", b""),
             "a Stream .* pass the answer": client.stream("", b""),
         }
