@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .books import must
 from .peers import Key
+from .rules import TOKENS
 from .words import Claim
 
 if TYPE_CHECKING:
@@ -141,22 +142,49 @@ class Adoption:
             over = self.now >= claimed.since + self.claim_grace_ns
             if over or not self._is_there(claimed) or rng.random() < 0.002:
                 self._drop(key)
+        self._speak_of_tasks()
         if not self.claimed or rng.random() > 0.1:
             return
         claimed = rng.choice([*self.claimed.values()])
         if self._is_there(claimed):
             self._speak_wrongly(claimed)
 
+    def _speak_of_tasks(self) -> None:
+        """Any token may be said to be held; a worker may be lost before its answer comes."""
+        rng, given = self.adoption_rng, self.pair.ledger.given
+        if not self.world.adopts or not given or self.world.calm:
+            return
+        if rng.random() < 0.1:
+            token = rng.choice([*given])
+            self.call("claim_state", given[token].worker, token)
+        for task in list(given.values()):
+            if task.answered and task.asked is not None and rng.random() < 0.1:
+                self._worker_lost(self.workers[task.worker])
+                return
+
+    def claim_unasked(self) -> None:
+        """A worker claims what nobody knows of while it has tasks that are not sent yet."""
+        rng = self.adoption_rng
+        for w, seat in list(self.to_flush.items()) if self.world.adopts else ():
+            alone = self.pair.real.worker(w)["isolating"]
+            if not self.world.calm and rng.random() < (0.3 if alone else 0.03):
+                later = self.pair.model.token + rng.choice((0, 1, 1 << 43, 1 << 44))
+                token = rng.choice((rng.getrandbits(64), later % TOKENS))
+                if self.call("claims", w, ((token, rng.random() < 0.8),), self.now):
+                    self.claimed[seat.worker.name, token] = Claimed(seat, token, self.now)
+
     def _speak_wrongly(self, claimed: Claimed) -> None:
         """Another worker's claim, or a request that cannot take it up."""
-        rng = self.adoption_rng
-        w = rng.choice([*self.workers])
-        asked = self.pair.ledger.asked
-        slots = [slot for slot, a in asked.items() if a.phase != "waiting" or a.token is not None]
-        slots = [*asked] if w != claimed.seat.number else slots
+        rng, token, own = self.adoption_rng, claimed.token, claimed.seat.number
+        w = rng.choice([own, *self.workers])
+        asked = self.pair.ledger.asked.values()
+        unsent = {t.asked.slot for t in self.pair.ledger.given.values() if t.asked and not t.sent}
+        over = [a.slot for a in asked if a.phase != "waiting" and a.slot not in unsent]
+        lost = [a.slot for a in asked if a.phase == "waiting" and (a.token or a.isolated)]
+        slots = (lost or over) if w == own else [a.slot for a in asked]
         if slots:
-            self.call("adopt", w, claimed.token, rng.choice(slots), self.now)
-        if w != claimed.seat.number:
-            self.call("claim_state", w, claimed.token)
-            self.call("claims", w, ((claimed.token, True),), self.now)
-            self.call("claim_drop", w, claimed.token, self.now)
+            self.call("adopt", w, token, rng.choice(slots), self.now)
+        if w != own:
+            self.call("claim_state", w, token)
+            self.call("claims", w, ((token, True),), self.now)
+            self.call("claim_drop", w, token, self.now)

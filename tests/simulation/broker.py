@@ -100,6 +100,7 @@ class Broker(Adoption):
         self._read_some(few)
         self._budget()
         due: int | None = self.call("tick", self.now, self.live)
+        self.claim_unasked()
         self._flush()
         self._speak_late()
         self._set_owners(0.01)

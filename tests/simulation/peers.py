@@ -321,7 +321,7 @@ class Worker(Peer):
             tokens.pop(self.world.rng.randrange(len(tokens)))
         if self.dialect.lists_tokens and self.chance(self.world.rates.lie):
             tokens.append(self.world.token_of_another(self))
-        if self.kept and self.chance_of_adoption(0.1):
+        if self.kept and self.chance_of_adoption(0.3):
             tokens.append(self.world.adoption_rng.choice([*self.kept]))
         records: list[Record] = [("ready", self.capacity, tuple(self.services), tuple(tokens))]
         self.unsaid = bool(self.kept)
@@ -360,6 +360,8 @@ class Worker(Peer):
         done = [token for token, due in running.items() if due <= self.world.now or quick]
         for token in done:
             self.kept[token].answered = True
+        if self.chance_of_adoption(0.05):  # out of turn
+            self.send(("answer", rng.choice([*self.kept]), 0, 64))
         if (self.unsaid and rng.random() < 0.2) or self.chance_of_adoption(0.02):
             self.send(self._holds(self.kept))
         elif done and not self.unsaid:
@@ -370,7 +372,8 @@ class Worker(Peer):
         kept = self.kept.pop(token, None)
         if kept is not None:
             self.keys[token] = kept.key
-            self.tasks[token] = self.world.now if kept.answered else kept.due
+            slowly = self.world.adoption_rng.choice((0, 0, 50)) * self.world.pace_ns
+            self.tasks[token] = self.world.now + slowly if kept.answered else kept.due
 
     def read(self, message: Message) -> None:
         rng = self.world.rng

@@ -43,11 +43,12 @@ class Copy:
     patience_s: int  # of the processor for a seed: a multiple of what the rules as they are take
 
 
+DISPATCHER = tuple(f"_dispatch/{file.name}" for file in (ROOT / "pound/_dispatch").glob("*.pyx"))
 COPIES = {
     "dispatcher": Copy(
         plants.PLANTS,
         rooms=("_base", "_dispatch"),
-        files=("_dispatch/dispatcher.pyx", "_wire/codes.pxd"),
+        files=(*DISPATCHER, "_wire/codes.pxd"),
         probe="dispatcher",
         simulation=(
             "tests.simulation", "--no-audit", "--steps", "500",

@@ -364,6 +364,77 @@ PLANTS = (
         "queue_leave",
         "service.delayed -= 1",
     ),
+    # tasks of other epochs
+    bug("what is held back goes out at once", "request_accept", "unlikely(hold_ns > 0)", "0"),
+    bug("what is held back goes to who is free", "disp_request", "likely(hold_ns == 0)", "1"),
+    step("a claim that runs holds no credit", "claim_update", "credit_take(...)"),
+    step("an answered claim keeps its credit", "claim_update", "credit_give(...)"),
+    step(
+        "claims come on top of what the worker was not sent yet", "claims_enter", "tasks_undo(...)"
+    ),
+    bug("a claim joins an isolated task", "claims_enter", "$worker.isolating", "0"),
+    bug(
+        "claims that fit take back what was not sent",
+        "claims_enter",
+        "$worker.held > $worker.capacity",
+        "1",
+    ),
+    step("who gave nothing up is not looked at", "disp_claims", "worker_file(...)"),
+    bug("a worker may claim another's", "claim_state", "$task.worker != w", "0"),
+    bug(
+        "a worker may claim what is given out next",
+        "claim_state",
+        "(token - $d.next_token) >> AHEAD_SHIFT == 0",
+        "0",
+    ),
+    bug(
+        "an orphan is taken for what goes on",
+        "claim_state",
+        "$task.request != NONE",
+        "1",
+    ),
+    bug("an answer to a claim counts", "task_of", "$task.state != TASK_SENT", "0"),
+    bug(
+        "a claim that is listed on a new route is cancelled",
+        "token_held",
+        "$task.state == TASK_UNSENT",
+        "$task.state != TASK_SENT",
+    ),
+    bug(
+        "a claim that is listed on the same route is cancelled",
+        "token_over",
+        "$task.state == TASK_SENT",
+        "1",
+    ),
+    bug(
+        "an answered task that is taken up again takes a credit",
+        "task_recredit",
+        "not $task.marks & MARK_ANSWERED",
+        "1",
+    ),
+    bug(
+        "what was lost twice adopts, and is not alone",
+        "adopts",
+        "$request.attempts < ATTEMPTS_SHARED",
+        "1",
+    ),
+    bug(
+        "a request whose old task counts still adopts another",
+        "adopts",
+        "$request.task == NONE",
+        "1",
+    ),
+    bug("a request that runs adopts", "adopts", "$request.state == REQUEST_WAITING", "1"),
+    bug(
+        "a worker that does not offer the service serves it",
+        "disp_adopt",
+        "not offers(d, w, $request.service)",
+        "0",
+    ),
+    step("what was adopted waits still", "claim_adopt", "waiting_leave(...)"),
+    step("what was adopted has no lease", "claim_adopt", "lease_start(...)"),
+    step("an adopted task is still a claim", "claim_adopt", "$task.state = TASK_SENT"),
+    step("a claim that is dropped stays", "disp_claim_drop", "task_free(...)"),
     # the leaves
     step(
         "a removal only sinks what fills the gap",
