@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pound._settings import Settings
 
 AGAIN_S = 1.0  # from a failure to serve to the next attempt
-LABEL_BYTES = 50  # of the host's name, so that the label fits
+LABEL_BYTES = 48  # of the host's name: with the words and a pid of 7 digits these are 64
 
 
 class Standby(Unpicklable):
@@ -389,4 +389,4 @@ def _wake_at_end(broker: Broker, watch: Watch) -> None:
 def _label() -> str:
     """Return what the listings of the preferred broker show."""
     host = socket.gethostname().encode()[:LABEL_BYTES].decode(errors="ignore")
-    return f"standby {host}:{os.getpid()}"[:64]
+    return f"standby {host}:{os.getpid()}"

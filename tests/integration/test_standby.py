@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import pound
+from pound._engine.checks import label_bytes
+from pound.standby import _label
 from tests.keys import Keys
 from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_worker import PndWorker
@@ -565,6 +567,14 @@ def test_a_fork_is_refused(standby: tuple[pound.Broker, pound.Standby]) -> None:
 def test_settings_that_can_not_work_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(pound.ConfigError, match=words):
         pound.Standby(**settings)
+
+
+def test_its_label_fits_whatever_the_name_of_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "m\u00fc" * 60)
+    monkeypatch.setattr(os, "getpid", lambda: 4194304)
+    label = label_bytes(_label())
+    assert label.startswith(b"standby m")
+    assert label.endswith(b":4194304")
 
 
 def test_a_broker_is_no_standby() -> None:
