@@ -45,7 +45,8 @@ class Client(ClientBase[P]):
     endpoints : str or sequence of str, optional
         Where brokers listen for clients; by default those of `key`, else
         ``tcp://127.0.0.1:5555``. The client goes to the next one when one is
-        silent for `heartbeat` x `liveness` or says that it goes away.
+        silent for `heartbeat` x `liveness`, refuses or says that it goes away, and
+        returns to the first one, the preferred one, once that serves again.
     context : zmq.Context, optional
         Needed for ``inproc://`` endpoints; by default the client has its own.
     overflow : {"wait", "raise"}

@@ -36,7 +36,8 @@ class Worker(WorkerBase[Handler]):
     endpoints : str or sequence of str, optional
         Where brokers listen for workers; by default those of `key`, else
         ``tcp://127.0.0.1:5556``. The worker goes to the next one when one is
-        silent or says that it goes away.
+        silent, refuses or says that it goes away, and returns to the first one, the
+        preferred one, once that serves again and its tasks here are answered.
     services : dict of str to callable
         For each name its handler, called with the body (`bytes`), or with a `Task` if its first
         parameter is annotated so or named ``task``. Only the latter gets bodies of several parts

@@ -22,7 +22,7 @@ from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.pool cimport NONE
 from pound._wire.codes cimport (
     CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT,
-    CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE)
+    CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE)
 from pound._wire.packets cimport (
     BYE_GOING, FLAG_RETRY, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_ERROR, KIND_HEARTBEAT,
     KIND_PARTIAL, KIND_REPLY, part_next, part_t, partial_cost, record_t)
@@ -31,7 +31,9 @@ from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, c
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
 from .engine cimport engine_command_t, engine_denied, engine_t, rules_t
 from .keys cimport keys_next
-from .link cimport FAR, broker_limits_t, link_greets, link_jitter, link_next_beat, link_resting
+from .link cimport (
+    FAR, broker_limits_t, link_go_home, link_greets, link_jitter, link_next_beat, link_resting,
+    link_wants_home)
 from .mailbox cimport (
     MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
     mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
@@ -297,6 +299,10 @@ cdef void client_collect(engine_t *e, int64_t now) noexcept nogil:
     if a.leave_by != FAR:
         collect_bye(a, out)
         return
+    if unlikely(link_wants_home(&e.link)) and (a.requests.open == 0 or a.rerouted):
+        outbox_bye(out, BYE_GOING)
+        a.parted = 1
+        return
     if link_greets(&e.link, now):
         a.eager_bytes = a.eager_bytes_max
         outbox_hello(out, 0, &a.label)
@@ -378,6 +384,13 @@ cdef void note_refusal(engine_t *e, client_state_t *a, const record_t *record) n
     pthread_mutex_unlock(&e.lock)
 
 
+# reroute has a request asked again at the preferred broker: no worker is left here.
+cdef void reroute(client_state_t *a, uint32_t r) noexcept nogil:
+    request_move(&a.requests, r, RETURNED)
+    request_arm(&a.requests, r)  # it has a timer, or needs none
+    a.rerouted = 1
+
+
 # take_error ends a request with the broker's error, or puts it off.
 cdef void take_error(
     engine_t *e, client_state_t *a, uint32_t r, const record_t *record, zmq_msg_t *frames,
@@ -388,10 +401,15 @@ cdef void take_error(
     cdef bint busy = record.code == CODE_RESOURCE_EXHAUSTED and a.waits
     # A worker's 14 gives its task back and never comes here: the broker itself is draining.
     cdef bint draining = record.code == CODE_UNAVAILABLE
+    cdef bint alone = record.code == CODE_NOT_FOUND and link_wants_home(&e.link)
+    cdef bint again = stream == NULL or not stream.started
     cdef mail_t *mail
-    if (busy or draining) and (stream == NULL or not stream.started):
+    if (busy or draining) and again:
         note_refusal(e, a, record)
         put_off(e, a, r, record.retry_after_ms, busy, now)
+        return
+    if unlikely(alone) and again and not is_own(a.requests.all[r].service):
+        reroute(a, r)
         return
     mail = end(a, r)
     mail.kind = MAIL_ERROR
@@ -527,12 +545,21 @@ cdef void expire(client_state_t *a, engine_t *e, uint32_t r, int64_t now) noexce
     fail(a, r, CODE_DEADLINE_EXCEEDED, why)
 
 
+# go_home turns to the preferred broker, behind a BYE to this one.
+cdef void go_home(engine_t *e, client_state_t *a, int64_t now) noexcept nogil:
+    a.parted = a.rerouted = 0
+    if e.link.welcomed:
+        link_go_home(&e.link, now)
+
+
 # client_tick ends what is past its deadline, and all if no broker lets us in, brings refused
 # requests back and logs long waits.
 cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef requests_t *q = &a.requests
     cdef uint32_t r
+    if unlikely(a.parted):
+        go_home(e, a, now)
     if unlikely(e.link.door.barred):
         fail_all(a, engine_denied(e), e.socket.denial)
     r = requests_due(q, now)
@@ -552,7 +579,7 @@ cdef void client_tick(engine_t *e, int64_t now) noexcept nogil:
 cdef int64_t client_next_due(engine_t *e) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef const requests_t *q = &a.requests
-    cdef int64_t due = min(a.leave_by, q.paced_until)
+    cdef int64_t due = 0 if a.parted else min(a.leave_by, q.paced_until)
     if q.timers.count and q.timers.nodes[0].key < due:
         due = q.timers.nodes[0].key
     if a.long_at < due:

@@ -41,6 +41,8 @@ cdef struct client_state_t:
     uint8_t more               # the last turn was full
     uint8_t said_bye
     uint8_t heard_bye
+    uint8_t rerouted           # a request waits for the preferred broker: go there at once
+    uint8_t parted             # BYE was said to go there
     int64_t eager_bytes        # left of what may be sent before WELCOME
     int64_t eager_bytes_max    # the limits of this client: this and the three below
     int64_t log_after          # ns

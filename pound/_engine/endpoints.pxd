@@ -81,6 +81,11 @@ cdef inline const char *endpoint_target(const endpoints_t *e) noexcept nogil:
     return e.address if e.address != NULL else endpoint_name(e)
 
 
+# is_inproc says that endpoint `i` is of this process: there is no connection that could be lost.
+cdef inline bint is_inproc(const endpoints_t *e, uint32_t i) noexcept nogil:
+    return strncmp(e.all[i].name, b"inproc:", 7) == 0
+
+
 # endpoint_is_name tells whether the endpoint in use has a name, which may have several addresses.
 cdef inline bint endpoint_is_name(const endpoints_t *e) noexcept nogil:
     cdef const char *at = endpoint_name(e)
@@ -121,6 +126,13 @@ cdef inline bint endpoints_turn(endpoints_t *e) noexcept nogil:
         return 0
     e.at = (e.at + 1) % e.count
     return e.count > 1
+
+
+# endpoints_first chooses the first endpoint, by its name.
+cdef inline void endpoints_first(endpoints_t *e) noexcept nogil:
+    e.six = 0
+    e.address = NULL
+    e.at = 0
 
 
 # endpoints_next chooses the next endpoint, whatever addresses the name of this one has.

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, strlen
 
 from pound._base.check cimport CHECK
 from pound._base.clock cimport clock_ns
-from pound._base.hints cimport likely
+from pound._base.hints cimport likely, unlikely
 from pound._base.locks cimport pthread_mutex_lock, pthread_mutex_unlock
 from pound._base.wake cimport POLLIN, pollfd, signals_leave, wait_for, wake_drain, wake_ring
 from pound._wire.codes cimport CODE_PERMISSION_DENIED, CODE_UNAUTHENTICATED
@@ -19,10 +19,10 @@ from pound._wire.packets cimport (
     part_t)
 from .curve cimport DENIAL_ROOM
 from .link cimport (
-    DENIED_RECORD, FAR, finding_t, link_bye, link_close, link_denied, link_looked, link_next_due,
-    link_open, link_packet, link_tick, link_wake, link_welcome)
+    DENIED_RECORD, FAR, finding_t, link_bye, link_close, link_denied, link_looked, link_looks_home,
+    link_next_due, link_open, link_packet, link_tick, link_wake, link_welcome)
 from .mailbox cimport (
-    LOG_REFUSED, MAIL_ALONE, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
+    LOG_REFUSED, MAIL_ALONE, MAIL_AWAY, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
     mail_new, mail_t, mailbox_put)
 from .outbox cimport (
     outbox_begin, outbox_end, outbox_flushed, outbox_push, outbox_simple, outbox_t)
@@ -119,10 +119,14 @@ cdef void turn(engine_t *e) noexcept nogil:
     socket_act(&e.socket, now)
     note_denied(e)
     e.rules.tick(e, now)
+    if unlikely(e.link.actions_count):
+        socket_act(&e.socket, now)
     flush(e, now)
     note_connected(e)
     if now >= e.look_at:
         look(e, now)
+    if link_looks_home(&e.link, now):
+        look_home(e)
 
 
 # wait waits for something to do; returns for how long at most, in ns.
@@ -251,6 +255,15 @@ cdef void look(engine_t *e, int64_t now) noexcept nogil:
         mail.code = e.link.up and not e.link.is_inproc
         mailbox_put(e.main, mail)
     e.look_at = now + min(alone * (LOOK_TIMES - 1), <int64_t>LOOK_MAX_MS * MILLISECOND)
+
+
+# look_home has Python look at the preferred endpoint.
+cdef void look_home(engine_t *e) noexcept nogil:
+    cdef mail_t *mail = NULL
+    if not e.link.leaving:
+        mail = mail_new(MAIL_AWAY, NULL, 0)
+    if mail != NULL:
+        mailbox_put(e.main, mail)
 
 
 # looks_on says whether a barred link's endpoint is looked at all the same: what a look has found,

@@ -34,7 +34,7 @@ from .link cimport (
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
     LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED,
-    LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DENIED,
+    LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_AWAY, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DENIED,
     MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop,
     mailbox_free, mailbox_init, mailbox_take, mailbox_wait, released_drop)
 from .outbox cimport outbox_free, outbox_init
@@ -278,23 +278,19 @@ cdef class Engine:
         return text[:size].decode(errors="replace")
 
     def look(self, seconds, answers):
-        """Have a thread look why no broker welcomes us, unless one still does."""
-        if self.looker is None or not self.looker.is_alive():
-            self.looker = threading.Thread(
-                target=self._look, args=(seconds, answers), daemon=True,
-                name=f"{self.logger.name.replace('.', '-')}-look")
-            with suppress(RuntimeError):  # no more threads: then it is not known
-                self.looker.start()
+        """Have a thread look why no broker welcomes us, unless one still looks."""
+        looker_start(self, self._look, (seconds, answers))
+
+    def look_home(self):
+        """Have a thread look at the preferred endpoint, unless one still looks."""
+        looker_start(self, self._look_home, ())
+
+    def _look_home(self):
+        look_at(self, self.endpoints[:1], False)
 
     def _look(self, seconds, answers):
-        cdef list found
         cdef bytes text
-        cdef uint32_t i
-        self.resolve()
-        found = troubles_of(
-            self.endpoints, answers, self.own_context is not None, self.e.socket.key.used != 0)
-        for i, trouble in enumerate(found):
-            engine_looked(&self.e, i, finding_of(trouble))
+        cdef list found = look_at(self, self.endpoints, answers)
         found = [trouble for trouble in found if not trouble.foreign]  # that is a denial
         if seconds < CERTAIN_AFTER:  # a busy machine: what is only slow is no trouble yet
             found = [trouble for trouble in found if trouble.certain]
@@ -306,21 +302,6 @@ cdef class Engine:
         pthread_mutex_unlock(&self.e.lock)
         for trouble in found:
             self.log_trouble(trouble)
-
-    def resolve(self):
-        """Have each address of an endpoint's name tried, if libzmq would not."""
-        cdef bytes texts
-        cdef char *copy
-        cdef uint32_t i
-        for i, endpoint in enumerate(self.endpoints):
-            found = addresses_of(endpoint)
-            if not found:
-                continue
-            texts = b"".join(os.fsencode(address) + b"\0" for address in found)
-            copy = <char *>malloc(len(texts) + 1)  # with the NUL that ends any bytes
-            if copy != NULL:
-                memcpy(copy, <const char *>texts, len(texts) + 1)
-                endpoints_found(&self.e.link.endpoints, i, copy)
 
     def log_trouble(self, trouble):
         """Log why an endpoint is not reached: once for a reason, then every 30 s."""
@@ -387,6 +368,43 @@ cdef class Engine:
             mails = next
 
 
+# looker_start starts a thread that looks, unless one still does.
+cdef void looker_start(Engine self, object look, tuple arguments):
+    if self.looker is None or not self.looker.is_alive():
+        name = f"{self.logger.name.replace('.', '-')}-look"
+        self.looker = threading.Thread(target=look, args=arguments, daemon=True, name=name)
+        with suppress(RuntimeError):  # no more threads: then it is not known
+            self.looker.start()
+
+
+# look_at says what is wrong with endpoints, the first ones of the list, and has the link hear of it.
+cdef list look_at(Engine self, object endpoints, bint answers):
+    cdef uint32_t i
+    cdef list found
+    resolve(self, endpoints)
+    found = troubles_of(
+        endpoints, answers, self.own_context is not None, self.e.socket.key.used != 0)
+    for i, trouble in enumerate(found):
+        engine_looked(&self.e, i, finding_of(trouble))
+    return found
+
+
+# resolve has each address of an endpoint's name tried, if libzmq would not.
+cdef void resolve(Engine self, object endpoints):
+    cdef bytes texts
+    cdef char *copy
+    cdef uint32_t i
+    for i, endpoint in enumerate(endpoints):
+        found = addresses_of(endpoint)
+        if not found:
+            continue
+        texts = b"".join(os.fsencode(address) + b"\0" for address in found)
+        copy = <char *>malloc(len(texts) + 1)  # with the NUL that ends any bytes
+        if copy != NULL:
+            memcpy(copy, <const char *>texts, len(texts) + 1)
+            endpoints_found(&self.e.link.endpoints, i, copy)
+
+
 cdef finding_t finding_of(object trouble) except? FOUND_NOTHING:
     if trouble.foreign:
         return FOUND_FOREIGN
@@ -431,6 +449,8 @@ cdef void event_note(Engine self, mail_t *mail):
             self.settled.clear()
     elif mail.kind == MAIL_ALONE:
         self.look(mail.number / 1000, mail.code != 0)
+    elif mail.kind == MAIL_AWAY:
+        self.look_home()
     elif mail.kind == MAIL_CLOSED:
         event_log_rest(self)
         self.has_ended = 1

@@ -12,6 +12,10 @@
 # that *denies* us: it answers, and does not let us in with our key. Once every endpoint of the list
 # has, the link is `barred`: nobody waits for it, and it tries again ever more rarely.
 #
+# The first endpoint is the preferred one, so that all who have the same list meet. A link that is
+# welcomed elsewhere has it looked at from time to time. After two looks that found it serving the
+# link *wants home*, and whoever uses it chooses the moment (link_go_home).
+#
 # Invariants:
 # - The actions of an event are carried out before the next event comes.
 # - `welcomed` holds from a WELCOME until the connection breaks, the broker forgets us (BYE 0, a new
@@ -24,6 +28,8 @@
 # - `barred` holds from the denial that completes the list until a WELCOME, or until an endpoint is
 #   not reached at all or says "not now": never together with `welcomed`.
 # - Silence counts from the last packet or the opening; a pause of our own process is no silence.
+# - A link that is welcomed by its first endpoint has nothing looked at. Each time that it went there
+#   in vain, it waits twice as long before the next look, up to HOME_WAIT_MAX_MS.
 #
 # Memory: the endpoints are owned; reasons are static texts.
 
@@ -33,8 +39,8 @@ from libc.string cimport memcmp, memcpy, memset, strncmp
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport BYE_GOING, BYE_UNKNOWN, SESSION_SIZE, record_t
 from .endpoints cimport (
-    endpoint_is_name, endpoint_name, endpoint_t, endpoints_free, endpoints_init, endpoints_next,
-    endpoints_t, endpoints_turn)
+    endpoint_is_name, endpoint_name, endpoint_t, endpoints_first, endpoints_free, endpoints_init,
+    endpoints_next, endpoints_t, endpoints_turn, is_inproc)
 
 cdef extern from "pound/_base/atomics.h" nogil:
     uint64_t draw(uint64_t *state)
@@ -56,11 +62,17 @@ cdef enum:
     FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
     FAILURES_KNOWN_MAX = 100   # the same if a broker let us in before: a proxy may accept for it
     ROOMY_MIN = 2              # looks that found room, or the broker may have been full
+    HOME_LOOKS = 2             # in a row that find the preferred endpoint serving, until we go there
+    HOME_PAUSE_NS = 2000000000 # until the first look at it, and from the first of two to the second
+    HOME_PAUSE_MAX_MS = 10000  # between looks
+    HOME_WAIT_MAX_MS = 60000   # until the first look, after it was in vain
+    HOME_LASTS_MS = 30000      # that it has to keep us, or it was in vain
     ACTIONS_MAX = 8            # of one event
 
 cdef enum link_action:
     LINK_OPEN = 1              # connect to the endpoint in use by a new socket
-    LINK_CLOSE                 # close the socket, and drop what it did not take
+    LINK_CLOSE                 # close the socket, and drop what it did not send
+    LINK_PART                  # close the socket, which still sends what it took
     LINK_DROP                  # drop what the socket did not take: it is sent again after WELCOME
     LINK_LOG_FOUND
     LINK_LOG_LOST              # with a reason
@@ -112,6 +124,15 @@ cdef struct link_life_t:       # of one socket
     int64_t opened_at          # ns, monotonic, this and the one below
     int64_t broken_at          # when its last connection was lost
 
+cdef struct link_home_t:       # the way back to the preferred endpoint
+    int64_t look_at            # when it is to be looked at; FAR: we are there, or nowhere
+    int64_t pause              # until the next look
+    int64_t wait               # from WELCOME to the first look
+    int64_t came_at            # when it welcomed us after we went; FAR: it has not
+    uint32_t served            # looks in a row that found it serving
+    uint8_t looks              # one was begun, and nothing heard of it yet
+    uint8_t went               # we went there, and were welcomed nowhere else since
+
 cdef struct link_state_t:
     endpoints_t endpoints      # the list, and which of it is in use
     uint8_t session[16]        # a secret between the broker and us: never logged
@@ -129,6 +150,7 @@ cdef struct link_state_t:
     broker_limits_t limits
     link_rates_t rates
     link_door_t door
+    link_home_t home
     link_life_t life
     int64_t heard_at           # ns, monotonic, this and those below
     int64_t welcomed_at
@@ -170,7 +192,8 @@ cdef inline int link_init(
     uint8_t follows, const uint8_t *session, uint64_t dice,
 ) noexcept nogil:
     memset(l, 0, sizeof(link_state_t))
-    l.greet_at = FAR
+    l.greet_at = l.home.look_at = FAR
+    l.home.wait = HOME_PAUSE_NS
     l.dice = dice
     l.rates.heartbeat = l.rates.own_heartbeat = heartbeat
     l.rates.own_liveness = liveness
@@ -221,16 +244,23 @@ cdef inline void lose(link_state_t *l, const char *reason) noexcept nogil:
         if not l.leaving:
             act(l, LINK_LOG_LOST, reason)
     l.welcomed = 0
+    l.home.look_at = FAR
+
+
+# end_socket closes the socket, if there is one, by LINK_CLOSE or LINK_PART.
+cdef inline void end_socket(link_state_t *l, link_action how) noexcept nogil:
+    l.up = l.welcomed = 0
+    l.greeted_at = 0
+    l.home.look_at = FAR
+    l.lives += 1
+    if l.is_open:
+        act(l, how, NULL)
+    l.is_open = 0
 
 
 # link_close closes the socket, if there is one.
 cdef inline void link_close(link_state_t *l) noexcept nogil:
-    l.up = l.welcomed = 0
-    l.greeted_at = 0
-    l.lives += 1
-    if l.is_open:
-        act(l, LINK_CLOSE, NULL)
-    l.is_open = 0
+    end_socket(l, LINK_CLOSE)
 
 
 # link_open connects to the endpoint in use, by a new socket.
@@ -241,7 +271,7 @@ cdef inline void link_open(link_state_t *l, int64_t now) noexcept nogil:
     l.life.handshakes = 0
     l.reopen = 0
     l.is_open = 1
-    l.up = l.is_inproc = strncmp(endpoint_name(&l.endpoints), b"inproc:", 7) == 0
+    l.up = l.is_inproc = is_inproc(&l.endpoints, l.endpoints.at)
     act(l, LINK_OPEN, NULL)
 
 
@@ -262,6 +292,13 @@ cdef inline void admit(link_state_t *l) noexcept nogil:
     l.door.barred = 0
 
 
+# reopen opens the endpoint that was chosen, once the one before has been given its time.
+cdef inline void reopen(link_state_t *l, int64_t now) noexcept nogil:
+    rest(l, l.life.opened_at + TURN_PAUSE_NS)
+    if not link_resting(l, now):
+        link_open(l, now)
+
+
 # turn leaves this endpoint for another address of its name, for the next one, or for itself when it
 # is the only one.
 cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept nogil:
@@ -270,9 +307,62 @@ cdef inline void turn(link_state_t *l, int64_t now, const char *reason) noexcept
     if endpoints_turn(&l.endpoints):
         l.brief = 0
     link_close(l)
-    rest(l, l.life.opened_at + TURN_PAUSE_NS)
-    if not link_resting(l, now):
-        link_open(l, now)
+    reopen(l, now)
+
+
+# --- home: the preferred endpoint ----------------------------------------------------------
+
+# home_welcomed notes a first WELCOME. Elsewhere than at home it begins the looks.
+cdef inline void home_welcomed(link_state_t *l, int64_t now) noexcept nogil:
+    cdef link_home_t *h = &l.home
+    if l.endpoints.at == 0:
+        h.came_at = min(h.came_at, now)
+        return
+    if h.went and now - h.came_at < <int64_t>HOME_LASTS_MS * MS:
+        h.wait = min(2 * h.wait, <int64_t>HOME_WAIT_MAX_MS * MS)
+    else:
+        h.wait = HOME_PAUSE_NS
+    h.went = h.looks = h.served = 0
+    h.pause = HOME_PAUSE_NS
+    if not is_inproc(&l.endpoints, 0):
+        h.look_at = now + link_jitter(l, h.wait)
+
+
+# link_looks_home says whether the preferred endpoint is to be looked at; the look counts as begun.
+cdef inline bint link_looks_home(link_state_t *l, int64_t now) noexcept nogil:
+    cdef link_home_t *h = &l.home
+    if now < h.look_at:
+        return 0
+    h.looks = 1
+    h.look_at = now + link_jitter(l, h.pause)
+    h.pause = min(h.pause + HOME_PAUSE_NS, <int64_t>HOME_PAUSE_MAX_MS * MS)
+    return 1
+
+
+# home_looked notes what a look has found. The second look that finds it serving comes soon.
+cdef inline void home_looked(link_state_t *l, bint serves, int64_t now) noexcept nogil:
+    cdef link_home_t *h = &l.home
+    h.looks = 0
+    h.served = h.served + 1 if serves else 0
+    if h.served == 1:
+        h.pause = HOME_PAUSE_NS
+        h.look_at = min(h.look_at, now + link_jitter(l, HOME_PAUSE_NS))
+
+
+# link_wants_home says whether a link that is welcomed elsewhere should go to the preferred endpoint.
+cdef inline bint link_wants_home(const link_state_t *l) noexcept nogil:
+    return l.home.look_at != FAR and l.home.served >= HOME_LOOKS
+
+
+# link_go_home leaves this endpoint for the preferred one; what was said here is still sent.
+cdef inline void link_go_home(link_state_t *l, int64_t now) noexcept nogil:
+    lose(l, b"preferred")
+    l.home.went = 1
+    l.home.came_at = FAR
+    l.brief = 0
+    end_socket(l, LINK_PART)
+    endpoints_first(&l.endpoints)
+    reopen(l, now)
 
 
 # --- events: the connection ----------------------------------------------------------------
@@ -377,10 +467,13 @@ cdef inline void link_looked(
     link_state_t *l, uint32_t endpoint, finding_t found, int64_t now
 ) noexcept nogil:
     cdef bint foreign = found == FOUND_FOREIGN
+    cdef bint homes = endpoint == 0 and l.home.looks and l.home.look_at != FAR
     l.endpoints.all[endpoint].foreign = foreign
+    if homes:
+        home_looked(l, found == FOUND_ROOM, now)
     if found == FOUND_FULL:
         endpoint_forgive(&l.endpoints.all[endpoint])
-    elif found == FOUND_ROOM:
+    elif found == FOUND_ROOM and not homes:
         l.endpoints.all[endpoint].roomy += 1
     if foreign and endpoint == l.endpoints.at and l.is_open and not l.up:
         link_denied(l, DENIED_MECHANISM, now)
@@ -410,6 +503,7 @@ cdef inline bint link_welcome(link_state_t *l, const record_t *record, int64_t n
         return 0
     if not l.welcomed:
         l.welcomed_at = now
+        home_welcomed(l, now)
         if not l.brief:
             act(l, LINK_LOG_FOUND, NULL)
     l.welcomed = 1
@@ -474,6 +568,7 @@ cdef inline int64_t link_next_due(const link_state_t *l) noexcept nogil:
     cdef int64_t due = l.heard_at + l.rates.silence
     if l.reopen:
         return l.resting_until
+    due = min(due, l.home.look_at)
     if l.brief and l.welcomed:
         due = min(due, l.welcomed_at + BRIEF_NS)
     return due if l.wants_out else min(due, l.greet_at)

@@ -31,6 +31,7 @@ cdef enum mail_kind:
     MAIL_CLOSED              # the engine has ended; nothing follows in its main mailbox
     MAIL_DENIED              # no endpoint lets us in: code, sentence in `body`; 0: not any more
     MAIL_ALONE               # no broker has welcomed us: number (ms), code (a connection stands)
+    MAIL_AWAY                # another broker than the preferred one has: it is to be looked at
 
 cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOGS of handle.pyx
     LOG_BROKER_FOUND = 1     # texts: endpoint

@@ -1,6 +1,7 @@
 """Why an endpoint is not reached: what libzmq, which tries again without end, does not say.
 
-Asked by a client or worker that no broker has welcomed. It resolves and connects once, as libzmq
+Asked by a client or worker that no broker has welcomed, and, of the preferred endpoint, by one that
+another broker has. It resolves and connects once, as libzmq
 does, beside its own socket; that may take seconds, so it runs on a thread of its own. The sentence
 is for a person: it names the endpoint and what to look at. It also finds the addresses of a name
 that has several of one family, of which libzmq tries only the first.

@@ -24,7 +24,7 @@ from .curve cimport DENIAL_ROOM, curve_configure, curve_denial, curve_wipe
 from .endpoints cimport endpoint_name, endpoint_target
 from .link cimport (
     DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
-    LINK_LOG_LOST, LINK_OPEN, draw, link_action_t, link_connected, link_denied, link_disconnected,
+    LINK_LOG_LOST, LINK_OPEN, LINK_PART, draw, link_action_t, link_connected, link_denied, link_disconnected,
     link_failed, link_open_failed, link_refused, link_state_t)
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_MALFORMED, mail_log,
@@ -36,6 +36,7 @@ cdef enum:
     HWM = 256                  # messages; one holds many records, the rest waits in the rules
     RECONNECT_MS = 100
     RECONNECT_MAX_MS = 1000
+    PART_MS = 500              # for the last packet to a broker that we leave
     TEXT_MAX = 1024            # bytes of a log line's texts
     NOT_YOU = 400              # what ZAP says of a key that does not come in
     MONITORED = (
@@ -75,6 +76,8 @@ cdef void socket_act(link_socket_t *s, int64_t now) noexcept nogil:
             open(s, now)
         elif action.kind == LINK_CLOSE:
             socket_close(s, 0)
+        elif action.kind == LINK_PART:
+            socket_close(s, PART_MS)
         elif action.kind == LINK_DROP:
             outbox_drop(s.outbox)
         elif action.kind == LINK_LOG_FOUND:

@@ -16,6 +16,7 @@
 #   after as many as it sent BYEs: a socket closed with unread input resets its connection, and a
 #   reset may overtake what was sent. If the broker is lost before, the worker waits for it as long
 #   as it has time, since what no packet of the broker followed may have to be sent again.
+# - A worker that goes to its preferred broker takes the same steps, and serves there.
 #
 # Cost:    O(1) a task; READY costs O(tasks held).
 # Memory:  a task is counted: by `running`, by its handler, by each answer, by `cancelled`. Answers
@@ -40,6 +41,7 @@ cdef struct leaving_t:       # of a worker that leaves
     uint8_t bye_due
     uint8_t agreed           # the broker said BYE 2 to each BYE
     uint8_t gave_back
+    uint8_t homeward         # it says BYE to serve at the preferred broker
 
 cdef struct worker_state_t:
     handoff_t handoff

@@ -15,7 +15,9 @@ from .engine cimport engine_command_t, engine_log, engine_post, engine_t, rules_
 from .handoff cimport (
     handoff_abandon, handoff_close, handoff_exchange, handoff_free, handoff_init, handoff_next_due,
     handoff_take_all, handoff_take_cancelled)
-from .link cimport FAR, link_forgotten, link_greet_again, link_greets, link_jitter, link_next_beat
+from .link cimport (
+    FAR, link_forgotten, link_go_home, link_greet_again, link_greets, link_jitter, link_next_beat,
+    link_wants_home)
 from .mailbox cimport (
     LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_UNDELIVERED, body_clear, body_read, body_text)
 from .outbox cimport (
@@ -51,6 +53,11 @@ cdef inline int64_t after(int64_t at, int64_t ns) noexcept nogil:
 
 cdef inline bint leaving(const worker_state_t *w) noexcept nogil:
     return w.drain.until < FAR
+
+
+# parts says that the worker takes no more tasks from this broker.
+cdef inline bint parts(const worker_state_t *w) noexcept nogil:
+    return leaving(w) or w.drain.homeward
 
 
 # --- tasks by their token ------------------------------------------------------------------
@@ -136,15 +143,16 @@ cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     cdef bint answers = False, last, greets
     if e.link.welcomed and not w.handoff.gathers:
         answers = write_answers(&e.outbox, w, now)
-    last = leaving(w) and answers and w.running.count == 0 and w.unsent.count == 0
+    last = parts(w) and answers and w.running.count == 0 and w.unsent.count == 0
     greets = link_greets(&e.link, now)
     if greets:
         write_ready(&e.outbox, w)
-    w.drain.bye_due |= last or (greets and leaving(w))
+    w.drain.bye_due |= last or (greets and parts(w))
     if w.drain.bye_due:
         w.drain.bye_due = w.drain.agreed = 0
         w.drain.byes += 1
-        e.link.leaving = 1
+        e.link.leaving = leaving(w)
+        next_bye(e, w, now)
         outbox_bye(&e.outbox, BYE_GOING)
 
 
@@ -246,11 +254,13 @@ cdef void take(
         if task != NULL and task.attempt == record.attempt:
             take_credit(&w.handoff, task, record.credit)
     elif record.kind == KIND_BYE and record.code == BYE_AGREED:
-        if not leaving(w):
+        if not parts(w) and w.drain.byes == 0:
             link_forgotten(&e.link, now, b"bye")
             return
         w.drain.byes -= w.drain.byes > 0
         w.drain.agreed = w.drain.byes == 0
+        if w.drain.agreed and not leaving(w):
+            w.drain.bye_at = FAR
 
 
 cdef void take_task(
@@ -371,15 +381,36 @@ cdef void tick(engine_t *e, int64_t now) noexcept nogil:
     cdef answers_t given = handoff_exchange(&w.handoff, &w.fresh, now)
     while given.first != NULL:
         settle(w, answers_pop(&given))
-    if w.ready_again and e.link.welcomed and not leaving(w):
+    go_home(e, w, now)
+    if w.ready_again and e.link.welcomed and not parts(w):
         link_greet_again(&e.link, now)
     w.ready_again = 0
     if now >= w.drain.bye_at:
         w.drain.bye_due = 1
-        w.drain.bye_at = now + link_jitter(&e.link, <int64_t>GREETING_EVERY_MS * MILLISECOND)
+        next_bye(e, w, now)
     if now >= w.drain.until and not w.drain.gave_back:
         give_back(e, w)
     w.drain.idle_since = min(w.drain.idle_since, now) if leaving(w) and not owes(w) else FAR
+
+
+cdef void next_bye(engine_t *e, worker_state_t *w, int64_t now) noexcept nogil:
+    w.drain.bye_at = now + link_jitter(&e.link, <int64_t>GREETING_EVERY_MS * MILLISECOND)
+
+
+# go_home has a worker part from a broker that is not the preferred one, and go there when nothing is
+# owed. If that one is not there any more, READY makes it this broker's worker again.
+cdef void go_home(engine_t *e, worker_state_t *w, int64_t now) noexcept nogil:
+    cdef bint wants = link_wants_home(&e.link)
+    if leaving(w):
+        return
+    if wants and w.drain.homeward and w.drain.agreed and not owes(w):
+        link_go_home(&e.link, now)
+        wants = 0
+    if wants != w.drain.homeward:
+        w.drain.homeward = wants
+        w.drain.bye_at = now if wants else FAR
+        w.drain.bye_due = w.drain.agreed = 0
+        w.ready_again |= not wants
 
 
 cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
@@ -412,9 +443,10 @@ cdef int64_t next_due(engine_t *e) noexcept nogil:
     """Return the time of the next step of leaving, or of the next packet of answers."""
     cdef worker_state_t *w = state_of(e)
     cdef int64_t due = handoff_next_due(&w.handoff)
+    due = min(due, w.drain.bye_at)
     if leaving(w):
         due = min(due, last_words(w) if w.drain.gave_back else w.drain.until)
-        due = min(due, min(w.drain.bye_at, agreed_by(w)))
+        due = min(due, agreed_by(w))
     return due
 
 

@@ -2,6 +2,7 @@
 
 from pound._engine.engine cimport engine_command_t, engine_post, engine_t
 from pound._engine.handle cimport Engine
+from pound._engine.link cimport FAR, link_wants_home
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -56,3 +57,13 @@ cdef class Held:
 def monitor_fd(Engine engine not None):
     """The descriptor that is readable when the engine has not read all of its socket's monitor."""
     return engine.e.socket.monitor_fd
+
+
+def wants_home(Engine engine not None):
+    """Whether looks have found the preferred broker serving."""
+    return bool(link_wants_home(&engine.e.link))
+
+
+def is_away(Engine engine not None):
+    """Whether another broker than the preferred one has welcomed it."""
+    return engine.e.link.home.look_at != FAR

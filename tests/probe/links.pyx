@@ -8,17 +8,18 @@ from pound._engine.endpoints cimport endpoint_target, endpoints_found
 from pound._engine.link cimport (
     DENIED_HANDSHAKE, DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, DENIED_RECORD, FAR, FOUND_FOREIGN,
     FOUND_FULL, FOUND_NOTHING, FOUND_ROOM, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
-    LINK_LOG_LOST, LINK_OPEN, denial_t, finding_t, limits_allow, link_bye, link_close,
+    LINK_LOG_LOST, LINK_OPEN, LINK_PART, denial_t, finding_t, limits_allow, link_bye, link_close,
     link_connected, link_denied, link_disconnected, link_failed, link_forgotten, link_free,
-    link_greet_again, link_greets, link_init, link_looked, link_next_beat, link_next_due, link_open,
-    link_open_failed, link_packet, link_refused, link_resting, link_state_t, link_tick, link_wake,
-    link_welcome)
+    link_go_home, link_greet_again, link_greets, link_init, link_looked, link_looks_home,
+    link_next_beat, link_next_due, link_open, link_open_failed, link_packet, link_refused,
+    link_resting, link_state_t, link_tick, link_wake, link_wants_home, link_welcome)
 from pound._wire.packets cimport record_t
 
 NEVER = FAR
 KINDS = {
     <int>LINK_OPEN: "open",
     <int>LINK_CLOSE: "close",
+    <int>LINK_PART: "part",
     <int>LINK_DROP: "drop",
     <int>LINK_LOG_FOUND: "found",
     <int>LINK_LOG_LOST: "lost",
@@ -88,6 +89,12 @@ cdef class Link:
 
     def looked(self, uint32_t endpoint, found, int64_t now):
         link_looked(&self.link, endpoint, <finding_t><int>FINDINGS[found], now)
+
+    def looks_home(self, int64_t now):
+        return bool(link_looks_home(&self.link, now))
+
+    def go_home(self, int64_t now):
+        link_go_home(&self.link, now)
 
     def packet(self, bytes epoch, int64_t now):
         return bool(link_packet(&self.link, epoch, now))
@@ -180,6 +187,10 @@ cdef class Link:
     @property
     def up(self):
         return bool(self.link.up)
+
+    @property
+    def wants_home(self):
+        return bool(link_wants_home(&self.link))
 
     @property
     def reopens(self):

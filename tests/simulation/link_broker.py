@@ -132,6 +132,10 @@ class Broker:
             elif kind == "command":
                 self.executed.add((end.name, values[0]))
                 self._say(link, ("done", values[0]))
+            elif kind == "leave" and end.follows:
+                self._say(link, ("agreed",))
+            elif kind == "leave":
+                del self.sessions[end]
             elif kind == "heartbeat" and not end.follows:
                 self._say(link, ("heartbeat",))
 

@@ -27,6 +27,11 @@ FAILURES_MAX = 3  # handshakes in a row without a reason, that are a denial
 FAILURES_KNOWN_MAX = 100  # the same, once a broker has let us in
 ROOMY_MIN = 2  # looks that found room meanwhile
 DENIED_REST_MAX_NS = 30 * SECOND
+HOME_LOOKS = 2  # in a row that find the preferred broker serving, before an end goes there
+HOME_PAUSE_NS = 2 * SECOND  # until the first look at it
+HOME_PAUSE_MAX_NS = 10 * SECOND  # between two looks
+HOME_WAIT_MAX_NS = 60 * SECOND  # until the first look, after it was in vain
+HOME_LASTS_NS = 30 * SECOND  # that the preferred broker has to keep an end, or it was in vain
 DENIED_LASTS_NS = 10 * SECOND  # of a WELCOME before a denial, which is the first of a row then
 
 Make = Callable[..., Any]
@@ -163,6 +168,11 @@ class End:
         self.looks: deque[tuple[int, int]] = deque()  # when one ends, at which endpoint
         self.foreign: set[int] = set()  # endpoints that want the other mechanism
         self.barred_at = -NEVER  # when it was last
+        self.parted = self.agreed = False  # it has said that it goes home; the broker agrees
+        self.home_looks = False  # one was begun and has not ended
+        self.went = False  # home, and was welcomed nowhere else since
+        self.came_at = self.away_at = self.gone_at = -NEVER  # welcomed there, elsewhere; on its way
+        self.home_wait, self.home_rooms = HOME_PAUSE_NS, 0  # before the looks; that found room
         self.welcomed = False  # before the last record
         self.found = False
         self.limits = (67108864, 1048576, 1024, 65536)
@@ -180,6 +190,12 @@ class End:
         targets = sum(world.targets_of(endpoint) for endpoint in self.endpoints)
         denied = 2 * DENIED_REST_MAX_NS if world.denies else 0
         return 2 * targets * (silence + 2 * SECOND) + world.retry_ms * 2 * MS + 3 * SECOND + denied
+
+    @property
+    def home_bound(self) -> int:
+        """Within which it is at its preferred broker, if that one serves (K11)."""
+        looks = HOME_WAIT_MAX_NS + HOME_PAUSE_MAX_NS + HOME_PAUSE_NS
+        return self.bound + 5 * looks // 4 + 10 * SECOND
 
     def start(self) -> None:
         self.rules.open(self.world.now)
@@ -213,6 +229,8 @@ class End:
             silent = now - self.heard_at
             must(silent >= self.rates[1], "K6", f"{self} leaves though silent for {silent} ns only")
         self.act()
+        self._look_home(now)
+        self._part(now)
         self._flush(now)
         self._resolve(now)
         self._compare(now)
@@ -231,6 +249,8 @@ class End:
             due = min(due, self.rules.next_beat())
         elif self.socket is not None and self.socket.link is not None:
             due = min(due, now + 5 * MS)  # until the pipe has room again
+        if self.parted and not self.follows:
+            due = now
         self.planned = min(max(due - now, 0), 3600 * SECOND)
         self.wakes_at = now + self.planned + self.world.rng.choice((0, 0, MS))
         if self.world.rng.random() < 0.01:
@@ -301,6 +321,8 @@ class End:
                 self._forgotten()
         elif kind == "error" and current:
             self._denied("record", now)
+        elif kind == "agreed" and self.parted:
+            self.agreed = True
         elif kind == "agreed" and self.follows:
             self.welcomed = self.rules.welcomed
             self.rules.forgotten(now)
@@ -314,8 +336,14 @@ class End:
             _, at = self.looks.popleft()
             found = self._find(self.brokers[at])
             foreign = found == "foreign"
+            homes = at == 0 and self.is_away and self.home_looks
             (self.foreign.add if foreign else self.foreign.discard)(at)
-            self.roomy[at] += found == "room"
+            if homes:
+                self.home_looks = False
+                self.home_rooms = self.home_rooms + 1 if found == "room" else 0
+                self._found_addresses(at)
+            else:
+                self.roomy[at] += found == "room"
             if found == "full":
                 self.failures[at] = self.roomy[at] = 0
             if foreign and at == self.at and self.socket is not None and not self.rules.up:
@@ -326,9 +354,48 @@ class End:
 
     def _find(self, broker: Broker) -> str:
         denial = self.world.denials.get((broker, self))
-        if not broker.serves or broker in self.world.dark:
+        stopped = self.world.now < broker.stopped_until
+        if not broker.alive or stopped or broker in self.world.dark:
             return "nothing"
         return denial if denial in ("foreign", "full") else "room"
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it is welcomed elsewhere than at its preferred broker."""
+        return bool(self.rules.welcomed) and self.at != 0
+
+    def _look_home(self, now: int) -> None:
+        if self.rules.looks_home(now):
+            must(self.is_away, "K11", f"{self} looks where it is")
+            self.home_looks = True
+            if not self.looks:
+                self.looks.append((now + self.world.rng.choice((MS, 300 * MS, 2 * SECOND)), 0))
+
+    def _part(self, now: int) -> None:
+        """Go home when nothing is owed here, or serve here again if home is not there any more."""
+        wants = self.rules.wants_home
+        found = self.is_away and self.home_rooms >= HOME_LOOKS
+        must(wants == found, "K11", f"{self} wants home: {wants}; found it serving: {found}")
+        if self.parted and not wants:
+            self.parted = self.agreed = False
+            if self.follows and self.rules.welcomed:
+                self.rules.greet_again(now)
+                self.least = 0
+        elif self.parted and (not self.follows or (self.agreed and not self.open)):
+            away = now - self.away_at
+            must(away >= 3 * self.home_wait // 4, "K12", f"{self} goes home after {away} ns")
+            self.parted = self.agreed = False
+            self.went, self.came_at, self.gone_at = True, NEVER, now
+            self.rules.go_home(now)
+            self.act()
+
+    def _note_welcome(self, now: int) -> None:
+        if self.at == 0:
+            self.came_at = min(self.came_at, now)
+            return
+        vain = self.went and now - self.came_at < HOME_LASTS_NS
+        self.home_wait = min(2 * self.home_wait, HOME_WAIT_MAX_NS) if vain else HOME_PAUSE_NS
+        self.went, self.home_looks, self.home_rooms, self.away_at = False, False, 0, now
 
     def _failed(self, now: int) -> None:
         if not self.looks:
@@ -384,6 +451,7 @@ class End:
         self.welcomed_at = now
         if anew:
             self.let_in_at = now
+            self._note_welcome(now)
         told = heartbeat_ms * MS or self.heartbeat
         heartbeat = min(self.heartbeat, told)
         self.rates = (heartbeat, told * liveness if self.follows else heartbeat * self.liveness)
@@ -408,6 +476,9 @@ class End:
             must(since >= self.least, "K5", f"{self} greets again after {since} ns")
             self.greeted_at, self.least = now, GREETING_NS
             packets[0].append(("greeting", 0, 0))
+        if self.rules.wants_home and not self.parted and (self.follows or not self.open):
+            packets[0].append(("leave", 0, 0))
+            self.parted = True
         if self.rules.welcomed and not self.rules.resting(now):
             self._collect(packets)
         if beats and self.rules.welcomed:
@@ -443,10 +514,13 @@ class End:
 
     def _resolve(self, now: int) -> None:
         if not self.rules.welcomed and now - self.changed_at > RESOLVED_NS:
-            for i, endpoint in enumerate(self.endpoints):
-                found = self.world.addresses.get(endpoint)
-                if found:
-                    self.rules.found(i, found)
+            for i in range(len(self.endpoints)):
+                self._found_addresses(i)
+
+    def _found_addresses(self, i: int) -> None:
+        found = self.world.addresses.get(self.endpoints[i])
+        if found:
+            self.rules.found(i, found)
 
     def act(self) -> None:
         now = self.world.now
@@ -454,7 +528,7 @@ class End:
             if kind == "open":
                 self.at = self.endpoints.index(endpoint)
                 self._open(now)
-            elif kind == "close":
+            elif kind in ("close", "part"):
                 self._close()
             elif kind == "drop" and self.socket is not None:
                 self.socket.refused.clear()
@@ -512,6 +586,12 @@ class End:
         if not serving:
             self._check_barred()
             return
+        if (
+            self.went
+            and self.brokers[0] not in serving
+            and self.world.now < self.gone_at + self.bound
+        ):
+            return  # its look could not see that home serves nobody: it is on its way back
         link = self.socket.link if self.socket is not None else None
         there = link is not None and not link.broken and self.rules.welcomed and self.rules.up
         must(there, "K1", f"{self} has reached nobody; there are", [b.index for b in serving])
@@ -521,6 +601,8 @@ class End:
         kept = broker.turns_away and broker.alive and broker not in self.world.dark
         kept |= (broker, self) in self.world.denials
         must(broker in serving or kept, "K1", f"{self} stays with broker {broker.index}")
+        away = self.brokers[0] in serving and broker is not self.brokers[0]
+        must(not (away and self.world.long), "K11", f"{self} stays with broker {broker.index}")
         must(broker.sessions.get(self) is link, "K1", f"broker {broker.index} knows {self}")
         must(self.found, "K7", f"{self} has found a broker and does not say so")
         must(not self.open, "K4", f"{self} has open commands", [*self.open])

@@ -47,7 +47,7 @@ PLANTS = (
     # storms
     step(
         "the next endpoint is opened at once",
-        "turn",
+        "reopen",
         "rest(l, l.life.opened_at + TURN_PAUSE_NS)",
         "rest(l, now)",
     ),
@@ -138,6 +138,27 @@ PLANTS = (
         "limits_allow",
         "bytes + size <= limits.packet_bytes_max",
         "1",
+    ),
+    # home
+    bug(
+        "the preferred endpoint is never looked at",
+        "home_welcomed",
+        "now + link_jitter(l, h.wait)",
+        "FAR",
+        "int64_t",
+    ),
+    bug("a link looks though it is at home", "home_welcomed", "l.endpoints.at == 0", "0"),
+    step(
+        "the looks of an earlier time count",
+        "home_welcomed",
+        "h.went = h.looks = h.served = 0",
+        "h.went = h.looks = 0",
+    ),
+    bug(
+        "a link goes home after one look",
+        "link_wants_home",
+        "l.home.served >= HOME_LOOKS",
+        "l.home.served >= 1",
     ),
     # what is logged
     bug("what is brief is found twice", "link_welcome", "not l.brief", "1"),

@@ -22,6 +22,11 @@ K9  a link that is denied tries the next endpoint; when all deny it, it is barre
     second, then twice as long each time, up to 30 s; a barred link is not welcomed
 K10 an endpoint that refuses is left for what else there is to try: at once if it has let nobody in,
     after a second if it had, and no sooner
+K11 an end whose first endpoint is one of a broker that serves is there within ``End.home_bound``;
+    there it has nothing looked at
+K12 an end goes there after two looks in a row that found it serving; after it went in vain, it
+    stays elsewhere twice as long as the time before, up to a minute, before it goes again (K1 holds
+    ``End.bound`` after it went)
 """
 
 from __future__ import annotations
@@ -66,6 +71,7 @@ class World:
         self.dark: set[Broker] = set()  # neither reachable nor refused
         self.denials: dict[tuple[Broker, End], str] = {}  # who does not let whom in, and how
         self.fault_at = self.now
+        self.long = False  # the quiet time
         self.brokers = [Broker(self, i) for i in range(rng.randint(1, 3))]
         kinds = rng.choice(((False, True), (False,), (True,), (False, True, True)))
         self.ends = [
@@ -119,9 +125,9 @@ class World:
             end.start()
         for self.rounds in range(1, rounds + 1):
             self._burst()
-            self._quiet()
+            self._quiet(long=self.rng.random() < 0.3)
         self._heal()
-        self._quiet()
+        self._quiet(long=True)
 
     def _burst(self) -> None:
         self.eagain, self.lossy = self.eagain_rate, self.lossy_rate
@@ -133,8 +139,9 @@ class World:
             self.denials.clear()  # and the quiet time is one of a link that was let in again
         self.eagain = self.lossy = self.unopened = self.deaf = 0.0
 
-    def _quiet(self) -> None:
-        self.fault_at = self.now
+    def _quiet(self, long: bool) -> None:
+        """Long: until everybody is back at the preferred broker."""
+        self.fault_at, self.long = self.now, long
         for link in self.network.links:
             if link.swallows:
                 link.breaks_at = min(link.breaks_at or NEVER, self.now + SECOND)
@@ -143,7 +150,8 @@ class World:
                 broker.stopped_until = 0
         for end in self.ends:
             end.stalled_until = min(end.stalled_until, self.now)
-        self.advance(self.now + max(end.bound for end in self.ends))
+        bounds = [end.home_bound if long else end.bound for end in self.ends]
+        self.advance(self.now + max(bounds))
         busy, self.busy = self.busy, 0.0
         self.advance(self.now + 3 * SECOND)
         self.busy = busy

@@ -12,8 +12,9 @@ import pytest
 import zmq
 
 import pound
-from tests.support import readable
+from tests.support import readable, wait_until
 from tests.unit.reference_broker import (
+    BYE,
     HEARTBEAT,
     HELLO,
     REQUEST,
@@ -21,6 +22,7 @@ from tests.unit.reference_broker import (
     WAIT_S,
     ReferenceBroker,
     bye,
+    error,
     held,
     partial,
     record,
@@ -227,6 +229,69 @@ def test_a_broker_that_is_gone_is_left_before_it_counts_as_silent(make, start, b
     assert said.flags == RETRY
     other.say(reply(said.id, b"from the other"))
     assert result(future) == b"from the other"
+
+
+def moved(
+    make: Any, start: Any, first: ReferenceBroker, hands: Any
+) -> tuple[pound.Client, ReferenceBroker]:
+    """A client that is welcomed by the second of its brokers, whose first one has gone."""
+    other = start()
+    client = welcomed(make(first.endpoint, other.endpoint, heartbeat=30.0), first)
+    first.say(bye(1))
+    other.greet()
+    wait_until(lambda: hands.is_away(client._engine), WAIT_S)
+    return client, other
+
+
+def test_an_idle_client_returns_to_its_preferred_broker(make, start, broker, hands):
+    client, other = moved(make, start, broker, hands)
+    assert other.expect(BYE).head[0] == 1
+    broker.seek(HELLO)
+    broker.say(welcome())
+    future = client.submit("echo", b"")
+    said = broker.expect(REQUEST)
+    assert said.flags == 0
+    broker.say(reply(said.id, b"home"))
+    assert result(future) == b"home"
+
+
+def test_a_client_with_an_open_request_stays_until_it_is_answered(make, start, broker, hands):
+    client, other = moved(make, start, broker, hands)
+    future = client.submit("echo", b"")
+    said = other.expect(REQUEST)
+    wait_until(lambda: hands.wants_home(client._engine), WAIT_S)
+    other.expect_silence(0.1)
+    other.say(reply(said.id, b"here"))
+    assert result(future) == b"here"
+    other.expect(BYE)
+    broker.seek(HELLO)
+
+
+def test_a_request_that_no_worker_is_left_for_follows_them_home(make, start, broker, hands):
+    client, other = moved(make, start, broker, hands)
+    futures = [client.submit(service, b"") for service in ("echo", "slow")]
+    alone, open = other.expect(REQUEST), other.expect(REQUEST)
+    wait_until(lambda: hands.wants_home(client._engine), WAIT_S)
+    other.say(error(alone.id, 5, "no worker offers this service"))
+    other.expect(BYE)
+    broker.seek(HELLO)
+    broker.say(welcome())
+    said = [broker.expect(REQUEST) for _ in futures]
+    assert {(one.service, one.id == open.id) for one in said} == {(b"slow", True), (b"echo", False)}
+    for one in said:
+        broker.say(reply(one.id, one.service))
+    assert [result(future) for future in futures] == [b"echo", b"slow"]
+
+
+def test_a_service_of_the_brokers_own_is_not_looked_for_at_home(make, start, broker, hands):
+    client, other = moved(make, start, broker, hands)
+    futures = [client.submit(service, b"") for service in ("echo", "pound.none")]
+    said = {one.service: one.id for one in (other.expect(REQUEST), other.expect(REQUEST))}
+    wait_until(lambda: hands.wants_home(client._engine), WAIT_S)
+    other.say(error(said[b"pound.none"], 5, "no such service"))
+    with pytest.raises(pound.NoSuchService):
+        result(futures[1])
+    other.expect_silence(0.1)
 
 
 def test_what_came_before_the_connection_broke_is_still_read(make, broker, hands):

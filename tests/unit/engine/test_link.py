@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -332,3 +333,85 @@ def test_a_name_that_asked_for_a_rest_is_left_alone_though_it_refuses() -> None:
     link.bye(BYE_GOING, 30_000, 2 * SECOND)
     assert refused(link, 3 * SECOND, 0, 4 * SECOND) == []
     assert link.next_due() > 20 * SECOND
+
+
+def away(now: int = 9 * SECOND) -> Any:
+    """A link that is welcomed by the second of its endpoints."""
+    link = opened(FIRST, SECOND_ONE)
+    link.bye(BYE_GOING, 0, now - SECOND)
+    link.connected(now)
+    assert welcome(greeted(link, now), now)
+    link.actions()
+    return link
+
+
+def looked(link: Any, found: str) -> int:
+    """When the next look at the preferred endpoint begins, and finds this there."""
+    now: int = link.next_due()
+    while not link.looks_home(now):
+        link.packet(EPOCH, now)  # so that the broker does not count as silent
+        now = link.next_due()
+    link.looked(0, found, now)
+    return now
+
+
+def test_a_link_that_is_at_its_first_endpoint_looks_at_nothing() -> None:
+    link = greeted(opened(FIRST, SECOND_ONE), SECOND)
+    assert welcome(link, SECOND)
+    assert not link.looks_home(1000 * SECOND)
+
+
+def test_a_link_goes_home_after_two_looks_in_a_row_that_found_it_serving() -> None:
+    link = away()
+    first = looked(link, "room")
+    assert 3 * SECOND // 2 <= first - 9 * SECOND <= 5 * SECOND // 2
+    assert not link.wants_home
+    looked(link, "nothing")
+    looked(link, "room")
+    assert not link.wants_home
+    now = looked(link, "room")
+    assert link.wants_home
+    link.go_home(now)
+    kind, endpoint, reason, _ = link.actions()[0]
+    assert (kind, endpoint, reason) == ("lost", SECOND_ONE, "preferred")
+    assert link.target()[0] == FIRST
+    assert not link.wants_home
+
+
+def test_a_dead_home_is_looked_at_ever_more_rarely() -> None:
+    link = away()
+    times = [looked(link, "nothing") for _ in range(8)]
+    pauses = [after - before for before, after in pairwise(times)]
+    assert 3 * SECOND // 2 <= pauses[0] <= 5 * SECOND // 2
+    assert all(15 * SECOND // 2 <= pause <= 25 * SECOND // 2 for pause in pauses[-3:])
+
+
+def test_each_time_that_home_was_in_vain_a_link_stays_away_twice_as_long() -> None:
+    link, now = away(), 9 * SECOND
+    for seconds in (2, 4, 8, 16, 32, 60, 60):
+        first = looked(link, "room")
+        assert 3 * seconds * SECOND // 4 <= first - now <= 5 * seconds * SECOND // 4
+        now = looked(link, "room")
+        link.go_home(now)
+        link.connected(now)
+        link.actions()
+        now += SECOND
+        link.bye(BYE_GOING, 0, now)
+        link.connected(now)
+        assert welcome(greeted(link, now), now)
+        link.actions()
+
+
+def test_inproc_has_nothing_looked_at() -> None:
+    link = opened("inproc://first", SECOND_ONE)
+    link.bye(BYE_GOING, 0, 8 * SECOND)
+    link.connected(9 * SECOND)
+    assert welcome(greeted(link, 9 * SECOND), 9 * SECOND)
+    assert not link.looks_home(1000 * SECOND)
+
+
+def test_a_look_for_another_reason_is_none_at_home() -> None:
+    link = away()
+    for _ in range(5):
+        link.looked(0, "room", 9 * SECOND)
+    assert not link.wants_home

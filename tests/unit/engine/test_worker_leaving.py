@@ -207,6 +207,70 @@ def test_bye_going_away_leads_to_the_next_endpoint(serve, listen, broker):
     other.expect(READY)
 
 
+def moved(serve: Any, listen: Any, broker: ReferenceBroker, **settings: Any) -> ReferenceBroker:
+    """The second broker of a worker's list, which it serves since the first one has gone."""
+    other: ReferenceBroker = listen()
+    serve(broker.endpoint, other.endpoint, **settings)
+    broker.say(bye(1))
+    other.greet()
+    other.expect(READY)
+    return other
+
+
+def test_a_worker_goes_home_when_all_is_answered_and_agreed(serve, listen, broker, gate):
+    other = moved(serve, listen, broker)
+    other.say(task(1))
+    gate.wait_entered()
+    assert other.expect(BYE).head[0] == 1
+    other.say(task(2), bye(2))  # it crossed our BYE
+    other.expect_silence(2.5)  # the broker agreed: nothing to repeat
+    gate.open.set()
+    assert [other.expect(REPLY).id for _ in range(2)] == [1, 2]
+    assert other.expect(BYE).head[0] == 1
+    broker.expect_silence(0.1)
+    other.say(bye(2))
+    ready = broker.seek(READY)
+    assert ready.head == (1, ())
+    broker.say(welcome())
+    broker.say(task(1))
+    assert broker.seek(REPLY).id == 1
+
+
+def test_a_worker_whose_home_has_gone_again_serves_on(serve, listen, broker, gate):
+    other = moved(serve, listen, broker)
+    other.say(task(1))
+    gate.wait_entered()
+    other.expect(BYE)
+    other.say(bye(2))
+    broker.close()
+    assert other.expect(READY).head == (1, (1,))
+    gate.open.set()
+    assert other.seek(REPLY).id == 1
+    other.say(task(2))
+    assert other.seek(REPLY).id == 2
+
+
+def test_a_worker_on_its_way_home_still_drains(serve, listen, broker, gate):
+    other = listen()
+    worker = serve(broker.endpoint, other.endpoint)
+    broker.say(bye(1))
+    other.greet()
+    other.expect(READY)
+    other.say(task(1))
+    gate.wait_entered()
+    other.expect(BYE)
+    other.say(bye(2))
+    thread, told = draining(worker)
+    other.expect(BYE)
+    other.say(bye(2))
+    gate.open.set()
+    assert other.seek(REPLY).id == 1
+    other.seek(BYE)
+    other.say(bye(2))
+    thread.join(WAIT_S)
+    assert told == [True]
+
+
 def test_partials_given_while_the_broker_is_away_follow_in_order(listen, broker):
     away, back = threading.Event(), threading.Event()
 
