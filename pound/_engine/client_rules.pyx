@@ -507,6 +507,7 @@ cdef void client_heard(engine_t *e) noexcept nogil:
 # client_welcomed sends every open request again: the broker may not have them, or not this route.
 cdef void client_welcomed(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
+    a.rerouted = 0
     requests_again(&a.requests)
     streams_again(&a.requests)
     cancels_again(&a.cancels)

@@ -22,8 +22,8 @@ from .link cimport (
     DENIED_RECORD, FAR, finding_t, link_bye, link_close, link_denied, link_looked, link_looks_home,
     link_next_due, link_open, link_packet, link_tick, link_wake, link_welcome)
 from .mailbox cimport (
-    LOG_REFUSED, MAIL_ALONE, MAIL_AWAY, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text, mail_log,
-    mail_new, mail_t, mailbox_put)
+    LOG_REFUSED, MAIL_ALONE, MAIL_AWAY, MAIL_CONNECTED, MAIL_DENIED, MAIL_DISCONNECTED, body_text,
+    mail_log, mail_new, mail_t, mailbox_put)
 from .outbox cimport (
     outbox_begin, outbox_end, outbox_flushed, outbox_push, outbox_simple, outbox_t)
 from .socket cimport (

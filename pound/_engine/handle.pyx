@@ -34,8 +34,8 @@ from .link cimport (
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_DRAINING,
     LOG_ENGINE_FAILED, LOG_EPOCH_CHANGED, LOG_GIVEN_BACK, LOG_MALFORMED, LOG_REFUSED,
-    LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_AWAY, MAIL_CLOSED, MAIL_CONNECTED, MAIL_DENIED,
-    MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop,
+    LOG_REQUEST_WAITING, LOG_UNDELIVERED, MAIL_ALONE, MAIL_AWAY, MAIL_CLOSED, MAIL_CONNECTED,
+    MAIL_DENIED, MAIL_DISCONNECTED, MAIL_LOG, body_parts, mail_free, mail_new, mail_t, mailbox_drop,
     mailbox_free, mailbox_init, mailbox_take, mailbox_wait, released_drop)
 from .outbox cimport outbox_free, outbox_init
 from .socket cimport socket_free, socket_init
@@ -377,7 +377,7 @@ cdef void looker_start(Engine self, object look, tuple arguments):
             self.looker.start()
 
 
-# look_at says what is wrong with endpoints, the first ones of the list, and has the link hear of it.
+# look_at says what is wrong with the first endpoints of the list, and has the link hear of it.
 cdef list look_at(Engine self, object endpoints, bint answers):
     cdef uint32_t i
     cdef list found

@@ -28,8 +28,8 @@
 # - `barred` holds from the denial that completes the list until a WELCOME, or until an endpoint is
 #   not reached at all or says "not now": never together with `welcomed`.
 # - Silence counts from the last packet or the opening; a pause of our own process is no silence.
-# - A link that is welcomed by its first endpoint has nothing looked at. Each time that it went there
-#   in vain, it waits twice as long before the next look, up to HOME_WAIT_MAX_MS.
+# - A link that is welcomed by its first endpoint has nothing looked at. Each time that it went
+#   there in vain, it waits twice as long before the next look, up to HOME_WAIT_MAX_MS.
 #
 # Memory: the endpoints are owned; reasons are static texts.
 
@@ -62,8 +62,8 @@ cdef enum:
     FAILURES_MAX = 3           # handshakes in a row that end without a reason: that is one
     FAILURES_KNOWN_MAX = 100   # the same if a broker let us in before: a proxy may accept for it
     ROOMY_MIN = 2              # looks that found room, or the broker may have been full
-    HOME_LOOKS = 2             # in a row that find the preferred endpoint serving, until we go there
-    HOME_PAUSE_NS = 2000000000 # until the first look at it, and from the first of two to the second
+    HOME_LOOKS = 2             # in a row that find the preferred endpoint serving: we go there
+    HOME_PAUSE_NS = 2000000000  # until the first look at it, and from the first of two to the next
     HOME_PAUSE_MAX_MS = 10000  # between looks
     HOME_WAIT_MAX_MS = 60000   # until the first look, after it was in vain
     HOME_LASTS_MS = 30000      # that it has to keep us, or it was in vain
@@ -349,7 +349,7 @@ cdef inline void home_looked(link_state_t *l, bint serves, int64_t now) noexcept
         h.look_at = min(h.look_at, now + link_jitter(l, HOME_PAUSE_NS))
 
 
-# link_wants_home says whether a link that is welcomed elsewhere should go to the preferred endpoint.
+# link_wants_home says whether a link is welcomed elsewhere and should go to the preferred endpoint.
 cdef inline bint link_wants_home(const link_state_t *l) noexcept nogil:
     return l.home.look_at != FAR and l.home.served >= HOME_LOOKS
 

@@ -24,8 +24,8 @@ from .curve cimport DENIAL_ROOM, curve_configure, curve_denial, curve_wipe
 from .endpoints cimport endpoint_name, endpoint_target
 from .link cimport (
     DENIED_KEY, DENIED_MECHANISM, DENIED_NOW, LINK_CLOSE, LINK_DENIED, LINK_DROP, LINK_LOG_FOUND,
-    LINK_LOG_LOST, LINK_OPEN, LINK_PART, draw, link_action_t, link_connected, link_denied, link_disconnected,
-    link_failed, link_open_failed, link_refused, link_state_t)
+    LINK_LOG_LOST, LINK_OPEN, LINK_PART, draw, link_action_t, link_connected, link_denied,
+    link_disconnected, link_failed, link_open_failed, link_refused, link_state_t)
 from .mailbox cimport (
     LOG_BROKER_FOUND, LOG_BROKER_LOST, LOG_CANNOT_CONNECT, LOG_DENIED, LOG_MALFORMED, mail_log,
     mailbox_t)

@@ -397,8 +397,8 @@ cdef void next_bye(engine_t *e, worker_state_t *w, int64_t now) noexcept nogil:
     w.drain.bye_at = now + link_jitter(&e.link, <int64_t>GREETING_EVERY_MS * MILLISECOND)
 
 
-# go_home has a worker part from a broker that is not the preferred one, and go there when nothing is
-# owed. If that one is not there any more, READY makes it this broker's worker again.
+# go_home has a worker part from a broker that is not the preferred one, and go there when it owes
+# nothing. If that one is not there any more, READY makes it this broker's worker again.
 cdef void go_home(engine_t *e, worker_state_t *w, int64_t now) noexcept nogil:
     cdef bint wants = link_wants_home(&e.link)
     if leaving(w):

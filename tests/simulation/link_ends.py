@@ -335,6 +335,8 @@ class End:
         while self.looks and self.looks[0][0] <= now:
             _, at = self.looks.popleft()
             found = self._find(self.brokers[at])
+            if found == "room" and not self.world.long and self.world.rng.random() < 0.2:
+                found = "nothing"  # a look may take too long
             foreign = found == "foreign"
             homes = at == 0 and self.is_away and self.home_looks
             (self.foreign.add if foreign else self.foreign.discard)(at)
@@ -367,6 +369,8 @@ class End:
     def _look_home(self, now: int) -> None:
         if self.rules.looks_home(now):
             must(self.is_away, "K11", f"{self} looks where it is")
+            away = now - self.away_at
+            must(away >= 3 * self.home_wait // 4, "K12", f"{self} looks home after {away} ns")
             self.home_looks = True
             if not self.looks:
                 self.looks.append((now + self.world.rng.choice((MS, 300 * MS, 2 * SECOND)), 0))

@@ -160,6 +160,27 @@ PLANTS = (
         "l.home.served >= HOME_LOOKS",
         "l.home.served >= 1",
     ),
+    bug(
+        "a link goes home though a look found nothing in between",
+        "home_looked",
+        "h.served + 1 if serves else 0",
+        "h.served + serves",
+        "uint32_t",
+    ),
+    bug(
+        "a link that went home in vain goes again as soon",
+        "home_welcomed",
+        "min(2 * h.wait, <int64_t>HOME_WAIT_MAX_MS * MS)",
+        "h.wait",
+        "int64_t",
+    ),
+    bug(
+        "a home that is lost at once was not in vain",
+        "home_welcomed",
+        "now - h.came_at < <int64_t>HOME_LASTS_MS * MS",
+        "h.came_at == FAR",
+    ),
+    step("a link that came home once does not wait longer", "link_go_home", "l.home.came_at = FAR"),
     # what is logged
     bug("what is brief is found twice", "link_welcome", "not l.brief", "1"),
     bug(

@@ -402,6 +402,23 @@ def test_each_time_that_home_was_in_vain_a_link_stays_away_twice_as_long() -> No
         link.actions()
 
 
+def test_a_home_that_kept_the_link_for_half_a_minute_was_not_in_vain() -> None:
+    link = away()
+    for lasts, seconds in ((29, 4), (31, 2)):
+        looked(link, "room")
+        now = looked(link, "room")
+        link.go_home(now)
+        link.connected(now)
+        assert welcome(greeted(link, now), now)
+        now += lasts * SECOND
+        link.bye(BYE_GOING, 0, now)
+        link.connected(now)
+        assert welcome(greeted(link, now), now)
+        link.actions()
+        first = looked(link, "nothing")
+        assert 3 * seconds * SECOND // 4 <= first - now <= 5 * seconds * SECOND // 4
+
+
 def test_inproc_has_nothing_looked_at() -> None:
     link = opened("inproc://first", SECOND_ONE)
     link.bye(BYE_GOING, 0, 8 * SECOND)
