@@ -38,6 +38,7 @@ from pound._dispatch.dispatcher cimport disp_service_quota
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport OPENED_PINNED, counters_t, quota_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
+from pound._wire.packets cimport FEATURE_ADOPTION
 from pound.security.keytable cimport Keytable, keytable_taken
 from pound.security.table cimport keytable_delete, keytable_t
 
@@ -130,6 +131,8 @@ cdef class Core:
         s.ppp_heartbeat_ns = ns(config.ppp_heartbeat)
         s.mdp_heartbeat_ns = ns(config.mdp_heartbeat)
         s.client_grace_ns = ns(config.client_grace)
+        s.adopt_wait_ns = ns(config.adopt_wait)
+        s.features = FEATURE_ADOPTION if s.adopt_wait_ns else 0
         s.drain_timeout_ns = ns(config.drain_timeout)
         s.lease_ns = ns(config.lease)
         s.held_long_ms = <int64_t> (config.held_long * 1000)
@@ -141,7 +144,6 @@ cdef class Core:
         s.frames_max = config.frames_max
         s.handshakes_max = config.handshakes_max
         s.requests_max = config.requests_max
-        s.features = 0
         s.undelivered_bytes_max = config.undelivered_bytes_max
         s.memory_max = config.memory_bytes()
         s.overflow_blocks = config.foreign_overflow == "block"

@@ -195,6 +195,14 @@ class Config:
     client_grace: float = _key(
         30.0, "seconds", "How long the requests of a client that went away are kept.", 0, 1e9
     )
+    adopt_wait: float = _key(
+        2.0,
+        "seconds",
+        "How long a request that comes from another broker waits for a worker that may have its "
+        "task; 0: not at all.",
+        0,
+        3600,
+    )
     drain_timeout: float = _key(
         25.0, "seconds", "How long a stopping broker works on what it has taken in.", 0, 1e9
     )

@@ -18,7 +18,7 @@ SESSION = bytes(range(0xA0, 0xB0))
 KEY = bytes(range(0x10, 0x20))
 EPOCH = bytes(range(0xC0, 0xD0))
 NONE = bytes(16)  # no key, no epoch
-ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
+ATTACHED, DURABLE, RETRY, META, MOVED = 1, 2, 4, 8, 16
 KINDS = (
     *("REQUEST", "CANCEL", "REPLY", "PARTIAL", "ERROR", "ACCEPTED"),
     *("READY", "TASK", "HEARTBEAT", "BYE", "HELLO", "WELCOME", "HOLDS", "CREDIT"),
@@ -66,12 +66,16 @@ def durable(delay_ms: int = 0) -> bytes:
     return struct.pack("<I", delay_ms)
 
 
+def moved(run: int = 0) -> bytes:
+    return struct.pack("<Q", run)
+
+
 def coded(code: int, retry_after_ms: int = 0, reserved: int = 0) -> bytes:
     return struct.pack("<HHI", code, reserved, retry_after_ms)
 
 
-def partial(sequence: int, attempt: int, reserved: bytes = b"\0\0\0") -> bytes:
-    return struct.pack("<IB", sequence, attempt) + reserved
+def partial(sequence: int, attempt: int, run: int = 0, reserved: bytes = bytes(3)) -> bytes:
+    return struct.pack("<IB", sequence, attempt) + reserved + struct.pack("<Q", run)
 
 
 def ready(
@@ -128,8 +132,9 @@ def said(kind: str | int, parts: Sequence[bytes] = (), **fields: Any) -> Vector:
         if isinstance(value, bytes):
             fields[key] = value.hex()
     fields["id"] = str(fields.get("id", 0))
-    if "credit" in fields:
-        fields["credit"] = str(fields["credit"])
+    for name in ("credit", "run"):
+        if name in fields:
+            fields[name] = str(fields[name])
     if "tokens" in fields:
         fields["tokens"] = [str(token) for token in fields["tokens"]]
     if "holds" in fields:
@@ -139,7 +144,9 @@ def said(kind: str | int, parts: Sequence[bytes] = (), **fields: Any) -> Vector:
         ]
     if kind in ("REQUEST", "TASK"):
         fields.setdefault("key", NONE.hex())
-        fields |= {"timeout_ms": 0, "priority": 0, "attempt": 0} | fields
+        fields |= {"timeout_ms": 0, "priority": 0} | fields
+    if kind == "TASK":
+        fields.setdefault("attempt", 0)
     if kind == "READY":
         fields.setdefault("epoch", NONE.hex())
     if kind in ("READY", "HELLO", "WELCOME"):
@@ -147,8 +154,8 @@ def said(kind: str | int, parts: Sequence[bytes] = (), **fields: Any) -> Vector:
     return {"kind": kind, "flags": 0, **fields, "parts": [part.hex() for part in parts]}
 
 
-def credit(cost: int, attempt: int, sequence: int = 0, reserved: bytes = bytes(3)) -> bytes:
-    return struct.pack("<QB", cost, attempt) + reserved + struct.pack("<I", sequence)
+def credit(cost: int, run: int, sequence: int = 0, reserved: bytes = bytes(4)) -> bytes:
+    return struct.pack("<QQI", cost, run, sequence) + reserved
 
 
 def request_vectors() -> Iterator[Vector]:
@@ -164,7 +171,7 @@ def request_vectors() -> Iterator[Vector]:
             packet(
                 record(
                     "REQUEST",
-                    named(b"echo", 2500, 9, 3, KEY),
+                    named(b"echo", 2500, 9, key=KEY),
                     inline(body),
                     id=258,
                     parts=1,
@@ -182,7 +189,6 @@ def request_vectors() -> Iterator[Vector]:
                 service=b"echo",
                 timeout_ms=2500,
                 priority=9,
-                attempt=3,
                 key=KEY,
             )
         ],
@@ -200,21 +206,24 @@ def request_vectors() -> Iterator[Vector]:
         [packet(record("REQUEST", named(b"x"), inline(parts), id=7, parts=3, flags=META))],
         [said("REQUEST", parts, id=7, flags=META, service=b"x")],
     )
+    head = named(b"d", key=KEY) + durable(60000)
     yield sound(
         "a durable request",
-        [
-            packet(
-                record(
-                    "REQUEST",
-                    named(b"d", key=KEY) + durable(60000),
-                    inline(body),
-                    id=8,
-                    parts=1,
-                    flags=DURABLE,
-                )
-            )
-        ],
+        [packet(record("REQUEST", head, inline(body), id=8, parts=1, flags=DURABLE))],
         [said("REQUEST", body, id=8, flags=DURABLE, service=b"d", key=KEY, delay_ms=60000)],
+    )
+    yield sound(
+        "a request that was sent in another epoch, and of whose answer nothing was seen",
+        [packet(record("REQUEST", named(b"x", key=KEY) + moved(), id=9, flags=MOVED))],
+        [said("REQUEST", id=9, flags=MOVED, service=b"x", key=KEY, run=0)],
+    )
+    flags = DURABLE | RETRY | META | MOVED
+    head += moved(2**64 - 2)
+    values = {"service": b"d", "key": KEY, "delay_ms": 60000, "run": 2**64 - 2}
+    yield sound(
+        "a durable one of whose answer a part was seen",
+        [packet(record("REQUEST", head, inline(body), id=10, parts=1, flags=flags))],
+        [said("REQUEST", body, id=10, flags=flags, **values)],
     )
 
 
@@ -270,9 +279,14 @@ def task_vectors() -> Iterator[Vector]:
         [said("REPLY", [b""], id=3)],
     )
     yield sound(
-        "a partial answer",
-        [packet(record("PARTIAL", partial(513, 4), inline([b"p", b"q"]), id=3, parts=2))],
-        [said("PARTIAL", [b"p", b"q"], id=3, sequence=513, attempt=4)],
+        "a partial answer, as a worker says it: its run is the token",
+        [packet(record("PARTIAL", partial(0, 1, 2**63), inline([b"p"]), id=2**63, parts=1))],
+        [said("PARTIAL", [b"p"], id=2**63, sequence=0, attempt=1, run=2**63)],
+    )
+    yield sound(
+        "a partial answer, as a client gets it",
+        [packet(record("PARTIAL", partial(513, 4, 2**63), inline([b"p", b"q"]), id=3, parts=2))],
+        [said("PARTIAL", [b"p", b"q"], id=3, sequence=513, attempt=4, run=2**63)],
     )
     yield sound(
         "an error",
@@ -338,8 +352,8 @@ def control_vectors() -> Iterator[Vector]:
     )
     yield sound(
         "credit",
-        [packet(record("CREDIT", credit(2**64 - 1, 4, 2**32 - 1), id=3))],
-        [said("CREDIT", id=3, credit=2**64 - 1, attempt=4, sequence=2**32 - 1)],
+        [packet(record("CREDIT", credit(2**64 - 1, 2**64 - 2, 2**32 - 1), id=3))],
+        [said("CREDIT", id=3, credit=2**64 - 1, run=2**64 - 2, sequence=2**32 - 1)],
     )
     yield sound(
         "a worker that holds nothing of an earlier epoch",
@@ -350,13 +364,13 @@ def control_vectors() -> Iterator[Vector]:
         "a worker that holds a running task, and an answer",
         [
             packet(
-                record("READY", ready(2, [], None, 1, EPOCH), inline([b"h", b"a"]), parts=2),
                 record("HOLDS", holds(entry(1, 1, 0), entry(2**64 - 1, 255, 1, key=SESSION))),
+                record("READY", ready(2, [], None, 1, EPOCH), inline([b"h", b"a"]), parts=2),
             )
         ],
         [
-            said("READY", [b"h", b"a"], capacity=2, tokens=[], features=1, epoch=EPOCH),
             said("HOLDS", holds=[(1, KEY, 1, 0), (2**64 - 1, SESSION, 255, 1)]),
+            said("READY", [b"h", b"a"], capacity=2, tokens=[], features=1, epoch=EPOCH),
         ],
     )
 
@@ -453,11 +467,13 @@ def broken_record_vectors() -> Iterator[Vector]:
         packet(beat, record("REPLY", size=17)),
         at=1,
     )
-    for bit in (16, 32, 64, 128):
+    for bit in (32, 64, 128):
         yield broken(f"flag {bit}", "flags", packet(record("REQUEST", named(b""), flags=bit)), at=0)
         yield broken(f"flag {bit} of an unknown kind", "flags", packet(record(99, flags=bit)), at=0)
     for kind, flags in (
         ("TASK", RETRY),
+        ("TASK", MOVED),
+        *((kind, MOVED) for kind in KINDS if kind not in ("REQUEST", "TASK")),
         ("REPLY", DURABLE),
         ("REPLY", RETRY),
         ("PARTIAL", DURABLE),
@@ -536,6 +552,17 @@ def broken_head_vectors() -> Iterator[Vector]:
             packet(record(kind, named(b"d") + durable()[:-1], flags=DURABLE)),
             at=0,
         )
+    for name, head, flags in (
+        ("moved", named(b"d"), MOVED),
+        ("durable and moved", named(b"d") + durable(), DURABLE | MOVED),
+    ):
+        for size in (0, 7):
+            yield broken(
+                f"a REQUEST that is {name}, with {size} bytes of a run",
+                "head",
+                packet(record("REQUEST", head + moved()[:size], flags=flags)),
+                at=0,
+            )
     for count in (2, 0x20000000, 0x20000001, 2**32 - 1):
         yield broken(
             f"READY with 1 token that says {count}",
@@ -557,14 +584,15 @@ def broken_head_vectors() -> Iterator[Vector]:
         at=0,
     )
     for kind, head in (
-        ("PARTIAL", partial(0, 1, b"\x01\0\0")),
-        ("PARTIAL", partial(0, 1, b"\0\x01\0")),
-        ("PARTIAL", partial(0, 1, b"\0\0\x80")),
+        ("REQUEST", named(b"", attempt=1)),
+        ("PARTIAL", partial(0, 1, 1, b"\x01\0\0")),
+        ("PARTIAL", partial(0, 1, 1, b"\0\x01\0")),
+        ("PARTIAL", partial(0, 1, 1, b"\0\0\x80")),
         ("ERROR", coded(2, reserved=1)),
         ("ERROR", coded(2, reserved=0x100)),
         ("BYE", coded(1, reserved=1)),
         ("BYE", coded(1, reserved=0x100)),
-        *(("CREDIT", credit(1, 1, 0, bytes(n) + b"\x80" + bytes(2 - n))) for n in range(3)),
+        *(("CREDIT", credit(1, 1, 0, bytes(n) + b"\x80" + bytes(3 - n))) for n in range(4)),
         ("HOLDS", holds(reserved=1)),
         ("HOLDS", holds(entry(5, 1, 0), reserved=1 << 31)),
         *(
@@ -581,18 +609,16 @@ def broken_head_vectors() -> Iterator[Vector]:
 def rewrites() -> Iterator[Vector]:
     """What a broker makes of a record when it relays it; all but these bytes stay."""
     body = inline([b"hello"])
-    for name, extra, flags, before in (
-        ("a request becomes a task", b"", RETRY | META, 0),
-        ("a durable one keeps its key, not its delay", durable(9), DURABLE | RETRY, 0),
-        ("attempts go on from those at other brokers", b"", RETRY, 4),
-        ("attempts end at 255", b"", RETRY, 254),
+    for name, extra, flags in (
+        ("a request becomes a task", b"", RETRY | META),
+        ("a durable one keeps its key, not its delay", durable(9), DURABLE | RETRY),
     ):
         task = durable(0) if extra else b""
         yield {
             "name": name,
             "from": record(
                 "REQUEST",
-                named(b"echo", 2500, 9, before, KEY) + extra,
+                named(b"echo", 2500, 9, key=KEY) + extra,
                 body,
                 id=5,
                 parts=1,
@@ -600,22 +626,26 @@ def rewrites() -> Iterator[Vector]:
             ).hex(),
             "token": str(2**64 - 2),
             "remaining_ms": 1700,
-            "attempts": 3,
+            "attempt": 3,
             "to": record(
                 "TASK",
-                named(b"echo", 1700, 9, min(before + 3, 255), KEY) + task,
+                named(b"echo", 1700, 9, 3, KEY) + task,
                 body,
                 id=2**64 - 2,
                 parts=1,
                 flags=flags & ~RETRY,
             ).hex(),
         }
-    for kind, head in (("REPLY", b""), ("PARTIAL", partial(3, 2)), ("ERROR", coded(2, 7))):
+    for kind, head, relayed in (
+        ("REPLY", b"", b""),
+        ("PARTIAL", partial(3, 2, 7), partial(3, 2, 2**63)),
+        ("ERROR", coded(2, 7), coded(2, 7)),
+    ):
         yield {
             "name": f"{kind} gets its client's id",
             "from": record(kind, head, body, id=2**63, parts=1, flags=META).hex(),
             "id": "5",
-            "to": record(kind, head, body, id=5, parts=1, flags=META).hex(),
+            "to": record(kind, relayed, body, id=5, parts=1, flags=META).hex(),
         }
 
 

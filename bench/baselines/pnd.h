@@ -26,7 +26,7 @@ struct WIRE record {
     uint64_t id;
 };
 
-struct WIRE task { /* and a REQUEST, whose attempt is 0 */
+struct WIRE task { /* and a REQUEST, where the attempt is a reserved 0 */
     struct record record;
     uint32_t timeout_ms;
     uint8_t priority, attempt;

@@ -397,7 +397,7 @@ cdef class Dispatcher:
         cdef limits_t limits = limits_default()
         cdef uint32_t _, worker
         limits.answers_bytes_max = 0
-        self.d = disp_new(&limits, 1)
+        self.d = disp_new(&limits, 1, 1)
         if self.d == NULL:
             raise MemoryError
         self.in_flight = min(count, IN_FLIGHT)

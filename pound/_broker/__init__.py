@@ -5,6 +5,7 @@ Runs without the GIL on the thread that calls `run` of `pound._core`. May import
 
 actions            the dispatcher's actions carried out
 admission          the one door for clients, workers and requests of every dialect
+adoption           requests that were sent to another broker, and the tasks that workers kept
 answers            answers and partials of workers, handed to the dispatcher
 arrivals           connections that were let in by a key, and say nothing
 binding            binding an endpoint: names, IPv6, paths, and what to do when it fails

@@ -23,6 +23,7 @@ cdef struct arrival_t:       # a request as its dialect has read it; nothing in 
     uint32_t parts           # of the body
     uint64_t body_bytes
     int64_t timeout_ns       # 0: none
+    int64_t hold_ns          # for how long a moved request is held back; 0: it is not one
     uint8_t priority
     uint8_t durable
     uint8_t dialect

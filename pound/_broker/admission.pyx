@@ -15,8 +15,9 @@ from pound._dispatch.model cimport (
     READY_NEW_LIFE, READY_NEW_ROUTE, REQ_ACCEPTED, REQ_BUSY_CLIENTS, REQ_BUSY_UNREAD, REQ_KEPT,
     REQ_MANY_SERVICES, REQ_NO_MEMORY)
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
-from pound._wire.packets cimport put_request, record_t
+from pound._wire.packets cimport FLAG_MOVED, put_request, record_t
 from .actions cimport act, live_now
+from .adoption cimport adoption_claims, adoption_match, adoption_moved
 from .delivery cimport deliver, leaves_unread
 from .heartbeats cimport heartbeats_start
 from .internal_services cimport (
@@ -146,21 +147,23 @@ cdef int keep(
         broker_t *b, uint32_t service, const arrival_t *a, slot_t *kept) noexcept nogil:
     cdef const service_name_t *s = &b.services.at[service]
     if a.record != NULL:
-        return store_record(b, &kept.record, a.record) or named(b, s, a.record, &kept.record)
+        return store_record(b, &kept.record, a.record) or restated(b, s, a.record, &kept.record)
     return (store_request(b, &kept.record, s.name, s.size, a.message.body + 1, a.parts)
             or store_envelope(b, kept, a.message))
 
 
-# named rewrites a stored request for the default service when that has a name of its own: its
-# workers know it by that. 0, or -1.
-cdef int named(
+# restated rewrites a stored request that its TASK can't be made of in place: one for the default
+# service, when that has a name of its own by which its workers know it, and one that says MOVED.
+# 0, or -1.
+cdef int restated(
         broker_t *b, const service_name_t *s, const record_t *r, stored_t *record) noexcept nogil:
+    cdef uint8_t flags = r.flags & <uint8_t> ~FLAG_MOVED
     cdef uint8_t *body
-    if r.service_size == s.size:
+    if r.service_size == s.size and flags == r.flags:
         return 0
     b.scratch.size = 0
-    body = put_request(&b.scratch, r.id, r.flags, r.parts, r.timeout_ms, r.priority, r.attempt,
-                       r.key, s.name, <uint16_t> s.size, r.body_size)
+    body = put_request(&b.scratch, r.id, flags, r.parts, r.timeout_ms, r.priority, r.key, 0,
+                       s.name, <uint16_t> s.size, r.body_size)
     if body == NULL:
         return -1
     if r.body_size:
@@ -185,11 +188,14 @@ cdef int accept(
         result = REQ_BUSY_UNREAD
     else:
         result = disp_request(
-            b.d, peer.client, a.id, service, a.priority, a.timeout_ns, bytes, 0, 0, b.now, &slot)
+            b.d, peer.client, a.id, service, a.priority, a.timeout_ns, bytes, 0, a.hold_ns, b.now,
+            &slot)
     if result == REQ_ACCEPTED:
         b.slots[slot] = kept[0]
         fetch(&b.slots[b.d.request_pool.free])
         b.lost.seek |= b.lost.count > 0 and b.now - b.lost.tried_at >= LOST_AGAIN_NS
+        if unlikely(a.hold_ns > 0):
+            adoption_moved(b, slot, a.record)
     else:
         slot_clear(b, kept)
         if result == REQ_KEPT:
@@ -316,9 +322,11 @@ cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept 
     peer.capacity = offer.capacity
     if offer.how == READY_NEW_ROUTE:
         peer.tasks.count = 0
+    adoption_claims(b, peer, offer.capacity)
     disp_worker_ready(
         b.d, peer.worker, offer.capacity, offer.services, offer.count, offer.tokens,
         offer.tokens_count, offer.how, b.now, live_now(b))
+    adoption_match(b, peer)
     act(b)
     if not peer.heartbeat.scheduled:
         heartbeats_start(b, peer)

@@ -7,7 +7,7 @@
 # peer is, or, where no one can say how much that was, is open for longer than a handshake may take,
 # has shaken hands, so it is an arrival's. Of several that shook hands at once from one address, one
 # may be taken for another until it speaks: the sum is right, and when the key of one ends, all of
-# them are closed. When one of them is closed before, another may count for its key from then on, and
+# them are closed. When one is closed before, another may count for its key from then on, and
 # end with that one, until it speaks.
 #
 # Invariant: each arrival, and each open connection that has a `serial`, counts once among the

@@ -1,14 +1,14 @@
 # The broker's part in the flow control of streams: it forwards CREDIT from clients to workers.
 #
-# A client's CREDIT bounds the partials of an attempt; it goes to the worker that holds the attempt.
+# A client's CREDIT bounds the partials of a run; it goes to the worker that has the run's task.
 # Some clients can't send one, so the broker grants for them: when libzmq has taken the partial of
 # an MDP 0.2 client, and at once for partials that are dropped, since their client is sent none.
 #
 # Holds:     a stream_t for each slot that ever had a CREDIT (b.streams, by slot): the last credit
-#            of one attempt, how many partials its client has, and its place in the list of its
-#            worker (peer.credits). Only the last one is kept, so a client that sends CREDIT
-#            endlessly costs its worker one record a turn. A task that is given back is the same
-#            attempt for the next worker, which is sent the same credit.
+#            of one run, how many partials its client has, and its place in the list of its worker
+#            (peer.credits). Only the last one is kept, so a client that sends CREDIT endlessly
+#            costs its worker one record a turn. That of a run of another epoch may come before its
+#            task is adopted.
 # Invariant: a stream is on a list exactly while `holder` is set. Its task may have ended meanwhile:
 #            that is checked when it is sent. A credit may be lost with the worker's connection;
 #            READY has it sent again.
@@ -22,15 +22,14 @@ from .state cimport broker_t, peer_t, stored_t
 
 # credit_heard acts on a client's CREDIT.
 cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil
-# credit_grant counts partials of a request whose client knows no CREDIT as read, given attempt and
-# cost; credit_grant_stored one; credit_grant_all all that may come: its stream has a
-# gap and none of it will be sent on, so that its worker may go on without end.
-cdef void credit_grant(
-    broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil
+# credit_grant counts partials of a request whose client knows no CREDIT as read, given run and
+# cost; credit_grant_stored one; credit_grant_all all that may come: its stream has a gap and none
+# of it will be sent on, so that its worker may go on without end.
+cdef void credit_grant(broker_t *b, uint32_t slot, uint64_t run, uint64_t cost) noexcept nogil
 cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil
 cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil
-# credit_sent has a worker that was sent a request sent what was said of its attempt already, too.
-cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil
+# credit_adopted has the worker of an adopted task sent what was said of its run already.
+cdef void credit_adopted(broker_t *b, peer_t *peer, uint32_t slot, uint64_t run) noexcept nogil
 # credits_again has the credit of its tasks sent to a worker again; for its READY.
 cdef void credits_again(
     broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil

@@ -7,28 +7,28 @@ from pound._base.array cimport array_room
 from pound._base.links cimport links_of, links_t, queue_append, queue_remove
 from pound._base.pool cimport NONE
 from pound._dispatch.dispatcher cimport disp_held_request, disp_request_of, disp_sent_task
-from pound._dispatch.model cimport task_t
+from pound._dispatch.model cimport REQUEST_WAITING, task_t
 from pound._wire.dialects cimport DIALECT_PND
 from pound._wire.packets cimport (
-    FLAG_ATTACHED, PACKET_RECORDS_MAX, RECORD_SIZE, STREAM_FIRST, load_u16, partial_cost,
-    put_credit, record_t)
+    CREDIT_SIZE, FLAG_ATTACHED, PACKET_RECORDS_MAX, PARTIAL_SIZE, RECORD_SIZE, STREAM_FIRST,
+    load_u16, load_u64, partial_cost, put_credit, record_t)
 from pound._zmq.libzmq cimport zmq
 from .kinds cimport C_CREDITS_LATE, C_NO_MEMORY
 from .queues cimport peer_touch
-from .records cimport attempt_of, stored_attached
+from .records cimport stored_attached
 from .state cimport broker_t, peer_t, stored_t, stream_t
 
 cdef enum:
-    CREDIT_BYTES = RECORD_SIZE + 16
+    CREDIT_BYTES = RECORD_SIZE + CREDIT_SIZE
     GRANTED = 1 << 18        # beyond what was read, to workers of clients that know no CREDIT
 
 
 cdef inline links_t stream_links(broker_t *b) noexcept nogil:
-    return links_of(&b.streams[0].link, sizeof(stream_t))
+    return links_of(&b.streams.at[0].link, sizeof(stream_t))
 
 
 cdef void unlist(broker_t *b, uint32_t slot) noexcept nogil:
-    cdef stream_t *stream = &b.streams[slot]
+    cdef stream_t *stream = &b.streams.at[slot]
     if stream.holder != NULL:
         queue_remove(&stream.holder.credits, stream_links(b), slot)
         stream.holder = NULL
@@ -36,7 +36,7 @@ cdef void unlist(broker_t *b, uint32_t slot) noexcept nogil:
 
 # enlist has the credit of the stream in `slot` sent to a worker.
 cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
-    cdef stream_t *stream = &b.streams[slot]
+    cdef stream_t *stream = &b.streams.at[slot]
     if stream.holder != worker:
         unlist(b, slot)
         stream.holder = worker
@@ -44,33 +44,34 @@ cdef void enlist(broker_t *b, peer_t *worker, uint32_t slot) noexcept nogil:
     peer_touch(b, worker)
 
 
-# known says whether a stream is of the attempt that the request in its slot has now.
-cdef inline bint known(const broker_t *b, uint32_t slot) noexcept nogil:
-    return (slot < b.streams_room and b.streams[slot].seq == b.d.requests[slot].seq
-            and b.streams[slot].attempt == attempt_of(b, slot))
+# known says whether a stream is of a run of the request in its slot.
+cdef inline bint known(const broker_t *b, uint32_t slot, uint64_t run) noexcept nogil:
+    return (slot < b.streams.room and b.streams.at[slot].seq == b.d.requests[slot].seq
+            and b.streams.at[slot].run == run)
 
 
-# stream_of returns the stream of a request's attempt, begun anew if another had the slot; NULL: no
+# stream_of returns the stream of a request's run, begun anew if another had the slot; NULL: no
 # memory.
-cdef stream_t *stream_of(broker_t *b, uint32_t slot) noexcept nogil:
+cdef stream_t *stream_of(broker_t *b, uint32_t slot, uint64_t run) noexcept nogil:
     cdef stream_t *stream
-    if array_room(<void **> &b.streams, &b.streams_room, slot, sizeof(stream_t)):
+    if array_room(<void **> &b.streams.at, &b.streams.room, slot, sizeof(stream_t)):
         b.counters[C_NO_MEMORY] += 1
         return NULL
-    stream = &b.streams[slot]
-    if not known(b, slot):
+    stream = &b.streams.at[slot]
+    if not known(b, slot, run):
         unlist(b, slot)
         memset(stream, 0, sizeof(stream_t))
         stream.seq = b.d.requests[slot].seq
-        stream.attempt = attempt_of(b, slot)
+        stream.run = run
     return stream
 
 
-# holder_of returns the worker that knows CREDIT and was sent the request in `slot`; NULL: none.
-cdef peer_t *holder_of(broker_t *b, uint32_t slot, uint8_t attempt) noexcept nogil:
+# holder_of returns the worker that knows CREDIT and has the run of the request in `slot`; NULL:
+# none.
+cdef peer_t *holder_of(broker_t *b, uint32_t slot, uint64_t run) noexcept nogil:
     cdef const task_t *task = disp_sent_task(b.d, slot)
     cdef peer_t *worker
-    if task == NULL or attempt_of(b, slot) != attempt:
+    if task == NULL or task.token != run:
         return NULL
     worker = b.peers.of_worker[task.worker]
     return worker if worker.dialect == DIALECT_PND else NULL
@@ -83,26 +84,26 @@ cdef void credit_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept no
     if peer.client != NONE:
         slot = disp_request_of(b.d, peer.client, r.id)
     if slot != NONE:
-        worker = holder_of(b, slot, r.attempt)
-    if worker == NULL:
+        worker = holder_of(b, slot, r.run)
+    if worker == NULL and (slot == NONE or b.d.requests[slot].state != REQUEST_WAITING):
         b.counters[C_CREDITS_LATE] += 1
         return
-    stream = stream_of(b, slot)
+    stream = stream_of(b, slot, r.run)
     if stream == NULL:
         peer.route.welcomed = 0  # so that it says all again
     elif r.credit > stream.credit or r.sequence > stream.sequence:
         stream.credit = max(stream.credit, r.credit)
         stream.sequence = max(stream.sequence, r.sequence)
-        enlist(b, worker, slot)
+        if worker != NULL:
+            enlist(b, worker, slot)
 
 
-cdef void credit_grant(
-        broker_t *b, uint32_t slot, uint8_t attempt, uint64_t cost) noexcept nogil:
-    cdef peer_t *worker = holder_of(b, slot, attempt)
+cdef void credit_grant(broker_t *b, uint32_t slot, uint64_t run, uint64_t cost) noexcept nogil:
+    cdef peer_t *worker = holder_of(b, slot, run)
     cdef stream_t *stream
     if worker == NULL:
         return
-    stream = stream_of(b, slot)
+    stream = stream_of(b, slot, run)
     if stream == NULL:
         return
     stream.taken = min(stream.taken, UINT64_MAX // 4) + min(cost, UINT64_MAX // 4)
@@ -112,11 +113,13 @@ cdef void credit_grant(
 
 
 cdef void credit_grant_stored(broker_t *b, uint32_t slot, const stored_t *partial) noexcept nogil:
-    credit_grant(b, slot, partial.bytes[RECORD_SIZE + 4], cost(partial))
+    credit_grant(b, slot, load_u64(partial.bytes + 8), cost(partial))
 
 
 cdef void credit_grant_all(broker_t *b, uint32_t slot) noexcept nogil:
-    credit_grant(b, slot, attempt_of(b, slot), UINT64_MAX)
+    cdef const task_t *task = disp_sent_task(b.d, slot)
+    if task != NULL:
+        credit_grant(b, slot, task.token, UINT64_MAX)
 
 
 # cost returns what a stored PARTIAL counts for.
@@ -126,28 +129,26 @@ cdef uint64_t cost(const stored_t *partial) noexcept nogil:
     cdef uint32_t i
     if not partial.bytes[5] & FLAG_ATTACHED:
         return partial_cost(
-            partial.size - RECORD_SIZE - 8 - 4 * <uint64_t> parts, parts)
+            partial.size - RECORD_SIZE - PARTIAL_SIZE - 4 * <uint64_t> parts, parts)
     for i in range(partial.attached):
         bytes += zmq.msg_size(&stored_attached(partial)[i])
     return partial_cost(bytes, parts)
 
 
-cdef void credit_sent(broker_t *b, peer_t *peer, uint32_t slot) noexcept nogil:
-    cdef const stream_t *stream = &b.streams[slot]
-    if known(b, slot) and (stream.credit or stream.sequence) and holder_of(
-            b, slot, stream.attempt) == peer:
+cdef void credit_adopted(broker_t *b, peer_t *peer, uint32_t slot, uint64_t run) noexcept nogil:
+    if known(b, slot, run):
         enlist(b, peer, slot)
 
 
 cdef void credits_again(
         broker_t *b, peer_t *peer, const uint64_t *tokens, uint32_t n) noexcept nogil:
     cdef uint32_t i, slot
-    if b.streams == NULL:
+    if b.streams.at == NULL:
         return
     for i in range(n):
         slot = disp_held_request(b.d, peer.worker, tokens[i])
-        if slot != NONE:
-            credit_sent(b, peer, slot)
+        if slot != NONE and known(b, slot, tokens[i]):
+            enlist(b, peer, slot)
 
 
 cdef uint32_t credits_put(
@@ -156,14 +157,12 @@ cdef uint32_t credits_put(
     cdef uint32_t slot = peer.credits.head
     cdef uint32_t put = 0
     cdef stream_t *stream
-    cdef const task_t *task
     while slot != NONE and records + put < PACKET_RECORDS_MAX and (
             records + put == 0
             or b.outbound.packet.size + CREDIT_BYTES <= b.settings.packet_bytes_max):
-        stream = &b.streams[slot]
-        task = disp_sent_task(b.d, slot)
-        if task != NULL and known(b, slot) and b.peers.of_worker[task.worker] == peer:
-            if put_credit(&b.outbound.packet, task.token, stream.attempt, stream.credit,
+        stream = &b.streams.at[slot]
+        if known(b, slot, stream.run) and holder_of(b, slot, stream.run) == peer:
+            if put_credit(&b.outbound.packet, stream.run, stream.run, stream.credit,
                           stream.sequence):
                 b.counters[C_NO_MEMORY] += 1
                 starved[0] = 1

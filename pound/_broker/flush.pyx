@@ -16,12 +16,12 @@ from pound._wire.dialects cimport (
     TOKEN_DIGITS, dialect_head, frame_t)
 from pound._wire.packets cimport (
     FLAG_ATTACHED, FLAG_META, KIND_HEARTBEAT, KIND_PARTIAL, KIND_REQUEST, NAMED_SIZE,
-    PACKET_RECORDS_MAX, RECORD_SIZE, record_to_reply, record_to_task, load_u16, load_u32,
-    packet_begin, packet_end, part_next, part_t, put_error, put_record, put_simple)
+    PACKET_RECORDS_MAX, PARTIAL_SIZE, RECORD_SIZE, record_to_reply, record_to_task, load_u16,
+    load_u32, packet_begin, packet_end, part_next, part_t, put_error, put_record, put_simple)
 from pound._zmq.libzmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq
 from pound._zmq.pipes cimport COUNTED_FROM, FRAME_BYTES, pipe_bytes, pipe_count, pipe_new
 from .actions cimport act
-from .credits cimport credit_grant_stored, credit_sent, credits_drop, credits_put
+from .credits cimport credit_grant_stored, credits_drop, credits_put
 from .delivery cimport items_drop
 from .departures cimport route_lost
 from .kinds cimport (
@@ -385,8 +385,6 @@ cdef void load_sent(
     credits_drop(b, peer, load.credits)
     for i in range(first_task, load.tasks):
         disp_sent(b.d, peer.tasks.at[i].slot, peer.tasks.at[i].token, b.now)
-        if b.streams != NULL:
-            credit_sent(b, peer, peer.tasks.at[i].slot)
     for _ in range(load.items):
         item_sent(b, peer)
     act(b)
@@ -541,7 +539,7 @@ cdef void stage_body(broker_t *b, stored_t *record) noexcept nogil:
         if record.bytes[4] == KIND_REQUEST:
             at += NAMED_SIZE + load_u16(at + 6)
         elif record.bytes[4] == KIND_PARTIAL:
-            at += 8
+            at += PARTIAL_SIZE
         for i in range(parts):
             part_next(&at, end, &part)
             if i >= skip:

@@ -24,7 +24,7 @@ from .log_events cimport log_event
 from .peers cimport peer_address, peer_open, route_attach, route_native
 from .queues cimport peer_touch
 from .reasons cimport REFUSED_BODY, REFUSED_DRAINING
-from .records cimport attempt_of, frames_bytes, store_partial, store_reply
+from .records cimport frames_bytes, store_partial, store_reply
 from .rights cimport rights_peer
 from .state cimport (
     GAP_BAD, GAP_MEMORY, LOST_TRIED, OWE_DISCONNECT, broker_t, peer_t, route_t, service_name_t,
@@ -247,11 +247,12 @@ cdef void part(
     if number == NONE:
         return
     slot = &b.slots[number]
-    attempt = attempt_of(b, number)
+    attempt = b.d.requests[number].attempts
     if slot.partial_attempt != attempt:
         slot.partial_attempt = attempt
         slot.partials = 0
-    if store_partial(b, &record, slot.partials, slot.partial_attempt, m.body + 1, m.parts) == 0:
+    if store_partial(
+            b, &record, m.token, slot.partials, attempt, m.body + 1, m.parts) == 0:
         slot.partials += 1
         partial(b, number, &record)
     else:

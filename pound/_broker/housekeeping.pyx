@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint8_t
 
 from pound._dispatch.model cimport service_t
 from pound._wire.dialects cimport BACKEND, FRONTEND
+from .adoption cimport adoption_sweep
 from .budget cimport trim, trim_beside
 from .departures cimport lost_seek
 from .descriptors cimport descriptors_limit
@@ -34,6 +35,7 @@ cdef void housekeeping(broker_t *b) noexcept nogil:
     sweep(b)
     young_sweep(b)
     report_waiting(b)
+    adoption_sweep(b)
 
 
 cdef void report_silent(broker_t *b, uint8_t side) noexcept nogil:

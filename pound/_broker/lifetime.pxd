@@ -6,7 +6,7 @@ from pound._dispatch.limits cimport limits_t
 from .state cimport broker_t
 
 cdef enum:
-    SEEDS = 9                # of tables, so that nobody can choose keys that collide
+    SEEDS = 11               # of tables, so that nobody can choose keys that collide
 
 
 # broker_new gives a broker without tables; NULL: no memory.

@@ -13,6 +13,7 @@ from pound._dispatch.limits cimport limits_t
 from pound._wire.dialects cimport BACKEND, FRONTEND, frame_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from pound._zmq.pipes cimport pipes_new, pipes_release
+from .adoption cimport adoption_free, adoption_init, tokens_now
 from .descriptors cimport descriptors_close
 from .guard cimport guard_free
 from .log_queue cimport logs_free
@@ -37,7 +38,8 @@ cdef int broker_tables(
     names_init(&b.peers.sessions, seeds[4], seeds[5])
     names_init(&b.services.names, seeds[6], seeds[7])
     b.services.unnamed = NONE
-    b.d = disp_new(limits, seeds[8])
+    adoption_init(b, seeds[8], seeds[9])
+    b.d = disp_new(limits, tokens_now(), seeds[10])
     b.pipes = pipes_new()
     b.incoming.frames = <zmq_msg_t *> calloc(frames_max + 1, sizeof(zmq_msg_t))
     b.incoming.frame_views = <frame_t *> calloc(frames_max + 1, sizeof(frame_t))
@@ -81,13 +83,14 @@ cdef void broker_free(broker_t *b) noexcept nogil:
         zmq.msg_close(&b.incoming.frames[i])
     names_free(&b.peers.sessions)
     names_free(&b.services.names)
+    adoption_free(b)
     buffer_free(&b.outbound.packet)
     buffer_free(&b.scratch)
     freelist_free(&b.freelist)
     if b.pipes != NULL:
         pipes_release(b.pipes)
     free(b.slots_block)
-    free(b.streams)
+    free(b.streams.at)
     free(b.peers.of_client)
     free(b.peers.of_worker)
     free(b.services.at)

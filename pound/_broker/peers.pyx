@@ -108,6 +108,8 @@ cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil:
+    b.adoption.heard_bytes -= peer.pnd.holds.size
+    buffer_free(&peer.pnd.holds)
     """Free a peer and what it owns; libzmq may still hold messages that count in its pipe."""
     items_clear(b, peer)
     buffer_free(&peer.control.records)

@@ -13,24 +13,28 @@ from pound._dispatch.dispatcher cimport (
     disp_cancel, disp_client_back, disp_client_close, disp_client_done, disp_prefetch, disp_heard,
     disp_partial, disp_quota_wait, disp_worker_leave)
 from pound._dispatch.model cimport (
-    PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED, REQ_BUSY_CLIENTS,
-    REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES, REQ_MANY_OWN_NAMES,
-    REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_RATE, REQ_STALE)
+    ANS_DEAD, PRIORITIES, READY_NEW_ROUTE, READY_SAME_ROUTE, REQ_ACCEPTED, REQ_ANSWERED,
+    REQ_BUSY_CLIENTS, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
+    REQ_MANY_OWN_NAMES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_RATE,
+    REQ_STALE)
 from pound._wire.codes cimport (
     CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
     CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 from pound._wire.dialects cimport DIALECT_MDP2, DIALECT_PND, frame_t
 from pound._wire.packets cimport (
-    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, KIND_ACCEPTED,
-    KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO, KIND_HOLDS,
-    KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE, SERVICE_BYTES_MAX, WIRE_OK,
-    WIRE_VERSION, header_check, kind_known, load_u16, load_u64, packet_ids, packet_next,
-    packet_open, packet_t, part_next, part_t, partial_cost, record_t, store_u16, wire_error_text)
+    BYE_AGREED, BYE_GOING, BYE_UNKNOWN, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_MOVED,
+    KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO,
+    KIND_HOLDS, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, RECORD_SIZE,
+    SERVICE_BYTES_MAX, SESSION_SIZE, WIRE_OK, WIRE_VERSION, header_check, kind_known, load_u16,
+    load_u64, packet_ids, packet_next, packet_open, packet_t, part_next, part_t, partial_cost,
+    record_t, store_u16, wire_error_text)
 from pound.security.table cimport identity_known, identity_t
 from .actions cimport act, live_now
 from .admission cimport (
     admit, admit_worker, arrival_t, client_of, ready_t, service_to_offer, services_drop,
     worker_refused)
+from .adoption cimport (
+    adoption_count, adoption_forget, adoption_heard, adoption_hold, adoption_over, adoption_tokens)
 from .answers cimport answer, answer_oversized, answer_unstored, partial, partial_dropped
 from .control cimport notify, notify_bye, notify_error, notify_welcome
 from .credits cimport credit_grant, credit_heard, credits_again
@@ -48,7 +52,7 @@ from .peers cimport (
 from .reasons cimport (
     REFUSED_BODY, REFUSED_DRAINING, REFUSED_DURABLE, REFUSED_ONE_PART, REFUSED_RESERVED,
     REFUSED_SERVICE, REFUSED_SESSION, denial_code, is_denial, reason_of)
-from .records cimport attempt_of, frames_bytes, store_record
+from .records cimport frames_bytes, store_record
 from .releases cimport release
 from .rights cimport rights_greet, rights_peer, rights_session
 from .services cimport service_find
@@ -157,7 +161,9 @@ cdef void record_acts(
         hello(b, route, peer, r)
     elif r.kind == KIND_BYE:
         bye(b, peer, r)
-    elif kind_known(r.kind) and r.kind != KIND_HOLDS:
+    elif r.kind == KIND_HOLDS:
+        adoption_heard(b, peer, r)
+    elif kind_known(r.kind):
         refuse(b, peer, 0, CODE_INVALID_ARGUMENT,
                "ACCEPTED, TASK and WELCOME are the broker's to send")
     else:
@@ -306,6 +312,7 @@ cdef void request(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     a.parts = r.parts - ((r.flags & FLAG_META) != 0)
     a.body_bytes = record_bytes(b, r)
     a.timeout_ns = <int64_t> r.timeout_ms * 1000000
+    a.hold_ns = adoption_hold(b, r) if unlikely(r.flags & FLAG_MOVED) else 0
     a.priority = r.priority
     a.durable = (r.flags & FLAG_DURABLE) != 0
     a.dialect = DIALECT_PND
@@ -436,7 +443,11 @@ cdef void ready(
     offer.count = 0
     if not ready_sound(b, peer, r):
         return
-    tokens = ready_tokens(b, r)
+    if unlikely(elsewhere(b, r)):
+        adoption_forget(b, peer)
+        welcome(b, route, peer)
+        return
+    tokens = ready_tokens(b, peer, r)
     if tokens == NULL:
         refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(REQ_NO_MEMORY))
         return
@@ -450,12 +461,12 @@ cdef void ready(
     offer.services = services
     offer.capacity = r.capacity
     offer.tokens = tokens
-    offer.tokens_count = r.tokens
+    offer.tokens_count = r.tokens + adoption_count(peer)
     offer.announced = peer.capacity != r.capacity or offer.how == READY_NEW_ROUTE
     why = admit_worker(b, peer, &offer)
     if why == REQ_ACCEPTED:
         route.ready = 1
-        credits_again(b, peer, tokens, r.tokens)
+        credits_again(b, peer, tokens, offer.tokens_count)
         known_again(b, route, peer)
     else:
         refuse(b, peer, 0, ready_code(why), reason_of(why))
@@ -510,15 +521,24 @@ cdef uint16_t ready_code(int why) noexcept nogil:
     return CODE_PERMISSION_DENIED if why == REFUSED_RESERVED else CODE_RESOURCE_EXHAUSTED
 
 
-# ready_tokens returns a copy of the READY's tokens, aligned; NULL: no memory.
-cdef uint64_t *ready_tokens(broker_t *b, const record_t *r) noexcept nogil:
-    cdef uint64_t *tokens = <uint64_t *> malloc((r.tokens + 1) * sizeof(uint64_t))
+# elsewhere says whether a worker still names another epoch: what it holds from there is to come by
+# HOLDS, once it knows ours. It may have no place for a task until then.
+cdef bint elsewhere(const broker_t *b, const record_t *r) noexcept nogil:
+    cdef uint64_t known = load_u64(r.epoch) | load_u64(r.epoch + 8)
+    return known != 0 and memcmp(r.epoch, b.epoch, SESSION_SIZE) != 0
+
+
+# ready_tokens returns the READY's tokens, and those of the HOLDS before it; NULL: no memory.
+cdef uint64_t *ready_tokens(broker_t *b, const peer_t *peer, const record_t *r) noexcept nogil:
+    cdef size_t count = <size_t> r.tokens + adoption_count(peer)
+    cdef uint64_t *tokens = <uint64_t *> malloc((count + 1) * sizeof(uint64_t))
     cdef uint32_t i
     if tokens == NULL:
         b.counters[C_NO_MEMORY] += 1
         return NULL
     for i in range(r.tokens):
         tokens[i] = load_u64(r.token_list + 8 * i)
+    adoption_tokens(peer, tokens + r.tokens)
     return tokens
 
 
@@ -532,6 +552,7 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     """A worker's REPLY or ERROR."""
     cdef stored_t record
     cdef uint8_t code = 0
+    cdef int result
     if peer.worker == NONE:
         answers_nothing(b, peer)
         return
@@ -539,15 +560,17 @@ cdef void final(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
         code = <uint8_t> r.code if 0 < r.code <= 16 else CODE_UNKNOWN
     if record_bytes(b, r) > b.settings.body_bytes_max:
         b.counters[C_BAD_RECORDS] += 1
-        answer_oversized(b, peer, r.id)
+        result = answer_oversized(b, peer, r.id)
     elif code == CODE_UNAVAILABLE:
-        release(b, peer, r.id, r)
+        result = release(b, peer, r.id, r)
     elif store_record(b, &record, r) == 0:
         if r.kind == KIND_ERROR:
             store_u16(record.bytes + RECORD_SIZE, code)
-        answer(b, peer, r.id, &record)
+        result = answer(b, peer, r.id, &record)
     else:
-        answer_unstored(b, peer, r.id)
+        result = answer_unstored(b, peer, r.id)
+    if unlikely(result == ANS_DEAD):
+        adoption_over(b, peer, r.id)
 
 
 cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
@@ -576,16 +599,14 @@ cdef void part(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
 # One that came before is passed over, as its worker may send it again; a gap ends the stream.
 cdef bint follows(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil:
     cdef slot_t *s = &b.slots[slot]
-    cdef uint8_t attempt = attempt_of(b, slot)
+    cdef uint8_t attempt = b.d.requests[slot].attempts
     if s.partial_attempt != attempt:
         s.partial_attempt = attempt
         s.partials = 0
     if r.sequence > s.partials:
         partial_dropped(b, slot, GAP_LOST)
     if r.sequence != s.partials:
-        credit_grant(b, slot, r.attempt, partial_cost(
-            record_bytes(b, r) - (0 if r.flags & FLAG_ATTACHED else 4 * <uint64_t> r.parts),
-            r.parts))
+        credit_grant(b, slot, r.id, partial_cost(record_bytes(b, r), r.parts))
         return False
     s.partials += 1
     return True

@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 from pound._base.freelist cimport freelist_give, freelist_take
 from pound._base.hints cimport unlikely
 from pound._wire.dialects cimport message_t
-from pound._wire.packets cimport FLAG_ATTACHED, KIND_REQUEST, attempt_after, record_t
+from pound._wire.packets cimport FLAG_ATTACHED, record_t
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from .kinds cimport C_STORED_RECORDS
 from .state cimport broker_t, incoming_t, slot_t, stored_t
@@ -94,18 +94,6 @@ cdef inline void slot_clear(broker_t *b, slot_t *slot) noexcept nogil:
     memset(slot, 0, sizeof(slot_t))
 
 
-cdef inline uint8_t attempt_of(const broker_t *b, uint32_t slot) noexcept nogil:
-    """attempt_of gives the number, on the wire, of a request's last attempt.
-
-    Its client may have seen some at other brokers: the REQUEST says how many.
-    """
-    cdef const stored_t *record = &b.slots[slot].record
-    cdef uint8_t here = b.d.requests[slot].attempts
-    if record.bytes == NULL or record.bytes[4] != KIND_REQUEST:
-        return here          # it has ended
-    return attempt_after(record.bytes[21], here)
-
-
 cdef int slots_grow(broker_t *b) noexcept nogil  # for slot_room
 
 
@@ -130,7 +118,8 @@ cdef int store_reply(
     broker_t *b, stored_t *out, uint32_t first, uint32_t count) noexcept nogil
 
 cdef int store_partial(
-    broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first, uint32_t count
+    broker_t *b, stored_t *out, uint64_t token, uint32_t sequence, uint8_t attempt, uint32_t first,
+    uint32_t count
 ) noexcept nogil
 
 # store_frames fills *out with a record and the frames attached to it, from `first` on; 0, or -1.

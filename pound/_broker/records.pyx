@@ -163,7 +163,7 @@ cdef int store_request(
     cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
-    at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, 0, NULL, service,
+    at = put_request(&b.scratch, 0, flags, <uint16_t> count, 0, 0, NULL, 0, service,
                      <uint16_t> size, body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 
@@ -179,12 +179,12 @@ cdef int store_reply(
 
 
 cdef int store_partial(
-        broker_t *b, stored_t *out, uint32_t sequence, uint8_t attempt, uint32_t first,
-        uint32_t count) noexcept nogil:
+        broker_t *b, stored_t *out, uint64_t token, uint32_t sequence, uint8_t attempt,
+        uint32_t first, uint32_t count) noexcept nogil:
     cdef uint8_t flags = body_flags(&b.incoming, first, count)
     cdef uint8_t *at
     b.scratch.size = 0
-    at = put_partial(&b.scratch, 0, flags, <uint16_t> count, sequence, attempt,
+    at = put_partial(&b.scratch, token, flags, <uint16_t> count, sequence, attempt,
                      body_size(&b.incoming, flags, first, count))
     return store_body(b, out, at, flags, first, count)
 

@@ -19,6 +19,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from pound._base.buffer cimport buffer_t
 from pound._base.freelist cimport freelist_t
 from pound._base.links cimport link_t, queue_t
+from pound._base.pool cimport pool_t
 from pound._base.table cimport names_t
 from pound._dispatch.model cimport dispatcher_t
 from pound._wire.dialects cimport frame_t
@@ -73,12 +74,16 @@ cdef enum gap_t:            # why a partial was dropped
 
 cdef struct stream_t:        # how far the partials of a task may go (credits.pxd)
     uint64_t seq             # of the request
+    uint64_t run             # the token of its task
     uint64_t credit          # what they may cost in all; 0: nothing was said yet
     uint64_t taken           # what the client took, if it knows no CREDIT
     peer_t *holder           # the worker in whose `credits` it is; NULL: none
     link_t link
     uint32_t sequence        # the next partial that the client wants, as its last CREDIT said
-    uint8_t attempt          # as on the wire
+
+cdef struct streams_t:       # by slot, as far as there were any
+    stream_t *at             # owned
+    uint32_t room
 
 cdef struct item_t:
     stored_t *partial        # owned, of the free list; NULL: an answer, whose record is in the slot
@@ -192,6 +197,7 @@ cdef struct logged_t:        # what is not said, or done, again so soon
     uint64_t paged_turn      # the turn in which it was last sent a page with rows
 
 cdef struct pnd_peer_t:
+    buffer_t holds           # what HOLDS said since READY: adoption.pxd
     uint8_t session[16]      # secret
     uint8_t forgotten        # it was sent BYE 0, and waits for WELCOME
 
@@ -303,6 +309,7 @@ cdef struct settings_t:
     int64_t ppp_heartbeat_ns
     int64_t mdp_heartbeat_ns
     int64_t client_grace_ns
+    int64_t adopt_wait_ns    # 0: no task is adopted
     int64_t drain_timeout_ns
     int64_t lease_ns
     int64_t held_long_ms     # 0: no task is logged for how long it was held
@@ -421,6 +428,23 @@ cdef struct loop_t:          # loop.pxd
     uint8_t command          # COMMAND_*; written by other threads
     uint8_t finished
 
+cdef struct known_key_t:     # of a moved request, or of a claim
+    link_t link              # by age
+    uint8_t key[16]          # secret
+    int64_t until
+    uint64_t token           # of the claim; 0: it is a request's
+    uint64_t seq             # of the request
+    uint64_t run             # which its client has seen partials of; 0: of none
+    uint32_t slot
+    uint8_t attempt          # of the claim
+
+cdef struct adoption_t:      # adoption.pxd
+    known_key_t *known       # by number
+    pool_t pool
+    names_t keys             # key → number
+    queue_t by_age
+    uint64_t heard_bytes     # of what HOLDS said, in all peers
+
 cdef struct drain_t:         # drain.pxd
     int64_t until            # 0: not draining
     uint32_t at              # slot of a request that the drain waits for
@@ -482,8 +506,7 @@ cdef struct broker_t:        # each part is its module's; others read it
     slot_t *slots            # by slot
     void *slots_block        # what they lie in; owned
     uint32_t slots_room
-    stream_t *streams        # by slot, as far as there were any; owned
-    uint32_t streams_room
+    streams_t streams
     services_t services
     peers_t peers
     pending_t pending
@@ -497,6 +520,7 @@ cdef struct broker_t:        # each part is its module's; others read it
     budget_t budget
     loop_t loop
     drain_t drain
+    adoption_t adoption
     rounds_t rounds
     descriptors_t descriptors
     uint64_t counters[COUNTERS]

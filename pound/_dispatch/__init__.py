@@ -9,6 +9,7 @@ changes     the small changes of state of which the rules are made
 claims      tasks of another epoch, which requests of this one adopt
 dispatcher  services, queues, credit, tasks, expiry, retry: calls in, actions out
 endings     how tasks end without an answer: undone, released, lost
+finish      the end of each call
 flows       whose fresh request is next: the turns of owners
 limits      the limits and their default numbers, each with its reason
 matching    who gets the next task; priorities, isolation, reservations

@@ -8,7 +8,9 @@
 # is not sent away for what others do.
 #
 # A request that is *held back* goes to no worker before its time, whoever is free: it waits like
-# one that was given back, and counts for all limits on waiting requests.
+# one that was given back, and counts for all limits on waiting requests. Then it is a fresh one,
+# and its owner takes turns for it as for others. It may wait for a service without workers whatever
+# the rules are: where it comes from it was accepted.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -24,9 +26,10 @@ from .flows cimport flow_reserve
 from .limits cimport limits_t
 from .matching cimport assign
 from .model cimport (
-    QUEUED_FRESH, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
-    REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION, REQ_BUSY_SHARE,
-    REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t, dispatcher_t, request_t, service_t)
+    QUEUED_FRESH, QUEUED_HELD, REQUEST_ANSWERED, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED,
+    REQ_ANSWERED, REQ_BUSY, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE,
+    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_HELD, REQ_KEPT, REQ_STALE, client_t,
+    dispatcher_t, request_t, service_t)
 from .owners cimport counted, quota_enter, quota_refusal, stake_reserve
 from .shares cimport (
     OPEN_TO_FREE, bytes_refusal, client_joins, shared, window_full, workerless_refusal)
@@ -55,11 +58,11 @@ cdef inline uint64_t open_bytes(const dispatcher_t *d) noexcept nogil:
 
 
 cdef inline int refusal(
-    dispatcher_t *d, client_t *client, uint32_t s, uint32_t offer, uint32_t bytes
+    dispatcher_t *d, client_t *client, uint32_t s, uint32_t offer, uint32_t bytes, bint held
 ) noexcept nogil:
     """refusal returns why a new request is not accepted, or REQ_ACCEPTED.
 
-    `offer` is of a worker that could take it at once, or NONE.
+    `offer` is of a worker that could take it at once, or NONE; `held`: it is to be held back.
     """
     cdef const limits_t *limits = &d.limits
     cdef const service_t *service = &d.services[s]
@@ -70,7 +73,7 @@ cdef inline int refusal(
     if counted(d, client, service):
         result = quota_refusal(d, client, s, bytes)
     if unlikely(service.workers == 0) and result == REQ_ACCEPTED:
-        result = workerless_refusal(d, client, bytes)
+        result = workerless_refusal(d, client, bytes, held)
     if unlikely(d.shares.full) and result == REQ_ACCEPTED:
         result = REQ_BUSY_MEMORY
     if unlikely(total > limits.waiting_bytes_max - (limits.waiting_bytes_max >> 3)) and (
@@ -160,7 +163,8 @@ cdef inline void request_accept(
         assign(d, r, offer)
         return
     waiting_enter(d, r, QUEUED_FRESH)
-    if unlikely(hold_ns > 0):
-        request_delay(d, r, d.now + hold_ns)
+    if unlikely(hold_ns > 0):  # for a little more than the one before, so that they stay in order
+        d.timers.held_until = max(d.timers.held_until + 1, d.now + hold_ns)
+        request_delay(d, r, d.timers.held_until, QUEUED_HELD)
     elif offer != NONE:
         service_unmatched(d, s)

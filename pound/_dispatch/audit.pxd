@@ -16,11 +16,11 @@ from .changes cimport (
 from .flows cimport flow_find
 from .matching cimport has_work_for
 from .model cimport (
-    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, MARK_ANSWERED, MARK_CLAIMED, MARK_LISTED, PRIORITIES,
-    QUEUED_DELAYED, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_FREE,
-    REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_CLAIMED, TASK_FREE, TASK_SENT,
-    TASK_UNSENT, account_t, charge_t, client_t, counters_t, dispatcher_t, flow_t, offer_t,
-    request_t, service_t, shares_t, stake_t, task_t, worker_t)
+    LISTED_BUSY, LISTED_IDLE, LISTED_NOWHERE, MARK_ANSWERED, MARK_CLAIMED, MARK_LISTED,
+    PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH, QUEUED_HELD, QUEUED_ISOLATED, QUEUED_NOWHERE,
+    QUEUED_RETURNED, REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_CLAIMED,
+    TASK_FREE, TASK_SENT, TASK_UNSENT, account_t, charge_t, client_t, counters_t, dispatcher_t,
+    flow_t, offer_t, request_t, service_t, shares_t, stake_t, task_t, worker_t)
 from .owners cimport OWNERS_OWN, owner_known, stake_find
 from .shares cimport CLIENTS_RESERVE
 
@@ -50,9 +50,10 @@ cdef inline void audit_waiting(const dispatcher_t *d, uint32_t r) noexcept nogil
     cdef const request_t *request = &d.requests[r]
     CHECK(request.queued != QUEUED_NOWHERE, "request %u waits nowhere", r)
     CHECK(request.queued == returned_where(request) or request.queued == QUEUED_FRESH
-          or request.queued == QUEUED_DELAYED, "request %u in %u after %u", r,
-          <uint32_t> request.queued, <uint32_t> request.attempts)
-    CHECK(request.queued != QUEUED_DELAYED or request.task == NONE,
+          or request.queued == QUEUED_DELAYED or request.queued == QUEUED_HELD,
+          "request %u in %u after %u", r, <uint32_t> request.queued, <uint32_t> request.attempts)
+    CHECK((request.queued != QUEUED_DELAYED and request.queued != QUEUED_HELD)
+          or request.task == NONE,
           "request %u is delayed and has task %u", r, request.task)
     if request.queued == QUEUED_FRESH:
         CHECK(request.attempts == 0, "request %u is fresh and was sent", r)
@@ -245,7 +246,8 @@ cdef inline uint64_t audit_delayed(
     cdef uint32_t i, r
     for i in range(d.timers.delays.count):
         r = d.timers.delays.nodes[i].item
-        CHECK(d.requests[r].queued == QUEUED_DELAYED, "request %u", r)
+        CHECK(d.requests[r].queued == QUEUED_DELAYED or d.requests[r].queued == QUEUED_HELD,
+              "request %u", r)
         if d.requests[r].service == s:
             count += 1
             size[0] += d.requests[r].bytes
@@ -272,7 +274,7 @@ cdef inline uint64_t audit_flow(
         CHECK(request.queued == QUEUED_FRESH and request.task == f, "request %u in flow %u", r, f)
         CHECK(d.clients[request.client].owner == flow.owner and request.priority == flow.priority
               and request.service == flow.service, "request %u in flow %u", r, f)
-        CHECK(previous == NONE or d.requests[previous].seq < request.seq, "request %u", r)
+        CHECK(previous == NONE or d.requests[previous].since <= request.since, "request %u", r)
         count += 1
         size[0] += request.bytes
         previous = r

@@ -22,9 +22,10 @@ from pound._base.pool cimport NONE, pool_give, pool_take
 from .flows cimport flow_enter, flow_leave
 from .model cimport (
     ACT_CANCEL, ACT_FREE, ACT_SERVICE_FREE, ACT_WORKER_FREE, LISTED_BUSY, LISTED_IDLE,
-    LISTED_NOWHERE, LIVENESS_IDLE, PRIORITIES, QUEUED_DELAYED, QUEUED_ISOLATED, QUEUED_NOWHERE,
-    QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, TASK_UNSENT, action_t,
-    client_t, dispatcher_t, offer_t, request_t, service_t, task_t, worker_t)
+    LISTED_NOWHERE, LIVENESS_IDLE, PRIORITIES, QUEUED_DELAYED, QUEUED_HELD, QUEUED_ISOLATED,
+    QUEUED_NOWHERE, QUEUED_RETURNED, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING,
+    TASK_UNSENT, action_t, client_t, dispatcher_t, offer_t, request_t, service_t, task_t,
+    worker_t)
 from .owners cimport charge_end, counted, quota_leave
 
 cdef enum:
@@ -457,7 +458,7 @@ cdef inline void queue_leave(dispatcher_t *d, uint32_t r) noexcept nogil:
             reservation_end(d, request.service)
             worker_unserved(d, w)
         return
-    if unlikely(where == QUEUED_DELAYED):
+    if unlikely(where == QUEUED_DELAYED or where == QUEUED_HELD):
         heap_remove(&d.timers.delays, queue_places(d), r)
         service.delayed -= 1
         d.counters.delayed -= 1
@@ -516,11 +517,13 @@ cdef inline void waiting_requeue(dispatcher_t *d, uint32_t r) noexcept nogil:
         service_unmatched(d, d.requests[r].service)
 
 
-cdef inline void request_delay(dispatcher_t *d, uint32_t r, int64_t due) noexcept nogil:
+cdef inline void request_delay(
+    dispatcher_t *d, uint32_t r, int64_t due, uint8_t where
+) noexcept nogil:
     """request_delay takes a waiting request, which has no task, from its queue until `due`."""
     cdef uint32_t s = d.requests[r].service
     queue_leave(d, r)
-    d.requests[r].queued = QUEUED_DELAYED
+    d.requests[r].queued = where
     enter(&d.timers.delays, queue_places(d), due, r)
     d.services[s].delayed += 1
     d.counters.delayed += 1

@@ -9,11 +9,13 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from pound._base.pool cimport NONE
 from .limits cimport limits_t
 from .model cimport (
-    REQUEST_RUNNING, SENT_SHIFT, TASK_SENT, TASK_UNSENT, action_t, claim_t, dispatcher_t,
-    owner_limits_t, quota_t, task_t)
+    REQUEST_RUNNING, SENT_SHIFT, TASK_SENT, TASK_UNSENT, action_t, dispatcher_t, owner_limits_t,
+    quota_t, task_t)
 
 # NULL: no memory.
-cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil
+# disp_new: tokens begin at `first_token`; `seed` is random and secret.
+cdef dispatcher_t *disp_new(
+    const limits_t *limits, uint64_t first_token, uint64_t seed) noexcept nogil
 cdef void disp_delete(dispatcher_t *d) noexcept nogil
 
 # disp_service_open returns a new service that client `c` asks for, if any does; or NONE, and
@@ -96,23 +98,6 @@ cdef int disp_answer(
 cdef int disp_release(
     dispatcher_t *d, uint32_t w, uint64_t token, int64_t delay_ns, bint elsewhere, int64_t now,
     int64_t live, uint32_t *slot) noexcept nogil
-# disp_claim_state returns what a token is to a worker that says it holds it (claim_result).
-# disp_claims makes claims of a worker or updates them, and takes back what it was not sent yet
-# where they leave no room for it. A token that is CLAIM_OTHER or CLAIM_ADOPTED is skipped, and one
-# for which there is no memory. It returns how many of them are claims of the worker now; of one
-# that is gone, none.
-# disp_adopt: 1, the waiting request in `slot` runs as the claimed task. 0, nothing has changed: the
-# token is no claim of the worker, the worker does not offer the service, or the request does not
-# wait, has a task, or was lost twice.
-# disp_claim_drop forgets a claim, if the token is one.
-cdef uint8_t disp_claim_state(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil
-cdef uint32_t disp_claims(
-    dispatcher_t *d, uint32_t w, const claim_t *claims, uint32_t n, int64_t now) noexcept nogil
-cdef int disp_adopt(
-    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t slot, int64_t now) noexcept nogil
-cdef void disp_claim_drop(
-    dispatcher_t *d, uint32_t w, uint64_t token, int64_t now) noexcept nogil
-
 # disp_prefetch fetches what answers with these tokens will probably touch, and writes their slots
 # or NONE: guesses, which change no state.
 cdef void disp_prefetch(

@@ -38,7 +38,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
-from pound._base.check cimport CHECK, POUND_CHECKS
+from pound._base.check cimport CHECK
 from pound._base.heap cimport heap_top
 from pound._base.hints cimport fetch, likely
 from pound._base.index cimport index_fetch, index_guess
@@ -47,48 +47,42 @@ from pound._base.pool cimport NONE, pool_take
 from pound._base.table cimport mix
 from pound._wire.codes cimport CODE_CANCELLED
 from .admission cimport accept_reserve, known_result, refusal, request_accept, request_make
-from .audit cimport audit
 from .changes cimport (
     arm, blocked_places, disarm, grace_places, lease_start, liveness_places, offers_replace,
     orphan_free, queue_links, request_delay, request_find, request_free, request_stop,
     reservation_break, service_drop, task_find, task_free, worker_file, worker_unblock,
     worker_unserved)
-from .claims cimport adopts, claim_adopt, claim_find, claim_state, claims_enter, offers
 from .endings cimport (
     client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
     tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held, token_over, worker_end)
+from .finish cimport finish
 from .limits cimport limits_t
 from .matching cimport dispatch, next_offer, other_offer, settle
 from .memory cimport memory_free, memory_init
 from .model cimport (
     ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, LIVENESS_NEVER, OPENED_NAMED, PRIORITIES,
-    READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED, REQUEST_KEPT, REQUEST_RUNNING,
-    REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT, TASK_SENT, claim_t,
-    client_t, dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t, worker_t)
+    QUEUED_DELAYED, READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED, REQUEST_KEPT,
+    REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_NO_MEMORY, REQ_QUOTA_OPEN, SENT_SHIFT,
+    TASK_SENT, client_t, dispatcher_t, owner_limits_t, owner_t, quota_t, request_t, service_t,
+    worker_t)
 from .owners cimport account_limit, owner_at, quota_wait, stakes_end
 from .shares cimport CLIENTS_RESERVE, client_make, offered_more, service_make, service_refusal
 from .timers cimport delay_over, due, expire, next_due, silence, wait_over
 
 
-cdef void finish(dispatcher_t *d) noexcept nogil:
-    """finish ends a call."""
-    if d.unmatched.count > 0 or d.unserved.count > 0:
-        settle(d)
-    if POUND_CHECKS:
-        audit(d)
-
-
 # --- life and death of the whole ---
 
-cdef dispatcher_t *disp_new(const limits_t *limits, uint64_t token_seed) noexcept nogil:
+cdef dispatcher_t *disp_new(
+    const limits_t *limits, uint64_t first_token, uint64_t seed
+) noexcept nogil:
     cdef dispatcher_t *d = <dispatcher_t *> calloc(1, sizeof(dispatcher_t))
     if d == NULL:
         return NULL
     d.limits = limits[0]
     d.limits.attempts_max = min(max(limits.attempts_max, 1), <uint32_t> 255)
-    d.next_token = token_seed
+    d.next_token = first_token
     # No decision depends on it; those that choose ids must not know it.
-    d.hash_seed = mix(token_seed ^ mix(<uintptr_t> d))
+    d.hash_seed = mix(seed ^ mix(<uintptr_t> d))
     d.by_token.salt = d.hash_seed
     queue_init(&d.kept)
     if memory_init(d) < 0:
@@ -235,7 +229,7 @@ cdef int disp_request(
     if not client.is_guide and id <= client.highest:
         result = known_result(d, c, id, slot)
     if result == REQ_ACCEPTED and not internal:
-        result = refusal(d, client, s, offer, bytes)
+        result = refusal(d, client, s, offer, bytes, hold_ns > 0)
         d.counters.refused += result != REQ_ACCEPTED
         d.counters.refused_quota += result >= REQ_QUOTA_OPEN
     if likely(result == REQ_ACCEPTED):
@@ -481,7 +475,7 @@ cdef int disp_release(
     if other != NONE:
         dispatch(d, slot[0], other)
     elif delay_ns > 0:
-        request_delay(d, slot[0], now + delay_ns)
+        request_delay(d, slot[0], now + delay_ns, QUEUED_DELAYED)
     finish(d)
     return ANS_RELEASED
 
@@ -523,49 +517,6 @@ cdef int disp_sent(dispatcher_t *d, uint32_t slot, uint64_t token, int64_t now) 
     lease_start(d, slot)
     finish(d)
     return 0
-
-
-# --- claims ---
-
-cdef uint8_t disp_claim_state(const dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
-    return claim_state(d, w, token)
-
-
-cdef uint32_t disp_claims(
-    dispatcher_t *d, uint32_t w, const claim_t *claims, uint32_t n, int64_t now
-) noexcept nogil:
-    cdef uint32_t entered
-    if d.workers[w].gone:
-        return 0
-    d.now = now
-    entered = claims_enter(d, w, claims, n)
-    worker_file(d, w)
-    worker_unserved(d, w)
-    finish(d)
-    return entered
-
-
-cdef int disp_adopt(
-    dispatcher_t *d, uint32_t w, uint64_t token, uint32_t slot, int64_t now
-) noexcept nogil:
-    cdef uint32_t t = claim_find(d, w, token)
-    if t == NONE or not adopts(&d.requests[slot]) or not offers(d, w, d.requests[slot].service):
-        return 0
-    d.now = now
-    claim_adopt(d, t, slot)
-    finish(d)
-    return 1
-
-
-cdef void disp_claim_drop(
-    dispatcher_t *d, uint32_t w, uint64_t token, int64_t now
-) noexcept nogil:
-    cdef uint32_t t = claim_find(d, w, token)
-    if t == NONE:
-        return
-    d.now = now
-    task_free(d, t)
-    finish(d)
 
 
 # --- time ---

@@ -111,6 +111,7 @@ cdef enum queued_where:      # a WAITING request
     QUEUED_RETURNED
     QUEUED_ISOLATED
     QUEUED_DELAYED           # given back: no worker gets it before its delay is over
+    QUEUED_HELD              # held back: likewise; then it is fresh
 
 
 cdef enum task_state:
@@ -336,6 +337,7 @@ cdef struct timers_t:        # heaps by due time, monotonic ns; timers.pxd says 
     heap_t service_waits     # services
     heap_t liveness          # workers
     heap_t scratch           # empty between calls
+    int64_t held_until       # when the last request that was held back is fresh
 
 
 cdef struct shares_t:        # what the limits on shares compare; see shares.pxd

@@ -162,12 +162,12 @@ cdef inline bint window_full(const limits_t *limits, const client_t *client) noe
 
 
 cdef inline int workerless_refusal(
-    const dispatcher_t *d, const client_t *client, uint32_t bytes
+    const dispatcher_t *d, const client_t *client, uint32_t bytes, bint held
 ) noexcept nogil:
     """workerless_refusal returns why no request for a service without workers may come in."""
     cdef const limits_t *limits = &d.limits
     cdef uint64_t most_bytes = limits.waiting_bytes_max
-    if limits.unknown_reject:
+    if limits.unknown_reject and not held:
         return REQ_NO_SERVICE
     if window_full(limits, client):
         return REQ_BUSY_WINDOW

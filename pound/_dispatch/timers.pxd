@@ -17,9 +17,10 @@ from .changes cimport (
     act, arm, disarm, liveness_places, queue_enter, queue_leave, queue_places, returned_where,
     service_await, service_unmatched, wait_places)
 from .endings cimport request_fail, worker_end
+from .flows cimport flow_reserve
 from .model cimport (
-    ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, REQUEST_RUNNING, dispatcher_t, service_t, timers_t,
-    worker_t)
+    ACT_WORKER_GONE, LIVENESS_IDLE, PRIORITIES, QUEUED_FRESH, QUEUED_HELD, REQUEST_RUNNING,
+    dispatcher_t, service_t, timers_t, worker_t)
 
 
 cdef inline uint32_t due(const heap_t *timers, int64_t now) noexcept nogil:
@@ -36,11 +37,16 @@ cdef inline void expire(dispatcher_t *d, uint32_t r) noexcept nogil:
 
 
 cdef inline void delay_over(dispatcher_t *d, uint32_t r) noexcept nogil:
-    """delay_over returns a delayed request; it waits for a first worker from now on, if for one."""
+    """delay_over returns a delayed request; it waits for a first worker from now on, if for one.
+
+    One that was held back is fresh; without memory for that it comes before those that are.
+    """
     cdef uint32_t s = d.requests[r].service
+    cdef bint held = d.requests[r].queued == QUEUED_HELD
     queue_leave(d, r)
     d.requests[r].since = d.now
-    queue_enter(d, r, returned_where(&d.requests[r]))
+    queue_enter(d, r, QUEUED_FRESH if held and flow_reserve(d) == 0
+                else returned_where(&d.requests[r]))
     service_await(d, s)
     service_unmatched(d, s)
 

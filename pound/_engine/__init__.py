@@ -3,6 +3,7 @@
 One thread without the GIL owns the socket of a client or worker. May import `_base`, `_wire` and
 `_zmq`; its Python modules `pound.errors`, `pound._logging` and `pound.security.credential`.
 
+adoption        what a worker keeps of a broker that is gone, for the next one
 cancels         the ids of cancelled requests, until the broker has answered them
 checks          checks of arguments that clients and workers share
 client          a client's handle: bodies in, answers out
@@ -34,4 +35,5 @@ watch           a client that asks nothing: whether a broker is there
 worker          a worker's handle, `Task`, the loop of a handler's thread
 worker_options  the constructor of both workers: names, types, defaults and checks
 worker_rules    a worker's rules: its tasks from TASK to the answer
+worker_state    the state of a worker's rules: its tasks, and where each is
 """

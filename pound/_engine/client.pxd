@@ -24,12 +24,9 @@ cdef class ReplyQueue:
 
 cdef class StreamState:
     cdef stream_state_t stream
-    cdef unsigned int attempt             # the last seen, as on the wire
-    cdef unsigned int earlier             # attempts made by earlier brokers
     cdef object sizes                     # of what was taken and not read yet
     cdef readonly object owner            # whatever its maker likes
     cdef object partial(self, mail_t *mail, bint share)
-    cdef void restart(self) noexcept
 
 
 cdef class ClientEngine(Engine):

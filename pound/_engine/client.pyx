@@ -26,7 +26,7 @@ from .engine cimport engine_command_t, engine_post
 from .handle cimport Engine, forks
 from .link cimport FAR
 from .mailbox cimport (
-    MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_fill, body_meta, body_parts, body_text,
+    MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, body_fill, body_meta, body_parts, body_text,
     body_value, mail_free, mail_new, mail_t, mailbox_drop, mailbox_free, mailbox_init, mailbox_t,
     mailbox_take, mailbox_wait, mails_live, released_drop)
 from .pace cimport pace_name
@@ -147,15 +147,12 @@ cdef list mails_values(mail_t *mails, bint share, uint32_t *ends):
         mail = mails
         mails = mail.next
         tag = <object> mail.tag
-        if mail.kind == MAIL_RESTART:
-            (<StreamState> tag).restart()
-        else:
-            value = mail_value(mail, share)
-            ok = None if mail.kind == MAIL_PARTIAL else not isinstance(value, BaseException)
-            values.append((tag, ok, value))
-            if ok is not None:
-                Py_DECREF(tag)
-                ends[0] += 1
+        value = mail_value(mail, share)
+        ok = None if mail.kind == MAIL_PARTIAL else not isinstance(value, BaseException)
+        values.append((tag, ok, value))
+        if ok is not None:
+            Py_DECREF(tag)
+            ends[0] += 1
         mail_free(mail)
     released_drop()
     return values
@@ -163,7 +160,7 @@ cdef list mails_values(mail_t *mails, bint share, uint32_t *ends):
 
 @cython.final
 cdef class StreamState:
-    """How far a stream is: the tag of its request. It counts attempts and what was read."""
+    """How far a stream is: the tag of its request. It counts what was read."""
 
     def __cinit__(self, owner=None):
         self.owner = owner
@@ -171,18 +168,12 @@ cdef class StreamState:
 
     cdef object partial(self, mail_t *mail, bint share):
         cdef uint64_t size = partial_cost(mail.body.bytes, mail.body.parts)
-        self.attempt = mail.attempt
         meta = body_meta(&mail.body)
         value = Partial(
-            body_value(&mail.body, share), self.earlier + self.attempt, mail.sequence,
+            body_value(&mail.body, share), mail.attempt, mail.sequence,
             mail.kind == MAIL_REPLY, meta)
         self.sizes.append(size)
         return value
-
-    cdef void restart(self) noexcept:
-        """restart counts on, so that the run of another broker is a higher attempt."""
-        self.earlier += self.attempt
-        self.attempt = 0
 
     def read(self):
         """Note that the caller has read the oldest partial; True: call `ClientEngine.grant`."""

@@ -24,8 +24,8 @@ from pound._wire.codes cimport (
     CODE_CANCELLED, CODE_DATA_LOSS, CODE_DEADLINE_EXCEEDED, CODE_INVALID_ARGUMENT,
     CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE)
 from pound._wire.packets cimport (
-    BYE_GOING, FLAG_RETRY, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_ERROR, KIND_HEARTBEAT,
-    KIND_PARTIAL, KIND_REPLY, part_next, part_t, partial_cost, record_t)
+    BYE_GOING, FLAG_MOVED, FLAG_RETRY, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_ERROR,
+    KIND_HEARTBEAT, KIND_PARTIAL, KIND_REPLY, part_next, part_t, partial_cost, record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
 from .cancels cimport cancels_add, cancels_again, cancels_free, cancels_heard, cancels_next
 from .client_state cimport cancel_t, client_state_t, look_t, submit_t
@@ -35,7 +35,7 @@ from .link cimport (
     FAR, broker_limits_t, link_go_home, link_greets, link_jitter, link_next_beat, link_resting,
     link_wants_home)
 from .mailbox cimport (
-    MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, MAIL_RESTART, body_clear, body_read, body_t, body_text,
+    MAIL_ERROR, MAIL_PARTIAL, MAIL_REPLY, body_clear, body_read, body_t, body_text,
     mail_free, mail_new, mail_t, mailbox_put_all, mailbox_t)
 from .outbox cimport (
     limits_excess, outbox_bye, outbox_flushed, outbox_hello, outbox_request, outbox_simple,
@@ -47,8 +47,8 @@ from .requests cimport (
     requests_free, requests_init, requests_next, requests_paced, requests_t, requests_unpaced,
     service_drop, silences, stream_state_t)
 from .streams cimport (
-    stream_again, stream_begin, stream_looked, stream_skip, stream_unread, streams_again,
-    streams_collect)
+    stream_again, stream_begin, stream_looked, stream_repeat, stream_run, stream_skip,
+    stream_unread, streams_collect)
 from .waits cimport SENTENCE, waits_for, waits_log
 
 cdef extern from *:
@@ -233,9 +233,12 @@ cdef int64_t write(
             left_ms = 1
         elif left_ms > UINT32_MAX:
             left_ms = UINT32_MAX
+    if request.moved:
+        flags |= FLAG_MOVED
     outbox_request(
-        out, request.id, flags, <uint32_t> left_ms, request.priority, 0, request.key,
-        request.service.name, request.service.size, &request.body)
+        out, request.id, flags, <uint32_t> left_ms, request.priority, request.key,
+        stream_run(request), request.service.name, request.service.size, &request.body)
+    stream_repeat(out, request)
     return <int64_t> request.body.bytes + RECORD_BYTES
 
 
@@ -402,7 +405,8 @@ cdef void take_error(
     # A worker's 14 gives its task back and never comes here: the broker itself is draining.
     cdef bint draining = record.code == CODE_UNAVAILABLE
     cdef bint alone = record.code == CODE_NOT_FOUND and link_wants_home(&e.link)
-    cdef bint again = stream == NULL or not stream.started
+    # A stream whose partials this broker has sent was ended by it, and not refused.
+    cdef bint again = stream == NULL or not (stream.started and stream.resumed)
     cdef mail_t *mail
     if (busy or draining) and again:
         note_refusal(e, a, record)
@@ -423,10 +427,11 @@ cdef void take_error(
 # -1: some before it are missing.
 cdef int partial_order(client_request_t *request, const record_t *record) noexcept nogil:
     cdef stream_state_t *stream = request.stream
-    if record.attempt < stream.attempt:
+    if record.run < stream.run:
         return 0
-    if record.attempt > stream.attempt:
-        stream_begin(request, record.attempt)
+    if record.run > stream.run:
+        stream_begin(request, record.run, record.attempt)
+    stream.resumed = 1
     if record.sequence < stream.expected:
         return 0
     return 1 if record.sequence == stream.expected else -1
@@ -446,7 +451,7 @@ cdef void take_partial(
         stream_skip(&a.requests, r, record, frames)
         return
     next = partial_order(request, record)
-    if next == 0 and record.attempt == stream.attempt:
+    if next == 0:
         stream_again(&a.requests, r, record, frames)
     if next < 0:
         snprintf(
@@ -470,7 +475,7 @@ cdef void take_partial(
     stream.put_bytes += partial_cost(mail.body.bytes, mail.body.parts)
     stream.expected += 1
     stream.started = 1
-    mail.attempt = record.attempt
+    mail.attempt = stream.attempt
     mail.sequence = record.sequence
     deliver(a, request.box, mail)
 
@@ -509,28 +514,19 @@ cdef void client_welcomed(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     a.rerouted = 0
     requests_again(&a.requests)
-    streams_again(&a.requests)
     cancels_again(&a.cancels)
 
 
-# client_epoch_changed prepares open streams for a new run, with attempts counted anew.
+# client_epoch_changed notes that the requests that were sent may run for another broker still.
 cdef void client_epoch_changed(engine_t *e, int64_t now) noexcept nogil:
     cdef client_state_t *a = <client_state_t *> e.rules.state
     cdef uint32_t r = a.requests.places[OPEN].head
-    cdef client_request_t *request
-    cdef mail_t *mail
     requests_unpaced(&a.requests)
     while r != NONE:
-        request = &a.requests.all[r]
-        r = request.link.next
-        request.attempt = 0
-        request.skipped = request.credit = 0
-        if request.stream != NULL and request.stream.attempt:
-            mail = mail_new(MAIL_RESTART, request.end.tag, request.number)
-            if mail != NULL:
-                deliver(a, request.box, mail)
-            request.stream.attempt = 0
-            request.stream.expected = 0
+        a.requests.all[r].moved = 1
+        if a.requests.all[r].stream != NULL:
+            a.requests.all[r].stream.resumed = 0
+        r = a.requests.all[r].link.next
 
 
 # --- the engine's calls: time --------------------------------------------------------------

@@ -91,7 +91,7 @@ LOGS = {
     LOG_REQUEST_WAITING: (
         logging.WARNING, "request waiting", (("waited", 0.001), ("requests", 0)),
         ("service", "waits_for")),
-    LOG_EPOCH_CHANGED: (logging.WARNING, "epoch changed", (("stale", 0),), ()),
+    LOG_EPOCH_CHANGED: (logging.WARNING, "epoch changed", (("kept", 0), ("stale", 1)), ()),
     LOG_DRAINING: (logging.INFO, "worker draining", (("held", 0),), ()),
     LOG_GIVEN_BACK: (logging.WARNING, "tasks given back", (("tasks", 0),), ()),
     LOG_UNDELIVERED: (logging.WARNING, "answers not delivered", (("answers", 0),), ()),

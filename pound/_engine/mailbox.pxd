@@ -24,7 +24,6 @@ cdef enum mail_kind:
     MAIL_REPLY = 1           # final: body
     MAIL_ERROR               # final: code, retry_after_ms, sentence in `body`'s one part
     MAIL_PARTIAL             # body, attempt, sequence
-    MAIL_RESTART             # another broker runs the request anew: attempts begin again
     MAIL_LOG                 # log, code, numbers; sentence in `body`
     MAIL_CONNECTED           # a broker has welcomed us
     MAIL_DISCONNECTED
@@ -42,7 +41,7 @@ cdef enum log_event:         # `code` of a MAIL_LOG; their words and levels: LOG
     LOG_DENIED               # texts: endpoint, reason
     LOG_ENGINE_FAILED        # texts: error
     LOG_REQUEST_WAITING      # numbers: waited (ms), requests; texts: service, waits_for
-    LOG_EPOCH_CHANGED        # numbers: stale
+    LOG_EPOCH_CHANGED        # numbers: kept, stale
     LOG_GIVEN_BACK           # numbers: tasks
     LOG_DRAINING             # numbers: held
     LOG_UNDELIVERED          # numbers: answers

@@ -11,6 +11,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pound._base.buffer cimport buffer_t
+from pound._wire.packets cimport holds_entry_t
 from pound._zmq.libzmq cimport zmq_msg_t
 from .link cimport broker_limits_t, link_state_t
 from .mailbox cimport body_t, mailbox_t
@@ -63,7 +64,7 @@ cdef inline bint outbox_flushed(const outbox_t *o) noexcept nogil:
 
 cdef void outbox_request(
     outbox_t *o, uint64_t id, uint8_t flags, uint32_t timeout_ms, uint8_t priority,
-    uint8_t attempt, const uint8_t *key, const uint8_t *service, uint16_t service_size,
+    const uint8_t *key, uint64_t run, const uint8_t *service, uint16_t service_size,
     const body_t *body,
 ) noexcept nogil
 cdef void outbox_reply(outbox_t *o, uint64_t token, const body_t *body) noexcept nogil
@@ -76,7 +77,9 @@ cdef void outbox_error(
 cdef void outbox_simple(outbox_t *o, uint8_t kind, uint64_t id) noexcept nogil   # CANCEL, HEARTBEAT
 cdef void outbox_bye(outbox_t *o, uint16_t reason) noexcept nogil
 cdef void outbox_credit(
-    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence) noexcept nogil
+    outbox_t *o, uint64_t id, uint64_t run, uint64_t credit, uint32_t sequence) noexcept nogil
+cdef void outbox_holds(
+    outbox_t *o, const holds_entry_t *entries, uint32_t count) noexcept nogil
 cdef void outbox_hello(outbox_t *o, uint32_t features, const body_t *label) noexcept nogil
 # outbox_ready: the tokens are those of `epoch`, and `names` are label and services as inline parts
 # in one body_t.

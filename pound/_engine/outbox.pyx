@@ -10,9 +10,10 @@ from libc.string cimport memcpy, memset, strlen
 from pound._base.buffer cimport buffer_free
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport (
-    FLAG_ATTACHED, HELLO_SIZE, PACKET_RECORDS_MAX, READY_SIZE, RECORD_SIZE, named_head_size,
-    packet_begin, packet_end, part_put, put_bye, put_credit, put_error, put_hello, put_partial,
-    put_ready, put_reply, put_request, put_simple)
+    CREDIT_SIZE, FLAG_ATTACHED, HELLO_SIZE, HOLDS_ENTRY_SIZE, HOLDS_SIZE, PACKET_RECORDS_MAX,
+    PARTIAL_SIZE, READY_SIZE, RECORD_SIZE, holds_entry_t, named_head_size, packet_begin, packet_end,
+    part_put, put_bye, put_credit, put_error, put_hello, put_holds, put_partial, put_ready,
+    put_reply, put_request, put_simple)
 from pound._zmq.libzmq cimport ETERM, ZMQ_DONTWAIT, ZMQ_SNDMORE, zmq, zmq_msg_t
 from .link cimport broker_limits_t, limits_allow, link_state_t
 from .mailbox cimport LOG_ENGINE_FAILED, body_put, body_t, mail_log, mailbox_t
@@ -282,14 +283,14 @@ cdef void put_whole(outbox_t *o, int failed) noexcept nogil:
 
 cdef void outbox_request(
     outbox_t *o, uint64_t id, uint8_t flags, uint32_t timeout_ms, uint8_t priority,
-    uint8_t attempt, const uint8_t *key, const uint8_t *service, uint16_t service_size,
+    const uint8_t *key, uint64_t run, const uint8_t *service, uint16_t service_size,
     const body_t *body,
 ) noexcept nogil:
-    cdef int own = begin(o, named_head_size(0, service_size), body)
+    cdef int own = begin(o, named_head_size(flags, service_size), body)
     if own < 0:
         return
     put_body(o, put_request(
-        &o.packet, id, <uint8_t>(own | flags), body.parts, timeout_ms, priority, attempt, key,
+        &o.packet, id, <uint8_t>(own | flags), body.parts, timeout_ms, priority, key, run,
         service, service_size, inline_size(o, body)), body)
 
 
@@ -304,7 +305,7 @@ cdef void outbox_reply(outbox_t *o, uint64_t token, const body_t *body) noexcept
 cdef void outbox_partial(
     outbox_t *o, uint64_t token, uint32_t sequence, uint8_t attempt, const body_t *body
 ) noexcept nogil:
-    cdef int flags = begin(o, 8, body)
+    cdef int flags = begin(o, PARTIAL_SIZE, body)
     if flags < 0:
         return
     put_body(o, put_partial(
@@ -335,10 +336,17 @@ cdef void outbox_bye(outbox_t *o, uint16_t reason) noexcept nogil:
 
 
 cdef void outbox_credit(
-    outbox_t *o, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence
+    outbox_t *o, uint64_t id, uint64_t run, uint64_t credit, uint32_t sequence
 ) noexcept nogil:
-    if room(o, RECORD_SIZE + 16, 0) == 0:
-        put_whole(o, put_credit(&o.packet, id, attempt, credit, sequence))
+    if room(o, RECORD_SIZE + CREDIT_SIZE, 0) == 0:
+        put_whole(o, put_credit(&o.packet, id, run, credit, sequence))
+
+
+cdef void outbox_holds(
+    outbox_t *o, const holds_entry_t *entries, uint32_t count
+) noexcept nogil:
+    if room(o, RECORD_SIZE + HOLDS_SIZE + HOLDS_ENTRY_SIZE * <size_t>count, 0) == 0:
+        put_whole(o, put_holds(&o.packet, entries, count))
 
 
 cdef void outbox_hello(outbox_t *o, uint32_t features, const body_t *label) noexcept nogil:

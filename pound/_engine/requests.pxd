@@ -60,10 +60,15 @@ cdef struct stream_state_t:    # how far a stream is (streams.pxd); lives in its
     uint64_t due_at            # the engine is to look at read_bytes from so many on; it writes this
     uint32_t asked             # the engine was asked to look, and has not looked yet; both write it
     uint64_t put_bytes         # put into the caller's mailbox; this and what follows: the engine's
-    uint64_t begun_at          # put_bytes before the first partial of this attempt
-    uint32_t expected          # the next sequence of the attempt
-    uint8_t attempt            # as on the wire
+    uint64_t begun_at          # put_bytes before the first partial of this run
+    uint32_t expected          # the next sequence of the run
+    uint32_t again             # of a run that goes on for another one: the next that came before,
+    uint32_t again_end         # and the first that did not
+    uint64_t run               # the token of the task that they come from; 0: none came yet
+    uint8_t attempt            # how many runs were seen to begin, for the caller; 255 at most
+    uint8_t numbered           # the attempt of the run, as on the wire
     uint8_t started            # a partial was passed on: the request can't silently run again
+    uint8_t resumed            # one came from the present epoch
 
 
 cdef struct client_request_t:
@@ -77,7 +82,7 @@ cdef struct client_request_t:
     uint8_t again              # open, and to be sent again with RETRY
     uint8_t is_silent          # it is in `silent`
     uint8_t is_crediting       # it is in `credits`
-    uint8_t attempt            # of its partials, without a stream
+    uint8_t moved              # it was sent to a broker of another epoch
     uint32_t busy              # how often the broker refused it
     mail_t *end                # the mail of its end, owned
     mailbox_t *box             # where its mails go
@@ -85,8 +90,10 @@ cdef struct client_request_t:
     stream_state_t *stream     # NULL: only the final answer is wanted
     shared_name_t *service     # shared
     body_t body
-    uint64_t credit            # sent to the worker of this attempt; 0: nothing yet
-    uint64_t skipped           # cost of this attempt's partials, without a stream
+    uint64_t credit            # sent to the worker of this run; 0: nothing yet
+    uint64_t run               # of its partials, without a stream: this and the two below
+    uint64_t skipped           # what this run's partials cost
+    uint32_t skipped_next      # the sequence of the next one
     uint64_t number            # the caller's name of it
     uint64_t id                # on the wire; 0: not sent, or not since the broker was busy
     uint8_t key[KEY_SIZE]      # on the wire, the same under each id: a secret, never logged
@@ -250,8 +257,6 @@ cdef inline int request_send(requests_t *q, uint32_t r) noexcept nogil:
     if index_put(&q.ids, id_keys(q), q.next_id, r) < 0:
         return -1
     request_move(q, r, OPEN)
-    request.attempt = 0
-    request.skipped = request.credit = 0
     request.id = q.next_id
     q.next_id += 1
     q.open += 1

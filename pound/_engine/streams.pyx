@@ -38,24 +38,44 @@ cdef uint64_t window(const requests_t *q) noexcept nogil:
     return min(max(share, <uint64_t> STREAM_FIRST), <uint64_t> WINDOW_MAX)
 
 
+# run_of returns the run whose partials a request has seen; 0: none.
+cdef inline uint64_t run_of(const client_request_t *request) noexcept nogil:
+    return request.run if request.stream == NULL else request.stream.run
+
+
+# next_of returns the sequence of the next partial of that run.
+cdef inline uint32_t next_of(const client_request_t *request) noexcept nogil:
+    return request.skipped_next if request.stream == NULL else request.stream.expected
+
+
+# used_of returns what of that run was read.
+cdef uint64_t used_of(const client_request_t *request) noexcept nogil:
+    cdef stream_state_t *stream = request.stream
+    if stream == NULL:
+        return request.skipped
+    return max(load_ordered(&stream.read_bytes), stream.begun_at) - stream.begun_at
+
+
 # credit writes how far the worker of a request may go, unless that was sent already.
 cdef void credit(outbox_t *out, requests_t *q, client_request_t *request) noexcept nogil:
-    cdef stream_state_t *stream = request.stream
-    cdef uint8_t attempt = request.attempt if stream == NULL else stream.attempt
+    cdef uint64_t used = used_of(request)
     cdef uint64_t more = window(q)
-    cdef uint64_t used = request.skipped
-    cdef uint64_t read = 0
-    if stream != NULL:
-        read = max(load_ordered(&stream.read_bytes), stream.begun_at)
-        used = read - stream.begun_at
-    if attempt == 0 or used == 0:
+    if run_of(request) == 0 or used == 0:
         return
-    if stream != NULL:
-        store_ordered(&stream.due_at, read + more // 4)
+    if request.stream != NULL:
+        store_ordered(&request.stream.due_at, request.stream.begun_at + used + more // 4)
     if request.credit < used + more:
         request.credit = used + more
-        outbox_credit(
-            out, request.id, attempt, request.credit, 0 if stream == NULL else stream.expected)
+        outbox_credit(out, request.id, run_of(request), request.credit, next_of(request))
+
+
+cdef uint64_t stream_run(const client_request_t *request) noexcept nogil:
+    return run_of(request)
+
+
+cdef void stream_repeat(outbox_t *out, const client_request_t *request) noexcept nogil:
+    if run_of(request):
+        outbox_credit(out, request.id, run_of(request), request.credit, next_of(request))
 
 
 cdef void streams_collect(requests_t *q, outbox_t *out) noexcept nogil:
@@ -72,24 +92,15 @@ cdef void stream_skip(
 ) noexcept nogil:
     cdef client_request_t *request = &q.all[r]
     cdef uint64_t granted
-    if record.attempt < request.attempt:
+    if record.run > request.run:
+        request.run = record.run
+        request.skipped = request.credit = request.skipped_next = 0
+    if record.run < request.run or record.sequence < request.skipped_next:
         return
-    if record.attempt > request.attempt:
-        request.attempt = record.attempt
-        request.skipped = request.credit = 0
+    request.skipped_next = record.sequence + 1
     request.skipped += partial_cost(record_bytes(record, frames), record.parts)
     granted = window(q) if request.credit else STREAM_FIRST
     if max(request.credit, granted) < request.skipped + granted - granted // 4:
-        request_credits(q, r)
-
-
-cdef void stream_again(
-    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
-) noexcept nogil:
-    cdef stream_state_t *stream = q.all[r].stream
-    cdef uint64_t cost = partial_cost(record_bytes(record, frames), record.parts)
-    stream.put_bytes += cost
-    if add_ordered(&stream.read_bytes, cost) >= load_ordered(&stream.due_at):
         request_credits(q, r)
 
 
@@ -104,26 +115,38 @@ cdef uint64_t record_bytes(const record_t *record, zmq_msg_t *frames) noexcept n
     return bytes
 
 
-cdef void stream_begin(client_request_t *request, uint8_t attempt) noexcept nogil:
+cdef void stream_begin(
+    client_request_t *request, uint64_t run, uint8_t attempt
+) noexcept nogil:
     cdef stream_state_t *stream = request.stream
     request.credit = 0
-    stream.attempt = attempt
-    stream.expected = 0
+    if not (stream.resumed and attempt == stream.numbered):
+        stream.attempt += stream.attempt < 255
+        stream.expected = 0
+    stream.run = run
+    stream.numbered = attempt
+    stream.again = 0
+    stream.again_end = stream.expected
     stream.begun_at = stream.put_bytes
     store_ordered(&stream.due_at, stream.begun_at + STREAM_FIRST // 4)
 
 
+cdef void stream_again(
+    requests_t *q, uint32_t r, const record_t *record, zmq_msg_t *frames
+) noexcept nogil:
+    cdef stream_state_t *stream = q.all[r].stream
+    cdef uint64_t cost = partial_cost(record_bytes(record, frames), record.parts)
+    if (record.run != stream.run or record.sequence != stream.again
+            or stream.again == stream.again_end):
+        return
+    stream.again += 1
+    stream.put_bytes += cost
+    if add_ordered(&stream.read_bytes, cost) >= load_ordered(&stream.due_at):
+        request_credits(q, r)
+
+
 cdef uint64_t stream_unread(const stream_state_t *stream) noexcept nogil:
     return stream.put_bytes - max(load_ordered(&stream.read_bytes), stream.begun_at)
-
-
-cdef void streams_again(requests_t *q) noexcept nogil:
-    cdef uint32_t r = q.places[OPEN].head
-    while r != NONE:
-        if q.all[r].credit:
-            q.all[r].credit = 0
-            request_credits(q, r)
-        r = q.all[r].link.next
 
 
 cdef int stream_read(stream_state_t *stream, uint64_t bytes) noexcept nogil:

@@ -7,10 +7,12 @@
 #
 # Cost:   O(1) each.
 # Memory: a task is counted: by its place among the running or the stale, by its handler, by each
-#         answer, by the list of cancelled ones. An answer owns its body and counts its task.
+#         answer, by the list of cancelled ones. An answer owns its body and counts its task; the
+#         end of the final one is the end of what is kept of its task.
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
+from pound._wire.packets cimport KEY_SIZE
 from .mailbox cimport body_t
 
 cdef enum:
@@ -20,6 +22,7 @@ cdef enum place_t:
     TASK_GONE = 0            # answered, or the worker's end is over
     TASK_RUNNING             # waits for its handler or runs
     TASK_STALE
+    TASK_ANSWERED            # by its handler, for a broker that is gone: adoption.pxd
 
 cdef struct held_task_t           # defined below
 
@@ -47,9 +50,11 @@ cdef struct held_task_t:
     held_task_t *newer
     held_task_t *chain       # in its bucket
     uint64_t token
+    uint8_t key[KEY_SIZE]    # of its request; all 0: none
     int64_t deadline         # ns, monotonic; 0: none
     body_t body              # the request's, until its handler took it
     answer_t answer          # the final one
+    answers_t kept           # answers that may have to be sent (again): adoption.pxd
     uint32_t refs            # atomic
     uint64_t streamed        # cost of the partials given; under the lock
     uint64_t credit          # what they may cost in all; under the lock
@@ -62,7 +67,9 @@ cdef struct held_task_t:
     uint8_t answered         # by its handler; under the lock
     uint8_t notified         # as cancelled, to an event loop
     uint8_t waits            # for CREDIT; under the lock
-    uint8_t place            # place_t; the engine's
+    uint8_t place            # place_t; the engine's, as is `unadopted`
+    uint8_t unadopted        # its broker is gone, and no other one has its request yet
+    uint8_t is_partial       # some of what would have to be sent again is not kept; the engine's
 
 cdef struct task_queue_t:    # tasks on their way to handlers, by `next`; all zero: none
     held_task_t *first
@@ -106,5 +113,7 @@ cdef void answer_free(answer_t *a) noexcept nogil
 cdef void answers_put(answers_t *answers, answer_t *a) noexcept nogil
 cdef answer_t *answers_pop(answers_t *answers) noexcept nogil    # there must be one
 cdef void answers_drop(answers_t *answers) noexcept nogil
+# answers_append moves a queue of answers behind another one.
+cdef void answers_append(answers_t *to, answers_t *answers) noexcept nogil
 # tasks_live counts the tasks and answers of this process.
 cdef int64_t tasks_live() noexcept nogil

@@ -1,6 +1,7 @@
 """A task and its answers: counted references, queues."""
 
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from pound._base.check cimport CHECK
 from pound._wire.packets cimport STREAM_FIRST
@@ -95,6 +96,19 @@ cdef answer_t *answers_pop(answers_t *answers) noexcept nogil:
     return a
 
 
+cdef void answers_append(answers_t *to, answers_t *answers) noexcept nogil:
+    if answers.first == NULL:
+        return
+    if to.last != NULL:
+        to.last.next = answers.first
+    else:
+        to.first = answers.first
+    to.last = answers.last
+    to.count += answers.count
+    to.bytes += answers.bytes
+    memset(answers, 0, sizeof(answers_t))
+
+
 cdef answer_t *answer_new(uint8_t kind, held_task_t *task, uint64_t token) noexcept nogil:
     cdef answer_t *a = <answer_t *>calloc(1, sizeof(answer_t))
     CHECK(a != NULL, "no memory for an answer")
@@ -110,7 +124,9 @@ cdef answer_t *answer_new(uint8_t kind, held_task_t *task, uint64_t token) noexc
 cdef void answer_free(answer_t *a) noexcept nogil:
     cdef held_task_t *task = a.task
     body_clear(&a.body)
-    if task == NULL or a != &task.answer:
+    if task != NULL and a == &task.answer:
+        answers_drop(&task.kept)
+    else:
         free(a)
         count(-1)
     if task != NULL:

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint8_t
 from .handle cimport Engine
 from .mailbox cimport body_t
 from .task cimport held_task_t
-from .worker_rules cimport worker_state_t
+from .worker_state cimport worker_state_t
 
 cdef enum:
     SERVICES_MAX = 64

@@ -529,13 +529,15 @@ cdef class Task:
         The name under which it was asked for.
     attempt : int
         1 for the first delivery; higher when earlier workers were lost.
+    fence : int
+        Higher for each later delivery of the same request, so that a store can refuse late writers.
     deadline : float or None
         When the client stops waiting, on `time.monotonic()`; None if it never does.
     meta : dict of str to str
         What the client sent along; empty if nothing.
     cancelled : bool
         True once nobody waits for the answer any more: the client cancelled or is gone, the
-        deadline passed, or the broker was restarted. A handler that runs long should look.
+        deadline passed. A handler that runs long should look.
     """
 
     def __cinit__(self, made=None):
@@ -589,6 +591,17 @@ cdef class Task:
     def attempt(self):
         """1 for the first delivery; higher when earlier workers were lost."""
         return self.task.attempt
+
+    @property
+    def fence(self):
+        """A number that is higher for each later delivery of the same request; 63 bits.
+
+        It rises across restarts of the broker and from one broker to another, as far as their
+        clocks agree within a minute. A store that keeps the highest one that it has seen for a
+        request can refuse a worker that comes late: one that was taken for dead while another one
+        ran the task. A task that goes on under another broker keeps its number.
+        """
+        return self.task.token
 
     @property
     def deadline(self):

@@ -2,16 +2,18 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 from pound._base.check cimport CHECK
-from pound._base.table cimport mix
 from pound._wire.codes cimport CODE_NOT_FOUND, CODE_RESOURCE_EXHAUSTED, CODE_UNAVAILABLE
 from pound._wire.packets cimport (
-    BYE_AGREED, BYE_GOING, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY,
-    KIND_TASK, part_next, part_t, record_t)
+    BYE_AGREED, BYE_GOING, FEATURE_ADOPTION, KEY_SIZE, KIND_ACCEPTED, KIND_BYE, KIND_CANCEL,
+    KIND_CREDIT, KIND_ERROR, KIND_PARTIAL, KIND_REPLY, KIND_TASK, part_next, part_t, record_t)
 from pound._zmq.libzmq cimport zmq_msg_t
 from .engine cimport engine_command_t, engine_log, engine_post, engine_t, rules_t
+from .adoption cimport (
+    kept_adopted, kept_cancelled, kept_credit, kept_drop, kept_epoch, kept_given, kept_heard,
+    kept_holds, kept_lost, kept_turn, outdate)
 from .handoff cimport (
     handoff_abandon, handoff_close, handoff_exchange, handoff_free, handoff_init, handoff_next_due,
     handoff_take_all, handoff_take_cancelled)
@@ -25,8 +27,9 @@ from .outbox cimport (
 from .partials cimport room_give, room_take, take_credit
 from .task cimport (
     TASK_GONE, TASK_RUNNING, TASK_STALE, answer_free, answer_new, answer_size, answer_t,
-    answers_drop, answers_pop, answers_put, answers_t, held_add, held_drop, held_remove,
-    held_task_t, task_drop, task_keep, task_new, task_queue_t, tasks_append)
+    answers_drop, answers_pop, answers_put, answers_t, held_drop, held_remove, held_task_t,
+    task_drop, task_keep, task_new, task_queue_t, tasks_append)
+from .worker_state cimport held_find, running_add, running_remove, worker_state_t
 
 cdef enum:
     MILLISECOND = 1000000            # ns
@@ -60,46 +63,14 @@ cdef inline bint parts(const worker_state_t *w) noexcept nogil:
     return leaving(w) or w.drain.homeward
 
 
-# --- tasks by their token ------------------------------------------------------------------
-
-cdef inline held_task_t **bucket(worker_state_t *w, uint64_t token) noexcept nogil:
-    return &w.buckets[<uint32_t>mix(token) & w.mask]
-
-
-cdef held_task_t *running_find(worker_state_t *w, uint64_t token) noexcept nogil:
-    cdef held_task_t *task = bucket(w, token)[0]
-    while task != NULL and task.token != token:
-        task = task.chain
-    return task
-
-
-cdef void running_add(worker_state_t *w, held_task_t *task) noexcept nogil:
-    cdef held_task_t **first = bucket(w, task.token)
-    task.chain = first[0]
-    first[0] = task
-    task.place = TASK_RUNNING
-    held_add(&w.running, task)
-
-
-# running_remove leaves the reference of `running` to the caller.
-cdef void running_remove(worker_state_t *w, held_task_t *task) noexcept nogil:
-    cdef held_task_t **at = bucket(w, task.token)
-    while at[0] != task:
-        at = &at[0].chain
-    at[0] = task.chain
-    task.place = TASK_GONE
-    held_remove(&w.running, task)
-
+# --- tasks without a broker -----------------------------------------------------------------
 
 # running_outdate makes all running tasks stale.
 cdef void running_outdate(worker_state_t *w) noexcept nogil:
     cdef held_task_t *task
     while w.running.oldest != NULL:
         task = w.running.oldest
-        running_remove(w, task)
-        handoff_abandon(&w.handoff, task)
-        task.place = TASK_STALE
-        held_add(&w.stale, task)
+        outdate(w, task)
 
 
 # --- answers -------------------------------------------------------------------------------
@@ -119,6 +90,8 @@ cdef void refuse(
 # settle queues what a handler gave, unless its task is not held any more.
 cdef void settle(worker_state_t *w, answer_t *a) noexcept nogil:
     cdef held_task_t *task = a.task
+    if task.place == TASK_RUNNING and task.unadopted and kept_given(w, a):
+        return
     if task.place == TASK_RUNNING:
         if a.kind != KIND_PARTIAL:
             running_remove(w, task)
@@ -143,9 +116,10 @@ cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     cdef bint answers = False, last, greets
     if e.link.welcomed and not w.handoff.gathers:
         answers = write_answers(&e.outbox, w, now)
-    last = parts(w) and answers and w.running.count == 0 and w.unsent.count == 0
+    last = parts(w) and answers and not holds_any(w) and w.unsent.count == 0
     greets = link_greets(&e.link, now)
     if greets:
+        kept_holds(&e.outbox, w)
         write_ready(&e.outbox, w)
     w.drain.bye_due |= last or (greets and parts(w))
     if w.drain.bye_due:
@@ -170,7 +144,7 @@ cdef bint write_answers(outbox_t *out, worker_state_t *w, int64_t now) noexcept 
         room_give(&w.handoff, a)
         answers_put(&w.sent, a)
     while w.sent.bytes > SENT_BYTES_MAX or w.sent.count > SENT_MAX:
-        answer_free(answers_pop(&w.sent))
+        kept_lost(answers_pop(&w.sent))
     return True
 
 
@@ -184,7 +158,8 @@ cdef void write_answer(outbox_t *out, const answer_t *a) noexcept nogil:
 
 
 cdef void write_ready(outbox_t *out, worker_state_t *w) noexcept nogil:
-    """write_ready names the tasks that run or whose answer may not have arrived."""
+    """write_ready names the tasks that run or whose answer may not have arrived, but for those
+    that HOLDS names."""
     cdef size_t room = w.running.count + w.unsent.count + w.sent.count
     cdef uint64_t *tokens = <uint64_t *>malloc((room + 1) * sizeof(uint64_t))
     cdef uint32_t listed = 0
@@ -192,17 +167,18 @@ cdef void write_ready(outbox_t *out, worker_state_t *w) noexcept nogil:
     CHECK(tokens != NULL, "no memory for READY")
     w.ready_serial += 1
     while task != NULL:
-        task.listed = w.ready_serial
-        CHECK(listed < room, "more than %zu tasks run", room)
-        tokens[listed] = task.token
-        listed += 1
+        if not task.unadopted:
+            task.listed = w.ready_serial
+            CHECK(listed < room, "more than %zu tasks run", room)
+            tokens[listed] = task.token
+            listed += 1
         task = task.newer
     listed = list_answers(w, &w.unsent, tokens, listed, room)
     if not out.link.welcomed:
         listed = list_answers(w, &w.sent, tokens, listed, room)
     outbox_ready(
-        out, w.capacity - min(w.stale.count, w.capacity - 1), 0, out.link.epoch, tokens, listed,
-        &w.names,
+        out, w.capacity - min(w.stale.count, w.capacity - 1), FEATURE_ADOPTION, out.link.epoch,
+        tokens, listed, &w.names,
     )
     free(tokens)
 
@@ -240,19 +216,22 @@ cdef uint64_t done(engine_t *e) noexcept nogil:
 cdef void take(
     engine_t *e, const record_t *record, zmq_msg_t *frames, int64_t now
 ) noexcept nogil:
-    """Act on TASK, CANCEL, CREDIT and the broker's consent to our BYE."""
+    """Act on TASK, ACCEPTED, CANCEL, CREDIT and the broker's consent to our BYE."""
     cdef worker_state_t *w = state_of(e)
     cdef held_task_t *task
     if record.kind == KIND_TASK:
         take_task(w, record, frames, now)
+    elif record.kind == KIND_ACCEPTED:
+        kept_adopted(w, record.id)
     elif record.kind == KIND_CANCEL:
-        task = running_find(w, record.id)
-        if task != NULL:
+        task = held_find(w, record.id)
+        if task != NULL and not kept_cancelled(w, task):
             handoff_abandon(&w.handoff, task)
     elif record.kind == KIND_CREDIT:
-        task = running_find(w, record.id)
-        if task != NULL and task.attempt == record.attempt:
+        task = held_find(w, record.id)
+        if task != NULL and not task.unadopted:
             take_credit(&w.handoff, task, record.credit)
+            kept_credit(task, record.sequence)
     elif record.kind == KIND_BYE and record.code == BYE_AGREED:
         if not parts(w) and w.drain.byes == 0:
             link_forgotten(&e.link, now, b"bye")
@@ -268,7 +247,7 @@ cdef void take_task(
 ) noexcept nogil:
     cdef int service = service_find(w, record)
     cdef held_task_t *task
-    if running_find(w, record.id) != NULL:
+    if held_find(w, record.id) != NULL:
         return
     if w.drain.gave_back:
         refuse(w, NULL, record.id, CODE_UNAVAILABLE, LEAVES)
@@ -283,6 +262,7 @@ cdef void take_task(
         refuse(w, NULL, record.id, CODE_RESOURCE_EXHAUSTED, b"the worker has no memory for it")
         return
     task.token = record.id
+    memcpy(task.key, record.key, KEY_SIZE)
     task.attempt = record.attempt
     task.service = <uint16_t>service
     if record.timeout_ms:
@@ -317,7 +297,7 @@ cdef void heard(engine_t *e) noexcept nogil:
     """Let go of the answers sent: the connection stood after them, unless libzmq refused them."""
     cdef worker_state_t *w = state_of(e)
     if outbox_flushed(&e.outbox):
-        answers_drop(&w.sent)
+        kept_heard(w)
 
 
 cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
@@ -338,17 +318,12 @@ cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
 
 
 cdef void epoch_changed(engine_t *e, int64_t now) noexcept nogil:
-    """Drop what belongs to the epoch that is over; its running tasks become stale."""
+    """Keep the tasks of the epoch that is over, and the answers that it may not have delivered."""
     cdef worker_state_t *w = state_of(e)
-    cdef answer_t *a
-    while w.unsent.first != NULL:
-        a = answers_pop(&w.unsent)
-        room_give(&w.handoff, a)
-        answer_free(a)
-    answers_drop(&w.sent)
-    if w.running.count:
-        engine_log(e, LOG_EPOCH_CHANGED, w.running.count, 0, NULL, 0)
-    running_outdate(w)
+    cdef uint32_t running = w.running.count
+    cdef uint32_t kept = kept_epoch(w)
+    if running:
+        engine_log(e, LOG_EPOCH_CHANGED, kept, running - kept, NULL, 0)
 
 
 # --- the engine: time ----------------------------------------------------------------------
@@ -385,6 +360,7 @@ cdef void tick(engine_t *e, int64_t now) noexcept nogil:
     if w.ready_again and e.link.welcomed and not parts(w):
         link_greet_again(&e.link, now)
     w.ready_again = 0
+    kept_turn(w, now)
     if now >= w.drain.bye_at:
         w.drain.bye_due = 1
         next_bye(e, w, now)
@@ -425,9 +401,14 @@ cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
     running_outdate(w)
 
 
+# holds_any says that a handler runs, or that an answer waits for a broker that wants it.
+cdef inline bint holds_any(const worker_state_t *w) noexcept nogil:
+    return w.running.count > 0 or w.kept.answered.count > 0
+
+
 # owes says that a task is not answered yet, or no packet has followed its answer.
 cdef inline bint owes(const worker_state_t *w) noexcept nogil:
-    return w.running.count > 0 or w.unsent.count > 0 or w.sent.count > 0
+    return holds_any(w) or w.unsent.count > 0 or w.sent.count > 0
 
 
 # last_words is when a worker that leaves ends, whatever is still to be sent.
@@ -470,8 +451,8 @@ cdef void closed(engine_t *e, const char *why) noexcept nogil:
     """Wake the handlers that wait; nobody hears them any more."""
     cdef worker_state_t *w = state_of(e)
     cdef answers_t given
-    if leaving(w) and w.unsent.count:
-        w.drain.undelivered = w.unsent.count
+    if leaving(w) and w.unsent.count + w.kept.answered.count:
+        w.drain.undelivered = w.unsent.count + w.kept.answered.count
         engine_log(e, LOG_UNDELIVERED, w.drain.undelivered, 0, NULL, 0)
     running_outdate(w)
     given = handoff_close(&w.handoff, &w.fresh)
@@ -489,6 +470,7 @@ cdef void drop_all(worker_state_t *w) noexcept nogil:
         task = following
     answers_drop(&w.unsent)
     answers_drop(&w.sent)
+    kept_drop(w)
     held_drop(&w.stale)
 
 

@@ -29,6 +29,9 @@ cdef enum:
     KEY_SIZE = 16            # bytes
     NAMED_SIZE = 24          # bytes of the head of a REQUEST or TASK before the service's name
     DURABLE_SIZE = 4         # bytes that DURABLE adds to a head: delay_ms
+    RUN_SIZE = 8             # bytes that MOVED adds to a head
+    PARTIAL_SIZE = 16        # bytes of the head of a PARTIAL
+    CREDIT_SIZE = 24         # bytes of the head of a CREDIT
     HELLO_SIZE = 4           # bytes of the head of a HELLO
     WELCOME_SIZE = 28        # bytes of the head of a WELCOME
     READY_SIZE = 28          # bytes of the head of a READY before its tokens
@@ -62,6 +65,7 @@ cdef enum flag_t:
     FLAG_DURABLE = 2         # to be stored; the head ends with a delay
     FLAG_RETRY = 4           # sent before, as far as the sender knows
     FLAG_META = 8            # part 0 is metadata for the two ends
+    FLAG_MOVED = 16          # sent in another epoch before; the head ends with a run
 
 cdef enum bye_t:
     BYE_UNKNOWN = 0          # "you are unknown to me": HELLO or READY again
@@ -78,7 +82,7 @@ cdef enum holds_t:           # the state of a task in HOLDS
 
 cdef enum:
     FETCH_AHEAD = 4 * LINE   # of what another thread has just written
-    FLAGS_ALL = FLAG_ATTACHED | FLAG_DURABLE | FLAG_RETRY | FLAG_META
+    FLAGS_ALL = FLAG_ATTACHED | FLAG_DURABLE | FLAG_RETRY | FLAG_META | FLAG_MOVED
 
 cdef enum wire_error:
     WIRE_OK = 0
@@ -117,12 +121,13 @@ cdef struct record_t:        # pointers go into the packet's frame
     # the head, by kind; 0 or NULL where the kind has no such field
     uint32_t timeout_ms      # REQUEST: timeout, 0 = none; TASK: what remains
     uint8_t priority         # REQUEST, TASK: 0..9
-    uint8_t attempt          # TASK, PARTIAL, CREDIT: from 1; REQUEST: the last one seen elsewhere
+    uint8_t attempt          # TASK, PARTIAL: from 1
     uint16_t service_size    # bytes
     const uint8_t *key       # REQUEST, TASK: KEY_SIZE bytes; all 0: none
     const uint8_t *service   # REQUEST, TASK
     uint32_t delay_ms        # with DURABLE
-    uint32_t sequence        # PARTIAL: from 0 in each attempt; CREDIT: of the next one wanted
+    uint64_t run             # of PARTIAL, CREDIT: a task's token; with MOVED: the last seen, or 0
+    uint32_t sequence        # PARTIAL: from 0 in each run; CREDIT: of the next one wanted
     uint16_t code            # ERROR: code_t; BYE: bye_t
     uint32_t retry_after_ms  # ERROR, BYE
     uint32_t capacity        # READY
@@ -130,14 +135,15 @@ cdef struct record_t:        # pointers go into the packet's frame
     const uint8_t *token_list  # READY: tokens x u64; read one with load_u64
     uint32_t features        # HELLO, READY, WELCOME: feature_t
     const uint8_t *epoch     # READY: SESSION_SIZE bytes, whose tokens these are; all 0: none
-    uint32_t holds           # HOLDS: how many entries; holds_entry reads one
+    const uint8_t *holds_list  # HOLDS: its entries; read one with holds_entry
+    uint32_t holds           # HOLDS: how many entries
     uint32_t heartbeat_ms    # WELCOME, this and the five below
     uint32_t liveness
     uint32_t body_bytes_max
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
-    uint64_t credit          # CREDIT: what the attempt's partials may cost in all
+    uint64_t credit          # CREDIT: what the run's partials may cost in all
 
 
 cdef struct part_t:
@@ -222,7 +228,8 @@ cdef inline bint kind_has_id(uint8_t kind) noexcept nogil:
 
 # named_head_size returns the size of the head of a REQUEST or TASK, given its service's.
 cdef inline uint32_t named_head_size(uint8_t flags, uint32_t service_size) noexcept nogil:
-    return NAMED_SIZE + service_size + (DURABLE_SIZE if flags & FLAG_DURABLE else 0)
+    return (NAMED_SIZE + service_size + (DURABLE_SIZE if flags & FLAG_DURABLE else 0)
+            + (RUN_SIZE if flags & FLAG_MOVED else 0))
 
 
 # named_check checks the head of a REQUEST or TASK that has `room` bytes: WIRE_*, *head its size.
@@ -232,7 +239,11 @@ cdef inline int named_check(
     if room < NAMED_SIZE:
         return WIRE_HEAD
     head[0] = named_head_size(record_bytes[5], load_u16(record_bytes + 22))
-    return WIRE_HEAD if head[0] > room else WIRE_OK
+    if head[0] > room:
+        return WIRE_HEAD
+    if record_bytes[4] == KIND_REQUEST and record_bytes[21] != 0:
+        return WIRE_RESERVED
+    return WIRE_OK
 
 
 # holds_reserved gives what is in the reserved bytes of a HOLDS that has room for its entries.
@@ -249,10 +260,12 @@ cdef inline uint8_t holds_reserved(const uint8_t *record_bytes) noexcept nogil:
 
 # fixed_size gives the bytes of the head of any other known kind, up to what it lists.
 cdef inline uint32_t fixed_size(uint8_t kind) noexcept nogil:
-    if kind == KIND_PARTIAL or kind == KIND_ERROR or kind == KIND_BYE:
+    if kind == KIND_ERROR or kind == KIND_BYE:
         return 8
+    elif kind == KIND_PARTIAL:
+        return PARTIAL_SIZE
     elif kind == KIND_CREDIT:
-        return 16
+        return CREDIT_SIZE
     elif kind == KIND_READY:
         return READY_SIZE
     elif kind == KIND_HOLDS:
@@ -280,7 +293,7 @@ cdef inline int fixed_check(
     elif kind == KIND_ERROR or kind == KIND_BYE:
         reserved = record_bytes[18] | record_bytes[19]
     elif kind == KIND_CREDIT:
-        reserved = record_bytes[25] | record_bytes[26] | record_bytes[27]
+        reserved = load_u32(record_bytes + 36) != 0
     if head[0] > room:
         return WIRE_HEAD
     if kind == KIND_HOLDS:
@@ -408,6 +421,10 @@ cdef inline const uint8_t *named_read(const uint8_t *record_bytes, record_t *r) 
     if r.flags & FLAG_DURABLE:
         r.delay_ms = load_u32(at)
         at += DURABLE_SIZE
+    r.run = 0
+    if r.flags & FLAG_MOVED:
+        r.run = load_u64(at)
+        at += RUN_SIZE
     return at
 
 
@@ -418,7 +435,8 @@ cdef inline const uint8_t *fixed_read(const uint8_t *record_bytes, record_t *r) 
     elif r.kind == KIND_PARTIAL:
         r.sequence = load_u32(record_bytes + 16)
         r.attempt = record_bytes[20]
-        return record_bytes + 24
+        r.run = load_u64(record_bytes + 24)
+        return record_bytes + RECORD_SIZE + PARTIAL_SIZE
     elif r.kind == KIND_ERROR or r.kind == KIND_BYE:
         r.code = load_u16(record_bytes + 16)
         r.retry_after_ms = load_u32(record_bytes + 20)
@@ -435,6 +453,7 @@ cdef inline const uint8_t *fixed_read(const uint8_t *record_bytes, record_t *r) 
         return record_bytes + RECORD_SIZE + HELLO_SIZE
     elif r.kind == KIND_HOLDS:
         r.holds = load_u32(record_bytes + 16)
+        r.holds_list = record_bytes + RECORD_SIZE + HOLDS_SIZE
         return record_bytes + r.size
     elif r.kind == KIND_WELCOME:
         r.heartbeat_ms = load_u32(record_bytes + 16)
@@ -447,9 +466,9 @@ cdef inline const uint8_t *fixed_read(const uint8_t *record_bytes, record_t *r) 
         return record_bytes + RECORD_SIZE + WELCOME_SIZE
     elif r.kind == KIND_CREDIT:
         r.credit = load_u64(record_bytes + 16)
-        r.attempt = record_bytes[24]
-        r.sequence = load_u32(record_bytes + 28)
-        return record_bytes + 32
+        r.run = load_u64(record_bytes + 24)
+        r.sequence = load_u32(record_bytes + 32)
+        return record_bytes + RECORD_SIZE + CREDIT_SIZE
     return record_bytes + RECORD_SIZE if kind_known(r.kind) else NULL
 
 
@@ -512,10 +531,14 @@ cdef inline int part_next(const uint8_t **at, const uint8_t *end, part_t *part) 
     return 1
 
 
-# holds_entry reads entry `i`, below r.holds, of a HOLDS.
-cdef inline void holds_entry(const record_t *r, uint32_t i, holds_entry_t *entry) noexcept nogil:
-    cdef const uint8_t *at = (
-        r.bytes + RECORD_SIZE + HOLDS_SIZE + HOLDS_ENTRY_SIZE * <size_t>i)
+# key_given says whether a key is one: not all 0.
+cdef inline bint key_given(const uint8_t *key) noexcept nogil:
+    return (load_u64(key) | load_u64(key + 8)) != 0
+
+
+# holds_entry reads entry `i` of a HOLDS's list.
+cdef inline void holds_entry(const uint8_t *list, uint32_t i, holds_entry_t *entry) noexcept nogil:
+    cdef const uint8_t *at = list + HOLDS_ENTRY_SIZE * <size_t>i
     entry.token = load_u64(at)
     entry.key = at + 8
     entry.attempt = at[24]
@@ -553,11 +576,10 @@ cdef uint8_t *record_begin(
 
 # The writers below append one record. Those that return a pointer give the place of the body,
 # body_size bytes to be filled by the caller (part_put), or NULL; the others 0, or -1: no memory.
-# With FLAG_DURABLE the 4 bytes before the body are zeros: the place of the delay. A key of NULL is
-# none.
+# With FLAG_DURABLE the delay is 0. A key of NULL is none; `run` is written with FLAG_MOVED.
 cdef uint8_t *put_request(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, uint32_t timeout_ms,
-    uint8_t priority, uint8_t attempt, const uint8_t *key, const uint8_t *service,
+    uint8_t priority, const uint8_t *key, uint64_t run, const uint8_t *service,
     uint16_t service_size, size_t body_size,
 ) noexcept nogil
 cdef uint8_t *put_reply(
@@ -577,7 +599,7 @@ cdef int put_error(
 ) noexcept nogil
 cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept nogil
 cdef int put_credit(
-    buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence) noexcept nogil
+    buffer_t *b, uint64_t id, uint64_t run, uint64_t credit, uint32_t sequence) noexcept nogil
 cdef uint8_t *put_hello(
     buffer_t *b, uint16_t parts, uint32_t features, size_t body_size) noexcept nogil
 # put_ready: `epoch` is SESSION_SIZE bytes.
@@ -604,26 +626,22 @@ cdef inline uint8_t *put_record(
     return at
 
 
-# attempt_after gives the number of an attempt: the last one known elsewhere, and the count here. It
-# ends at 255.
-cdef inline uint8_t attempt_after(uint8_t elsewhere, uint8_t here) noexcept nogil:
-    return <uint8_t>min(<uint32_t>elsewhere + here, 255)
-
-
-# record_to_task turns a sound REQUEST, in place, into the TASK of one attempt, given how many there
-# were here, this one included.
+# record_to_task turns a sound REQUEST without MOVED, in place, into the TASK of one attempt.
 cdef inline void record_to_task(
-    uint8_t *record_bytes, uint64_t token, uint32_t remaining_ms, uint8_t attempts
+    uint8_t *record_bytes, uint64_t token, uint32_t remaining_ms, uint8_t attempt
 ) noexcept nogil:
     record_bytes[4] = KIND_TASK
     record_bytes[5] &= <uint8_t>~FLAG_RETRY
     store_u64(record_bytes + 8, token)
     store_u32(record_bytes + 16, remaining_ms)
-    record_bytes[21] = attempt_after(record_bytes[21], attempts)
+    record_bytes[21] = attempt
     if record_bytes[5] & FLAG_DURABLE:
         memset(record_bytes + RECORD_SIZE + NAMED_SIZE + load_u16(record_bytes + 22), 0, 4)
 
 
-# record_to_reply gives a worker's REPLY, PARTIAL or ERROR, in place, its client's request id.
+# record_to_reply gives a worker's REPLY, PARTIAL or ERROR, in place, its client's request id. Of a
+# PARTIAL the token stays: as its run.
 cdef inline void record_to_reply(uint8_t *record_bytes, uint64_t id) noexcept nogil:
+    if record_bytes[4] == KIND_PARTIAL:
+        memcpy(record_bytes + 24, record_bytes + 8, 8)
     store_u64(record_bytes + 8, id)

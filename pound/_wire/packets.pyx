@@ -58,7 +58,7 @@ cdef uint8_t *record_begin(
 
 cdef uint8_t *put_request(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, uint32_t timeout_ms,
-    uint8_t priority, uint8_t attempt, const uint8_t *key, const uint8_t *service,
+    uint8_t priority, const uint8_t *key, uint64_t run, const uint8_t *service,
     uint16_t service_size, size_t body_size,
 ) noexcept nogil:
     cdef size_t head_size = named_head_size(flags, service_size)
@@ -67,12 +67,13 @@ cdef uint8_t *put_request(
         return NULL
     store_u32(head, timeout_ms)
     head[4] = priority
-    head[5] = attempt
     store_u16(head + 6, service_size)
     if key != NULL:
         memcpy(head + 8, key, KEY_SIZE)
     if service_size:
         memcpy(head + NAMED_SIZE, service, service_size)
+    if flags & FLAG_MOVED:
+        store_u64(head + head_size - RUN_SIZE, run)
     return head + head_size
 
 
@@ -86,12 +87,14 @@ cdef uint8_t *put_partial(
     buffer_t *b, uint64_t id, uint8_t flags, uint16_t parts, uint32_t sequence, uint8_t attempt,
     size_t body_size,
 ) noexcept nogil:
-    cdef uint8_t *head = record_begin(b, KIND_PARTIAL, flags, parts, id, 8, body_size)
+    cdef uint8_t *head = record_begin(
+        b, KIND_PARTIAL, flags, parts, id, PARTIAL_SIZE, body_size)
     if head == NULL:
         return NULL
     store_u32(head, sequence)
     head[4] = attempt
-    return head + 8
+    store_u64(head + 8, id)
+    return head + PARTIAL_SIZE
 
 
 cdef int put_simple(buffer_t *b, uint8_t kind, uint64_t id) noexcept nogil:
@@ -127,14 +130,14 @@ cdef int put_bye(buffer_t *b, uint16_t reason, uint32_t retry_after_ms) noexcept
 
 
 cdef int put_credit(
-    buffer_t *b, uint64_t id, uint8_t attempt, uint64_t credit, uint32_t sequence
+    buffer_t *b, uint64_t id, uint64_t run, uint64_t credit, uint32_t sequence
 ) noexcept nogil:
-    cdef uint8_t *head = record_begin(b, KIND_CREDIT, 0, 0, id, 16, 0)
+    cdef uint8_t *head = record_begin(b, KIND_CREDIT, 0, 0, id, CREDIT_SIZE, 0)
     if head == NULL:
         return -1
     store_u64(head, credit)
-    head[8] = attempt
-    store_u32(head + 12, sequence)
+    store_u64(head + 8, run)
+    store_u32(head + 16, sequence)
     return 0
 
 

@@ -298,7 +298,7 @@ class Task(Unpicklable, Generic[P]):
 
     Attributes
     ----------
-    parts, body, meta, service, attempt, deadline, remaining, cancelled
+    parts, body, meta, service, attempt, fence, deadline, remaining, cancelled
         As those of `pound.Task`.
     """
 
@@ -340,6 +340,11 @@ class Task(Unpicklable, Generic[P]):
     def attempt(self) -> int:
         """1 for the first delivery; higher when earlier workers were lost."""
         return self._taken.attempt
+
+    @property
+    def fence(self) -> int:
+        """As `pound.Task.fence`: higher for each later delivery of the same request."""
+        return self._taken.fence
 
     @property
     def deadline(self) -> float | None:

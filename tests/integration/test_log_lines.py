@@ -411,7 +411,7 @@ def test_broker_that_dies_and_is_back(
         broker.process.wait()
         line(worker, f"WARNING broker lost endpoint={broker.backend} reason=disconnected")
         serve("--frontend", broker.frontend, "--backend", broker.backend)
-        line(worker, "WARNING epoch changed stale=1")
+        line(worker, "WARNING epoch changed kept=1 stale=0")
         gate.touch()
         assert future.result(15) == b"released"
 

@@ -259,12 +259,24 @@ def test_unknown_kinds_are_skipped_and_counted(served: Rig, own: Own, kind: int)
     assert served.stat("bad_messages") == bad
 
 
-def test_holds_changes_nothing_and_is_counted(served: Rig, own: Own) -> None:
+def test_what_cant_be_claimed_is_cancelled_or_passed_over(served: Rig, own: Own) -> None:
+    """Without a key, of no attempt, or with a token that no broker can have given out."""
     worker = own(PndWorker(served.backend, service=b"keeps", heartbeat=1.0))
     served.ready(worker)
-    before, bad = served.stat("unknown_records"), served.stat("bad_records")
-    worker.put(wire.holds((1, bytes(range(16)), 1, wire.RUNNING), (2, bytes(16), 255, 7)))
-    served.wait_stat("unknown_records", before + 1)
+    key = bytes(range(16))
+    bad = served.stat("bad_records")
+    worker.put(
+        wire.holds(
+            (2, bytes(16), 1, 0), (3, key, 0, 0), (2**64 - 1, key, 1, 0), (4, bytes(16), 9, 7)
+        ),
+        wire.ready(1, [b"keeps"], epoch=worker.epoch),
+    )
+    client = own(PndClient(served.frontend, service=b"keeps"))
+    id = client.ask([b"q"], key=key, run=0)
+    task = worker.task()
+    worker.answer(task, [b"a"])
+    assert client.take() == (id, [b"a"])
+    assert worker.adopted == []
     assert served.stat("bad_records") == bad
 
 

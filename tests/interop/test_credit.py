@@ -1,4 +1,4 @@
-"""CREDIT through the broker: from a PND client to the worker that holds the attempt.
+"""CREDIT through the broker: from a PND client to the worker that has the run.
 
 For a client whose dialect has no CREDIT the broker grants what it could send on, or dropped.
 """
@@ -56,20 +56,35 @@ def hear(worker: PndWorker, holds: Callable[[], bool]) -> int:
     return seen
 
 
-def credited(worker: PndWorker, task: Task) -> tuple[int, int] | None:
+def credited(worker: PndWorker, task: Task) -> int | None:
     return worker.credits.get(worker.token(task))
 
 
-def test_credit_reaches_the_worker_of_the_attempt(
+def test_credit_reaches_the_worker_of_the_run(
     rig: Rig, worker: PndWorker, client: PndClient
 ) -> None:
     ids = [client.ask([b"%d" % n]) for n in range(3)]
     tasks = [worker.task() for _ in ids]
-    client.put(credit(ids[1], 100), credit(ids[2], 2**64 - 1))
+    runs = [worker.token(task) for task in tasks]
+    client.put(credit(ids[1], runs[1], 100), credit(ids[2], runs[2], 2**64 - 1))
     hear(worker, lambda: len(worker.credits) == 2)
     assert credited(worker, tasks[0]) is None
-    assert credited(worker, tasks[1]) == (100, 1)
-    assert credited(worker, tasks[2]) == (2**64 - 1, 1)
+    assert credited(worker, tasks[1]) == 100
+    assert credited(worker, tasks[2]) == 2**64 - 1
+
+
+def test_the_run_of_a_partial_is_its_token_whatever_its_worker_says(
+    rig: Rig, worker: PndWorker, client: PndClient
+) -> None:
+    id = client.ask([b"q"])
+    task = worker.task()
+    token = worker.token(task)
+    said = wire.partial(token, 0, 1, [b"part"])
+    said.head = wire.PARTIAL_HEAD.pack(0, 1, 7)
+    worker.put(said)
+    worker.answer(task, [b"end"])
+    assert client.take() == (id, [b"end"])
+    assert client.partials == [(1, 0, [b"part"], token)]
 
 
 def test_what_the_client_has_of_the_stream_is_passed_on(
@@ -78,55 +93,14 @@ def test_what_the_client_has_of_the_stream_is_passed_on(
     """With its credit or alone; neither number falls."""
     id = client.ask([b"q"])
     token = worker.token(worker.task())
-    client.put(credit(id, 0, sequence=3))
+    client.put(credit(id, token, 0, sequence=3))
     hear(worker, lambda: worker.wanted.get(token) == 3)
-    client.put(credit(id, 100, sequence=2))
-    hear(worker, lambda: worker.credits[token] == (100, 1))
+    client.put(credit(id, token, 100, sequence=2))
+    hear(worker, lambda: worker.credits[token] == 100)
     assert worker.wanted[token] == 3
-    client.put(credit(id, 50, sequence=4))
+    client.put(credit(id, token, 50, sequence=4))
     hear(worker, lambda: worker.wanted[token] == 4)
-    assert worker.credits[token] == (100, 1)
-
-
-def test_attempts_go_on_from_those_at_other_brokers(
-    rig: Rig, own: Own, worker: PndWorker, client: PndClient
-) -> None:
-    id = client.ask([b"q"], attempt=4)
-    task = worker.task()
-    assert task.attempt == 5
-    client.put(credit(id, 7, attempt=1), credit(id, 1000, attempt=5))
-    hear(worker, lambda: credited(worker, task) == (1000, 5))
-    assert rig.stat("credits_late") == 1
-    second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
-    rig.ready(second)
-    worker.close()
-    again = second.task()
-    assert again.attempt == 6
-    second.partial(again, [b"part"])
-    second.answer(again, [b"end"])
-    assert client.take() == (id, [b"end"])
-    assert [part[:2] for part in client.partials] == [(6, 0)]
-
-
-def test_a_stream_of_a_worker_that_does_not_number_attempts_goes_on_from_there(
-    rig: Rig, own: Own, client: PndClient
-) -> None:
-    worker = own(Mdp2Worker(rig.backend, service=SERVICE, heartbeat=BEAT))
-    rig.ready(worker)
-    id = client.ask([b"q"], attempt=4)
-    task = worker.task()
-    worker.partial(task, [b"part"])
-    worker.answer(task, [b"end"])
-    assert client.take() == (id, [b"end"])
-    assert [part[:2] for part in client.partials] == [(5, 0)]
-
-
-def test_attempts_end_at_255(rig: Rig, worker: PndWorker, client: PndClient) -> None:
-    id = client.ask([b"q"], attempt=255)
-    task = worker.task()
-    assert task.attempt == 255
-    client.put(credit(id, 1000, attempt=255))
-    hear(worker, lambda: credited(worker, task) == (1000, 255))
+    assert worker.credits[token] == 100
 
 
 def test_only_the_last_of_many_credits_is_passed_on(
@@ -136,9 +110,10 @@ def test_only_the_last_of_many_credits_is_passed_on(
     id = client.ask([b"q"])
     task = worker.task()
     said = rig.stat("records_in")
-    client.put(*(credit(id, cost) for cost in range(1, 20_000)), credit(id, 5))
+    run = worker.token(task)
+    client.put(*(credit(id, run, cost) for cost in range(1, 20_000)), credit(id, run, 5))
     seen = hear(worker, lambda: rig.stat("records_in") >= said + 20_000)
-    seen += hear(worker, lambda: credited(worker, task) == (19_999, 1))
+    seen += hear(worker, lambda: credited(worker, task) == 19_999)
     assert seen == 1
     assert rig.stat("control_dropped") == 0
 
@@ -146,30 +121,33 @@ def test_only_the_last_of_many_credits_is_passed_on(
 def test_credit_for_nothing_is_counted(rig: Rig, worker: PndWorker, client: PndClient) -> None:
     id = client.ask([b"q"])
     task = worker.task()
-    client.put(credit(id, 7, attempt=2), credit(id, 7, attempt=0), credit(id + 1, 7), credit(0, 7))
-    worker.put(credit(worker.token(task), 7))  # it is no client
+    run = worker.token(task)
+    client.put(credit(id, run + 1, 7), credit(id, 0, 7), credit(id + 1, run, 7), credit(0, run, 7))
+    worker.put(credit(run, run, 7))  # it is no client
     rig.wait_stat("credits_late", 5)
     worker.answer(task, [b"end"])
     assert client.take() == (id, [b"end"])
-    client.put(credit(id, 7))
+    client.put(credit(id, run, 7))
     rig.wait_stat("credits_late", 6)
     assert worker.credits == {}
     assert rig.stat("bad_records") == 0
 
 
-def test_the_next_attempt_has_credit_of_its_own(
+def test_the_next_run_has_credit_of_its_own(
     rig: Rig, own: Own, worker: PndWorker, client: PndClient
 ) -> None:
     id = client.ask([b"q"])
     first = worker.task()
-    client.put(credit(id, 1000))
-    hear(worker, lambda: credited(worker, first) == (1000, 1))
+    run = worker.token(first)
+    client.put(credit(id, run, 1000))
+    hear(worker, lambda: credited(worker, first) == 1000)
     second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(second)
     worker.close()
     task = second.task()
-    client.put(credit(id, 2000), credit(id, 500, attempt=2))
-    hear(second, lambda: credited(second, task) == (500, 2))
+    assert second.token(task) > run
+    client.put(credit(id, run, 2000), credit(id, second.token(task), 500))
+    hear(second, lambda: credited(second, task) == 500)
     rig.wait_stat("credits_late", 1)
 
 
@@ -178,29 +156,38 @@ def test_credit_that_may_be_lost_with_a_connection_is_said_again(
 ) -> None:
     id = client.ask([b"q"])
     task = worker.task()
-    client.put(credit(id, 1000))
-    hear(worker, lambda: credited(worker, task) == (1000, 1))
+    client.put(credit(id, worker.token(task), 1000))
+    hear(worker, lambda: credited(worker, task) == 1000)
     again = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT, capacity=8))
     again.session, again.held = worker.session, worker.held  # the same worker on a new route
     again.ready()
-    hear(again, lambda: credited(again, task) == (1000, 1))
+    hear(again, lambda: credited(again, task) == 1000)
 
 
-def test_a_task_that_is_given_back_takes_its_credit_along(
+def test_a_task_that_is_given_back_is_a_new_run(
     rig: Rig, own: Own, worker: PndWorker, client: PndClient
 ) -> None:
-    """It is the same attempt to its client, which does not say again what it said."""
+    """Of the same attempt. The client sees the run with its first partial, and credits that one."""
     id = client.ask([b"q"])
     task = worker.task()
-    client.put(credit(id, 1 << 20))
-    hear(worker, lambda: credited(worker, task) == (1 << 20, 1))
+    run = worker.token(task)
+    worker.partial(task, [b"first"])
+    client.put(credit(id, run, 1 << 20))
+    hear(worker, lambda: credited(worker, task) == 1 << 20)
     second = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(second)
     worker.fail(task, 14, "another one may")
     worker.bye()
     task = second.task()
+    token = second.token(task)
     assert task.attempt == 1
-    hear(second, lambda: credited(second, task) == (1 << 20, 1))
+    assert token > run
+    second.partial(task, [b"second"])
+    client.put(credit(id, run, 1 << 21), credit(id, token, 7, sequence=1))
+    hear(second, lambda: credited(second, task) == 7)
+    second.answer(task, [b"end"])
+    assert client.take() == (id, [b"end"])
+    assert client.partials == [(1, 0, [b"first"], run), (1, 0, [b"second"], token)]
 
 
 def stream(worker: PndWorker, task: Task, body: list[bytes], total: int) -> None:
@@ -208,7 +195,7 @@ def stream(worker: PndWorker, task: Task, body: list[bytes], total: int) -> None
     sent = 0
 
     def may_go_on() -> bool:
-        return sent < (credited(worker, task) or (FIRST, 1))[0]
+        return sent < (credited(worker, task) or FIRST)
 
     while sent < total:
         hear(worker, may_go_on)
@@ -303,7 +290,7 @@ def test_a_majordomo_stream_with_a_gap_has_no_end(rig: Rig, own: Own, worker: Pn
     task = worker.task()
     token = worker.token(task)
     worker.put(*(wire.partial(token, n, 1, [b"%d" % n]) for n in (0, 2)))
-    hear(worker, lambda: (credited(worker, task) or (0, 1))[0] > 1 << 60)
+    hear(worker, lambda: (credited(worker, task) or 0) > 1 << 60)
     worker.answer(task, [b"end"])
     rig.wait_stat("undeliverable", 1)
 
@@ -313,7 +300,7 @@ def test_a_majordomo_worker_is_told_of_no_credit(rig: Rig, own: Own, client: Pnd
     rig.ready(worker)
     id = client.ask([b"q"])
     task = worker.task()
-    client.put(credit(id, 1000))
+    client.put(credit(id, 1, 1000))
     rig.wait_stat("credits_late", 1)
     worker.answer(task, [b"end"])
     assert client.take() == (id, [b"end"])

@@ -76,7 +76,7 @@ def test_first_packet_of_a_route_is_welcomed(rig: Rig, own: Own, first: Record) 
     assert records[0].id == 0
     assert any(epoch)
     limits = wire.WELCOME_HEAD.unpack(records[0].head)
-    assert limits == (200, 5, 1 << 26, 1 << 20, 1024, 65536, 0)
+    assert limits == (200, 5, 1 << 26, 1 << 20, 1024, 65536, wire.ADOPTION)
 
 
 def test_epoch_is_the_same_for_all_and_new_with_each_start(
@@ -310,6 +310,7 @@ def test_partials_of_the_next_attempt_start_anew(
 ) -> None:
     id = client.ask([b"q"])
     task = worker.task()
+    run = worker.token(task)
     worker.partial(task, [b"1.0"])
     worker.partial(task, [b"1.1"])
     wait_until(lambda: client.pump(0.05) and len(client.partials) == 2)
@@ -317,10 +318,16 @@ def test_partials_of_the_next_attempt_start_anew(
     second = own(PndWorker(rig.backend, heartbeat=BEAT))
     second.ready()
     task = second.task()
+    next_run = second.token(task)
+    assert next_run > run
     second.partial(task, [b"2.0"])
     second.answer(task, [b"end"])
     assert client.take() == (id, [b"end"])
-    assert client.partials == [(1, 0, [b"1.0"]), (1, 1, [b"1.1"]), (2, 0, [b"2.0"])]
+    assert client.partials == [
+        (1, 0, [b"1.0"], run),
+        (1, 1, [b"1.1"], run),
+        (2, 0, [b"2.0"], next_run),
+    ]
 
 
 # ---- cancel, deadline ----

@@ -127,7 +127,7 @@ def test_partial_above_the_limit_of_a_body(rig_of: Callable[..., Rig], own: Own)
     rig = rig_of(body_bytes_max=BOUND_BYTES)
     client, worker, [task] = asked(rig, own, 1)
     token = worker.token(task)
-    head = wire.PARTIAL_HEAD.pack(0, task.attempt)
+    head = wire.PARTIAL_HEAD.pack(0, task.attempt, token)
     halves = [b"x" * (LARGE // 2 + 1)] * 2
     worker.put(Record(wire.PARTIAL, token, head, halves, ATTACHED))
     worker.put(wire.reply(token, [b"end"]))

@@ -17,6 +17,7 @@ class Partial(NamedTuple):
     attempt: int
     sequence: int
     body: Body
+    run: int
 
 
 class FailedError(Exception):
@@ -63,16 +64,16 @@ class PndClient(Peer):
         *,
         timeout_ms: int = 0,
         priority: int = 0,
-        attempt: int = 0,
         key: bytes | None = None,
+        run: int | None = None,
     ) -> int:
-        """Send a request, by default with a key of its own; give its number."""
+        """Send a request, by default with a key of its own; give its number. With `run`: MOVED."""
         self.partials = []
         id = self.highest + 1
         name = self.service if service is None else service
         key = os.urandom(16) if key is None else key
         record = wire.request(
-            id, body, name, timeout_ms=timeout_ms, priority=priority, attempt=attempt, key=key
+            id, body, name, timeout_ms=timeout_ms, priority=priority, key=key, run=run
         )
         self.highest, self.open[id] = id, record
         self.put(record)
@@ -103,8 +104,8 @@ class PndClient(Peer):
         if kind in (wire.REPLY, wire.ERROR):
             self._final(record)
         elif kind == wire.PARTIAL:
-            sequence, attempt = wire.PARTIAL_HEAD.unpack(record.head)
-            self.partials.append(Partial(attempt, sequence, record.parts))
+            sequence, attempt, run = wire.PARTIAL_HEAD.unpack(record.head)
+            self.partials.append(Partial(attempt, sequence, record.parts, run))
         elif kind == wire.ACCEPTED:
             self.accepted.append(record.id)
         elif kind == wire.WELCOME:

@@ -17,11 +17,12 @@ HEADER = struct.Struct("<4sHH16sQ")
 RECORD = struct.Struct("<IBBHQ")
 U32 = struct.Struct("<I")
 REQUEST_HEAD = struct.Struct("<IBBH16s")  # timeout_ms, priority, attempt, service's size, key
-PARTIAL_HEAD = struct.Struct("<IB3x")  # sequence, attempt
+RUN = struct.Struct("<Q")  # of a moved REQUEST
+PARTIAL_HEAD = struct.Struct("<IB3xQ")  # sequence, attempt, run
 ERROR_HEAD = struct.Struct("<HHI")  # code or reason, 0, retry_after_ms; BYE alike
 READY_HEAD = struct.Struct("<III16s")  # capacity, number of tokens, features, epoch
 WELCOME_HEAD = struct.Struct("<7I")  # six limits and rates, features
-CREDIT_HEAD = struct.Struct("<QB3xI")  # what an attempt may cost in all, attempt, next sequence
+CREDIT_HEAD = struct.Struct("<QQI4x")  # what a run may cost in all, run, next sequence
 HOLDS_HEAD = struct.Struct("<I4x")  # number of entries
 HOLDS_ENTRY = struct.Struct("<Q16sBB6x")  # token, key, attempt, state
 NO_KEY = NO_EPOCH = bytes(16)
@@ -31,7 +32,7 @@ READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = 7, 8, 9, 10, 11, 12
 HOLDS, CREDIT = 13, 14
 ADOPTION = 1  # a feature
 RUNNING, ANSWERED = 0, 1  # states of HOLDS
-ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
+ATTACHED, DURABLE, RETRY, META, MOVED = 1, 2, 4, 8, 16
 ATTACH_FROM = 4096  # bytes of one part from which this implementation attaches a body
 
 
@@ -73,13 +74,17 @@ def request(
     *,
     timeout_ms: int = 0,
     priority: int = 0,
-    attempt: int = 0,
     key: bytes = NO_KEY,
+    run: int | None = None,
     flags: int = 0,
 ) -> Record:
+    """Give a REQUEST; with `run`, 0 or the one that was seen elsewhere, it says MOVED."""
     if any(len(part) >= ATTACH_FROM for part in body):
         flags |= ATTACHED
-    head = named(service, timeout_ms=timeout_ms, priority=priority, attempt=attempt, key=key)
+    head = named(service, timeout_ms=timeout_ms, priority=priority, key=key)
+    if run is not None:
+        flags |= MOVED
+        head += RUN.pack(run)
     return Record(REQUEST, id, head, body, flags)
 
 
@@ -92,12 +97,13 @@ def reply(id: int, body: Body) -> Record:
     return Record(REPLY, id, b"", body, ATTACHED if big else 0)
 
 
-def partial(id: int, sequence: int, attempt: int, body: Body) -> Record:
-    return Record(PARTIAL, id, PARTIAL_HEAD.pack(sequence, attempt), body)
+def partial(token: int, sequence: int, attempt: int, body: Body) -> Record:
+    """Give a worker's PARTIAL: its run is the token."""
+    return Record(PARTIAL, token, PARTIAL_HEAD.pack(sequence, attempt, token), body)
 
 
-def credit(id: int, cost: int, attempt: int = 1, sequence: int = 0) -> Record:
-    return Record(CREDIT, id, CREDIT_HEAD.pack(cost, attempt, sequence))
+def credit(id: int, run: int, cost: int, sequence: int = 0) -> Record:
+    return Record(CREDIT, id, CREDIT_HEAD.pack(cost, run, sequence))
 
 
 def partial_cost(body: Body) -> int:
@@ -170,14 +176,15 @@ def unpack(frames: list[bytes]) -> tuple[bytes, list[Record]]:
 def head_size(kind: int, flags: int, rest: bytes) -> int:
     if kind in (REQUEST, TASK):
         *_, n, _ = REQUEST_HEAD.unpack_from(rest)
-        return REQUEST_HEAD.size + int(n) + (4 if flags & DURABLE else 0)
+        more = (4 if flags & DURABLE else 0) + (RUN.size if flags & MOVED else 0)
+        return REQUEST_HEAD.size + int(n) + more
     if kind == READY:
         _, n, *_ = READY_HEAD.unpack_from(rest)
         return READY_HEAD.size + 8 * int(n)
     if kind == HOLDS:
         (n,) = HOLDS_HEAD.unpack_from(rest)
         return HOLDS_HEAD.size + HOLDS_ENTRY.size * int(n)
-    fixed = {HELLO: 4, PARTIAL: 8, ERROR: 8, BYE: 8, CREDIT: CREDIT_HEAD.size}
+    fixed = {HELLO: 4, PARTIAL: PARTIAL_HEAD.size, ERROR: 8, BYE: 8, CREDIT: CREDIT_HEAD.size}
     return (fixed | {WELCOME: WELCOME_HEAD.size}).get(kind, 0)
 
 

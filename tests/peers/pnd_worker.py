@@ -36,8 +36,9 @@ class PndWorker(Worker):
         self.epoch = b""
         self.held: dict[int, int] = {}  # token -> next sequence of its PARTIALs
         self.cancelled: list[int] = []
-        self.credits: dict[int, tuple[int, int]] = {}  # token -> cost, attempt; the last CREDIT
+        self.credits: dict[int, int] = {}  # token -> cost, of the last CREDIT
         self.wanted: dict[int, int] = {}  # token -> the next sequence, of the last CREDIT
+        self.adopted: list[int] = []  # tokens of an earlier epoch
         self.byes: list[int] = []
         self._inbox: deque[Task] = deque()
 
@@ -73,9 +74,13 @@ class PndWorker(Worker):
                 self.ready()
         elif kind == wire.CANCEL:
             self.cancelled.append(record.id)
+        elif kind == wire.ACCEPTED:
+            self.adopted.append(record.id)
         elif kind == wire.CREDIT:
-            cost, attempt, self.wanted[record.id] = wire.CREDIT_HEAD.unpack(record.head)
-            self.credits[record.id] = cost, attempt
+            self.credits[record.id], run, self.wanted[record.id] = wire.CREDIT_HEAD.unpack(
+                record.head
+            )
+            demand(run == record.id, "a CREDIT of another run", record)
         elif kind == wire.BYE:
             reason = wire.ERROR_HEAD.unpack(record.head)[0]
             self.byes.append(reason)

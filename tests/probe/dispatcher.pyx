@@ -5,31 +5,31 @@ from libc.stdlib cimport free, malloc
 
 from pound._base.pool cimport NONE
 from pound._dispatch.audit cimport audit
+from pound._dispatch.claims cimport (
+    disp_adopt, disp_claim_drop, disp_claim_state, disp_claims)
 from pound._dispatch.dispatcher cimport (
-    disp_action, disp_adopt, disp_answer, disp_answer_bytes, disp_blocked, disp_cancel,
-    disp_claim_drop, disp_claim_state, disp_claims, disp_client_back, disp_client_close,
-    disp_client_done, disp_client_lost, disp_client_open, disp_client_owner, disp_client_room,
-    disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full, disp_heard, disp_new,
-    disp_offerable, disp_owner_set, disp_partial, disp_quota_wait, disp_release, disp_request,
-    disp_sent, disp_service_drop, disp_service_open, disp_service_quota, disp_service_refusal,
-    disp_tick, disp_undeliverable, disp_unsent, disp_worker_gone, disp_worker_leave,
-    disp_worker_open, disp_worker_ready, disp_worker_void)
+    disp_action, disp_answer, disp_answer_bytes, disp_blocked, disp_cancel, disp_client_back,
+    disp_client_close, disp_client_done, disp_client_lost, disp_client_open, disp_client_owner,
+    disp_client_room, disp_deadline, disp_delete, disp_delivered, disp_evict, disp_full,
+    disp_heard, disp_new, disp_offerable, disp_owner_set, disp_partial, disp_quota_wait,
+    disp_release, disp_request, disp_sent, disp_service_drop, disp_service_open,
+    disp_service_quota, disp_service_refusal, disp_tick, disp_undeliverable, disp_unsent,
+    disp_worker_gone, disp_worker_leave, disp_worker_open, disp_worker_ready, disp_worker_void)
 from pound._dispatch.limits cimport limits_default, limits_t
 from pound._dispatch.model cimport (
-    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK, ACT_WORKER_FREE,
-    ACT_WORKER_GONE, ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED, CLAIM_ADOPTED, CLAIM_NONE,
-    CLAIM_OPEN, CLAIM_OTHER, LISTED_NOWHERE,
-    LIVENESS_ALWAYS, LIVENESS_IDLE, LIVENESS_NEVER, OPENED_INTERNAL, OPENED_NAMED, OPENED_OFFERED,
-    OPENED_PINNED, PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH, QUEUED_ISOLATED, QUEUED_NOWHERE,
+    ACT_CANCEL, ACT_CLIENT_FREE, ACT_FAIL, ACT_FREE, ACT_SERVICE_FREE, ACT_TASK,
+    ACT_WORKER_FREE, ACT_WORKER_GONE, ANS_COUNTED, ANS_DEAD, ANS_DROPPED, ANS_RELEASED,
+    CLAIM_ADOPTED, CLAIM_NONE, CLAIM_OPEN, CLAIM_OTHER, LISTED_NOWHERE, LIVENESS_ALWAYS,
+    LIVENESS_IDLE, LIVENESS_NEVER, OPENED_INTERNAL, OPENED_NAMED, OPENED_OFFERED, OPENED_PINNED,
+    PRIORITIES, QUEUED_DELAYED, QUEUED_FRESH, QUEUED_HELD, QUEUED_ISOLATED, QUEUED_NOWHERE,
     QUEUED_RETURNED, READY_NEW_LIFE, READY_NEW_ROUTE, READY_SAME_ROUTE, REQUEST_ANSWERED,
     REQUEST_FREE, REQUEST_KEPT, REQUEST_RUNNING, REQUEST_WAITING, REQ_ACCEPTED, REQ_ANSWERED,
-    REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE, REQ_BUSY_SESSION,
-    REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT, REQ_MANY_NAMES,
-    REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE, REQ_QUOTA_BYTES,
-    REQ_QUOTA_OPEN, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_BYTES, REQ_SERVICE_QUOTA_OPEN,
-    REQ_SERVICE_QUOTA_RATE, REQ_STALE, TASK_SENT,
-    action_t, claim_t, dispatcher_t, owner_limits_t, quota_t, request_t, service_t,
-    worker_t)
+    REQ_BUSY, REQ_BUSY_BYTES, REQ_BUSY_CLIENTS, REQ_BUSY_MEMORY, REQ_BUSY_SERVICE,
+    REQ_BUSY_SESSION, REQ_BUSY_SHARE, REQ_BUSY_WINDOW, REQ_BUSY_WORKERLESS, REQ_HELD, REQ_KEPT,
+    REQ_MANY_NAMES, REQ_MANY_OWN_NAMES, REQ_MANY_SERVICES, REQ_NO_MEMORY, REQ_NO_SERVICE,
+    REQ_QUOTA_BYTES, REQ_QUOTA_OPEN, REQ_QUOTA_RATE, REQ_SERVICE_QUOTA_BYTES,
+    REQ_SERVICE_QUOTA_OPEN, REQ_SERVICE_QUOTA_RATE, REQ_STALE, TASK_SENT, action_t, claim_t,
+    dispatcher_t, owner_limits_t, quota_t, request_t, service_t, worker_t)
 from pound._wire.codes cimport CODE_UNAVAILABLE
 
 # Python's copies of the C constants, whose names can't be assigned here.
@@ -58,7 +58,7 @@ globals().update(
     OPENED_NAMED=OPENED_NAMED, OPENED_PINNED=OPENED_PINNED,
     OPENED_OFFERED=OPENED_OFFERED, OPENED_INTERNAL=OPENED_INTERNAL,
     QUEUED_NOWHERE=QUEUED_NOWHERE, QUEUED_FRESH=QUEUED_FRESH, QUEUED_RETURNED=QUEUED_RETURNED,
-    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED,
+    QUEUED_ISOLATED=QUEUED_ISOLATED, QUEUED_DELAYED=QUEUED_DELAYED, QUEUED_HELD=QUEUED_HELD,
     CLAIM_NONE=CLAIM_NONE, CLAIM_OPEN=CLAIM_OPEN, CLAIM_ADOPTED=CLAIM_ADOPTED,
     CLAIM_OTHER=CLAIM_OTHER)
 
@@ -101,7 +101,7 @@ cdef class Dispatcher:
             raise ValueError(f"no such limit: {', '.join(sorted(unknown))}")
         fields.update(limits)
         values = fields
-        self.d = disp_new(&values, token_seed)
+        self.d = disp_new(&values, token_seed, token_seed)
         if self.d == NULL:
             raise MemoryError
 
@@ -309,7 +309,7 @@ cdef class Dispatcher:
         return entered
 
     def adopt(self, uint32_t w, uint64_t token, uint32_t slot, int64_t now):
-        return disp_adopt(self.d, self.worker_number(w), token, self.slot_number(slot), now) == 1
+        return disp_adopt(self.d, self.worker_number(w), token, self.slot_number(slot), 1, now) == 1
 
     def claim_drop(self, uint32_t w, uint64_t token, int64_t now):
         disp_claim_drop(self.d, self.worker_number(w), token, now)

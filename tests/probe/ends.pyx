@@ -169,7 +169,7 @@ cdef void collect(engine_t *e, int64_t now) noexcept nogil:
     if link_greets(&e.link, now):
         outbox_hello(&e.outbox, 0, &c.label)
     if e.link.welcomed and c.reply.parts:
-        outbox_request(&e.outbox, 1, 0, 0, 0, 0, NULL, <const uint8_t *>b"echo", 4, &c.reply)
+        outbox_request(&e.outbox, 1, 0, 0, 0, NULL, 0, <const uint8_t *>b"echo", 4, &c.reply)
         outbox_reply(&e.outbox, 7, &c.reply)
         body_clear(&c.reply)
 

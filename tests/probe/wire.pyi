@@ -45,6 +45,7 @@ ATTACHED: int
 DURABLE: int
 RETRY: int
 META: int
+MOVED: int
 ATTACH_FROM: int
 ADOPTION: int
 STORE: int
@@ -78,6 +79,7 @@ class Record:
     frames_max: int
     requests_max: int
     credit: int
+    run: int
     def __init__(
         self,
         kind: int,
@@ -106,6 +108,7 @@ class Record:
         frames_max: int = 0,
         requests_max: int = 0,
         credit: int = 0,
+        run: int = 0,
     ) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
 
@@ -127,5 +130,5 @@ def encode_many(
     packet_bytes_max: int,
     frames_max: int,
 ) -> list[list[_Buffer]]: ...
-def as_task(record: bytes, token: int, remaining_ms: int, attempts: int) -> bytes: ...
+def as_task(record: bytes, token: int, remaining_ms: int, attempt: int) -> bytes: ...
 def as_reply(record: bytes, id: int) -> bytes: ...

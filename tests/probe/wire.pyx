@@ -19,16 +19,17 @@ from pound._wire.codes cimport (
     CODE_INVALID_ARGUMENT, CODE_NOT_FOUND, CODE_PERMISSION_DENIED, CODE_RESOURCE_EXHAUSTED,
     CODE_UNAUTHENTICATED, CODE_UNAVAILABLE, CODE_UNIMPLEMENTED, CODE_UNKNOWN)
 from pound._wire.packets cimport (
-    FEATURE_ADOPTION, FEATURE_DURABLE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META, FLAG_RETRY,
-    HEADER_SIZE, HOLDS_ANSWERED, HOLDS_ENTRY_SIZE, HOLDS_RUNNING, HOLDS_SIZE, KEY_SIZE,
+    DURABLE_SIZE, FEATURE_ADOPTION, FEATURE_DURABLE, FLAG_ATTACHED, FLAG_DURABLE, FLAG_META,
+    FLAG_MOVED, FLAG_RETRY, HEADER_SIZE, HOLDS_ANSWERED, HOLDS_ENTRY_SIZE, HOLDS_RUNNING,
+    HOLDS_SIZE, KEY_SIZE,
     KIND_ACCEPTED, KIND_BYE, KIND_CANCEL, KIND_CREDIT, KIND_ERROR, KIND_HEARTBEAT, KIND_HELLO,
     KIND_HOLDS, KIND_PARTIAL, KIND_READY, KIND_REPLY, KIND_REQUEST, KIND_TASK, KIND_WELCOME,
-    PACKET_RECORDS_MAX, PART_ATTACHED_FROM, READY_SIZE, RECORD_SIZE, SERVICE_BYTES_MAX,
+    PACKET_RECORDS_MAX, PART_ATTACHED_FROM, READY_SIZE, RECORD_SIZE, RUN_SIZE, SERVICE_BYTES_MAX,
     SESSION_SIZE, WIRE_FRAMES, WIRE_OK, WIRE_SIZE, fixed_size, holds_entry, holds_entry_t,
     record_to_reply, record_to_task, kind_flags, kind_has_body, kind_has_id, kind_known, load_u32,
     load_u64, named_head_size, packet_begin, packet_end, packet_next, packet_open, packet_t,
     part_next, part_put, part_t, put_coded, put_credit, put_hello, put_holds, put_partial,
-    put_ready, put_request, put_welcome, record_begin, record_check, record_t, store_u32,
+    put_ready, put_request, put_welcome, record_begin, record_check, record_t, store_u32, store_u64,
     wire_error_text)
 
 import enum
@@ -79,10 +80,8 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = CODE_UNAUTHENTICATED
 
 
-ATTACHED = FLAG_ATTACHED
-DURABLE = FLAG_DURABLE
-RETRY = FLAG_RETRY
-META = FLAG_META
+ATTACHED, DURABLE, RETRY, META = FLAG_ATTACHED, FLAG_DURABLE, FLAG_RETRY, FLAG_META
+MOVED = FLAG_MOVED
 ATTACH_FROM = PART_ATTACHED_FROM
 ADOPTION, STORE = FEATURE_ADOPTION, FEATURE_DURABLE
 RUNNING, ANSWERED = HOLDS_RUNNING, HOLDS_ANSWERED
@@ -106,7 +105,8 @@ _BITS = {
     "kind": 8, "id": 64, "flags": 8, "timeout_ms": 32, "priority": 8, "attempt": 8,
     "sequence": 32, "code": 16, "retry_after_ms": 32, "capacity": 32, "delay_ms": 32,
     "heartbeat_ms": 32, "liveness": 32, "body_bytes_max": 32, "packet_bytes_max": 32,
-    "frames_max": 32, "requests_max": 32, "credit": 64, "features": 32,
+    "frames_max": 32, "requests_max": 32, "credit": 64, "run": 64,
+    "features": 32,
 }
 
 
@@ -135,10 +135,7 @@ cdef class Record:
         A number does not fit into its field; the message names it.
     """
 
-    cdef public uint8_t kind
-    cdef public uint8_t flags
-    cdef public uint8_t priority
-    cdef public uint8_t attempt
+    cdef public uint8_t kind, flags, priority, attempt
     cdef public uint16_t code
     cdef public uint32_t timeout_ms
     cdef public uint32_t delay_ms
@@ -152,20 +149,15 @@ cdef class Record:
     cdef public uint32_t frames_max
     cdef public uint32_t requests_max
     cdef public uint32_t features
-    cdef public uint64_t id
-    cdef public uint64_t credit
-    cdef public list parts
-    cdef public list tokens
-    cdef public list holds
-    cdef public bytes service
-    cdef public bytes key
-    cdef public bytes epoch
+    cdef public uint64_t id, credit, run
+    cdef public list parts, tokens, holds
+    cdef public bytes service, key, epoch
 
     def __init__(
         self, kind, *, id=0, flags=0, parts=None, service=b"", timeout_ms=0, priority=0,
         attempt=0, sequence=0, code=0, retry_after_ms=0, capacity=0, tokens=None, holds=None,
         key=bytes(16), epoch=bytes(16), features=0, delay_ms=0, heartbeat_ms=0, liveness=0,
-        body_bytes_max=0, packet_bytes_max=0, frames_max=0, requests_max=0, credit=0,
+        body_bytes_max=0, packet_bytes_max=0, frames_max=0, requests_max=0, credit=0, run=0,
     ):
         try:
             self.kind = kind
@@ -186,6 +178,7 @@ cdef class Record:
             self.frames_max = frames_max
             self.requests_max = requests_max
             self.credit = credit
+            self.run = run
             self.features = features
         except OverflowError:
             raise _overflow(locals()) from None
@@ -203,7 +196,7 @@ cdef class Record:
             self.timeout_ms, self.priority, self.attempt, self.delay_ms, self.sequence,
             self.code, self.retry_after_ms, self.capacity, self.heartbeat_ms, self.liveness,
             self.body_bytes_max, self.packet_bytes_max, self.frames_max, self.requests_max,
-            self.credit, [bytes(part) for part in self.parts],
+            self.credit, self.run, [bytes(part) for part in self.parts],
         )
 
     def __eq__(self, other):
@@ -341,11 +334,12 @@ cdef Record _record(const record_t *r, frames):
     record.frames_max = r.frames_max
     record.requests_max = r.requests_max
     record.credit = r.credit
+    record.run = r.run
     record.features = r.features
     record.service = PyBytes_FromStringAndSize(<const char *>r.service, r.service_size)
     record.key = _bytes_16(r.key)
     record.epoch = _bytes_16(r.epoch)
-    record.holds = [_entry(r, i) for i in range(r.holds)]
+    record.holds = [_entry(r.holds_list, i) for i in range(r.holds)]
     record.tokens = [load_u64(r.token_list + 8 * <size_t>i) for i in range(r.tokens)]
     record.parts = _parts(r, frames)
     return record
@@ -356,9 +350,9 @@ cdef bytes _bytes_16(const uint8_t *at):
     return bytes(KEY_SIZE) if at == NULL else PyBytes_FromStringAndSize(<const char *>at, KEY_SIZE)
 
 
-cdef tuple _entry(const record_t *r, uint32_t i):
+cdef tuple _entry(const uint8_t *entries, uint32_t i):
     cdef holds_entry_t entry
-    holds_entry(r, i, &entry)
+    holds_entry(entries, i, &entry)
     return entry.token, _bytes_16(entry.key), entry.attempt, entry.state
 
 
@@ -554,9 +548,7 @@ cdef int _write(buffer_t *b, Record record, const plan_t *plan) except -1:
     if kind == KIND_REQUEST or kind == KIND_TASK:
         body = _write_named(b, record, plan)
     elif kind == KIND_PARTIAL:
-        body = put_partial(
-            b, id, plan.flags, parts, record.sequence, record.attempt, plan.body_size
-        )
+        body = _write_partial(b, record, parts, plan)
     elif kind == KIND_ERROR or kind == KIND_BYE:
         body = put_coded(
             b, kind, id, plan.flags, parts, record.code, record.retry_after_ms, plan.body_size
@@ -570,7 +562,7 @@ cdef int _write(buffer_t *b, Record record, const plan_t *plan) except -1:
     elif kind == KIND_WELCOME:
         body = _write_welcome(b, record)
     elif kind == KIND_CREDIT:
-        failed = put_credit(b, id, record.attempt, record.credit, record.sequence)
+        failed = put_credit(b, id, record.run, record.credit, record.sequence)
         body = NULL if failed else b.data + b.size
     else:
         body = record_begin(b, kind, plan.flags, parts, id, 0, plan.body_size)
@@ -598,18 +590,27 @@ cdef int _write_parts(uint8_t *at, const uint8_t *end, list parts) except -1:
     return 0
 
 
+# _write_partial writes the run that the record names, as its client gets it, else its own id.
+cdef uint8_t *_write_partial(buffer_t *b, Record record, uint16_t parts, const plan_t *plan):
+    cdef uint8_t *body = put_partial(
+        b, record.id, plan.flags, parts, record.sequence, record.attempt, plan.body_size)
+    if body != NULL and record.run:
+        store_u64(body - RUN_SIZE, record.run)
+    return body
+
+
 cdef uint8_t *_write_named(buffer_t *b, Record record, const plan_t *plan):
     cdef uint16_t n = <uint16_t>len(record.service)
     cdef uint8_t *body = put_request(
         b, record.id, plan.flags, <uint16_t>len(record.parts), record.timeout_ms,
-        record.priority, 0 if record.kind == KIND_TASK else record.attempt,
-        <const uint8_t *>PyBytes_AS_STRING(record.key),
+        record.priority, <const uint8_t *>PyBytes_AS_STRING(record.key), record.run,
         <const uint8_t *>PyBytes_AS_STRING(record.service), n, plan.body_size,
     )
     if body == NULL:
         return NULL
     if plan.flags & FLAG_DURABLE:
-        store_u32(body - 4, record.delay_ms)
+        store_u32(
+            body - (RUN_SIZE if plan.flags & FLAG_MOVED else 0) - DURABLE_SIZE, record.delay_ms)
     if record.kind == KIND_TASK:
         record_to_task(body - RECORD_SIZE - named_head_size(plan.flags, n),
                        record.id, record.timeout_ms, record.attempt)
@@ -680,13 +681,13 @@ cdef int _judged(bytes record) except -1:
     return 0
 
 
-def as_task(bytes record, uint64_t token, uint32_t remaining_ms, uint8_t attempts):
+def as_task(bytes record, uint64_t token, uint32_t remaining_ms, uint8_t attempt):
     """The TASK that the broker makes of a REQUEST's bytes, by its own rewrite in place."""
     _judged(record)
-    if record[4] != KIND_REQUEST:
-        raise ValueError("record: not a REQUEST")
+    if record[4] != KIND_REQUEST or record[5] & FLAG_MOVED:
+        raise ValueError("record: not a REQUEST without MOVED")
     task = bytes(bytearray(record))
-    record_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempts)
+    record_to_task(<uint8_t *>PyBytes_AS_STRING(task), token, remaining_ms, attempt)
     return task
 
 

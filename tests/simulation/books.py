@@ -32,6 +32,7 @@ class Asked:
     dispatched: bool = False
     delayed_until: int | None = None
     held_back: bool = False  # from its acceptance on
+    rank: int = 0  # among the fresh ones: by acceptance, or when it was not held back any more
 
     @property
     def open(self) -> bool:
@@ -45,7 +46,7 @@ class Asked:
     @property
     def returned(self) -> bool:
         """Whether it comes before those that wait for the first time."""
-        return self.dispatched or self.held_back
+        return self.dispatched
 
     @property
     def isolated(self) -> bool:

@@ -57,6 +57,8 @@ class Claims(Quotas):
         if self.claim_state(w, token) != Claim.OPEN or not self._adopts(request, self.workers[w]):
             return False
         self.now = now
+        if request.task is not None:
+            self._undo(request.task)
         task = self.tasks[token]
         self._leave_queue(request)
         request.state, request.attempts = State.RUNNING, max(1, request.attempts)
@@ -68,9 +70,13 @@ class Claims(Quotas):
 
     @staticmethod
     def _adopts(request: Request, worker: Worker) -> bool:
-        """One that waits, has no task, and need not be alone, for a worker that offers it."""
-        shares = request.task is None and request.attempts < ISOLATED_FROM
-        return request.state is State.WAITING and shares and request.service in worker.offers
+        """One that was not sent since it waits, and need not be alone, of the worker's services."""
+        if request.state is State.WAITING:
+            unsent = request.task is None
+        else:
+            unsent = request.task is not None and not request.task.sent
+        shares = request.attempts < ISOLATED_FROM
+        return unsent and shares and request.service in worker.offers
 
     def claim_drop(self, w: int, token: int, now: int) -> None:
         if self.claim_state(w, token) == Claim.OPEN:

@@ -70,8 +70,9 @@ class Service:
         return sorted(found, key=lambda r: (-r.priority, r.seq))
 
     def fresh_of(self, owner: Owner, priority: int) -> list[Request]:
-        """The fresh requests of an owner, the oldest first."""
-        return [r for r in self.queue(Queue.FRESH, priority) if r.client.owner is owner]
+        """The fresh requests of an owner, the next first."""
+        fresh = [r for r in self.queue(Queue.FRESH, priority) if r.client.owner is owner]
+        return sorted(fresh, key=lambda r: r.rank)
 
 
 @dataclass(eq=False)
@@ -136,6 +137,8 @@ class Request:
     attempts: int = 0
     since: int = 0  # accepted, last returned, or the delay over, at
     delayed_until: int | None = None
+    held_back: bool = False
+    rank: int = 0  # among the fresh ones: its seq, or when it was not held back any more
     task: Task | None = None
 
     @property

@@ -32,6 +32,7 @@ class Ledger(TaskBooks):
         self.next_token = token_seed
         self.order = 0
         self.adopted = 0
+        self.held_until = 0
         self.services: dict[int, tuple[int, bool]] = {}  # lease, pinned
         self.dispatches: dict[int, int] = {}  # of requests that are not isolated
         self.passed: dict[int, list[int]] = {}  # dispatches since a priority that waits was served
@@ -138,7 +139,9 @@ class Ledger(TaskBooks):
             self.now + timeout if timeout else None,
         )
         if call["hold_ns"] and not call["internal"]:
-            asked.held_back, asked.delayed_until = True, self.now + call["hold_ns"]
+            self.held_until = max(self.held_until + 1, self.now + call["hold_ns"])
+            asked.held_back, asked.delayed_until = True, self.held_until
+        asked.rank = self.order
         self.order += 1
         self.asked[slot] = asked
         if call["internal"]:
@@ -263,9 +266,13 @@ class Ledger(TaskBooks):
                 given.lease_due = None
                 if given.asked is not None and not self._expires(given.asked):
                     given.asked.phase = "waiting"
-        for asked in self.asked.values():
+        delayed = [a for a in self.asked.values() if a.delayed_until is not None]
+        for asked in sorted(delayed, key=lambda a: a.delayed_until or 0):
             if asked.delayed_until is not None and asked.delayed_until <= self.now:
                 asked.delayed_until = None
+                if asked.held_back:
+                    asked.held_back, asked.rank = False, self.order
+                    self.order += 1
         for hand in self.hands.values():
             if hand.blocked_until is not None and hand.blocked_until <= self.now:
                 hand.blocked_until = None
@@ -332,7 +339,7 @@ class Ledger(TaskBooks):
         if not any(a.returned for a in same):
             self._in_turn(asked, same)
             same = [a for a in same if self._owner(a) == self._owner(asked)]
-        head = min(same, key=lambda a: (not a.returned, a.order))
+        head = min(same, key=lambda a: (not a.returned, a.order if a.returned else a.rank))
         must(asked is head, "I10", "first comes", head, "not", asked)
         self._within_bound(asked, waiting)
 

@@ -176,6 +176,7 @@ class Model(Claims):
         assert slot is not None
         deadline = now + timeout_ns if timeout_ns else None
         request = Request(slot, client, id, service, priority, self.seq, size, deadline)
+        request.rank = self.seq
         self.seq += 1
         self.slots[slot] = request
         client.highest = max(client.highest, id)
@@ -189,7 +190,9 @@ class Model(Claims):
                 bucket.leak(now)
                 bucket.level += quota.interval_ns
             self._wait(request, Queue.DELAYED if hold_ns else Queue.FRESH)
-            request.delayed_until = now + hold_ns if hold_ns else None
+            if hold_ns:
+                self.held_until = max(self.held_until + 1, now + hold_ns)
+                request.delayed_until, request.held_back = self.held_until, True
             self.to_match.add(service)
             self._settle()
         return Req.ACCEPTED, slot
@@ -214,7 +217,7 @@ class Model(Claims):
         if refused is not None:
             return refused
         if service.offers == 0:
-            refused = self._workerless_refusal(client, size)
+            refused = self._workerless_refusal(client, size, held)
             if refused is not None:
                 return refused
         refused = self._bytes_refusal(client, size)
@@ -256,10 +259,10 @@ class Model(Claims):
         shared = window >= self.limits.shares_from and not client.is_guide
         return shared and client.open >= window - window // 4
 
-    def _workerless_refusal(self, client: Client, size: int) -> Req | None:
+    def _workerless_refusal(self, client: Client, size: int, held: bool) -> Req | None:
         """A request for a service without workers, which must leave room for those with some."""
         limits = self.limits
-        if limits.unknown_reject:
+        if limits.unknown_reject and not held:
             return Req.NO_SERVICE
         if self._window_full(client):
             return Req.BUSY_WINDOW
@@ -571,9 +574,17 @@ class Model(Claims):
 
     def _delay_over(self, slot: int) -> None:
         request = self.slots[slot]
-        isolated = request.attempts >= ISOLATED_FROM
-        request.queue = Queue.ISOLATED if isolated else Queue.RETURNED
-        request.delayed_until, request.since = None, self.now
+        request.delayed_until = None
+        if request.held_back:
+            request.held_back = False
+            request.rank = self.seq
+            self.seq += 1
+            request.service.waiting.remove(request)
+            self._wait(request, Queue.FRESH)
+        else:
+            isolated = request.attempts >= ISOLATED_FROM
+            request.queue = Queue.ISOLATED if isolated else Queue.RETURNED
+            request.since = self.now
         self._watch(request.service)
         self.to_match.add(request.service)
 

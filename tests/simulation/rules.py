@@ -32,6 +32,7 @@ class Rules:
         self.now = 0
         self.memory_full = False
         self.seq = 0
+        self.held_until = 0
         self.sent_seq = 0
         self.services: dict[int, Service] = {}
         self.workers: dict[int, Worker] = {}
@@ -163,7 +164,7 @@ class Rules:
             service.waiting.remove(request)
             if request.queue is Queue.FRESH:
                 self._fresh_left(service, request)
-            request.delayed_until = None
+            request.delayed_until, request.held_back = None, False
             self._ready_left(service)
 
     def _fresh_left(self, service: Service, request: Request) -> None:

@@ -52,14 +52,19 @@ class TaskBooks:
     def _before_adopt(self, call: Call, result: bool) -> None:
         asked, hand = self.asked[call["slot"]], self.hands[call["w"]]
         claim = self._claimable(call["w"], call["token"]) == Claim.OPEN
-        free = asked.phase == "waiting" and asked.token is None and not asked.isolated
-        fits = claim and free and asked.service in hand.services
+        task = self.given.get(asked.token) if asked.token is not None else None
+        free = task is None if asked.phase == "waiting" else task is not None and not task.sent
+        fits = claim and free and not asked.isolated and asked.service in hand.services
         must(result == fits, "I23", "adopts" if result else "does not adopt", asked, call)
         if not result:
             return
+        call["undone"] = task is not None
+        if task is not None:
+            self._end_task(task)
         given = self.given[call["token"]]
         given.claimed, given.asked = False, asked
         asked.phase, asked.token, asked.dispatched = "running", given.token, True
+        asked.held_back = False
         asked.delayed_until, asked.attempts = None, max(1, asked.attempts)
         self.adopted += 1
         self._lease(given)
@@ -67,8 +72,8 @@ class TaskBooks:
     def _after_adopt(
         self, call: Call, result: bool, actions: list[Any], counters: dict[str, int]
     ) -> None:
-        """It takes nothing from anybody, so that nothing else may come of it."""
-        must(not actions, "I23", "adopting did", actions)
+        """It takes nothing from anybody, so that nothing else comes of it, unless it made room."""
+        must(not actions or call["undone"], "I23", "adopting did", actions)
         must(counters["adopted"] == self.adopted, "I23", counters["adopted"], "were adopted")
         holders = [given for given in self.given.values() if given.asked is not None]
         slots = [given.asked.slot for given in holders if given.asked is not None]

@@ -25,9 +25,10 @@ from tests import probe
 REQUEST, CANCEL, REPLY, PARTIAL, ERROR, ACCEPTED = range(1, 7)
 READY, TASK, HEARTBEAT, BYE, HELLO, WELCOME = range(7, 13)
 HOLDS, CREDIT = 13, 14
-ATTACHED, DURABLE, RETRY, META = 1, 2, 4, 8
+ATTACHED, DURABLE, RETRY, META, MOVED = 1, 2, 4, 8, 16
 KINDS = "REQUEST CANCEL REPLY PARTIAL ERROR ACCEPTED READY TASK HEARTBEAT BYE HELLO WELCOME"
 NAMES = dict(enumerate(KINDS.split(), start=1)) | {HOLDS: "HOLDS", CREDIT: "CREDIT"}
+RUN = 1 << 40  # the runs of a test count from here
 WAIT_S = 10.0  # no wait of a test is longer
 
 
@@ -42,7 +43,7 @@ class Said:
     head: tuple[Any, ...] = ()
     service: bytes = b""
     key: bytes = b""  # of a REQUEST
-    attempt: int = 0  # of a REQUEST
+    run: int | None = None  # of a REQUEST: None: it does not say MOVED
     features: int = 0
     epoch: bytes = b""  # of a READY
     sequence: int = 0  # of a CREDIT
@@ -93,8 +94,17 @@ def error(id: int, code: int, words: str = "", retry_after_ms: int = 0) -> bytes
     return record(ERROR, id, struct.pack("<HHI", code, 0, retry_after_ms), [words.encode()])
 
 
-def partial(id: int, sequence: int, *parts: bytes, attempt: int = 1, flags: int = 0) -> bytes:
-    return record(PARTIAL, id, struct.pack("<IB3x", sequence, attempt), parts, flags)
+def partial(
+    id: int,
+    sequence: int,
+    *parts: bytes,
+    attempt: int = 1,
+    run: int | None = None,
+    flags: int = 0,
+) -> bytes:
+    """By default each attempt is one run, `RUN` and its number."""
+    run = RUN + attempt if run is None else run
+    return record(PARTIAL, id, struct.pack("<IB3xQ", sequence, attempt, run), parts, flags)
 
 
 def task(
@@ -110,8 +120,9 @@ def task(
     return record(TASK, token, head, parts, flags)
 
 
-def credit(token: int, cost: int, attempt: int = 1, sequence: int = 0) -> bytes:
-    return record(CREDIT, token, struct.pack("<QB3xI", cost, attempt, sequence))
+def credit(token: int, cost: int, run: int | None = None, sequence: int = 0) -> bytes:
+    run = token if run is None else run
+    return record(CREDIT, token, struct.pack("<QQI4x", cost, run, sequence))
 
 
 def bye(reason: int, retry_after_ms: int = 0) -> bytes:
@@ -257,16 +268,20 @@ class ReferenceBroker:
         size, said.kind, said.flags, parts, said.id = struct.unpack_from("<IBBHQ", frame, at)
         end, at = at + size, at + 16
         if said.kind == REQUEST:  # head: timeout_ms, priority
-            *head, said.attempt, n, said.key = struct.unpack_from("<IBBH16s", frame, at)
+            *head, n, said.key = struct.unpack_from("<IBxH16s", frame, at)
             said.head, said.service, at = tuple(head), frame[at + 24 : at + 24 + n], at + 24 + n
+            if said.flags & MOVED:
+                (said.run,), at = struct.unpack_from("<Q", frame, at), at + 8
         elif said.kind in (ERROR, BYE):  # head: code or reason, retry_after_ms
             code, _, retry_after_ms = struct.unpack_from("<HHI", frame, at)
             said.head, at = (code, retry_after_ms), at + 8
         elif said.kind == PARTIAL:  # head: sequence, attempt
-            said.head, at = struct.unpack_from("<IB3x", frame, at), at + 8
-        elif said.kind == CREDIT:  # head: cost, attempt
-            *credit, said.sequence = struct.unpack_from("<QB3xI", frame, at)
-            said.head, at = tuple(credit), at + 16
+            *head, run = struct.unpack_from("<IB3xQ", frame, at)
+            assert run == said.id, "a PARTIAL's run is not its token"
+            said.head, at = tuple(head), at + 16
+        elif said.kind == CREDIT:  # head: cost, run
+            *head, said.sequence = struct.unpack_from("<QQI4x", frame, at)
+            said.head, at = tuple(head), at + 24
         elif said.kind == HELLO:
             (said.features,), at = struct.unpack_from("<I", frame, at), at + 4
         elif said.kind == READY:  # head: capacity, then the tokens

@@ -129,7 +129,7 @@ class Reference:
             self.waiting.append(
                 (
                     lambda body: put(wire.reply(record.id, body)),
-                    lambda body: put(wire.partial(record.id, 0, 1, body)),
+                    lambda body: put(partial(record.id, body)),
                     record.parts,
                 )
             )
@@ -144,6 +144,10 @@ def unpack_from_peer(frames: Body) -> tuple[bytes, list[Record]]:
     """Unpack a client's packet too, whose `done` is its own."""
     data = frames[0]
     return wire.unpack([data[:24] + bytes(8) + data[32:], *frames[1:]])
+
+
+def partial(id: int, body: Body) -> Record:
+    return Record(wire.PARTIAL, id, wire.PARTIAL_HEAD.pack(0, 1, 1), body)
 
 
 def task(address: bytes, body: Body) -> Record:

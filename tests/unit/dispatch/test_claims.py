@@ -14,9 +14,9 @@ from tests.probe.dispatcher import (
     CLAIM_OPEN,
     CLAIM_OTHER,
     LIVENESS_IDLE,
-    QUEUED_DELAYED,
+    QUEUED_FRESH,
+    QUEUED_HELD,
     QUEUED_ISOLATED,
-    QUEUED_RETURNED,
     READY_NEW_LIFE,
     READY_NEW_ROUTE,
     READY_SAME_ROUTE,
@@ -77,7 +77,7 @@ def test_a_request_that_is_held_back_goes_to_no_worker_before_its_time(desk: Des
     w = desk.worker(0, capacity=2)
     slot = desk.ask(0, 1, 0, hold_ns=HOLD)
     assert desk.tasks == []
-    assert desk.d.request_of(slot)["queued"] == QUEUED_DELAYED
+    assert desk.d.request_of(slot)["queued"] == QUEUED_HELD
     assert (desk.count("waiting"), desk.count("delayed")) == (1, 1)
     fresh = desk.ask(0, 2, 0)
     assert slots(desk) == [fresh]
@@ -88,16 +88,29 @@ def test_a_request_that_is_held_back_goes_to_no_worker_before_its_time(desk: Des
     assert desk.count("delayed") == 0
 
 
-def test_what_was_held_back_comes_before_the_fresh_ones(desk: Desk) -> None:
-    w = desk.worker(0)
+def test_what_was_held_back_is_fresh_then_in_the_order_in_which_it_came(desk: Desk) -> None:
+    desk.worker(0)
     desk.ask(0, 1, 0)
     [task] = desk.send_all()
-    desk.ask(0, 2, 0)
-    held = desk.ask(0, 3, 0, hold_ns=HOLD)
+    held = [desk.ask(0, id, 0, hold_ns=HOLD) for id in (2, 3)]
+    fresh = desk.ask(0, 4, 0)
+    desk.pass_time(HOLD + 2)
+    assert [desk.d.request_of(slot)["queued"] for slot in held] == [QUEUED_FRESH] * 2
+    served = []
+    for _ in range(3):
+        desk.reply(task)
+        [task] = desk.send_all()
+        served.append(task.slot)
+    assert served == [fresh, *held]
+
+
+def test_what_is_held_back_is_not_rejected_for_want_of_a_worker() -> None:
+    desk = open_desk(unknown_reject=1)
+    desk.refuse(0, 1, 0)
+    held = desk.ask(0, 2, 0, hold_ns=HOLD)
     desk.pass_time(HOLD)
-    assert desk.d.request_of(held)["queued"] == QUEUED_RETURNED
-    desk.reply(task)
-    assert [(t.slot, t.worker) for t in desk.tasks] == [(held, w)]
+    desk.worker(0)
+    assert [task.slot for task in desk.tasks] == [held]
 
 
 def test_a_request_that_is_held_back_counts_for_the_limits_whoever_is_free() -> None:
@@ -366,6 +379,18 @@ def test_a_fresh_and_a_returned_request_adopt_too(desk: Desk) -> None:
     assert desk.adopt(w, OLDER, returned, desk.now)
     assert (desk.count("running"), desk.count("waiting")) == (2, 0)
     assert desk.count("adopted") == 2
+
+
+def test_a_request_that_was_dispatched_and_not_sent_adopts(desk: Desk) -> None:
+    """Its wait was over when the worker came back: READY has matched it before its claim does."""
+    slot = desk.ask(0, 1, 0)
+    w = desk.worker(0)
+    [task] = desk.tasks
+    claim(desk, w, OLD)
+    assert desk.adopt(w, OLD, slot, desk.now)
+    assert not desk.d.unsent(slot, task.token)
+    assert desk.d.request_of(slot)["state"] == REQUEST_RUNNING
+    assert desk.answer(w, OLD, 0, 10, desk.now, desk.now) == (ANS_COUNTED, slot)
 
 
 def test_who_cannot_adopt_changes_nothing(desk: Desk) -> None:

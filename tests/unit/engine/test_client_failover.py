@@ -15,10 +15,13 @@ import pound
 from tests.support import readable, wait_until
 from tests.unit.reference_broker import (
     BYE,
+    CREDIT,
     HEARTBEAT,
     HELLO,
+    MOVED,
     REQUEST,
     RETRY,
+    RUN,
     WAIT_S,
     ReferenceBroker,
     bye,
@@ -115,7 +118,7 @@ def test_a_silent_broker_is_left_for_the_next_endpoint(make, start, broker):
     assert hello.session == first.session
     other.say(welcome())
     again = other.expect(REQUEST)
-    assert (again.id, again.flags, again.parts) == (1, RETRY, [b"body"])
+    assert (again.id, again.flags, again.parts) == (1, RETRY | MOVED, [b"body"])
     assert again.key == first.key
     other.say(reply(1, b"from the other"))
     assert result(future) == b"from the other"
@@ -157,7 +160,7 @@ def test_bye_sends_the_client_to_the_next_endpoint(make, start, broker):
     broker.say(bye(1, retry_after_ms=60_000))
     other.greet()
     said = other.expect(REQUEST)
-    assert said.flags == RETRY
+    assert said.flags == RETRY | MOVED
     other.say(reply(said.id, b"moved"))
     assert result(future) == b"moved"
 
@@ -200,7 +203,7 @@ def test_a_new_epoch_is_answered_by_hello(make, broker):
     broker.say(record(HEARTBEAT))
     broker.expect(HELLO)
     broker.say(welcome())
-    assert broker.expect(REQUEST).flags == RETRY
+    assert broker.expect(REQUEST).flags == RETRY | MOVED
     broker.say(reply(1, b"new life"))
     assert result(future) == b"new life"
 
@@ -213,7 +216,7 @@ def test_a_restarted_broker_is_greeted_as_soon_as_the_connection_stands(make, st
     again.expect(HELLO)
     again.say(welcome())
     said = again.expect(REQUEST)
-    assert (said.id, said.flags) == (1, RETRY)
+    assert (said.id, said.flags) == (1, RETRY | MOVED)
     again.say(reply(1, b"after the restart"))
     assert result(future) == b"after the restart"
 
@@ -226,7 +229,7 @@ def test_a_broker_that_is_gone_is_left_before_it_counts_as_silent(make, start, b
     broker.close()
     other.greet()
     said = other.expect(REQUEST)
-    assert said.flags == RETRY
+    assert said.flags == RETRY | MOVED
     other.say(reply(said.id, b"from the other"))
     assert result(future) == b"from the other"
 
@@ -332,12 +335,42 @@ def test_a_stream_that_another_broker_runs_again_starts_visibly_anew(make, start
     broker.say(partial(1, 0, b"a"), partial(1, 1, b"b"), bye(1))
     other.greet()
     other.expect(REQUEST)
-    other.say(partial(1, 0, b"A"), reply(1, b"end"))
+    other.say(partial(1, 0, b"A", run=RUN + 9), reply(1, b"end"))
     got = [(item.body, item.attempt, item.sequence) for item in stream]
     assert got == [(b"a", 1, 0), (b"b", 1, 1), (b"A", 2, 0), (b"end", 2, 1)]
 
 
-def test_a_stream_run_again_without_partials_ends_at_its_beginning(make, start, broker):
+def test_a_request_says_that_it_was_sent_in_another_epoch_and_what_was_seen_of_it(
+    make, start, broker
+):
+    """For good, whatever id it gets; with the key that it has had."""
+    other = start()
+    client = welcomed(make(broker.endpoint, other.endpoint), broker)
+    stream = client.stream("count", b"")
+    future = client.submit("echo", b"")
+    keys = [broker.expect(REQUEST).key for _ in range(2)]
+    broker.say(partial(1, 0, b"a"), bye(1))
+    other.greet()
+    moved = other.expect(REQUEST)
+    told = other.expect(CREDIT)
+    plain = other.expect(REQUEST)
+    assert [(said.id, said.flags, said.run) for said in (moved, plain)] == [
+        (1, RETRY | MOVED, RUN + 1),
+        (2, RETRY | MOVED, 0),
+    ]
+    assert [moved.key, plain.key] == keys
+    assert (told.head[1], told.sequence) == (RUN + 1, 1)
+    other.say(error(2, 8, "later", 10), partial(1, 1, b"b"), reply(1, b"end"))
+    again = other.expect(REQUEST)
+    assert (again.id, again.flags & MOVED, again.run, again.key) == (3, MOVED, 0, keys[1])
+    other.say(reply(3, b"done"))
+    assert result(future) == b"done"
+    got = [(item.body, item.attempt, item.sequence) for item in stream]
+    assert got == [(b"a", 1, 0), (b"b", 1, 1), (b"end", 1, 2)]
+
+
+def test_a_stream_whose_next_broker_has_no_more_partials_ends_where_it_was(make, start, broker):
+    """Its task was adopted and had said them all, or ran again without any: REPLY does not tell."""
     other = start()
     client = welcomed(make(broker.endpoint, other.endpoint), broker)
     stream = client.stream("count", b"")
@@ -346,7 +379,7 @@ def test_a_stream_run_again_without_partials_ends_at_its_beginning(make, start, 
     other.greet()
     other.expect(REQUEST)
     other.say(reply(1, b"end"))
-    assert [(item.body, item.sequence) for item in stream] == [(b"a", 0), (b"b", 1), (b"end", 0)]
+    assert [(item.body, item.sequence) for item in stream] == [(b"a", 0), (b"b", 1), (b"end", 2)]
 
 
 def test_a_pause_of_our_own_is_not_the_brokers_silence(make, broker):

@@ -406,7 +406,7 @@ def test_what_a_broker_says_of_the_peer_is_logged(
         r"refused code=3 words=no\x0aentry error=InvalidRequest",
         f"broker found endpoint={broker.endpoint}",
         f'broker lost endpoint={broker.endpoint} reason="unknown to it"',
-        "epoch changed stale=1",
+        "epoch changed kept=1 stale=0",
         f"broker found endpoint={broker.endpoint}",
     ]
 

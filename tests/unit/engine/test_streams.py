@@ -20,6 +20,7 @@ from tests.unit.reference_broker import (
     READY,
     REPLY,
     REQUEST,
+    RUN,
     WAIT_S,
     ReferenceBroker,
     credit,
@@ -32,7 +33,7 @@ from tests.unit.reference_broker import (
 )
 
 CANCEL = 2
-FIRST = 65536  # what an attempt's partials may cost before the first CREDIT
+FIRST = 65536  # what a run's partials may cost before the first CREDIT
 WINDOW = 1 << 20  # of the library's client, for a stream that is alone
 PIECE = bytes(1000)
 COST = 1000 + 64 + 64  # of a partial of one such piece
@@ -43,9 +44,11 @@ FIRST_PIECES = -(-FIRST // COST)  # the last of them exceeds the credit
 
 
 def read_credit(broker: ReferenceBroker) -> tuple[int, int]:
+    """What is granted, and the attempt whose run it is."""
     said = broker.expect(CREDIT)
     assert said.id == 1
-    return said.head
+    cost, run = said.head
+    return cost, run - RUN
 
 
 def test_a_stream_that_is_short_costs_no_credit(client, broker):
@@ -65,8 +68,8 @@ def test_credit_follows_what_was_read_not_what_came(client, broker):
     for _ in range(FIRST_PIECES - 1):
         next(stream)
     said = broker.expect(CREDIT)
-    cost, attempt = said.head
-    assert (said.id, attempt, said.sequence) == (1, 1, FIRST_PIECES)
+    cost, run = said.head
+    assert (said.id, run, said.sequence) == (1, RUN + 1, FIRST_PIECES)
     read = cost - WINDOW
     assert read % COST == 0
     assert FIRST // 4 <= read <= FIRST_PIECES * COST
@@ -142,16 +145,33 @@ def test_credit_that_is_due_as_the_next_attempt_begins_is_not_lost(client, broke
 
 
 def test_partials_that_are_passed_over_count_as_read(client, broker):
-    """A task that was given back runs again as the same attempt; its partials may be others."""
+    """A task that was given back is a new run of the same attempt; its partials may be others."""
     stream = client.stream("count", b"")
     broker.expect(REQUEST)
     broker.say(*(partial(1, n, b"") for n in range(10)))
     for _ in range(10):
         next(stream)
-    broker.say(*(partial(1, n, bytes(FIRST)) for n in range(2)))
-    cost, attempt = read_credit(broker)
-    assert attempt == 1
+    broker.say(*(partial(1, n, bytes(FIRST), run=RUN + 7) for n in range(2)))
+    cost, run = read_credit(broker)
+    assert run == 7
     assert cost >= 2 * FIRST
+    broker.say(partial(1, 10, b"on", run=RUN + 7), reply(1, b"end"))
+    assert [(item.body, item.attempt, item.sequence) for item in stream] == [
+        (b"on", 1, 10),
+        (b"end", 1, 11),
+    ]
+
+
+def test_partials_that_come_twice_in_a_run_count_for_nothing(client, broker):
+    stream = client.stream("count", b"")
+    broker.expect(REQUEST)
+    for _ in range(3):
+        broker.say(*(partial(1, n, bytes(1000)) for n in range(10)))
+    broker.say(partial(1, 10, b"on"), partial(1, 0, bytes(FIRST), run=RUN))  # of an earlier run
+    for n in range(10):
+        assert (next(stream).sequence, n) == (n, n)
+    assert next(stream).body == b"on"
+    assert broker.read(timeout=0.05) is None, "CREDIT for what came again"
 
 
 def test_credit_is_said_again_on_any_welcome(client, broker):
@@ -162,10 +182,26 @@ def test_credit_is_said_again_on_any_welcome(client, broker):
         next(stream)
     told = read_credit(broker)
     while (said := broker.read(timeout=0.05)) is not None:
-        told = said.head
+        told = said.head[0], told[1]
     broker.say(welcome())
     broker.expect(REQUEST)
     assert read_credit(broker) >= told
+
+
+def test_what_a_stream_has_is_said_behind_each_repeated_request(client, broker):
+    streams = [client.stream("count", b"") for _ in range(3)]
+    for _ in streams:
+        broker.expect(REQUEST)
+    broker.say(partial(1, 0, PIECE), partial(3, 0, PIECE), partial(3, 1, PIECE))
+    next(streams[0]), next(streams[2]), next(streams[2])
+    broker.say(welcome())
+    said = [broker.read() for _ in range(5)]
+    assert [(one.kind, one.id) for one in said] == [
+        *((REQUEST, 1), (CREDIT, 1), (REQUEST, 2), (REQUEST, 3), (CREDIT, 3))
+    ]
+    assert [(one.head, one.sequence) for one in (said[1], said[4])] == [
+        *(((0, RUN + 1), 1), ((0, RUN + 1), 2))
+    ]
 
 
 def test_many_streams_share_what_may_run_ahead(client, broker):
@@ -250,7 +286,7 @@ def test_a_worker_waits_for_credit_and_goes_on_with_it(serve, broker):
     broker.say(task(9))
     taken(broker, FIRST_PIECES)
     assert broker.read(timeout=0.05) is None, "it went beyond its credit"
-    broker.say(credit(9, 100 * COST, attempt=2), credit(8, 100 * COST))  # not for this attempt
+    broker.say(credit(8, 100 * COST))  # not for this task
     broker.say(credit(9, 1))  # it takes nothing back
     assert broker.read(timeout=0.05) is None
     broker.say(credit(9, 100 * COST))
@@ -351,6 +387,6 @@ def test_a_task_that_is_lost_and_comes_again_has_credit_of_its_own(serve, broker
     for _ in range(FIRST_PIECES + 1):
         broker.expect(PARTIAL)
     broker.expect(REPLY)
-    broker.say(task(2, attempt=2), credit(2, 1 << 30, attempt=1))
+    broker.say(task(2, attempt=2), credit(1, 1 << 30))
     taken(broker, FIRST_PIECES)
     assert broker.read(timeout=0.05) is None

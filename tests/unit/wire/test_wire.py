@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests import probe, vectors
 
 wire = probe.load("wire")
-ATTACH_FROM, ATTACHED, DURABLE, META, RETRY = (
-    wire.ATTACH_FROM, wire.ATTACHED, wire.DURABLE, wire.META, wire.RETRY,
+ATTACH_FROM, ATTACHED, DURABLE, META, MOVED, RETRY = (
+    wire.ATTACH_FROM, wire.ATTACHED, wire.DURABLE, wire.META, wire.MOVED, wire.RETRY,
 )  # fmt: skip
 Code, Kind, Packet, Record = wire.Code, wire.Kind, wire.Packet, wire.Record
 decode, encode, encode_many = wire.decode, wire.encode, wire.encode_many
@@ -40,8 +40,9 @@ def record_of(fields: dict[str, Any]) -> dict[str, Any]:
     said["kind"] = Kind[said["kind"]] if isinstance(said["kind"], str) else said["kind"]
     said["id"] = int(said["id"])
     said["parts"] = [bytes.fromhex(part) for part in said["parts"]]
-    if "credit" in said:
-        said["credit"] = int(said["credit"])
+    for name in ("credit", "run"):
+        if name in said:
+            said[name] = int(said[name])
     if "tokens" in said:
         said["tokens"] = [int(token) for token in said["tokens"]]
     if "holds" in said:
@@ -109,9 +110,7 @@ def test_a_broken_packet_is_refused_as_specified(vector: dict[str, Any]) -> None
 def test_a_relayed_record_is_rewritten_as_specified(vector: dict[str, Any]) -> None:
     record = bytes.fromhex(vector["from"])
     if "token" in vector:
-        made = wire.as_task(
-            record, int(vector["token"]), vector["remaining_ms"], vector["attempts"]
-        )
+        made = wire.as_task(record, int(vector["token"]), vector["remaining_ms"], vector["attempt"])
     else:
         made = wire.as_reply(record, int(vector["id"]))
     assert made.hex() == vector["to"]
@@ -153,12 +152,13 @@ def test_no_frame_is_not_a_message() -> None:
 # --- round trips ---
 
 U8, U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
+RUNS = st.integers(1, 2**64 - 1)
 KEYS = st.binary(min_size=16, max_size=16)
 BODIES = st.lists(st.binary(max_size=40) | st.just(b"x" * ATTACH_FROM), max_size=4)
 HEADS: dict[Kind, dict[str, st.SearchStrategy[Any]]] = {
     Kind.REQUEST: {"service": st.binary(max_size=255), "timeout_ms": U32, "key": KEYS,
-                   "priority": st.integers(0, 9), "attempt": U8},
-    Kind.PARTIAL: {"sequence": U32, "attempt": U8},
+                   "priority": st.integers(0, 9)},
+    Kind.PARTIAL: {"sequence": U32, "attempt": U8, "run": RUNS},
     Kind.ERROR: {"code": U16, "retry_after_ms": U32},
     Kind.READY: {"capacity": st.integers(1, 65535), "tokens": st.lists(U64, max_size=5),
                  "features": U32, "epoch": KEYS},
@@ -168,10 +168,10 @@ HEADS: dict[Kind, dict[str, st.SearchStrategy[Any]]] = {
     Kind.WELCOME: dict.fromkeys(
         ("heartbeat_ms", "liveness", "body_bytes_max", "packet_bytes_max", "frames_max",
          "requests_max", "features"), U32),
-    Kind.CREDIT: {"credit": U64, "attempt": U8, "sequence": U32},
+    Kind.CREDIT: {"credit": U64, "run": U64, "sequence": U32},
 }  # fmt: skip
-HEADS[Kind.TASK] = HEADS[Kind.REQUEST]
-FLAGS = {Kind.REQUEST: DURABLE | RETRY | META, Kind.TASK: DURABLE | META,
+HEADS[Kind.TASK] = HEADS[Kind.REQUEST] | {"attempt": U8}
+FLAGS = {Kind.REQUEST: DURABLE | RETRY | META | MOVED, Kind.TASK: DURABLE | META,
          Kind.REPLY: META, Kind.PARTIAL: META, Kind.ERROR: META}  # fmt: skip
 NAMELESS = {Kind.READY, Kind.HEARTBEAT, Kind.BYE, Kind.HELLO, Kind.WELCOME, Kind.HOLDS}  # id 0
 BODYLESS = {Kind[name] for name in vectors.WITHOUT_BODY}
@@ -180,13 +180,15 @@ BODYLESS = {Kind[name] for name in vectors.WITHOUT_BODY}
 @st.composite
 def sound_records(draw: st.DrawFn) -> Record:
     kind = draw(st.sampled_from(list(Kind)))
-    flags = draw(st.integers(0, 15)) & FLAGS.get(kind, 0)
+    flags = draw(st.integers(0, 31)) & FLAGS.get(kind, 0)
     fields = {name: draw(values) for name, values in HEADS.get(kind, {}).items()}
     fields["parts"] = [] if kind in BODYLESS else draw(BODIES)
     if not fields["parts"]:
         flags &= ~META
     if flags & DURABLE:
         fields["delay_ms"] = 0 if kind == Kind.TASK else draw(U32)
+    if flags & MOVED:
+        fields["run"] = draw(U64)
     number = 0 if kind in NAMELESS else draw(U64)
     return Record(kind, id=number, flags=flags, **fields)
 
@@ -322,7 +324,8 @@ REFUSED = [
     ("capacity: 0 is not in 1..65535", Kind.READY, {"capacity": 0}),
     ("capacity: 65536 is not in 1..65535", Kind.READY, {"capacity": 65536}),
     ("flags: 2 are not for REPLY", Kind.REPLY, {"flags": DURABLE}),
-    ("flags: 16 are not for REQUEST", Kind.REQUEST, {"flags": 16}),
+    ("flags: 32 are not for REQUEST", Kind.REQUEST, {"flags": 32}),
+    ("flags: 16 are not for TASK", Kind.TASK, {"flags": MOVED}),
     ("flags: META without a part", Kind.REPLY, {"flags": META}),
     ("parts: CANCEL has no body", Kind.CANCEL, {"parts": [b""]}),
     ("kind: 0 is not a kind", 0, {}),
@@ -408,7 +411,7 @@ def test_what_changes_while_it_is_encoded_is_refused_not_believed() -> None:
         b"",
         vectors.record("REQUEST"),
         vectors.record("REQUEST", vectors.named(b"")) + b"\0",
-        vectors.record("REQUEST", vectors.named(b""), flags=16),
+        vectors.record("REQUEST", vectors.named(b""), flags=32),
     ],
 )
 def test_a_rewrite_needs_a_sound_record(record: bytes) -> None:
@@ -419,8 +422,15 @@ def test_a_rewrite_needs_a_sound_record(record: bytes) -> None:
 
 
 def test_only_a_request_becomes_a_task() -> None:
-    with pytest.raises(ValueError, match="not a REQUEST"):
-        wire.as_task(vectors.record("REPLY"), 1, 1, 1)
+    moved = vectors.record("REQUEST", vectors.named(b"") + vectors.moved(7), flags=MOVED)
+    for record in (vectors.record("REPLY"), moved):
+        with pytest.raises(ValueError, match="not a REQUEST without MOVED"):
+            wire.as_task(record, 1, 1, 1)
+
+
+def test_a_worker_says_the_token_as_its_run() -> None:
+    frames = encode(SESSION, 0, [Record(Kind.PARTIAL, id=7, attempt=1)])
+    assert decode(frames).records[0].run == 7
 
 
 # --- what Python calls ---
