@@ -84,7 +84,9 @@ cdef void kept_credit(held_task_t *task, uint32_t sequence) noexcept nogil:
 # --- when it is gone -----------------------------------------------------------------------
 
 # keep_all moves answers to their tasks; what no broker may want is dropped.
-cdef void keep_all(worker_state_t *w, answers_t *answers, bint has_room) noexcept nogil:
+cdef void keep_all(
+    worker_state_t *w, answers_t *answers, bint is_heard, bint has_room
+) noexcept nogil:
     cdef answer_t *a
     while answers.first != NULL:
         a = answers_pop(answers)
@@ -95,6 +97,7 @@ cdef void keep_all(worker_state_t *w, answers_t *answers, bint has_room) noexcep
             continue
         keep(a.task, a)
         if is_final(a):
+            a.task.is_heard = is_heard
             keep_answered(w, a.task)
 
 
@@ -108,10 +111,10 @@ cdef void keep_answered(worker_state_t *w, held_task_t *task) noexcept nogil:
 cdef uint32_t kept_epoch(worker_state_t *w) noexcept nogil:
     cdef held_task_t *task = w.running.oldest
     cdef held_task_t *following
-    keep_all(w, &w.kept.older, False)
-    keep_all(w, &w.kept.recent, False)
-    keep_all(w, &w.sent, False)
-    keep_all(w, &w.unsent, True)
+    keep_all(w, &w.kept.older, True, False)
+    keep_all(w, &w.kept.recent, True, False)
+    keep_all(w, &w.sent, False, False)
+    keep_all(w, &w.unsent, False, True)
     answered_trim(w)
     while task != NULL:
         following = task.newer

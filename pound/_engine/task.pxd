@@ -69,6 +69,7 @@ cdef struct held_task_t:
     uint8_t waits            # for CREDIT; under the lock
     uint8_t place            # place_t; the engine's, as is `unadopted`
     uint8_t unadopted        # its broker is gone, and no other one has its request yet
+    uint8_t is_heard         # a broker had its answer, and died; the engine's
     uint8_t is_partial       # some of what would have to be sent again is not kept; the engine's
 
 cdef struct task_queue_t:    # tasks on their way to handlers, by `next`; all zero: none

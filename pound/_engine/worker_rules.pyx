@@ -401,9 +401,9 @@ cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
     running_outdate(w)
 
 
-# holds_any says that a handler runs, or that an answer waits for a broker that wants it.
+# holds_any says that a handler runs, or that an answer waits for a broker that no broker has had.
 cdef inline bint holds_any(const worker_state_t *w) noexcept nogil:
-    return w.running.count > 0 or w.kept.answered.count > 0
+    return w.running.count > 0 or w.kept.owed > 0
 
 
 # owes says that a task is not answered yet, or no packet has followed its answer.
@@ -451,8 +451,8 @@ cdef void closed(engine_t *e, const char *why) noexcept nogil:
     """Wake the handlers that wait; nobody hears them any more."""
     cdef worker_state_t *w = state_of(e)
     cdef answers_t given
-    if leaving(w) and w.unsent.count + w.kept.answered.count:
-        w.drain.undelivered = w.unsent.count + w.kept.answered.count
+    if leaving(w) and w.unsent.count + w.kept.owed:
+        w.drain.undelivered = w.unsent.count + w.kept.owed
         engine_log(e, LOG_UNDELIVERED, w.drain.undelivered, 0, NULL, 0)
     running_outdate(w)
     given = handoff_close(&w.handoff, &w.fresh)

@@ -27,6 +27,7 @@ cdef struct leaving_t:       # of a worker that leaves
 
 cdef struct kept_t:          # what outlives the broker: adoption.pxd
     held_tasks_t answered    # unadopted tasks whose handler has returned
+    uint32_t owed            # of those, the ones whose answer no broker has had
     uint64_t answered_bytes  # of their answers
     uint32_t unadopted        # running tasks of a broker that is gone
     answers_t recent         # final ones that the broker has, and their clients perhaps not yet
@@ -97,6 +98,7 @@ cdef inline void answered_add(worker_state_t *w, held_task_t *task) noexcept nog
     bucket_add(w, task)
     task.place = TASK_ANSWERED
     held_add(&w.kept.answered, task)
+    w.kept.owed += not task.is_heard
     w.kept.answered_bytes += task.kept.bytes
 
 
@@ -104,4 +106,5 @@ cdef inline void answered_remove(worker_state_t *w, held_task_t *task) noexcept 
     bucket_remove(w, task)
     task.place = TASK_GONE
     held_remove(&w.kept.answered, task)
+    w.kept.owed -= not task.is_heard
     w.kept.answered_bytes -= task.kept.bytes

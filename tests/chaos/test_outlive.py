@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -196,3 +197,17 @@ def test_a_task_that_nobody_wants_is_cancelled(pound_serve: Serve, crew: Crew) -
         crew.go.set()
         assert answer.result(WAIT_S) == b"B"
     assert crew.runs == {b"a": 1, b"b": 1}
+
+
+def test_an_answer_that_the_broker_had_keeps_no_worker(pound_serve: Serve, crew: Crew) -> None:
+    """The worker knows it for a second or two, and names it to the next broker; it may end."""
+    fleet = Fleet(pound_serve, 1)
+    crew.go.set()
+    crew.hire(*fleet.backends)
+    with pound.Client(fleet.frontends) as client:
+        assert client.request("work", b"a") == b"A"
+        fleet.kill()
+        assert client.request("work", b"b") == b"B"
+        begun = time.monotonic()
+        crew.workers[0].stop()
+        assert time.monotonic() - begun < WAIT_S / 2
