@@ -47,6 +47,7 @@ class Settings(TypedDict, total=False):
     service_wait: Seconds
     unknown_service: Literal["wait", "reject"]
     client_grace: Seconds
+    adopt_wait: Seconds
     drain_timeout: Seconds
     body_bytes_max: Count
     packet_bytes_max: Count

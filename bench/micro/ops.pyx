@@ -199,7 +199,7 @@ cdef int write_run(buffer_t *b, uint32_t records, uint32_t n) noexcept nogil:
         if packet_begin(b, session, 1) != 0:
             return -1
         for i in range(records):
-            body = put_request(b, i, 0, 1, 0, 0, 0, payload, NULL, 0, 4 + BODY_SIZE)
+            body = put_request(b, i, 0, 1, 0, 0, payload, 0, NULL, 0, 4 + BODY_SIZE)
             if body == NULL:
                 return -1
             part_put(body, payload, BODY_SIZE)

@@ -108,9 +108,9 @@ cdef void peer_release(broker_t *b, peer_t *peer) noexcept nogil:
 
 
 cdef void peer_free(broker_t *b, peer_t *peer) noexcept nogil:
+    """Free a peer and what it owns; libzmq may still hold messages that count in its pipe."""
     b.adoption.heard_bytes -= peer.pnd.holds.size
     buffer_free(&peer.pnd.holds)
-    """Free a peer and what it owns; libzmq may still hold messages that count in its pipe."""
     items_clear(b, peer)
     buffer_free(&peer.control.records)
     control_counts(b, peer)

@@ -7,7 +7,7 @@ from pound._wire.packets cimport FLAG_ATTACHED, STREAM_FIRST, partial_cost, reco
 from pound._zmq.libzmq cimport zmq, zmq_msg_t
 from .outbox cimport outbox_credit, outbox_t
 from .requests cimport (
-    OPEN, client_request_t, request_credited, request_credits, requests_t, stream_state_t)
+    client_request_t, request_credited, request_credits, requests_t, stream_state_t)
 
 cdef extern from *:
     """

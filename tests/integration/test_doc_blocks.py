@@ -62,6 +62,7 @@ RUN = [  # page, beginning; by a test below
     ("README.md", "pound call slow hello\n"),
     ("README.md", "pound call slow hello &"),
     ("README.md", "kill -9 PID"),
+    ("README.md", "kill -9 BROKER_PID"),
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def main"),
     ("docs/asyncio.md", "import asyncio\n\nimport pound\n\n\nasync def slow"),
     ("docs/configuration.md", "[services."),
@@ -158,7 +159,7 @@ class Terminals:
 
     def serve(self, *workers: str) -> list[Process]:
         """Run a broker and workers until each is ready."""
-        broker = self.start("pound serve")
+        broker = self.broker = self.start("pound serve")
         broker.wait_line("^pound: ready")
         started = [self.start(line) for line in workers]
         wait_until(lambda: broker.stderr.count("worker ready") == len(workers))
@@ -210,6 +211,24 @@ def test_kill_minus_9(terminals: Terminals) -> None:
     said = re.fullmatch(r"HELLO by (\d+)\n?", call.stdout)
     assert said is not None
     assert said[1] != pid
+
+
+def test_kill_minus_9_of_the_broker(terminals: Terminals) -> None:
+    terminals.environ["SLEEP_SHARE"] = "1"
+    work = block("README.md", "import os\nimport time")
+    (terminals.folder / "work.py").write_text(work)
+    _, *lines = block("README.md", "pound serve\n").splitlines()
+    pids = {worker.pid for worker in terminals.serve(*lines)}
+    asked, table = block("README.md", "pound call slow hello &").splitlines()
+    call = terminals.start(asked.removesuffix("&"))
+    holder = wait_until(lambda: re.search(r":(\d+) +slow +1 ", terminals.run(table)))
+    kill, serve = block("README.md", "kill -9 BROKER_PID").splitlines()
+    terminals.run(kill.replace("BROKER_PID", str(terminals.broker.pid)))
+    terminals.broker.wait()
+    terminals.start(serve).wait_line("^pound: ready")
+    assert call.wait() == 0
+    assert call.stdout.strip() == f"HELLO by {holder[1]}"
+    assert int(holder[1]) in pids
 
 
 def test_the_embedding(terminals: Terminals) -> None:
