@@ -46,6 +46,7 @@ class Said:
     run: int | None = None  # of a REQUEST: None: it does not say MOVED
     features: int = 0
     epoch: bytes = b""  # of a READY
+    holds: list[tuple[int, bytes, int, int]] = field(default_factory=list)  # of a HOLDS
     sequence: int = 0  # of a CREDIT
     route: bytes = b""
     session: bytes = b""
@@ -288,6 +289,10 @@ class ReferenceBroker:
             capacity, n, said.features, said.epoch = struct.unpack_from("<III16s", frame, at)
             said.head = (capacity, struct.unpack_from(f"<{n}Q", frame, at + 28))
             at += 28 + 8 * n
+        elif said.kind == HOLDS:  # token, key, attempt, 1: answered
+            (n,), at = struct.unpack_from("<I4x", frame, at), at + 8
+            said.holds = list(struct.iter_unpack("<Q16sBB6x", frame[at : at + 32 * n]))
+            at += 32 * n
         if said.flags & ATTACHED:
             said.parts = [attached.pop(0) for _ in range(parts)]
         else:
