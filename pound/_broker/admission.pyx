@@ -17,7 +17,7 @@ from pound._dispatch.model cimport (
 from pound._wire.dialects cimport DIALECT_PLAIN, DIALECT_PND, DIALECT_PPP
 from pound._wire.packets cimport FLAG_MOVED, put_request, record_t
 from .actions cimport act, live_now
-from .adoption cimport adoption_claims, adoption_match, adoption_moved
+from .adoption cimport adoption_claims, adoption_count, adoption_match, adoption_moved
 from .delivery cimport deliver, leaves_unread
 from .heartbeats cimport heartbeats_start
 from .internal_services cimport (
@@ -308,6 +308,7 @@ cdef void worker_refused(
 cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept nogil:
     cdef const service_name_t *s = &b.services.at[offer.services[0]]
     cdef int why = REQ_ACCEPTED
+    cdef bint gone
     if not disp_offerable(b.d, offer.services, offer.count):
         why = REQ_MANY_SERVICES
     elif worker_of(b, peer) == NONE:
@@ -322,10 +323,14 @@ cdef int admit_worker(broker_t *b, peer_t *peer, const ready_t *offer) noexcept 
     peer.capacity = offer.capacity
     if offer.how == READY_NEW_ROUTE:
         peer.tasks.count = 0
-    adoption_claims(b, peer, offer.capacity)
+    gone = b.d.workers[peer.worker].gone  # such a one has claims again once it is back
+    if not gone:
+        adoption_claims(b, peer, offer.capacity)
     disp_worker_ready(
         b.d, peer.worker, offer.capacity, offer.services, offer.count, offer.tokens,
-        offer.tokens_count, offer.how, b.now, live_now(b))
+        offer.tokens_count - (adoption_count(peer) if gone else 0), offer.how, b.now, live_now(b))
+    if gone:
+        adoption_claims(b, peer, offer.capacity)
     adoption_match(b, peer)
     act(b)
     if not peer.heartbeat.scheduled:

@@ -17,9 +17,9 @@
 #   Whose tokens lie beyond what any broker can have given out by now is not believed.
 #
 # Cost:   O(1) expected for a moved request and for each task of a HOLDS. Nobody else pays.
-# Memory: 64 bytes a key, one for each moved request and each claim; a worker has at most
-#         ANSWERED_MAX claims more than its capacity. What HOLDS says waits for READY, HOLDS_MAX
-#         bytes of all workers.
+# Memory: some 100 bytes a key, one for each moved request and each claim, KEYS_MAX at most; a
+#         worker has at most ANSWERED_MAX claims more than its capacity. What HOLDS says waits for
+#         READY: of a worker as many entries as the largest one may have, HOLDS_MAX bytes of all.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
@@ -29,10 +29,12 @@ from .state cimport broker_t, peer_t
 
 cdef enum:
     ANSWERED_MAX = 4096
+    ENTRIES_MAX = 65535 + ANSWERED_MAX  # of one worker
     HOLDS_MAX = 64 << 20
+    KEYS_MAX = 1 << 20
 
 # adoption_hold is for how long a moved request is held back; 0: not at all.
-cdef int64_t adoption_hold(const broker_t *b, const record_t *r) noexcept nogil
+cdef int64_t adoption_hold(broker_t *b, const record_t *r) noexcept nogil
 # adoption_moved looks for the task of a moved request, which was accepted and waits in `slot`.
 cdef void adoption_moved(broker_t *b, uint32_t slot, const record_t *r) noexcept nogil
 # adoption_heard keeps what a HOLDS says until READY.
@@ -53,8 +55,8 @@ cdef void adoption_sweep(broker_t *b) noexcept nogil
 cdef void adoption_init(broker_t *b, uint64_t seed0, uint64_t seed1) noexcept nogil
 cdef void adoption_free(broker_t *b) noexcept nogil
 # tokens_now is where the tokens of a broker that starts now begin: they rise with time, across
-# brokers, so that a later run of a request has a higher one.
-cdef uint64_t tokens_now() noexcept nogil
+# brokers, so that a later run of a request has a higher one. `seed` is random.
+cdef uint64_t tokens_now(uint64_t seed) noexcept nogil
 
 # adoption_count is how many tasks were heard of.
 cdef uint32_t adoption_count(const peer_t *peer) noexcept nogil

@@ -18,6 +18,7 @@ from pound._dispatch.model cimport (
 from pound._wire.packets cimport (
     HOLDS_ENTRY_SIZE, HOLDS_RUNNING, KEY_SIZE, KIND_ACCEPTED, KIND_CANCEL, holds_entry,
     holds_entry_t, key_given, record_t)
+from pound.security.table cimport ROLE_WORKER
 from .actions cimport act
 from .control cimport notify
 from .credits cimport credit_adopted
@@ -41,10 +42,12 @@ cdef known_key_t *key_known(adoption_t *a, const uint8_t *key) noexcept nogil:
     return NULL if number == NONE else &a.known[number]
 
 
-# key_make notes a key; NULL: no memory.
+# key_make notes a key; NULL: there are too many, or no memory.
 cdef known_key_t *key_make(broker_t *b, const uint8_t *key) noexcept nogil:
     cdef adoption_t *a = &b.adoption
-    cdef uint32_t number = pool_take(&a.pool, <void **> &a.known, sizeof(known_key_t))
+    cdef uint32_t number = NONE
+    if a.pool.used < <uint32_t> KEYS_MAX:
+        number = pool_take(&a.pool, <void **> &a.known, sizeof(known_key_t))
     if number == NONE or names_put(&a.keys, key, KEY_SIZE, number):
         if number != NONE:
             pool_give(&a.pool, <void **> &a.known, sizeof(known_key_t), number)
@@ -98,7 +101,8 @@ cdef bint adopt(
     return True
 
 
-cdef int64_t adoption_hold(const broker_t *b, const record_t *r) noexcept nogil:
+cdef int64_t adoption_hold(broker_t *b, const record_t *r) noexcept nogil:
+    disp_tokens_above(b.d, tokens_later())  # whatever its client has seen: the next run is later
     return b.settings.adopt_wait_ns if key_given(r.key) else 0
 
 
@@ -126,8 +130,8 @@ cdef uint64_t tokens_at(int64_t ms) noexcept nogil:
     return <uint64_t> ms << TOKENS_SHIFT
 
 
-cdef uint64_t tokens_now() noexcept nogil:
-    return tokens_at(wall_ns() // 1000000)
+cdef uint64_t tokens_now(uint64_t seed) noexcept nogil:
+    return tokens_at(wall_ns() // 1000000) | seed >> (64 - TOKENS_SHIFT)
 
 
 # tokens_later is above the tokens that any broker has given out by now.
@@ -141,12 +145,18 @@ cdef uint32_t adoption_count(const peer_t *peer) noexcept nogil:
     return <uint32_t> (peer.pnd.holds.size // HOLDS_ENTRY_SIZE)
 
 
+# may_hold says whether a peer may be a worker.
+cdef inline bint may_hold(const broker_t *b, const peer_t *peer) noexcept nogil:
+    return b.guard == NULL or peer.rights.roles & ROLE_WORKER != 0
+
+
 cdef void adoption_heard(broker_t *b, peer_t *peer, const record_t *r) noexcept nogil:
     cdef size_t size = HOLDS_ENTRY_SIZE * <size_t> r.holds
     cdef uint8_t *at = NULL
-    if b.drain.draining or size == 0:
+    if b.drain.draining or size == 0 or not may_hold(b, peer):
         return
-    if b.adoption.heard_bytes + size <= HOLDS_MAX:
+    if (b.adoption.heard_bytes + size <= HOLDS_MAX
+            and adoption_count(peer) + <uint64_t> r.holds <= ENTRIES_MAX):
         at = buffer_extend(&peer.pnd.holds, size)
     if at == NULL:
         b.counters[C_NO_MEMORY] += 1
@@ -241,21 +251,29 @@ cdef void adoption_match(broker_t *b, peer_t *peer) noexcept nogil:
             match(b, peer, &entry)
         elif state == CLAIM_ADOPTED:
             notify(b, peer, KIND_ACCEPTED, entry.token)
-    adoption_forget(b, peer)
 
 
-# match has a claim's request adopted, or notes the claim until it comes.
+# match has a claim's request adopted, or notes the claim until it comes. Of two claims of one key
+# the one with more attempts stays, else the first.
 cdef void match(broker_t *b, peer_t *peer, const holds_entry_t *entry) noexcept nogil:
     cdef known_key_t *known = key_known(&b.adoption, entry.key)
-    cdef bint is_new = known == NULL
-    if is_new:
+    cdef peer_t *other = NULL
+    if known != NULL and known.token == 0:
+        if not awaits(b, known) or entry.token < known.run or not adopt(
+                b, known, known.slot, peer, entry.token, entry.attempt):
+            cancel_claim(b, peer, entry.token)
+        return
+    if known == NULL:
         known = key_make(b, entry.key)
-    if known != NULL and (is_new or known.token):
-        known.token = entry.token
-        known.attempt = entry.attempt
-    elif known == NULL or not awaits(b, known) or entry.token < known.run or not adopt(
-            b, known, known.slot, peer, entry.token, entry.attempt):
+    elif known.token != entry.token:
+        other = claim_holder(b, known)
+    if known == NULL or (other != NULL and entry.attempt <= known.attempt):
         cancel_claim(b, peer, entry.token)
+        return
+    if other != NULL:
+        cancel_claim(b, other, known.token)
+    known.token = entry.token
+    known.attempt = entry.attempt
 
 
 # -- the end ----------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ cdef int broker_tables(
     names_init(&b.services.names, seeds[6], seeds[7])
     b.services.unnamed = NONE
     adoption_init(b, seeds[8], seeds[9])
-    b.d = disp_new(limits, tokens_now(), seeds[10])
+    b.d = disp_new(limits, tokens_now(seeds[9]), seeds[10])
     b.pipes = pipes_new()
     b.incoming.frames = <zmq_msg_t *> calloc(frames_max + 1, sizeof(zmq_msg_t))
     b.incoming.frame_views = <frame_t *> calloc(frames_max + 1, sizeof(frame_t))

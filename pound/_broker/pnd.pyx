@@ -434,19 +434,23 @@ cdef int last_part(broker_t *b, const record_t *r, frame_t *last) noexcept nogil
 
 # -- workers ----------------------------------------------------------------------------------
 
+# ready acts on a READY and on the HOLDS before it.
 cdef void ready(
+        broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
+    if unlikely(elsewhere(b, r)):
+        welcome(b, route, peer)
+    elif ready_sound(b, peer, r):
+        ready_admit(b, route, peer, r)
+    adoption_forget(b, peer)
+
+
+cdef void ready_admit(
         broker_t *b, route_t *route, peer_t *peer, const record_t *r) noexcept nogil:
     cdef uint32_t services[SERVICES_MAX]  # ready_sound lets no more parts pass
     cdef uint64_t *tokens
     cdef ready_t offer
     cdef int why
     offer.count = 0
-    if not ready_sound(b, peer, r):
-        return
-    if unlikely(elsewhere(b, r)):
-        adoption_forget(b, peer)
-        welcome(b, route, peer)
-        return
     tokens = ready_tokens(b, peer, r)
     if tokens == NULL:
         refuse(b, peer, 0, CODE_RESOURCE_EXHAUSTED, reason_of(REQ_NO_MEMORY))

@@ -3,8 +3,8 @@
 #
 # A worker claims what it still works on, and what it has answered and keeps the answer of. A claim
 # is a task without a request: no answer to it counts, nobody is charged for it, and it ends with
-# its worker's life, with the next READY on a new route that does not list it, or when it is
-# dropped. While it runs it holds its worker's credit; what the worker was not sent yet makes room.
+# its worker's life, with the next READY that does not list it, or when it is dropped. While it runs
+# it holds its worker's credit; what the worker was not sent yet makes room.
 # A request that waits adopts a claim: it runs from then on, as if the worker had been sent it here,
 # with a lease of its own. One that was lost twice goes alone, and adopts nothing.
 #

@@ -53,8 +53,9 @@ from .changes cimport (
     reservation_break, service_drop, task_find, task_free, worker_file, worker_unblock,
     worker_unserved)
 from .endings cimport (
-    client_end, done_fetch, forget_ended, request_fail, request_lost, task_release, tasks_compare,
-    tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held, token_over, worker_end)
+    claims_compare, client_end, done_fetch, forget_ended, request_fail, request_lost,
+    task_release, tasks_compare, tasks_lose, tasks_recredit, tasks_undo, tasks_void, token_held,
+    token_over, worker_end)
 from .finish cimport finish
 from .limits cimport limits_t
 from .matching cimport dispatch, next_offer, other_offer, settle
@@ -347,6 +348,7 @@ cdef void disp_worker_ready(
     elif how == READY_SAME_ROUTE:
         for i in range(n_tokens):
             token_over(d, w, tokens[i])
+        claims_compare(d, w)
         if was_gone:
             tasks_recredit(d, w)
     else:

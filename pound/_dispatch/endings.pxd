@@ -111,9 +111,24 @@ cdef inline void token_held(dispatcher_t *d, uint32_t w, uint64_t token) noexcep
 cdef inline void token_over(dispatcher_t *d, uint32_t w, uint64_t token) noexcept nogil:
     """token_over notifies a worker again of a task that it lists and that has ended."""
     cdef uint32_t t = task_find(d, token)
-    if (t == NONE or w != d.tasks[t].worker or d.tasks[t].state == TASK_UNSENT
-            or (d.tasks[t].request == NONE and d.tasks[t].state == TASK_SENT)):
+    if t != NONE and d.tasks[t].worker == w and d.tasks[t].state == TASK_CLAIMED:
+        d.tasks[t].marks |= MARK_LISTED
+    elif (t == NONE or w != d.tasks[t].worker or d.tasks[t].state == TASK_UNSENT
+            or d.tasks[t].request == NONE):
         act(d, ACT_CANCEL, NONE, w, token, 0)
+
+
+cdef inline void claims_compare(dispatcher_t *d, uint32_t w) noexcept nogil:
+    """claims_compare takes from a worker the claims that it did not list."""
+    cdef uint32_t t = d.workers[w].tasks.head
+    cdef uint32_t following
+    while t != NONE:
+        following = d.tasks[t].sibling.next
+        if d.tasks[t].marks & MARK_LISTED:
+            d.tasks[t].marks &= ~MARK_LISTED
+        elif d.tasks[t].state == TASK_CLAIMED:
+            orphan_free(d, t)
+        t = following
 
 
 cdef inline void tasks_compare(dispatcher_t *d, uint32_t w) noexcept nogil:

@@ -50,7 +50,8 @@ cdef void kept_lost(answer_t *a) noexcept nogil
 # kept_given keeps what the handler of an unadopted task gave. False: it is for the broker after
 # all.
 cdef bint kept_given(worker_state_t *w, answer_t *a) noexcept nogil
-# kept_adopted has the answers of an unadopted task sent: a broker has its request.
+# kept_adopted has the answers of an unadopted task sent: a broker has its request. A task that is
+# not there any more is given back.
 cdef void kept_adopted(worker_state_t *w, uint64_t token) noexcept nogil
 # kept_cancelled keeps nothing of a task any more: nobody wants its answer. False: its handler runs,
 # and what it gives is for the broker, as it is of any cancelled task.
@@ -59,5 +60,7 @@ cdef bint kept_cancelled(worker_state_t *w, held_task_t *task) noexcept nogil
 cdef void kept_holds(outbox_t *out, const worker_state_t *w) noexcept nogil
 # outdate makes a running task stale: it only keeps its handler busy.
 cdef void outdate(worker_state_t *w, held_task_t *task) noexcept nogil
+# kept_abandon lets go of all that is kept: the broker adopts nothing.
+cdef void kept_abandon(worker_state_t *w) noexcept nogil
 # kept_drop forgets the answers that are kept, at the worker's end.
 cdef void kept_drop(worker_state_t *w) noexcept nogil

@@ -2,23 +2,26 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memset, strlen
 
 from pound._base.check cimport CHECK
 from pound._wire.codes cimport CODE_UNAVAILABLE
 from pound._wire.packets cimport (
-    HOLDS_ANSWERED, HOLDS_RUNNING, KIND_PARTIAL, holds_entry_t, key_given)
+    HOLDS_ANSWERED, HOLDS_RUNNING, KIND_ERROR, KIND_PARTIAL, holds_entry_t, key_given)
 from .handoff cimport handoff_abandon
+from .mailbox cimport body_text
 from .outbox cimport outbox_holds
 from .partials cimport room_give, room_take
 from .task cimport (
-    TASK_ANSWERED, TASK_GONE, TASK_STALE, answer_free, answers_append, answers_drop, answers_pop,
-    answers_put, answers_t, held_add, task_drop, task_keep)
+    TASK_ANSWERED, TASK_GONE, TASK_STALE, answer_free, answer_new, answers_append, answers_drop,
+    answers_pop, answers_put, answers_t, held_add, task_drop, task_keep)
 from .worker_state cimport answered_add, answered_remove, held_find, running_remove
 
 cdef enum:
     MILLISECOND = 1000000        # ns
     ENTRIES_MAX = 16384          # of one HOLDS: 512 KiB, within a packet of any broker
+
+cdef const char *NOT_KEPT = b"the worker does not have the task any more"
 
 
 cdef struct naming_t:        # entries of HOLDS that are about to be written
@@ -37,12 +40,22 @@ cdef inline bint is_kept(const held_task_t *task) noexcept nogil:
 
 # --- while the broker lives ----------------------------------------------------------------
 
-# keep puts an answer to what is kept of its task, which has a bound.
-cdef void keep(held_task_t *task, answer_t *a) noexcept nogil:
+# keep puts an answer to what is kept of its task. False: that is beyond its bound, and dropped.
+cdef bint keep(held_task_t *task, answer_t *a) noexcept nogil:
     answers_put(&task.kept, a)
-    if task.kept.bytes > <uint64_t>KEPT_BYTES_MAX and not is_final(a):
-        task.is_partial = 1
-        answers_drop(&task.kept)
+    if task.kept.bytes <= <uint64_t>KEPT_BYTES_MAX or is_final(a):
+        return True
+    task.is_partial = 1
+    answers_drop(&task.kept)
+    return False
+
+
+# give_back has a broker told that the worker has not the task of a token any more.
+cdef void give_back(worker_state_t *w, uint64_t token) noexcept nogil:
+    cdef answer_t *a = answer_new(KIND_ERROR, NULL, token)
+    a.code = CODE_UNAVAILABLE
+    CHECK(body_text(&a.body, NOT_KEPT, <uint32_t>strlen(NOT_KEPT)) == 0, "no memory for an answer")
+    answers_put(&w.unsent, a)
 
 
 cdef void kept_lost(answer_t *a) noexcept nogil:
@@ -95,8 +108,7 @@ cdef void keep_all(
         if not is_kept(a.task) or a.code == CODE_UNAVAILABLE:
             answer_free(a)
             continue
-        keep(a.task, a)
-        if is_final(a):
+        if keep(a.task, a) and is_final(a):
             a.task.is_heard = is_heard
             keep_answered(w, a.task)
 
@@ -155,8 +167,11 @@ cdef bint kept_given(worker_state_t *w, answer_t *a) noexcept nogil:
     room_give(&w.handoff, a)
     if is_final(a):
         running_remove(w, task)
-    keep(task, a)
-    if is_final(a):
+    if not keep(task, a):
+        give_back(w, task.token)
+        outdate(w, task)
+        w.ready_again = 1
+    elif is_final(a):
         answered_add(w, task)
         answered_trim(w)
         w.ready_again = 1
@@ -168,6 +183,8 @@ cdef bint kept_given(worker_state_t *w, answer_t *a) noexcept nogil:
 cdef void kept_adopted(worker_state_t *w, uint64_t token) noexcept nogil:
     cdef held_task_t *task = held_find(w, token)
     cdef answer_t *a
+    if task == NULL:
+        give_back(w, token)
     if task == NULL or not task.unadopted:
         return
     if task.place == TASK_ANSWERED:
@@ -229,6 +246,17 @@ cdef void kept_holds(outbox_t *out, const worker_state_t *w) noexcept nogil:
     if holds.count:
         outbox_holds(out, holds.entries, holds.count)
     free(holds.entries)
+
+
+cdef void kept_abandon(worker_state_t *w) noexcept nogil:
+    cdef held_task_t *task = w.running.oldest
+    cdef held_task_t *following
+    while task != NULL:
+        following = task.newer
+        if task.unadopted:
+            outdate(w, task)
+        task = following
+    kept_drop(w)
 
 
 cdef void kept_drop(worker_state_t *w) noexcept nogil:

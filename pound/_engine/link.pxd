@@ -104,6 +104,7 @@ cdef struct broker_limits_t:   # what the broker allows; the protocol's defaults
     uint32_t packet_bytes_max
     uint32_t frames_max
     uint32_t requests_max
+    uint32_t features          # feature_t: what it does
 
 cdef struct link_rates_t:
     int64_t own_heartbeat      # ns, this and the two below
@@ -173,6 +174,7 @@ cdef inline void limits_default(broker_limits_t *limits) noexcept nogil:
     limits.packet_bytes_max = 1048576
     limits.frames_max = 1024
     limits.requests_max = 65536
+    limits.features = 0
 
 
 # limits_allow says whether a packet that has records takes one more: of `size` bytes and `attached`
@@ -516,6 +518,7 @@ cdef inline bint link_welcome(link_state_t *l, const record_t *record, int64_t n
     l.limits.packet_bytes_max = max(1, record.packet_bytes_max)
     l.limits.frames_max = max(2, record.frames_max)
     l.limits.requests_max = max(1, record.requests_max)
+    l.limits.features = record.features
     if heartbeat == 0:
         heartbeat = l.rates.own_heartbeat
     l.rates.heartbeat = min(l.rates.own_heartbeat, heartbeat)

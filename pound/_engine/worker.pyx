@@ -536,7 +536,7 @@ cdef class Task:
     meta : dict of str to str
         What the client sent along; empty if nothing.
     cancelled : bool
-        True once nobody waits for the answer any more: the client cancelled or is gone, the
+        True once nobody waits for the answer any more: the client cancelled or is gone, or the
         deadline passed. A handler that runs long should look.
     """
 

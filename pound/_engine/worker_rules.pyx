@@ -12,8 +12,8 @@ from pound._wire.packets cimport (
 from pound._zmq.libzmq cimport zmq_msg_t
 from .engine cimport engine_command_t, engine_log, engine_post, engine_t, rules_t
 from .adoption cimport (
-    kept_adopted, kept_cancelled, kept_credit, kept_drop, kept_epoch, kept_given, kept_heard,
-    kept_holds, kept_lost, kept_turn, outdate)
+    kept_abandon, kept_adopted, kept_cancelled, kept_credit, kept_drop, kept_epoch, kept_given,
+    kept_heard, kept_holds, kept_lost, kept_turn, outdate)
 from .handoff cimport (
     handoff_abandon, handoff_close, handoff_exchange, handoff_free, handoff_init, handoff_next_due,
     handoff_take_all, handoff_take_cancelled)
@@ -37,7 +37,7 @@ cdef enum:
     SENT_BYTES_MAX = 16 << 20        # of answers kept until a packet of the broker follows them
     SENT_MAX = 4096
     TURN_BYTES = 4 << 20             # packed in one turn at most, so that tasks are read in between
-    BUCKETS_MIN = 16
+    BUCKETS_MIN = 1024           # beside the tasks that run, answers wait for a broker
 
 cdef const char *LEAVES = b"the worker goes away"
 
@@ -306,6 +306,8 @@ cdef void welcomed(engine_t *e, int64_t now) noexcept nogil:
     cdef answers_t again = w.sent
     cdef answer_t *a = again.first
     w.limits = e.link.limits
+    if not w.limits.features & FEATURE_ADOPTION:
+        kept_abandon(w)
     w.drain.byes = 0  # those of an earlier route
     while a != NULL:
         room_take(&w.handoff, a)

@@ -17,7 +17,7 @@ from tests.peers.catalogue import BEAT, SERVICE
 from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_wire import ANSWERED, RUNNING
 from tests.peers.pnd_worker import PndWorker
-from tests.support import wait_until
+from tests.support import WAIT_S, wait_until
 
 WAIT = 0.5  # for how long the broker holds a moved request back
 TOKEN = 1000  # of another epoch: a lower one than any of this
@@ -39,13 +39,6 @@ def client(rig: Rig, own: Own) -> PndClient:
     client: PndClient = own(PndClient(rig.frontend, service=SERVICE))
     client.welcome()
     return client
-
-
-def claim(worker: PndWorker, *entries: tuple[int, bytes, int, int]) -> None:
-    worker.put(
-        wire.holds(*entries),
-        wire.ready(worker.capacity, [worker.service], worker.held, epoch=worker.epoch),
-    )
 
 
 def heard(worker: PndWorker, holds: Callable[[], bool]) -> None:
@@ -80,7 +73,7 @@ def test_a_moved_request_is_adopted_by_the_task_that_was_kept(
 ) -> None:
     rig.ready(worker)
     key = os.urandom(16)
-    claim(worker, (TOKEN, key, 3, RUNNING))
+    worker.claim((TOKEN, key, 3, RUNNING))
     id = client.ask([b"q"], key=key, run=TOKEN)
     client.put(wire.credit(id, TOKEN, 500, sequence=2))
     heard(worker, lambda: worker.adopted == [TOKEN] and worker.wanted == {TOKEN: 2})
@@ -91,17 +84,18 @@ def test_a_moved_request_is_adopted_by_the_task_that_was_kept(
     assert rig.stat("adopted") == 1
 
 
-def test_a_moved_request_waits_for_its_task(
-    rig: Rig, own: Own, worker: PndWorker, client: PndClient
-) -> None:
+def test_a_moved_request_waits_for_its_task(rig_of: Callable[..., Rig], own: Own) -> None:
     """A worker that is free does not get it."""
+    rig = rig_of(adopt_wait=WAIT_S)
+    worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(worker)
+    client = own(PndClient(rig.frontend, service=SERVICE))
     key = os.urandom(16)
     id = client.ask([b"q"], key=key, run=0)
     quiet(worker)
     holder = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(holder)
-    claim(holder, (TOKEN, key, 1, ANSWERED))
+    holder.claim((TOKEN, key, 1, ANSWERED))
     heard(holder, lambda: holder.adopted == [TOKEN])
     holder.put(wire.reply(TOKEN, [b"kept"]))
     assert client.take() == (id, [b"kept"])
@@ -128,12 +122,12 @@ def test_an_older_run_than_the_client_has_seen_is_not_adopted(
     rig.ready(worker)
     key = os.urandom(16)
     if first == "claim":
-        claim(worker, (TOKEN, key, 1, ANSWERED))
+        worker.claim((TOKEN, key, 1, ANSWERED))
         quiet(worker)
     id = client.ask([b"q"], key=key, run=TOKEN + 1)
     if first == "request":
         quiet(worker)
-        claim(worker, (TOKEN, key, 1, ANSWERED))
+        worker.claim((TOKEN, key, 1, ANSWERED))
     task = worker.task()
     assert worker.adopted == []
     worker.answer(task, [b"run"])
@@ -144,7 +138,7 @@ def test_a_claim_that_nobody_asks_for_is_cancelled(rig_of: Callable[..., Rig], o
     rig = rig_of(client_grace=0.2)
     worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(worker)
-    claim(worker, (TOKEN, os.urandom(16), 1, RUNNING))
+    worker.claim((TOKEN, os.urandom(16), 1, RUNNING))
     heard(worker, lambda: worker.cancelled == [TOKEN])
     client = own(PndClient(rig.frontend, service=SERVICE))
     id = client.ask([b"q"])
@@ -160,9 +154,9 @@ def test_of_two_claims_the_later_attempt_stays(
     other = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(worker, other)
     key = os.urandom(16)
-    claim(worker, (TOKEN, key, 1, ANSWERED))
+    worker.claim((TOKEN, key, 1, ANSWERED))
     quiet(worker)
-    claim(other, (TOKEN + 1, key, 2, RUNNING))
+    other.claim((TOKEN + 1, key, 2, RUNNING))
     heard(worker, lambda: worker.cancelled == [TOKEN])
     id = client.ask([b"q"], key=key, run=0)
     heard(other, lambda: other.adopted == [TOKEN + 1])
@@ -175,9 +169,23 @@ def test_a_broker_that_does_not_wait_adopts_nothing(rig_of: Callable[..., Rig], 
     worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
     rig.ready(worker)
     key = os.urandom(16)
-    claim(worker, (TOKEN, key, 1, RUNNING))
+    worker.claim((TOKEN, key, 1, RUNNING))
     client = own(PndClient(rig.frontend, service=SERVICE))
     id = client.ask([b"q"], key=key, run=0)
     worker.answer(worker.task(), [b"run"])
     assert client.take() == (id, [b"run"])
     assert worker.adopted == []
+
+
+@pytest.mark.parametrize("adopt_wait", [0, 0.1])
+def test_the_next_run_is_later_than_any_that_a_client_has_seen(
+    rig_of: Callable[..., Rig], own: Own, adopt_wait: float
+) -> None:
+    """A broker that heard of others' tokens gives out some that are ahead of the clock."""
+    rig = rig_of(adopt_wait=adopt_wait)
+    worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(worker)
+    client = own(PndClient(rig.frontend, service=SERVICE))
+    seen = int((time.time() + 30) * 1000) << 20
+    client.ask([b"q"], key=os.urandom(16), run=seen)
+    assert worker.token(worker.task()) > seen

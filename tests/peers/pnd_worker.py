@@ -38,6 +38,8 @@ class PndWorker(Worker):
         self.cancelled: list[int] = []
         self.credits: dict[int, int] = {}  # token -> cost, of the last CREDIT
         self.wanted: dict[int, int] = {}  # token -> the next sequence, of the last CREDIT
+        self.claims: dict[int, tuple[int, bytes, int, int]] = {}  # what HOLDS says, by token
+        self.owed: list[int] = []  # tokens of claims that are adopted, or cancelled and run
         self.adopted: list[int] = []  # tokens of an earlier epoch
         self.byes: list[int] = []
         self._inbox: deque[Task] = deque()
@@ -46,7 +48,15 @@ class PndWorker(Worker):
         self.send(wire.packet(self.session, list(records)))
 
     def ready(self) -> None:
-        self.put(wire.ready(self.capacity, [self.service], self.held, self.label, epoch=self.epoch))
+        tokens = [*self.held, *self.owed]
+        holds = [wire.holds(*self.claims.values())] if self.claims else []
+        ready = wire.ready(self.capacity, [self.service], tokens, self.label, epoch=self.epoch)
+        self.put(*holds, ready)
+
+    def claim(self, *entries: tuple[int, bytes, int, int]) -> None:
+        """Say what is kept of another epoch: all of it."""
+        self.claims = {entry[0]: entry for entry in entries}
+        self.ready()
 
     def beat(self) -> None:
         if self.epoch:
@@ -74,8 +84,12 @@ class PndWorker(Worker):
                 self.ready()
         elif kind == wire.CANCEL:
             self.cancelled.append(record.id)
+            if self.claims.pop(record.id, (0, b"", 0, wire.ANSWERED))[3] == wire.RUNNING:
+                self.owed.append(record.id)
         elif kind == wire.ACCEPTED:
             self.adopted.append(record.id)
+            if self.claims.pop(record.id, None):
+                self.owed.append(record.id)
         elif kind == wire.CREDIT:
             self.credits[record.id], run, self.wanted[record.id] = wire.CREDIT_HEAD.unpack(
                 record.head

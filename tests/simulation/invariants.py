@@ -165,6 +165,8 @@ class Ledger(TaskBooks):
             asked = given.asked
             if call["how"] == Ready.SAME_ROUTE:
                 given.holds = not given.answered
+                if given.claimed and given.token not in call["tokens"]:
+                    self._end_task(given)
             elif not given.sent or call["how"] == Ready.NEW_LIFE:
                 self._end_task(given)
             elif given.token not in call["tokens"]:

@@ -345,15 +345,18 @@ class Model(Claims):
         self.now = now
         worker = self.workers[w]
         worker.gone = worker.leaving = False
+        tokens = list(tokens)
         if how == Ready.SAME_ROUTE:
             for token in tokens:
                 listed = self.tasks.get(token)
                 if not self._goes_on(listed, worker):
                     self._act(Act.CANCEL, peer=w, token=token)
-            for task in worker.tasks:
+            for task in list(worker.tasks):
                 task.holds = not task.answered
+                if task.claimed and task.token not in tokens:
+                    self._kill(task)
         elif how == Ready.NEW_ROUTE:
-            self._new_route(worker, list(tokens))
+            self._new_route(worker, tokens)
         else:
             self._new_life(worker)
         self._offer(worker, [self.services[s] for s in dict.fromkeys(services)])

@@ -293,13 +293,16 @@ def test_a_worker_that_computes_a_claim_is_not_silent() -> None:
 # --- READY, and the loss of a worker, with claims ---
 
 
-def test_ready_on_the_same_route_leaves_claims(desk: Desk) -> None:
+def test_ready_on_the_same_route_leaves_the_claims_that_it_lists(desk: Desk) -> None:
     w = desk.worker(0, capacity=2)
     claim(desk, w, OLD)
     desk.ready(w, 0, capacity=2, how=READY_SAME_ROUTE, tokens=(OLD, OLDER))
     assert desk.others == [("cancel", w, OLDER)]
     assert desk.d.claim_state(w, OLD) == CLAIM_OPEN
     assert desk.d.worker(w)["held"] == 1
+    desk.ready(w, 0, capacity=2, how=READY_SAME_ROUTE)
+    assert desk.d.claim_state(w, OLD) == CLAIM_NONE
+    assert desk.d.worker(w)["held"] == 0
 
 
 def test_ready_on_a_new_route_leaves_the_claims_that_it_lists(desk: Desk) -> None:

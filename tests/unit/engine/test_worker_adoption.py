@@ -15,6 +15,7 @@ from tests.support import wait_until
 from tests.unit.reference_broker import (
     ACCEPTED,
     CANCEL,
+    ERROR,
     HEARTBEAT,
     HOLDS,
     PARTIAL,
@@ -31,6 +32,7 @@ from tests.unit.reference_broker import (
 
 KEY, OTHER = bytes(range(16)), bytes(range(16, 32))
 RUNNING, ANSWERED = 0, 1
+ADOPTION = 1  # a feature
 
 
 class Gate:
@@ -55,6 +57,15 @@ class Gate:
         task.partial(b"3")
         return b"end"
 
+    def large(self, task: pound.Task) -> bytes:
+        """Give 3 MiB before, and 3 MiB after."""
+        for _ in range(2):
+            task.partial(bytes(3 << 19))
+        self(task)
+        for _ in range(2):
+            task.partial(bytes(3 << 19))
+        return b"end"
+
     def wait_entered(self) -> None:
         assert self.entered.acquire(timeout=WAIT_S)
 
@@ -74,10 +85,10 @@ def gate() -> Iterator[Gate]:
 def broker(context: zmq.Context[Any], gate: Gate) -> Iterator[ReferenceBroker]:
     """A broker with a welcomed worker of two services, which ends with it."""
     broker = ReferenceBroker(context)
-    services = {"echo": gate, "count": gate.count, "release": release}
+    services = {"echo": gate, "count": gate.count, "large": gate.large, "release": release}
     worker = pound.Worker(broker.endpoint, services, capacity=4)
     worker.start()
-    broker.greet()
+    broker.greet(features=ADOPTION)
     broker.expect(READY)
     yield broker
     broker.close()
@@ -97,14 +108,16 @@ def greeting(broker: ReferenceBroker) -> tuple[list[tuple[int, bytes, int, int]]
     return held, said
 
 
-def restart(broker: ReferenceBroker) -> tuple[list[tuple[int, bytes, int, int]], Said]:
+def restart(
+    broker: ReferenceBroker, features: int = ADOPTION
+) -> tuple[list[tuple[int, bytes, int, int]], Said]:
     """Become another broker: what the worker says to its WELCOME."""
     broker.epoch = os.urandom(16)
     broker.say(record(HEARTBEAT))
     first = greeting(broker)[0]
-    broker.say(welcome())
+    broker.say(welcome(features=features))
     held, ready = greeting(broker)
-    assert held == first
+    assert held == (first if features else [])
     return held, ready
 
 
@@ -135,7 +148,37 @@ def test_an_answer_waits_until_its_task_is_adopted(broker, gate):
     broker.expect_silence(0.1)
     broker.say(accepted(7), accepted(7))
     assert broker.expect(REPLY).id == 7
+    assert broker.expect(ERROR).id == 7  # it has no such task any more
     broker.expect_silence(0.1)
+
+
+def test_a_broker_that_adopts_nothing_is_told_nothing(broker, gate):
+    broker.say(task(7, b"echo", key=KEY))
+    gate.wait_entered()
+    _, ready = restart(broker, features=0)
+    assert ready.head == (3, ())  # its handler is busy all the same
+    assert gate.tasks[0].cancelled
+    gate.open.set()
+    assert broker.expect(READY).head == (4, ())
+
+
+def test_a_token_that_the_worker_does_not_know_is_given_back(broker, gate):
+    broker.say(accepted(99))
+    said = broker.expect(ERROR)
+    assert (said.id, said.head[0]) == (99, 14)
+
+
+def test_a_stream_of_which_too_much_is_missing_is_given_back(broker, gate):
+    broker.say(task(7, b"large", key=KEY))
+    for number in range(2):
+        broker.say(credit(7, 1 << 30, run=7))
+        assert broker.expect(PARTIAL).head == (number, 1)
+    gate.wait_entered()
+    restart(broker)
+    gate.open.set()
+    said = broker.seek(ERROR)
+    assert (said.id, said.head[0]) == (7, 14)
+    assert broker.seek(READY).head == (3, ())
 
 
 def test_a_task_without_a_key_is_nobodys(broker, gate):
@@ -167,7 +210,7 @@ def test_a_cancelled_answer_is_forgotten(broker, gate):
     gate.open.set()
     broker.seek(HOLDS, lambda said: said.holds[0][3] == ANSWERED)
     broker.expect(READY)
-    broker.say(record(CANCEL, 7), accepted(7))
+    broker.say(record(CANCEL, 7))
     broker.expect_silence(0.1)
     assert restart(broker)[0] == []
 
@@ -200,7 +243,7 @@ def test_a_stream_goes_on_with_the_partials_that_its_client_has_not(broker, gate
     assert restart(broker)[0] == [(7, KEY, 1, RUNNING)]
     broker.say(accepted(7))
     gate.open.set()
-    assert [broker.expect(PARTIAL).head[0] for _ in (*again, 3)] == [*again, 3]
+    assert [broker.seek(PARTIAL).head[0] for _ in (*again, 3)] == [*again, 3]
     assert broker.expect(REPLY).parts == [b"end"]
 
 
