@@ -108,6 +108,8 @@ class Worker(WorkerBase[Handler]):
         """
         with self._signals_drain():
             self.start()
+            if self._signals:  # they came before there was an engine to leave
+                self._leave_by_signal()
             while not self._engine.join(LOOK_UP_EVERY):
                 continue  # a signal that came just before the wait began does not interrupt it
         atexit.unregister(self._stop_at_exit)
@@ -206,4 +208,7 @@ class Worker(WorkerBase[Handler]):
 
     def _on_signal(self) -> None:
         self._signals += 1
+        self._leave_by_signal()
+
+    def _leave_by_signal(self) -> None:
         self._engine.leave(self._drain_timeout if self._signals == 1 else 0.0)

@@ -614,13 +614,19 @@ class End:
     def _check_barred(self) -> None:
         """Who is denied by all knows; one that is welcomed still was let in before.
 
-        Brokers that are full deny nobody.
+        Brokers that are full deny nobody. Whom one let in before takes many failed handshakes for
+        a denial, and they are slow to come where a name has an address that is dead.
         """
         world = self.world
         told = [world.denials.get((broker, self)) for broker in self.brokers]
         answer = all(broker.serves and broker not in world.dark for broker in self.brokers)
         if set(told) == {"full"}:
             must(not self.rules.barred, "K9", f"{self} is barred by brokers that are full")
-        elif answer and all(told) and not {"now", "full"} & {*told} and not self.rules.welcomed:
+        counts = [
+            denial == "handshake" and self.epoch and failures < FAILURES_KNOWN_MAX
+            for denial, failures in zip(told, self.failures, strict=True)
+        ]
+        sure = not {"now", "full"} & {*told} and not any(counts)
+        if answer and all(told) and sure and not self.rules.welcomed:
             ago = world.now - self.barred_at
             must(ago < 2 * DENIED_REST_MAX_NS, "K9", f"{self} was barred {ago} ns ago")

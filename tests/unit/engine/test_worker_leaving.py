@@ -630,6 +630,26 @@ def test_a_second_signal_gives_back_and_a_hung_handler_keeps_no_process_alive(pr
     assert process.wait(WAIT_S) == 0
 
 
+def test_a_signal_that_comes_while_the_worker_starts_is_not_lost(broker):
+    early = "os.kill(os.getpid(), signal.SIGTERM)"
+    text = f"""
+import os, signal, pound
+
+class Early(pound.Worker):
+    def start(self):
+        {early}
+        super().start()
+
+Early({broker.endpoint!r}, {{"echo": lambda body: body}}).run()
+"""
+    process = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT)
+    try:
+        assert process.wait(WAIT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_the_drains_end_gives_back(program, broker):
     process = program(0.2)
     broker.say(task(1, b"echo", b"hang"))
