@@ -403,14 +403,14 @@ PLANTS = (
     bug(
         "a claim that is listed on the same route is cancelled",
         "token_over",
-        "$task.state == TASK_SENT",
-        "1",
+        "$task.state == TASK_CLAIMED",
+        "0",
     ),
     bug(
-        "an answered task that is taken up again takes a credit",
-        "task_recredit",
-        "not $task.marks & MARK_ANSWERED",
-        "1",
+        "a claim that is not listed on the same route stays",
+        "claims_compare",
+        "$task.state == TASK_CLAIMED",
+        "0",
     ),
     bug(
         "what was lost twice adopts, and is not alone",
