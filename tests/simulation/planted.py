@@ -26,7 +26,7 @@ from . import link_plants, plants
 from .plants import Plant
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 100
+SEEDS = 200
 """the bound within which each plant is to be caught"""
 AT_ONCE = os.cpu_count() or 1
 
