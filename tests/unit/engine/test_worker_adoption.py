@@ -133,7 +133,7 @@ def test_a_running_task_is_named_before_ready_and_answered_once_it_is_adopted(br
     assert ready.head == (4, ())
     broker.say(accepted(7))
     gate.open.set()
-    said = broker.expect(REPLY)
+    said = broker.seek(REPLY)  # HOLDS comes before if the handler was faster than ACCEPTED
     assert (said.id, said.parts) == (7, [b"done"])
     assert not gate.tasks[0].cancelled
 
@@ -178,7 +178,7 @@ def test_a_stream_of_which_too_much_is_missing_is_given_back(broker, gate):
     gate.open.set()
     said = broker.seek(ERROR)
     assert (said.id, said.head[0]) == (7, 14)
-    assert broker.seek(READY).head == (3, ())
+    broker.seek(READY, lambda said: said.head == (4, ()))  # its place is free when it has ended
 
 
 def test_a_task_without_a_key_is_nobodys(broker, gate):
