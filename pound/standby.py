@@ -110,6 +110,7 @@ class Standby(Unpicklable):
         self._public_key = ""
         self._announced: bool | None = None
         self._denied: RequestError | None = None
+        self._failed: BaseException | None = None
         self._takeover = Takeover(0.0)
         self._again_at = 0.0
         self._repeats = Repeats()
@@ -137,6 +138,8 @@ class Standby(Unpicklable):
             It was made in the parent of this process.
         ClosedError
             It was started before.
+        OSError, RuntimeError
+            The process has too few descriptors or threads left to watch the preferred broker.
         """
         self._check_process()
         if self._thread is not None or self._ending.is_set():
@@ -155,6 +158,8 @@ class Standby(Unpicklable):
         except BaseException:  # an interrupt, or the machine has no more threads
             self.stop()
             raise
+        if self._failed is not None:
+            raise self._failed
         if self._denied is not None:
             self.stop()
             raise error_for(self._denied.code, self._denied.message)
@@ -278,7 +283,8 @@ class Standby(Unpicklable):
             while not self._ending.is_set():
                 watch.wait(self._wait_s())
                 self._turn(watch)
-        except BaseException:
+        except BaseException as error:
+            self._failed = error
             log_event(LOGGER, logging.ERROR, "the standby failed", exc_info=True)
             if self._broker is not None:
                 self._broker.stop()

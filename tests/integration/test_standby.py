@@ -537,6 +537,18 @@ def test_a_defect_ends_it_and_says_so(
     assert "the standby failed" in caplog.text
 
 
+def test_a_start_without_a_watch_is_none(
+    standby: tuple[pound.Broker, pound.Standby], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(watch: Any) -> None:
+        raise OSError("no descriptor for the wake pair")
+
+    monkeypatch.setattr("pound.standby.Watch.start", start)
+    with pytest.raises(OSError, match="no descriptor"):
+        standby[1].start()
+    assert standby[1].wait(WAIT_S)
+
+
 def test_a_fork_is_refused(standby: tuple[pound.Broker, pound.Standby]) -> None:
     second = standby[1]
     second._pid = 1

@@ -17,7 +17,7 @@ from tests.peers.catalogue import BEAT, SERVICE
 from tests.peers.pnd_client import PndClient
 from tests.peers.pnd_wire import ANSWERED, RUNNING
 from tests.peers.pnd_worker import PndWorker
-from tests.support import wait_until
+from tests.support import WAIT_S, wait_until
 
 WAIT = 0.5  # for how long the broker holds a moved request back
 TOKEN = 1000  # of another epoch: a lower one than any of this
@@ -82,6 +82,24 @@ def test_a_moved_request_is_adopted_by_the_task_that_was_kept(
     assert client.take() == (id, [b"end"])
     assert client.partials == [(3, 2, [b"part"], TOKEN)]
     assert rig.stat("adopted") == 1
+
+
+def test_a_moved_request_waits_for_its_task(rig_of: Callable[..., Rig], own: Own) -> None:
+    """A worker that is free does not get it."""
+    rig = rig_of(adopt_wait=WAIT_S)
+    worker = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(worker)
+    client = own(PndClient(rig.frontend, service=SERVICE))
+    client.welcome()
+    key = os.urandom(16)
+    id = client.ask([b"q"], key=key, run=0)
+    quiet(worker)
+    holder = own(PndWorker(rig.backend, service=SERVICE, heartbeat=BEAT))
+    rig.ready(holder)
+    holder.claim((TOKEN, key, 1, ANSWERED))
+    heard(holder, lambda: holder.adopted == [TOKEN])
+    holder.put(wire.reply(TOKEN, [b"kept"]))
+    assert client.take() == (id, [b"kept"])
 
 
 def test_a_moved_request_whose_task_nobody_has_runs(

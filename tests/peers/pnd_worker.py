@@ -87,7 +87,8 @@ class PndWorker(Worker):
             if self.claims.pop(record.id, (0, b"", 0, wire.ANSWERED))[3] == wire.RUNNING:
                 self.owed.append(record.id)
         elif kind == wire.ACCEPTED:
-            self.adopted.append(record.id)
+            if record.id not in self.adopted:  # a HOLDS that is said again is answered again
+                self.adopted.append(record.id)
             if self.claims.pop(record.id, None):
                 self.owed.append(record.id)
         elif kind == wire.CREDIT:
