@@ -46,7 +46,7 @@ cdef struct answers_t:       # a queue; all zero is an empty one
 cdef struct held_task_t:
     held_task_t *next        # among those that wait for a handler, or that an event loop took
     held_task_t *next_notified  # among those that are reported as cancelled
-    held_task_t *older       # among the running or the stale
+    held_task_t *older       # among the running, the stale or the answered
     held_task_t *newer
     held_task_t *chain       # in its bucket
     uint64_t token

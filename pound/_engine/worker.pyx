@@ -128,7 +128,7 @@ cdef class WorkerEngine(Engine):
 
     @property
     def held(self):
-        """Tasks of this epoch whose handler has not returned."""
+        """Tasks whose handler has not returned and whose answer may be wanted."""
         return self.w.running.count
 
     @property

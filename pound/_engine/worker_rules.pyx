@@ -403,7 +403,7 @@ cdef void give_back(engine_t *e, worker_state_t *w) noexcept nogil:
     running_outdate(w)
 
 
-# holds_any says that a handler runs, or that an answer waits for a broker that no broker has had.
+# holds_any says that a handler runs, or that an answer waits that no broker has had.
 cdef inline bint holds_any(const worker_state_t *w) noexcept nogil:
     return w.running.count > 0 or w.kept.owed > 0
 
